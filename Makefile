@@ -1,0 +1,45 @@
+# make train and make test need Python 3.11 or newer, pip and make; everything else is installed into .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+ARGS ?=
+
+.PHONY: help train test lint bench clean
+
+help:
+	@echo "make train   install, train an agent on household games, print a table (minutes; ARGS='--seed 1')"
+	@echo "make test    install and run all tests"
+	@echo "make lint    ruff and pyright"
+	@echo "make bench   time the estimators against a plain loop"
+	@echo "make clean   remove the virtual environment"
+
+train: .venv/train.done
+	$(BIN)/hgpo train $(ARGS)
+
+test: .venv/test.done
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: .venv/dev.done
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+bench: .venv/train.done
+	$(BIN)/python benchmarks/estimators.py $(ARGS)
+
+clean:
+	rm -rf .venv
+
+# The extras build on one another, so a larger set is installed over a smaller one.
+.venv/train.done .venv/test.done .venv/dev.done: .venv/%.done: .venv/torch.done pyproject.toml constraints.txt
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[$*]"
+	touch $@
+
+# PyTorch's usual build for Linux brings gigabytes of CUDA along. A CPU build is taken where pip sees one;
+# elsewhere uv gets it, as it knows where the project PyTorch keeps its CPU builds.
+TORCH := $(shell sed -n 's/^torch==/torch==/p' constraints.txt)
+.venv/torch.done: constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt "$(TORCH)+cpu" 2>/dev/null || { \
+		$(BIN)/python -m pip install --quiet uv && \
+		$(BIN)/uv pip install --python $(BIN)/python --torch-backend cpu --constraint constraints.txt "$(TORCH)"; }
+	touch $@

@@ -1,0 +1,14 @@
+"""Hierarchy-of-Groups Policy Optimization (HGPO) for LLM agents on long-horizon tasks.
+
+    steps = hgpo.StepTable(task_id=..., trajectory_id=..., step_index=..., state_key=..., reward=...)
+    advantages = hgpo.HGPO(history_length=2)(steps)  # one float64 per row
+
+Importing this package loads numpy and nothing heavier.
+"""
+
+from hgpo.estimators import ESTIMATORS, GRPO, HGPO, Estimator, GiGPO
+from hgpo.steps import StepTable
+
+__version__ = "0.1.0"
+
+__all__ = ["ESTIMATORS", "GRPO", "HGPO", "Estimator", "GiGPO", "StepTable", "__version__"]

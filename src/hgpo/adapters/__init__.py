@@ -1,0 +1,1 @@
+"""Bridges to training stacks; each module needs its stack installed, and importing hgpo loads none."""

@@ -1,0 +1,114 @@
+"""From rows and advantages to what the optimizer reads: nothing twice, nothing that adds nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hgpo.policies.batching import split_by_length
+from hgpo.steps import StepTable
+
+
+@dataclass(frozen=True)
+class UpdateBatch:
+    """Distinct (prompt, response) pairs of an iteration, each with what its rows add up to.
+
+    Only rows with an advantage other than 0 are in it.
+    """
+
+    prompts: tuple[tuple[int, ...], ...]
+    """Token ids of each prompt."""
+    responses: tuple[NDArray[np.int64], ...]
+    """Token ids of each response."""
+    old_logprobs: tuple[NDArray[np.float64], ...]
+    """log π_old of each response token."""
+    positive: NDArray[np.float64]
+    """Σ max(A, 0) over the pair's rows."""
+    negative: NDArray[np.float64]
+    """Σ max(−A, 0) over the pair's rows: a magnitude."""
+    count: NDArray[np.int64]
+    """How many rows the pair stands for."""
+    total_tokens: int
+    """Response tokens of all rows of the iteration, those without advantage too: the loss is per token of these."""
+
+    def __len__(self) -> int:
+        return len(self.prompts)
+
+    def lengths(self) -> NDArray[np.int64]:
+        """Tokens of prompt and response together, [pairs]."""
+        return np.array(
+            [len(p) + len(r) for p, r in zip(self.prompts, self.responses, strict=True)], np.int64
+        )
+
+    def take(self, pairs: Sequence[int] | NDArray[np.int64]) -> UpdateBatch:
+        """The batch of some of the pairs."""
+        return UpdateBatch(
+            prompts=tuple(self.prompts[i] for i in pairs),
+            responses=tuple(self.responses[i] for i in pairs),
+            old_logprobs=tuple(self.old_logprobs[i] for i in pairs),
+            positive=self.positive[pairs],
+            negative=self.negative[pairs],
+            count=self.count[pairs],
+            total_tokens=self.total_tokens,
+        )
+
+
+def merge_rows(steps: StepTable, advantages: NDArray[np.float64]) -> UpdateBatch:
+    """The rows of a table as distinct (prompt, response) pairs.
+
+    Rows with the same prompt and response have the same probability ratio, and the clipped objective is
+    linear in the advantage for each of its signs. So the pair's loss is exact from two sums, one a sign:
+
+        Σ_i loss(ratio, A_i) = loss(ratio, 1) Σ_i max(A_i, 0) + loss(ratio, −1) Σ_i max(−A_i, 0)
+
+    Args:
+        steps: rows with prompt_tokens, response_tokens and response_logprobs.
+        advantages: [rows].
+
+    Returns:
+        The pairs in the order of their first rows; rows whose advantage is 0 are left out.
+    """
+    if steps.prompt_tokens is None or steps.response_tokens is None or steps.response_logprobs is None:
+        raise ValueError("the table has no tokens: give prompt_tokens, response_tokens and response_logprobs")
+    pair_of: dict[tuple[bytes, bytes], int] = {}
+    rows = np.flatnonzero(advantages)
+    pairs = np.empty(len(rows), dtype=np.int64)
+    first: list[int] = []
+    for i, row in enumerate(rows):
+        key = (steps.prompt_tokens[row].tobytes(), steps.response_tokens[row].tobytes())
+        pairs[i] = pair_of.setdefault(key, len(pair_of))
+        if pairs[i] == len(first):
+            first.append(int(row))
+    kept = advantages[rows]
+    return UpdateBatch(
+        prompts=tuple(tuple(steps.prompt_tokens[row].tolist()) for row in first),
+        responses=tuple(steps.response_tokens[row] for row in first),
+        old_logprobs=tuple(steps.response_logprobs[row] for row in first),
+        positive=np.bincount(pairs, weights=np.maximum(kept, 0), minlength=len(first)),
+        negative=np.bincount(pairs, weights=np.maximum(-kept, 0), minlength=len(first)),
+        count=np.bincount(pairs, minlength=len(first)),
+        total_tokens=sum(len(response) for response in steps.response_tokens),
+    )
+
+
+def mini_batches(batch: UpdateBatch, count: int, rng: np.random.Generator) -> list[UpdateBatch]:
+    """The batch dealt at random into `count` parts of nearly equal size, one optimizer step each.
+
+    Fewer parts come out where there are fewer pairs.
+    """
+    order = rng.permutation(len(batch))
+    return [batch.take(part) for part in np.array_split(order, count) if len(part)]
+
+
+def micro_batches(batch: UpdateBatch, token_budget: int) -> Iterator[UpdateBatch]:
+    """The batch cut into parts of similar lengths, each within `token_budget` tokens after padding.
+
+    A single pair longer than the budget makes a part of its own.
+    """
+    lengths = batch.lengths()
+    order = np.argsort(lengths, kind="stable")
+    for part in split_by_length(lengths[order], token_budget):
+        yield batch.take(order[part.start : part.stop])

@@ -1,0 +1,71 @@
+"""`hgpo evaluate`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated
+
+import transformers
+import tyro
+from rich.console import Console
+
+from hgpo.checkpoint import checkpoint_iteration, latest_checkpoint
+from hgpo.cli import wrong_use
+from hgpo.cli.parse import parse
+from hgpo.config import load_config
+from hgpo.display import RichDisplay, evaluation_table
+from hgpo.errors import SettingError
+from hgpo.evaluate import evaluate_panel
+from hgpo.policies.transformers import TransformersPolicy
+from hgpo.trainer import EVALUATION, Trainer
+
+
+@dataclass(frozen=True)
+class EvaluateCommand:
+    """Play the held-out games once each with the agent of a run's latest checkpoint."""
+
+    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    """The run's folder."""
+    temperature: float = 0.0
+    """Of sampling; 0 takes the most likely token."""
+    games: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
+    """Only the first so many games of each panel; None plays all."""
+    seed: int = 0
+    """Of sampling."""
+
+
+def main(args: Sequence[str]) -> int:
+    """Evaluate and print the table."""
+    console = Console()
+    transformers.utils.logging.disable_progress_bar()
+    try:
+        command = parse(EvaluateCommand, args, prog="hgpo evaluate")
+        if command.temperature < 0 or (command.games is not None and command.games < 1) or command.seed < 0:
+            raise SettingError("--temperature and --seed must be at least 0 and --games at least 1")
+        config = load_config(command.run / "config.json")
+        checkpoint = latest_checkpoint(command.run / "checkpoints")
+        if checkpoint is None:
+            raise SettingError(f"{command.run} has no checkpoint yet: go on with hgpo train --resume {command.run}")
+        policy = TransformersPolicy.load(checkpoint, token_budget=config.token_budget)
+        agent = Trainer(config, command.run).agent_of(policy)
+        iteration = checkpoint_iteration(checkpoint)
+        records = []
+        with RichDisplay(console) as display:
+            for split in config.env.splits[1:]:
+                with display.phase(split) as advance:
+                    result = evaluate_panel(
+                        config.env,
+                        agent,
+                        split,
+                        temperature=command.temperature,
+                        seed=[command.seed, EVALUATION],
+                        games=command.games,
+                        on_step=lambda finished, live, advance=advance: advance(finished, finished + live),
+                    )
+                records.append(result.record(iteration))
+    except SettingError as error:
+        return wrong_use(str(error))
+    console.print(evaluation_table(records, f"{checkpoint}: each held-out game once"))
+    return 0

@@ -1,0 +1,43 @@
+"""Command lines from dataclasses by tyro, with errors of one line."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Sequence
+from contextlib import redirect_stderr
+from typing import TypeVar
+
+import tyro
+
+from hgpo.errors import SettingError
+
+T = TypeVar("T")
+
+
+def parse(options: type[T], args: Sequence[str], prog: str) -> T:
+    """The options that `args` give; the fields' docstrings are the help.
+
+    Raises:
+        SettingError: with what is wrong in one line, and the nearest option where one is misspelt.
+        SystemExit: with code 0 after --help.
+    """
+    errors = io.StringIO()
+    try:
+        with redirect_stderr(errors):
+            return tyro.cli(options, args=args, prog=prog, config=(tyro.conf.CascadeSubcommandArgs,))
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        raise SettingError(f"{_in_one_line(errors.getvalue())} ({prog} --help lists all)") from None
+
+
+def _in_one_line(box: str) -> str:
+    """The words of tyro's framed message: what is wrong, and the first option that it suggests."""
+    box = re.sub(r"\x1b\[[0-9;]*m", "", box)
+    lines = [line.strip(" │╭╮╰╯─") for line in box.splitlines()]
+    lines = [line for line in lines if line]
+    # The first line is the frame's title; the message follows it, then hints.
+    message = next((line for line in lines[1:]), "wrong options")
+    suggestion = next((line for line in lines if line.startswith("--")), None)
+    return message + (f"; did you mean {suggestion.split()[0]}?" if suggestion else "")

@@ -1,0 +1,76 @@
+"""`hgpo train`."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import transformers
+import tyro
+from rich.console import Console
+
+from hgpo.cli import INTERRUPTED, wrong_use
+from hgpo.cli.parse import parse
+from hgpo.config import TrainConfig, load_config
+from hgpo.display import RichDisplay, evaluation_table
+from hgpo.errors import SettingError
+from hgpo.plots import plot_learning_curve
+from hgpo.trainer import Trainer
+
+
+@dataclass(frozen=True)
+class TrainCommand(TrainConfig):
+    __doc__ = TrainConfig.__doc__
+
+    out: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
+    """The run's folder, which must not hold a run yet; by default a new one under runs/."""
+    resume: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
+    """Go on with the run in this folder, with the settings that it has; nothing else may be given."""
+
+
+def main(args: Sequence[str]) -> int:
+    """Train, then print the evaluations and where everything is."""
+    console = Console()
+    transformers.utils.logging.disable_progress_bar()
+    started = time.perf_counter()
+    try:
+        config, folder = _settings(parse(TrainCommand, args, prog="hgpo train"))
+        with RichDisplay(console) as display:
+            trainer = Trainer(config, folder, display)
+            try:
+                evaluations = trainer.run()
+            except KeyboardInterrupt:
+                display.say(f"stopped after iteration {trainer.iteration}; go on with: hgpo train --resume {folder}")
+                return INTERRUPTED
+    except SettingError as error:
+        return wrong_use(str(error))
+    plot_learning_curve(trainer.log.read_metrics(), evaluations, folder / "learning_curve.png")
+    minutes = (time.perf_counter() - started) / 60
+    console.print(evaluation_table(evaluations, f"each held-out game once; {minutes:.1f} minutes"))
+    console.print(f"run: {folder}   (learning_curve.png, metrics.jsonl, samples/, checkpoints/)", soft_wrap=True)
+    return 0
+
+
+def _settings(command: TrainCommand) -> tuple[TrainConfig, Path]:
+    """The run's config and folder, new or old."""
+    if command.resume is not None:
+        if dataclasses.replace(command, resume=None) != TrainCommand():
+            raise SettingError("--resume takes the settings from the run's folder: give no other option with it")
+        return load_config(command.resume / "config.json"), command.resume
+    values = {field.name: getattr(command, field.name) for field in dataclasses.fields(TrainConfig)}
+    config = TrainConfig(**values)
+    folder = command.out or _new_folder(config)
+    if (folder / "config.json").exists():
+        raise SettingError(f"{folder} holds a run already: go on with it by --resume, or give another --out")
+    return config, folder
+
+
+def _new_folder(config: TrainConfig) -> Path:
+    stamp = time.strftime("%Y%m%d-%H%M%S")
+    env = type(config.env).__name__.removesuffix("Suite").lower()
+    estimator = type(config.estimator).__name__.lower()
+    return Path("runs") / f"{stamp}-{env}-{estimator}-seed{config.seed}"

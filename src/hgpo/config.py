@@ -1,0 +1,189 @@
+"""The settings of a training run, checked before anything is made, and their place in the run's folder."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+
+import tyro
+
+from hgpo.envs import ENVIRONMENTS, TaskSuite
+from hgpo.errors import SettingError
+from hgpo.estimators import ESTIMATORS, HGPO, Estimator
+from hgpo.imitation import WarmStart
+from hgpo.losses import PolicyLoss
+from hgpo.policies.tiny import TinyModel
+from hgpo.prompts import RESPONSE_FORMATS
+
+INVALID_PENALTY = 0.1
+"""What published runs take off the return of a step whose action is not admissible."""
+
+if TYPE_CHECKING:
+    EstimatorChoice = Estimator
+    SuiteChoice = TaskSuite
+else:
+    EstimatorChoice = tyro.extras.subcommand_type_from_defaults(
+        {name: estimator(invalid_penalty=INVALID_PENALTY) for name, estimator in ESTIMATORS.items()},
+    )
+    SuiteChoice = (
+        tyro.extras.subcommand_type_from_defaults({name: suite() for name, suite in ENVIRONMENTS.items()})
+        if len(ENVIRONMENTS) > 1
+        else next(iter(ENVIRONMENTS.values()))
+    )
+
+ResponseFormatName = Literal["number", "text"]
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Train an agent with group rollouts.
+
+    By default a small language model is made here, imitates some walkthroughs of household games, and then
+    learns from reward with HGPO; it takes minutes on two cores.
+    """
+
+    env: SuiteChoice = field(default_factory=next(iter(ENVIRONMENTS.values())))
+    """The games."""
+    estimator: EstimatorChoice = field(default_factory=lambda: HGPO(invalid_penalty=INVALID_PENALTY))
+    """How advantages are computed."""
+    loss: PolicyLoss = field(default_factory=lambda: PolicyLoss(entropy_coefficient=0.01))
+    """The policy's objective."""
+    warm_start: WarmStart = field(default_factory=WarmStart)
+    """Imitation before reinforcement learning."""
+    tiny: TinyModel = field(default_factory=TinyModel)
+    """Shape of the model that is made where --model is not given."""
+    model: str | None = None
+    """Folder of a causal LM and its tokenizer in transformers' format; None makes a tiny one here."""
+    seed: int = 0
+    """Fixes everything that is drawn: weights, games, actions, batches."""
+    iterations: int = 60
+    """Rounds of rollout and update."""
+    tasks_per_iteration: int = 16
+    """Games of an iteration."""
+    group_size: int = 8
+    """N: how many rollouts try each game; 2 at least, as they are compared with one another."""
+    temperature: float = 1.0
+    """Of sampling in training rollouts."""
+    history_length: int = 2
+    """K: how many of the last observations and actions the prompt shows."""
+    response: ResponseFormatName = "number"
+    """Whether the agent answers with the number of a listed command or with its text."""
+    max_prompt_tokens: int = 320
+    """The oldest history is left out of a longer prompt."""
+    max_response_tokens: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
+    """None: as many as the longest answer needs."""
+    learning_rate: float = 5e-4
+    """Of AdamW in reinforcement learning; 1e-6 for models of 1.5B parameters and more."""
+    optimizer_steps: int = 4
+    """Mini-batches that each iteration's rows are dealt into, one optimizer step each."""
+    max_gradient_norm: float = 1.0
+    """Longer gradients are scaled down to this norm."""
+    token_budget: int = 16_384
+    """Most tokens in one forward pass: what bounds the memory."""
+    evaluate_every: int = 0
+    """Iterations between evaluations on the held-out panels; 0 evaluates before and after only."""
+    evaluation_temperature: float = 0.4
+    """Of the sampled evaluation; the other one is greedy."""
+    evaluation_games: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
+    """Only the first so many games of each panel; None plays all."""
+    checkpoint_every: int = 10
+    """Iterations between checkpoints."""
+    sample_every: int = 10
+    """Iterations between transcripts of sample episodes."""
+    threads: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
+    """Threads of the model's arithmetic; None takes one a core. Sums, and so the numbers, depend on it."""
+
+    def __post_init__(self) -> None:
+        self._check_positive(
+            "iterations", "evaluate_every", "sample_every", at_least=0, reason="0 switches it off"
+        )
+        self._check_positive(
+            *("tasks_per_iteration", "max_prompt_tokens", "optimizer_steps", "token_budget"),
+            *("checkpoint_every", "max_response_tokens", "evaluation_games", "threads"),
+            at_least=1,
+        )
+        self._check_positive("seed", "history_length", at_least=0)
+        self._check_positive(
+            "group_size", at_least=2, reason="the rollouts of a task are compared with one another"
+        )
+        for name in ("temperature", "learning_rate", "max_gradient_norm"):
+            value = getattr(self, name)
+            if not 0 < value < float("inf"):
+                raise SettingError(f"{_flag(name)} is {value}: expected a number above 0")
+        if not 0 <= self.evaluation_temperature < float("inf"):
+            raise SettingError("--evaluation-temperature must be at least 0")
+        if self.response not in RESPONSE_FORMATS:
+            raise SettingError(f"--response is {self.response!r}: expected one of {', '.join(RESPONSE_FORMATS)}")
+        if self.model is not None and not (Path(self.model) / "config.json").is_file():
+            raise SettingError(
+                f"--model {self.model}: no checkpoint there (expected a folder with config.json, weights and "
+                "tokenizer, as save_pretrained writes it)"
+            )
+        if self.model is None and self.warm_start.games == 0 and self.iterations > 0:
+            raise SettingError(
+                "--warm-start.games 0 needs --model: a model made from scratch wins nothing to learn from"
+            )
+
+    def _check_positive(self, *names: str, at_least: int, reason: str = "") -> None:
+        for name in names:
+            value = getattr(self, name)
+            if value is not None and value < at_least:
+                because = f" ({reason})" if reason else ""
+                raise SettingError(f"{_flag(name)} is {value}: expected {at_least} or more{because}")
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+_TYPES = {
+    cls.__name__: cls
+    for cls in (TrainConfig, WarmStart, TinyModel, PolicyLoss, *ESTIMATORS.values(), *ENVIRONMENTS.values())
+}
+
+
+def to_json(config: Any) -> Any:
+    """A config as JSON values; each dataclass is an object that names its class under "type"."""
+    if not dataclasses.is_dataclass(config):
+        return config
+    values = {f.name: to_json(getattr(config, f.name)) for f in dataclasses.fields(config) if f.init}
+    return {"type": type(config).__name__, **values}
+
+
+def from_json(value: Any) -> Any:
+    """The config that `to_json` was given.
+
+    Raises:
+        SettingError: if a class or a setting is unknown, as in a file of another version.
+    """
+    if not isinstance(value, dict):
+        return value
+    values = {name: from_json(inner) for name, inner in value.items() if name != "type"}
+    try:
+        return _TYPES[value["type"]](**values)
+    except (KeyError, TypeError) as error:
+        raise SettingError(f"this is not a configuration of this version of hgpo: {error}") from None
+
+
+def save_config(config: TrainConfig, path: Path) -> None:
+    """Write the config as JSON."""
+    path.write_text(json.dumps(to_json(config), indent=2) + "\n")
+
+
+def load_config(path: Path) -> TrainConfig:
+    """Read a config that `save_config` wrote."""
+    try:
+        config = from_json(json.loads(path.read_text()))
+    except FileNotFoundError:
+        raise SettingError(f"no run in {path.parent}: {path.name} is missing there") from None
+    except json.JSONDecodeError as error:
+        raise SettingError(f"{path} is not JSON: {error}") from None
+    if not isinstance(config, TrainConfig):
+        raise SettingError(f"{path} holds no training configuration")
+    return config
+
+
+assert set(get_args(ResponseFormatName)) == set(RESPONSE_FORMATS)

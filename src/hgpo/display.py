@@ -1,0 +1,138 @@
+"""What the user sees while a run goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+Advance = Callable[[int, int], None]
+"""Told how much of a phase is done, and of how much."""
+
+
+class Display(Protocol):
+    """Where a run reports to."""
+
+    def say(self, message: str) -> None:
+        """One line of text."""
+        ...
+
+    def phase(self, name: str) -> Any:
+        """A context manager that gives an `Advance` for one phase of the work."""
+        ...
+
+    def iteration(self, record: dict[str, float], iterations: int) -> None:
+        """The metrics of an iteration that has ended."""
+        ...
+
+
+class NoDisplay:
+    """Reports nothing."""
+
+    def say(self, message: str) -> None:
+        """Nothing."""
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[Advance]:
+        """Nothing."""
+        yield lambda done, total: None
+
+    def iteration(self, record: dict[str, float], iterations: int) -> None:
+        """Nothing."""
+
+
+class RichDisplay:
+    """Progress bars that stay at the bottom, and one line above them for each iteration."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self._progress = Progress(
+            TextColumn("{task.description:>12}"),
+            BarColumn(bar_width=32),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("[dim]{task.fields[note]}"),
+            console=console,
+            transient=True,
+        )
+        self._overall = self._progress.add_task("iterations", total=None, visible=False, note="")
+
+    def __enter__(self) -> RichDisplay:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def say(self, message: str) -> None:
+        """One line above the bars."""
+        self.console.print(message, highlight=False)
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[Advance]:
+        """A bar that is there as long as the phase lasts."""
+        bar = self._progress.add_task(name, total=None, note="")
+        try:
+            yield lambda done, total: self._progress.update(bar, completed=done, total=total)
+        finally:
+            self._progress.remove_task(bar)
+
+    def iteration(self, record: dict[str, float], iterations: int) -> None:
+        """One line of figures, and the overall bar one further."""
+        peers = "/".join(f"{value:.0%}" for name, value in record.items() if name.startswith("peer_share_"))
+        self.console.print(
+            f"[bold]{record['iteration']:>4}[/]/{iterations}"
+            f"  success [bold]{record['success_rate']:6.1%}[/]"
+            f"  return {record['return_mean']:5.2f}"
+            f"  steps {record['steps_mean']:4.1f}"
+            f"  valid {record['valid_share']:6.1%}"
+            f"  KL {record['kl']:.3f}"
+            f"  entropy {record['entropy']:.2f}"
+            + (f"  peers {peers}" if peers else "")
+            + f"  [dim]{record['seconds']:.1f} s[/]",
+            highlight=False,
+            soft_wrap=True,
+        )
+        self._progress.update(
+            self._overall, total=iterations, completed=record["iteration"], visible=True
+        )
+
+
+def evaluation_table(records: Sequence[dict[str, Any]], title: str) -> Table:
+    """Success on the panels as a table: a row for each evaluation, panel and way of decoding."""
+    table = Table(title=title, title_justify="left")
+    kinds = sorted({kind for record in records for kind in record["by_kind"]})
+    for name in ("after", "panel", "decoding"):
+        table.add_column(name)
+    table.add_column("success", justify="right")
+    table.add_column("95 % interval", justify="right")
+    table.add_column("steps", justify="right")
+    for kind in kinds:
+        table.add_column(short_kind(kind), justify="right")
+    for record in records:
+        low, high = record["interval_95"]
+        by_kind = [record["by_kind"].get(kind) for kind in kinds]
+        table.add_row(
+            "warm start" if record["iteration"] == 0 else f"{record['iteration']} iterations",
+            record["split"],
+            decoding(record["temperature"]),
+            f"{record['success_rate']:.1%}",
+            f"{low:.1%} – {high:.1%}",
+            f"{record['mean_steps']:.1f}",
+            *("–" if not s else f"{s['won'] / s['games']:.0%}" for s in by_kind),
+        )
+    return table
+
+
+def decoding(temperature: float) -> str:
+    """How tokens are chosen at a temperature, in words."""
+    return "greedy" if temperature == 0 else f"sampled at {temperature:g}"
+
+
+def short_kind(kind: str) -> str:
+    """A task type's name, short enough for the head of a column."""
+    return kind.removesuffix("_then_place_in_recep").replace("_simple", "").replace("_", " ")

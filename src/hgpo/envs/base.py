@@ -1,0 +1,78 @@
+"""What an environment is: text in, text out, in Gymnasium's words.
+
+A `TaskSuite` names the tasks of a benchmark and makes environments that play them.
+An `Environment` is one live episode. Both are Protocols: any class of this shape will do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+
+@dataclass(frozen=True)
+class Task:
+    """One thing to be done: a game, a shopping goal. All rollouts of a task start from the same state."""
+
+    id: str
+    """Unique within the suite, and enough to make the task again."""
+    kind: str
+    """The task type, by which results are broken down."""
+    instruction: str
+    """What the agent is told to achieve."""
+    game: Any
+    """What the suite's own environment needs to play it; nobody else looks inside."""
+    walkthrough: tuple[str, ...] | None = None
+    """Commands that win the task from its start, where they are known."""
+
+
+@dataclass(frozen=True)
+class Info:
+    """What is known of the current state beside the text shown to the agent."""
+
+    admissible_commands: tuple[str, ...]
+    """The commands that are understood here, sorted and distinct; any other command changes nothing."""
+    state_key: Hashable
+    """Equal in two states exactly if the states are the same to the estimator; never shown to the agent."""
+    won: bool = False
+    """Whether the task has been achieved."""
+
+
+class Environment(Protocol):
+    """One live episode of a task."""
+
+    def reset(self, task: Task, seed: int = 0) -> tuple[str, Info]:
+        """Start the task anew; the same task and seed give the same episode. Returns observation and info."""
+        ...
+
+    def step(self, command: str) -> tuple[str, float, bool, bool, Info]:
+        """Carry out one command. Returns observation, reward, terminated, truncated and info.
+
+        Terminated: the task itself has ended. Truncated: the step limit was reached first.
+        """
+        ...
+
+
+class TaskSuite(Protocol):
+    """The tasks of one benchmark, by split, and the environments that play them."""
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Names of the splits; the first is for training, the others are held-out panels."""
+        ...
+
+    def tasks(self, split: str, count: int | None = None, seed: int = 0) -> Sequence[Task]:
+        """`count` tasks of a split.
+
+        Training: drawn by `seed`. A held-out panel is one fixed list: its first `count` tasks (all if None).
+        """
+        ...
+
+    def make(self) -> Environment:
+        """A new environment that can play any task of this suite."""
+        ...
+
+    def texts(self) -> Iterator[str]:
+        """Texts that between them hold every word this suite can show; a tokenizer is built from them."""
+        ...

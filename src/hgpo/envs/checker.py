@@ -1,0 +1,323 @@
+"""Runs the contract of `hgpo.envs.base` on any suite and says in one line each what is broken.
+
+    report = check(HouseholdSuite())
+    print(format_report(report))
+
+What is checked is the table CHECKS: what each line of a report stands for.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from typing import TypeVar
+
+from hgpo.envs.base import Environment, Info, Task, TaskSuite
+
+T = TypeVar("T")
+
+UNKNOWN_COMMAND = "xyzzy the unheard of"
+"""No environment understands this."""
+
+STEP_CAP = 1000
+"""An episode of random commands that is still going after so many steps is said to have no end."""
+
+CHECKS = {
+    "tasks": "splits and tasks are well formed, and identifiers are unique within a split",
+    "draw": "the same split, count and seed give the same tasks; the first n of a panel are its first n",
+    "disjoint": "no task is in two splits",
+    "types": "what reset and step return has its types; admissible commands are sorted and distinct",
+    "reset": "a task starts the same in every environment and every time",
+    "replay": "the same commands give the same observations, rewards, ends and infos",
+    "walkthrough": "a walkthrough is admissible throughout, wins with its last command and is rewarded",
+    "unknown": "a command that is not admissible changes nothing and is not rewarded",
+    "understood": "an admissible command is not answered like an unknown one",
+    "end": "an episode ends: won means terminated, and truncated comes at max_steps where the suite has it",
+    "words": "texts() holds every word that is shown",
+    "error": "nothing raises",
+}
+"""What each check holds an environment to, by the name under which it reports."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One way in which a suite breaks the contract."""
+
+    check: str
+    """A key of CHECKS."""
+    where: str
+    """The first task, or the split, in which it was seen."""
+    message: str
+    """What was wrong there."""
+    count: int = 1
+    """How many times the check failed in all."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a check of a suite found."""
+
+    suite: str
+    """The suite's class."""
+    games: int
+    """How many tasks were played."""
+    steps: int
+    """How many commands were given."""
+    problems: tuple[Problem, ...]
+    """What is broken, one entry per check; empty if nothing is."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing is broken."""
+        return not self.problems
+
+
+def check(suite: TaskSuite, games: int = 12, seed: int = 0) -> Report:
+    """Check a suite on `games` tasks of each split, with commands drawn by `seed`."""
+    findings = _Findings()
+    chosen: list[Task] = []
+    for tasks in findings.guarded("tasks", lambda: _check_tasks(findings, suite, games, seed)) or []:
+        # Spread over the panel: lists are often sorted by kind.
+        chosen += tasks[:: max(1, len(tasks) // games)][:games]
+    for task in chosen:
+        findings.guarded(task.id, lambda task=task: _check_game(findings, suite, task, seed))
+    told = findings.guarded("texts()", lambda: {word for text in suite.texts() for word in _words(text)})
+    for word, where in findings.shown.items():
+        if told is not None and word not in told:
+            findings.add("words", where, f"the word {word!r} is shown and is in none of texts()")
+    return Report(type(suite).__name__, len(chosen), findings.steps, tuple(findings.problems.values()))
+
+
+def format_report(report: Report) -> str:
+    """The report as lines for a terminal."""
+    head = f"{report.suite}: {report.games} games, {report.steps} commands"
+    if report.ok:
+        return f"{head}: all {len(CHECKS)} checks passed"
+    lines = [f"{head}: {len(report.problems)} of {len(CHECKS)} checks failed"]
+    for problem in report.problems:
+        times = f" ({problem.count} times in all)" if problem.count > 1 else ""
+        lines.append(f"  {problem.check}: {problem.where}: {problem.message}{times}")
+    return "\n".join(lines)
+
+
+@dataclass
+class _Findings:
+    """What has come out so far."""
+
+    steps: int = 0
+    problems: dict[str, Problem] = field(default_factory=dict)
+    shown: dict[str, str] = field(default_factory=dict)
+
+    def add(self, check: str, where: str, message: str) -> None:
+        """Note a failure; of each check the first one is told and the rest are counted."""
+        first = self.problems.get(check)
+        self.problems[check] = (
+            replace(first, count=first.count + 1) if first else Problem(check, where, message)
+        )
+
+    def guarded(self, where: str, what: Callable[[], T]) -> T | None:
+        """The result of a call, or None and a noted problem if it raises."""
+        try:
+            return what()
+        except Exception as error:  # whatever a stranger's environment may raise is a finding
+            text = str(error).split("\n")[0]
+            self.add("error", where, f"raised {type(error).__name__}: {text}")
+            return None
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"\w+|[^\w\s]", text)
+
+
+def _check_tasks(findings: _Findings, suite: TaskSuite, games: int, seed: int) -> list[Sequence[Task]]:
+    """Check the task lists; returns those of each split: all of a panel, some for training."""
+    splits = suite.splits
+    if not splits or len(set(splits)) != len(splits) or not all(isinstance(split, str) for split in splits):
+        findings.add("tasks", "splits", f"must be distinct names, not {splits!r}")
+    owner: dict[str, str] = {}
+    lists = []
+    for split in splits:
+        training = split == splits[0]
+        count = games if training else None
+        tasks = suite.tasks(split, count, seed)
+        ids = [task.id for task in tasks]
+        if ids != [task.id for task in suite.tasks(split, count, seed if training else seed + 1)]:
+            how = "the same seed" if training else "another seed, where a panel is one fixed list"
+            findings.add("draw", split, f"other tasks at the second call with {how}")
+        if not training and ids[:2] != [task.id for task in suite.tasks(split, 2, seed)]:
+            findings.add("draw", split, "its first 2 tasks are not the first 2 of the panel")
+        if not tasks:
+            findings.add("tasks", split, "has no tasks")
+        twice = [name for name, times in Counter(ids).items() if times > 1]
+        if twice:
+            findings.add("tasks", split, f"two tasks have the identifier {twice[0]!r}")
+        for task in tasks:
+            for name in ("id", "kind", "instruction"):
+                if not getattr(task, name) or type(getattr(task, name)) is not str:
+                    findings.add("tasks", str(task.id), f"{name} must be a text, not {getattr(task, name)!r}")
+            if task.walkthrough is not None and type(task.walkthrough) is not tuple:
+                findings.add("tasks", task.id, f"walkthrough must be a tuple, not {task.walkthrough!r}")
+            if owner.setdefault(task.id, split) != split:
+                findings.add("disjoint", task.id, f"is in {owner[task.id]} and in {split}")
+        lists.append(tasks)
+    return lists
+
+
+@dataclass(frozen=True)
+class _Moment:
+    """All that an environment says after a command, or after reset."""
+
+    observation: str
+    reward: float
+    terminated: bool
+    truncated: bool
+    info: Info
+
+    @property
+    def over(self) -> bool:
+        return self.terminated or self.truncated
+
+
+@dataclass
+class _Player:
+    """One environment that plays one task; looks at the types and words of everything it says."""
+
+    findings: _Findings
+    environment: Environment
+    task: Task
+    seed: int
+
+    def add(self, check: str, message: str) -> None:
+        self.findings.add(check, self.task.id, message)
+
+    def reset(self) -> _Moment:
+        observation, info = self.environment.reset(self.task, self.seed)
+        return self._seen("reset", _Moment(observation, 0.0, False, False, info))
+
+    def step(self, command: str) -> _Moment:
+        self.findings.steps += 1
+        return self._seen(repr(command), _Moment(*self.environment.step(command)))
+
+    def _seen(self, after: str, moment: _Moment) -> _Moment:
+        info = moment.info
+        for name, value, wanted in (
+            ("observation", moment.observation, str),
+            ("reward", moment.reward, float),
+            ("terminated", moment.terminated, bool),
+            ("truncated", moment.truncated, bool),
+            ("info", info, Info),
+            ("won", info.won, bool),
+            ("admissible_commands", info.admissible_commands, tuple),
+            *(("each admissible command", command, str) for command in info.admissible_commands),
+        ):
+            if type(value) is not wanted:
+                self.add("types", f"after {after}: {name} must be a {wanted.__name__}, not {value!r}")
+        if any(first >= second for first, second in pairwise(info.admissible_commands)):
+            self.add("types", f"after {after}: admissible commands must be sorted and distinct")
+        hash(info.state_key)  # raises if it cannot be a key
+        for text in (moment.observation, *info.admissible_commands):
+            for word in _words(text):
+                self.findings.shown.setdefault(word, self.task.id)
+        return moment
+
+
+def _check_game(findings: _Findings, suite: TaskSuite, task: Task, seed: int) -> None:
+    """All checks of one task."""
+    for word in _words(task.instruction):
+        findings.shown.setdefault(word, task.id)
+    player, other = (_Player(findings, suite.make(), task, seed) for _ in range(2))
+    start = player.reset()
+    if start != player.reset():
+        player.add("reset", "a second reset of the same environment starts differently")
+    if start != other.reset():
+        player.add("reset", "another environment starts differently")
+    _check_understood(player)
+    played = _check_random_play(player, getattr(suite, "max_steps", None))
+    _check_replay(other, played)
+    if task.walkthrough is not None:
+        _check_walkthrough(player, task.walkthrough)
+
+
+def _check_unknown(player: _Player, before: _Moment, after: _Moment) -> None:
+    """Check what an unknown command did."""
+    if after.info.state_key != before.info.state_key:
+        told = "changes the state key"
+    elif after.info.admissible_commands != before.info.admissible_commands:
+        told = "changes the admissible commands"
+    elif after.terminated or after.info.won:
+        told = "ends the task"
+    elif after.reward > 0:
+        told = "is rewarded"
+    else:
+        return
+    player.add("unknown", f"a command that is not admissible {told}")
+
+
+def _check_understood(player: _Player) -> None:
+    """Give every command of the start. It need not change anything, but must not be answered as unknown."""
+    start = player.reset()
+    unknown = player.step(UNKNOWN_COMMAND)
+    _check_unknown(player, start, unknown)
+    if unknown.observation == start.observation:
+        return  # here an unknown command shows the state again, as some understood ones may
+    for command in start.info.admissible_commands:
+        player.reset()
+        after = player.step(command)
+        if after.observation == unknown.observation and after.info.state_key == start.info.state_key:
+            player.add("understood", f"the admissible {command!r} is answered like an unknown one")
+
+
+def _check_random_play(player: _Player, max_steps: int | None) -> list[tuple[str, _Moment]]:
+    """Play random commands to the end and check how it ends; returns the commands and what they gave."""
+    rng = random.Random(f"{player.seed} {player.task.id}")
+    moment = player.reset()
+    played: list[tuple[str, _Moment]] = []
+    # One of them is unknown: away from the start there is more that it could wrongly change.
+    probe = rng.randrange(1, 8)
+    while not moment.over and len(played) < STEP_CAP and moment.info.admissible_commands:
+        command = UNKNOWN_COMMAND if len(played) == probe else rng.choice(moment.info.admissible_commands)
+        before, moment = moment, player.step(command)
+        played.append((command, moment))
+        if command == UNKNOWN_COMMAND:
+            _check_unknown(player, before, moment)
+    if not moment.over:
+        why = f"{len(played)} steps were taken" if moment.info.admissible_commands else "no command is left"
+        player.add("end", f"neither terminated nor truncated when {why}")
+    if moment.terminated and moment.truncated:
+        player.add("end", "terminated and truncated at once: the end of the task is no truncation")
+    if any(step.info.won and not step.terminated for _, step in played):
+        player.add("end", "won but not terminated")
+    if max_steps is not None and moment.truncated and len(played) != max_steps:
+        player.add("end", f"truncated after {len(played)} steps where max_steps is {max_steps}")
+    return played
+
+
+def _check_replay(player: _Player, played: list[tuple[str, _Moment]]) -> None:
+    """Give the same commands again."""
+    player.reset()
+    for number, (command, first) in enumerate(played, start=1):
+        second = player.step(command)
+        for name in ("observation", "reward", "terminated", "truncated", "info"):
+            if getattr(first, name) != getattr(second, name):
+                player.add("replay", f"the same {number} commands, the last {command!r}, gave another {name}")
+                return
+
+
+def _check_walkthrough(player: _Player, walkthrough: tuple[str, ...]) -> None:
+    moment = player.reset()
+    for number, command in enumerate(walkthrough, start=1):
+        if moment.over:
+            player.add("walkthrough", f"the episode ended before its step {number}, {command!r}")
+            return
+        if command not in moment.info.admissible_commands:
+            player.add("walkthrough", f"its step {number}, {command!r}, is not admissible")
+            return
+        moment = player.step(command)
+    if not (moment.terminated and moment.info.won):
+        player.add("walkthrough", "does not win and end the task")
+    elif not moment.reward > 0:
+        player.add("walkthrough", f"wins with reward {moment.reward!r}, which is not positive")

@@ -1,0 +1,216 @@
+"""Draws whole games, in the format of ALFWorld's game files: the same identifier is always the same game."""
+
+from __future__ import annotations
+
+import random
+from functools import cache
+from importlib.resources import files
+from typing import Any
+from zlib import crc32
+
+from hgpo.envs.base import Task
+from hgpo.envs.household.goals import (
+    KINDS,
+    LIGHT,
+    PICK,
+    TREATMENTS,
+    TWO,
+    Goal,
+    Scene,
+    instruction,
+    pddl_goal,
+    walkthrough,
+)
+from hgpo.envs.household.rooms import Room, named, rooms
+from hgpo.envs.household.words import RECEPTACLES, ROOMS, THINGS
+
+TRAIN, SEEN, UNSEEN = "train", "valid_seen", "valid_unseen"
+SPLITS = (TRAIN, SEEN, UNSEEN)
+"""Training games; a panel in the training rooms; a panel in rooms that no training game uses."""
+
+MOST_AT_ONE_PLACE = 3
+"""How many things lie at one place at the start, at most; it keeps observations short."""
+
+
+@cache
+def logic() -> tuple[str, str]:
+    """The PDDL domain and the text grammar, the same for all games."""
+    here = files("hgpo.envs.household")
+    return (here / "household.pddl").read_text("utf-8"), (here / "household.twl2").read_text("utf-8")
+
+
+def generate(task_id: str) -> Task:
+    """The game of an identifier such as train/123: its number alone decides everything about it.
+
+    The task type is the number modulo six. Every possible game belongs to training or to the panels by
+    a checksum, and is drawn again if it is not the split's: so no training number gives a game of a panel.
+    """
+    split, _, number = task_id.partition("/")
+    if split not in SPLITS or not number.isascii() or not number.isdigit():
+        raise ValueError(
+            f"{task_id!r} is no household game: expected train/NUMBER, valid_seen/… or valid_unseen/…"
+        )
+    rng = random.Random(f"household {split} {int(number)}")
+    kind = KINDS[int(number) % len(KINDS)]
+    while True:
+        goal, scene = draw(rng, kind, _rooms_for(split, kind))
+        if _is_held_out(goal, scene) == (split != TRAIN):
+            break
+    game = as_game(goal, scene)
+    return Task(task_id, kind, game["goal"], game, tuple(game["walkthrough"]))
+
+
+def _is_held_out(goal: Goal, scene: Scene) -> bool:
+    """Whether this is one of the quarter of all games that are never trained on."""
+    content = " ".join(
+        [scene.room.id, goal.kind, goal.thing, goal.target, *sorted(map("@".join, scene.lies.items()))]
+    )
+    return crc32(content.encode()) % 4 == 0
+
+
+def as_game(goal: Goal, scene: Scene) -> dict[str, Any]:
+    """A game as ALFWorld's files hold it (all of it can be written as JSON)."""
+    domain, grammar = logic()
+    several_targets = len(scene.receptacles(goal.target)) > 1
+    return {
+        "pddl_domain": domain,
+        "grammar": grammar,
+        "pddl_problem": pddl_problem(goal, scene),
+        "solvable": True,
+        "walkthrough": list(walkthrough(goal, scene)),
+        "task_type": goal.kind,
+        "goal": instruction(goal, several_targets),
+        "room": scene.room.id,
+    }
+
+
+@cache
+def _rooms_for(split: str, kind: str) -> tuple[Room, ...]:
+    """The rooms of a split in which a task type can be done at all."""
+    train, apart = rooms()
+    candidates = apart if split == UNSEEN else train
+    return tuple(room for room in candidates if goals_in(room, kind))
+
+
+def _places(thing: str, room: Room) -> list[str]:
+    """Kinds of receptacle in the room that may hold the thing."""
+    return [place for place in THINGS[thing].places if place in room.kinds()]
+
+
+@cache
+def goals_in(room: Room, kind: str) -> dict[str, tuple[str, ...]]:
+    """What can be asked of a room: targets by thing."""
+    treatment = TREATMENTS.get(kind)
+    if treatment and not room.appliances(treatment):
+        return {}
+    if kind == LIGHT and ("lamp" not in ROOMS[room.kind].things or not _places("lamp", room)):
+        return {}
+    goals: dict[str, tuple[str, ...]] = {}
+    for thing in ROOMS[room.kind].things:
+        places = _places(thing, room)
+        if not places or not THINGS[thing].portable:
+            continue
+        if kind == LIGHT:
+            goals[thing] = ("lamp",)
+        elif treatment is None:
+            # It has to lie somewhere else at the start.
+            if len(places) > 1:
+                goals[thing] = tuple(places)
+        elif treatment in THINGS[thing].treatments:
+            # Away from the appliance, so that treating it is an errand of its own.
+            targets = tuple(place for place in places if RECEPTACLES[place].does != treatment)
+            if targets:
+                goals[thing] = targets
+    return goals
+
+
+def draw(rng: random.Random, kind: str, candidates: tuple[Room, ...]) -> tuple[Goal, Scene]:
+    """A goal of the task type in one of the rooms, furnished so that it is still to be done."""
+    room = rng.choice(candidates)
+    goals = goals_in(room, kind)
+    thing = rng.choice(list(goals))
+    goal = Goal(kind, thing, rng.choice(goals[thing]))
+    while (scene := furnish(rng, room, goal)) is None:
+        pass
+    return goal, scene
+
+
+def furnish(rng: random.Random, room: Room, goal: Goal) -> Scene | None:
+    """4 to 7 things in the room: what the goal needs, and others. None if what it needs found no room."""
+    needed = ["lamp"] if goal.kind == LIGHT else []
+    needed += [goal.thing] * (1 + (goal.kind == TWO) + (rng.random() < 0.2))
+    others = []
+    for thing in ROOMS[room.kind].things:
+        if thing not in needed:
+            # A second one of some other thing, now and then: not only what is asked for comes in numbers.
+            others += [thing] * (1 + (thing != "lamp" and rng.random() < 0.1))
+    rng.shuffle(others)
+    wanted = rng.randint(4, 7)
+    where: list[tuple[str, str]] = []
+    room_left = {name: MOST_AT_ONE_PLACE for name, _ in room.receptacles}
+    for index, thing in enumerate(needed + others):
+        if index >= len(needed) and len(where) == wanted:
+            break
+        # Nothing lies where it is to be put; what is to be treated first may lie there.
+        avoid = goal.target if thing == goal.thing and goal.kind in (PICK, TWO) else None
+        place = _place(rng, thing, room, room_left, avoid)
+        if place:
+            where.append((thing, place))
+            room_left[place] -= 1
+        elif index < len(needed):
+            return None
+    where.sort(key=lambda pair: pair[0])
+    names = named([thing for thing, _ in where])
+    lies = {name: place for (name, _), (_, place) in zip(names, where, strict=True)}
+    return Scene(room, dict(names), lies)
+
+
+def _place(
+    rng: random.Random, thing: str, room: Room, room_left: dict[str, int], avoid: str | None
+) -> str | None:
+    """A receptacle with room for a thing: three times as likely one where it usually lies."""
+    row = THINGS[thing]
+    weights = {
+        name: 3 if kind in row.home else 1
+        for name, kind in room.receptacles
+        if kind in row.places and kind != avoid and room_left[name]
+    }
+    return rng.choices(list(weights), list(weights.values()))[0] if weights else None
+
+
+def pddl_problem(goal: Goal, scene: Scene) -> str:
+    """The start state and the goal as a PDDL problem."""
+    objects = ["player - agent"]
+    init = ["(midroom player)"]
+    for name, kind in scene.room.receptacles:
+        objects.append(f"{name} - receptacle")
+        row = RECEPTACLES[kind]
+        init.append(f"(rkind {name} {kind}_kind)")
+        init += [f"({word} {name})" for word in ("hollow", "closed") if getattr(row, word)]
+        if row.does:
+            init.append(f"({row.does}s {name})")
+    for name, kind in scene.things.items():
+        objects.append(f"{name} - object")
+        row = THINGS[kind]
+        init.append(f"(okind {name} {kind}_kind)")
+        init.append(f"(portable {name})" if row.portable else f"(lightsource {name})")
+        init += [f"({treatment}able {name})" for treatment in row.treatments]
+        init += [f"(suits {name} {place})" for place, of in scene.room.receptacles if of in row.places]
+        init.append(f"(lies {name} {scene.lies[name]})")
+    objects += [f"{kind}_kind - rtype" for kind in sorted(scene.room.kinds())]
+    objects += [f"{kind}_kind - otype" for kind in sorted(set(scene.things.values()))]
+    return "\n".join(
+        [
+            "(define (problem household-game)",
+            " (:domain household)",
+            " (:objects",
+            *(f"    {line}" for line in objects),
+            " )",
+            " (:init",
+            *(f"    {line}" for line in init),
+            " )",
+            f" (:goal {pddl_goal(goal)})",
+            ")",
+            "",
+        ]
+    )

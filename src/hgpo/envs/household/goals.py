@@ -1,0 +1,187 @@
+"""What is to be achieved: the six task types as an instruction, as a PDDL goal and as a walkthrough."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import combinations
+
+from hgpo.envs.household.rooms import Room
+from hgpo.envs.household.words import RECEPTACLES
+
+PICK = "pick_and_place_simple"
+LIGHT = "look_at_obj_in_light"
+CLEAN = "pick_clean_then_place_in_recep"
+HEAT = "pick_heat_then_place_in_recep"
+COOL = "pick_cool_then_place_in_recep"
+TWO = "pick_two_obj_and_place"
+
+KINDS = (PICK, LIGHT, CLEAN, HEAT, COOL, TWO)
+"""ALFWorld's names of the six task types."""
+
+TREATMENTS = {CLEAN: "clean", HEAT: "heat", COOL: "cool"}
+"""What is done to the thing on its way; the same word is the command."""
+
+RESULTS = {"clean": "clean", "heat": "hot", "cool": "cold"}
+"""What the thing is afterwards."""
+
+
+@dataclass(frozen=True)
+class Goal:
+    """A task type filled in."""
+
+    kind: str
+    """One of KINDS."""
+    thing: str
+    """The kind of thing that is wanted."""
+    target: str
+    """The kind of receptacle it belongs in or on; for LIGHT the lamp."""
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A furnished room at the start of a game."""
+
+    room: Room
+    """The room."""
+    things: dict[str, str]
+    """Kind of each thing by its identifier."""
+    lies: dict[str, str]
+    """Where each thing lies: identifier of the receptacle."""
+
+    def of(self, kind: str) -> list[str]:
+        """Identifiers of the things of a kind."""
+        return [name for name, of_kind in self.things.items() if of_kind == kind]
+
+    def receptacles(self, kind: str) -> list[str]:
+        """Identifiers of the receptacles of a kind."""
+        return [name for name, of_kind in self.room.receptacles if of_kind == kind]
+
+
+def words(identifier: str) -> str:
+    """The name shown for an identifier: drawer_2 is drawer 2."""
+    return identifier.replace("_", " ")
+
+
+def article(phrase: str) -> str:
+    """The phrase with a or an before it."""
+    return ("an " if phrase[0] in "aeiou" else "a ") + phrase
+
+
+def instruction(goal: Goal, several_targets: bool) -> str:
+    """The task in words. Any one of several targets will do, but a pair must end up in the same one."""
+    if goal.kind == LIGHT:
+        return f"look at {article(goal.thing)} under the {goal.target}"
+    what = goal.thing
+    if goal.kind in TREATMENTS:
+        what = f"{RESULTS[TREATMENTS[goal.kind]]} {what}"
+    what = article(what)
+    target = article(goal.target) if several_targets else f"the {goal.target}"
+    if goal.kind == TWO:
+        # "another pen" and not "two pens": plurals would double the words for things.
+        what += f" and another {goal.thing}"
+        target = f"one {goal.target}" if several_targets else target
+    return f"put {what} {preposition(goal.target)} {target}"
+
+
+def preposition(receptacle_kind: str) -> str:
+    """In for what is hollow, on for a surface."""
+    return "in" if RECEPTACLES[receptacle_kind].hollow else "on"
+
+
+def pddl_goal(goal: Goal) -> str:
+    """The goal as a PDDL condition over the final state."""
+    if goal.kind == LIGHT:
+        return (
+            "(exists (?a - agent ?r - receptacle ?l - object ?o - object) (and"
+            f" (okind ?l {goal.target}_kind) (lit ?l) (lies ?l ?r) (nearby ?a ?r)"
+            f" (okind ?o {goal.thing}_kind) (holds ?a ?o)))"
+        )
+    there = f"(okind ?o {goal.thing}_kind) (lies ?o ?r)"
+    if goal.kind in TREATMENTS:
+        there += f" ({RESULTS[TREATMENTS[goal.kind]]} ?o)"
+    if goal.kind == TWO:
+        there += (
+            f" (exists (?o2 - object) (and (not (= ?o ?o2)) (okind ?o2 {goal.thing}_kind) (lies ?o2 ?r)))"
+        )
+    return (
+        f"(exists (?r - receptacle) (and (rkind ?r {goal.target}_kind) (exists (?o - object) (and {there}))))"
+    )
+
+
+@dataclass
+class _Walk:
+    """Commands as they are thought out, with the agent's place and what has been opened."""
+
+    scene: Scene
+    commands: list[str] = field(default_factory=list)
+    place: str | None = None
+    opened: set[str] = field(default_factory=set)
+
+    def go(self, receptacle: str) -> None:
+        if self.place != receptacle:
+            self.commands.append(f"go to {words(receptacle)}")
+            self.place = receptacle
+
+    def reach(self, receptacle: str) -> None:
+        """Go there and make its inside accessible."""
+        self.go(receptacle)
+        if (
+            RECEPTACLES[dict(self.scene.room.receptacles)[receptacle]].closed
+            and receptacle not in self.opened
+        ):
+            self.commands.append(f"open {words(receptacle)}")
+            self.opened.add(receptacle)
+
+    def take(self, thing: str) -> None:
+        source = self.scene.lies[thing]
+        self.reach(source)
+        self.commands.append(f"take {words(thing)} from {words(source)}")
+
+    def treat(self, thing: str, treatment: str, appliance: str) -> None:
+        self.go(appliance)
+        self.commands.append(f"{treatment} {words(thing)} in {words(appliance)}")
+
+    def put(self, thing: str, target: str) -> None:
+        self.reach(target)
+        where = preposition(dict(self.scene.room.receptacles)[target])
+        self.commands.append(f"put {words(thing)} {where} {words(target)}")
+
+
+def _walks(goal: Goal, scene: Scene) -> Iterator[_Walk]:
+    """Every direct way to the goal: one for each choice of things, appliance and target."""
+    if goal.kind == LIGHT:
+        for thing in scene.of(goal.thing):
+            for lamp in scene.of(goal.target):
+                walk = _Walk(scene)
+                walk.take(thing)
+                walk.reach(scene.lies[lamp])
+                walk.commands.append(f"turn on {words(lamp)}")
+                yield walk
+        return
+    for target in scene.receptacles(goal.target):
+        if goal.kind == TWO:
+            for pair in combinations(scene.of(goal.thing), 2):
+                for order in (pair, pair[::-1]):
+                    walk = _Walk(scene)
+                    for thing in order:
+                        if scene.lies[thing] != target:
+                            walk.take(thing)
+                            walk.put(thing, target)
+                    yield walk
+        else:
+            treatment = TREATMENTS.get(goal.kind)
+            appliances = scene.room.appliances(treatment) if treatment else [None]
+            for thing in scene.of(goal.thing):
+                for appliance in appliances:
+                    walk = _Walk(scene)
+                    walk.take(thing)
+                    if treatment and appliance:
+                        walk.treat(thing, treatment, appliance)
+                    walk.put(thing, target)
+                    yield walk
+
+
+def walkthrough(goal: Goal, scene: Scene) -> tuple[str, ...]:
+    """The shortest direct way to the goal."""
+    return tuple(min((walk.commands for walk in _walks(goal, scene)), key=len))

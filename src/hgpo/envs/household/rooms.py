@@ -1,0 +1,80 @@
+"""The fixed list of rooms: which receptacles stand together, in training and in the rooms kept apart.
+
+Drawn once from a constant seed, so every installation has the same rooms.
+Two rooms are the same if their kind and their receptacles are; no room is in both lists.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from dataclasses import dataclass
+from functools import cache
+
+from hgpo.envs.household.words import RECEPTACLES, ROOMS
+
+SEED = 20_250
+"""The seed of the rooms. Another number would be another benchmark."""
+
+COUNTS = {"kitchen": (24, 8), "bathroom": (9, 3), "bedroom": (9, 3), "lounge": (9, 3), "office": (9, 3)}
+"""How many rooms of each kind are for training and how many are kept apart.
+Kitchens are the most: three of the six task types need one."""
+
+
+@dataclass(frozen=True)
+class Room:
+    """One room layout: the kind of room and the receptacles in it."""
+
+    id: str
+    """Such as kitchen_07; numbers run through both lists."""
+    kind: str
+    """A key of ROOMS."""
+    receptacles: tuple[tuple[str, str], ...]
+    """Pairs of identifier and kind: ("drawer_2", "drawer"), or ("sink", "sink") where there is only one."""
+
+    def kinds(self) -> Counter[str]:
+        """How many receptacles of each kind stand here."""
+        return Counter(kind for _, kind in self.receptacles)
+
+    def appliances(self, treatment: str) -> list[str]:
+        """Identifiers of the receptacles that clean, heat or cool."""
+        return [name for name, kind in self.receptacles if RECEPTACLES[kind].does == treatment]
+
+
+def named(kinds: list[str]) -> tuple[tuple[str, str], ...]:
+    """Pairs of identifier and kind, numbered from 1 only where a kind occurs more than once."""
+    counts, seen = Counter(kinds), Counter[str]()
+    pairs = []
+    for kind in sorted(kinds):
+        seen[kind] += 1
+        pairs.append((f"{kind}_{seen[kind]}" if counts[kind] > 1 else kind, kind))
+    return tuple(pairs)
+
+
+def _draw(rng: random.Random, kind: str) -> tuple[str, ...]:
+    """The receptacle kinds of one room: 4 to 7, at least two open surfaces, at least one thing to open."""
+    room = ROOMS[kind]
+    while True:
+        chosen = list(rng.choice(room.fixed))
+        chosen += rng.sample(room.more, rng.randint(4, 7) - len(chosen))
+        counts = Counter(chosen)
+        surfaces = sum(not RECEPTACLES[name].hollow for name in chosen)
+        closed = sum(RECEPTACLES[name].closed for name in chosen)
+        if surfaces >= 2 and closed >= 1 and all(n <= RECEPTACLES[name].most for name, n in counts.items()):
+            return tuple(sorted(chosen))
+
+
+@cache
+def rooms() -> tuple[tuple[Room, ...], tuple[Room, ...]]:
+    """The training rooms and the rooms kept apart."""
+    rng = random.Random(SEED)
+    train: list[Room] = []
+    apart: list[Room] = []
+    for kind, (for_training, kept_apart) in COUNTS.items():
+        drawn: dict[tuple[str, ...], None] = {}
+        while len(drawn) < for_training + kept_apart:
+            drawn.setdefault(_draw(rng, kind))
+        for number, kinds in enumerate(drawn):
+            room = Room(f"{kind}_{number:02d}", kind, named(list(kinds)))
+            (train if number < for_training else apart).append(room)
+    return tuple(train), tuple(apart)

@@ -1,0 +1,147 @@
+"""The household games as a benchmark: splits, environments and the words they use."""
+
+from __future__ import annotations
+
+import random
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from hgpo.envs.alfworld.engine import Episode, Game, compile_game
+from hgpo.envs.base import Info, Task
+from hgpo.envs.household.generator import SPLITS, TRAIN, generate
+from hgpo.envs.household.goals import KINDS, RESULTS, TREATMENTS, Goal, instruction, preposition, words
+from hgpo.envs.household.words import RECEPTACLES, THINGS
+
+TRAINING_NUMBERS = 10**9
+"""Training games are numbered below this."""
+
+
+@dataclass(frozen=True)
+class HouseholdSuite:
+    """Short household games of ALFWorld's six types, in rooms of our own, generated in memory."""
+
+    max_steps: int = 20
+    """An episode is truncated after this many commands."""
+    success_reward: float = 10.0
+    """The reward of the command that achieves the task; every other command gives 0."""
+    panel_size: int = 120
+    """How many games each held-out panel has; a multiple of six has all task types equally often."""
+    cache_size: int = 64
+    """How many compiled games are kept, so that the rollouts of one task share theirs."""
+
+    @cached_property
+    def _compiled(self) -> OrderedDict[str, tuple[object, Game]]:
+        # No field of the dataclass: it is nothing to configure, compare or save.
+        return OrderedDict()
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Training, a panel in the training rooms, and a panel in rooms never trained in."""
+        return SPLITS
+
+    def tasks(self, split: str, count: int | None = None, seed: int = 0) -> Sequence[Task]:
+        """`count` tasks of a split; training tasks are drawn by `seed`, all six types equally often."""
+        if split not in SPLITS:
+            raise ValueError(f"no split {split!r}: there are {', '.join(SPLITS)}")
+        if split != TRAIN:
+            if count is not None and not 0 <= count <= self.panel_size:
+                raise ValueError(f"{split} has {self.panel_size} tasks, not {count}")
+            numbers = range(self.panel_size if count is None else count)
+        elif count is None or count < 0:
+            raise ValueError("say how many training tasks to draw: there is no end of them")
+        else:
+            numbers = _training_numbers(count, seed)
+        return [generate(f"{split}/{number}") for number in numbers]
+
+    def make(self) -> HouseholdEnvironment:
+        """A new environment; all those of one suite share its compiled games."""
+        return HouseholdEnvironment(self)
+
+    def compiled(self, task: Task) -> Game:
+        """The task's game, compiled; the games used last are kept."""
+        kept = self._compiled.get(task.id)
+        if kept is None or kept[0] != task.game:
+            kept = (task.game, compile_game(task.game))
+            self._compiled[task.id] = kept
+            if len(self._compiled) > self.cache_size:
+                self._compiled.popitem(last=False)
+        self._compiled.move_to_end(task.id)
+        return kept[1]
+
+    def texts(self) -> Iterator[str]:
+        """Sentences, commands and instructions with every word that any game can show."""
+        yield "you are in the middle of the room. you see: nothing. you hold: nothing."
+        yield "nothing happens."
+        yield "look"
+        yield "inventory"
+        for kind, row in RECEPTACLES.items():
+            for number in range(1, row.most + 1):
+                name = words(f"{kind}_{number}")
+                yield f"you are at {name}. {preposition(kind)} it: nothing. go to {name}"
+                if row.closed:
+                    yield f"you are at {name}. it is closed. open {name}"
+            for goal_kind in KINDS:
+                for several in (False, True):
+                    if goal_kind in TREATMENTS or goal_kind == KINDS[0] or goal_kind == KINDS[-1]:
+                        yield instruction(Goal(goal_kind, "mug", kind), several)
+                        yield instruction(Goal(goal_kind, "apple", kind), several)
+        for thing in THINGS:
+            yield f"take {thing} from shelf"
+            yield f"put {thing} on shelf"
+            yield instruction(Goal(KINDS[1], thing, "lamp"), False)
+        for treatment, result in RESULTS.items():
+            yield f"{treatment} mug in sink. you hold: {result} mug 1, mug 2, mug 3."
+        yield "turn on lamp. on it: lit lamp."
+
+
+def _training_numbers(count: int, seed: int) -> list[int]:
+    """Distinct numbers of training games; their task types come in shuffled rounds of six."""
+    rng = random.Random(f"household training {seed}")
+    numbers: dict[int, None] = {}
+    kinds: list[int] = []
+    while len(numbers) < count:
+        kinds = kinds or rng.sample(range(len(KINDS)), len(KINDS))
+        number = rng.randrange(TRAINING_NUMBERS // len(KINDS)) * len(KINDS) + kinds[-1]
+        if number not in numbers:
+            numbers[number] = None
+            kinds.pop()
+    return list(numbers)
+
+
+class HouseholdEnvironment:
+    """One episode at a time of any household game."""
+
+    def __init__(self, suite: HouseholdSuite) -> None:
+        self._suite = suite
+        self._episode: Episode | None = None
+        self._steps = 0
+        self._over = True
+
+    def reset(self, task: Task, seed: int = 0) -> tuple[str, Info]:
+        """Start the task; nothing in a household game is random, so `seed` changes nothing."""
+        episode = self._episode = Episode(self._suite.compiled(task))
+        self._steps = 0
+        self._over = False
+        return episode.observation, self._info(episode)
+
+    def step(self, command: str) -> tuple[str, float, bool, bool, Info]:
+        """Carry out a command; one that is not admissible takes up a step and changes nothing."""
+        episode = self._episode
+        if episode is None:
+            raise RuntimeError("call reset before step")
+        if self._over:
+            raise RuntimeError("the episode is over: call reset to start another")
+        episode.step(command)
+        self._steps += 1
+        won = episode.won
+        truncated = not won and self._steps >= self._suite.max_steps
+        self._over = won or truncated
+        reward = self._suite.success_reward if won else 0.0
+        # The engine's own "Nothing happens." is the one text with a capital letter.
+        return episode.observation.lower(), reward, won, truncated, self._info(episode)
+
+    @staticmethod
+    def _info(episode: Episode) -> Info:
+        return Info(episode.admissible_commands, episode.state_key, episode.won)

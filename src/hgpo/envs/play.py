@@ -1,0 +1,93 @@
+"""Lets a person play a task in the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from hgpo.envs.base import Info, Task, TaskSuite
+
+HELP = "Type a number or a command; hint shows the next step of the walkthrough, quit ends."
+
+
+def play(
+    suite: TaskSuite,
+    split: str | None = None,
+    index: int = 0,
+    seed: int = 0,
+    input: Callable[[str], str] = input,
+    output: Callable[[str], object] = print,
+) -> bool:
+    """Play one task, with numbered commands to choose from. Returns whether it was won.
+
+    **Arguments:**
+
+    - split: the first split of the suite, its training tasks, if None.
+    - index: which task of the split; of training tasks, which of those drawn by `seed`.
+    - input: asks for a line, as `input` does; EOFError (Ctrl-D) ends the game.
+    - output: shows a text.
+    """
+    split = suite.splits[0] if split is None else split
+    if split not in suite.splits:
+        raise ValueError(f"no split {split!r}: there are {', '.join(suite.splits)}")
+    tasks = suite.tasks(split, index + 1 if split == suite.splits[0] else None, seed)
+    if not 0 <= index < len(tasks):
+        raise ValueError(f"{split} has tasks 0 to {len(tasks) - 1}, not {index}")
+    task = tasks[index]
+    environment = suite.make()
+    observation, info = environment.reset(task, seed)
+    output(f"{task.id} ({task.kind})\n{HELP}\n\nYour task: {task.instruction}\n\n{observation}")
+    given: list[str] = []
+    over = False
+    while not over:
+        output(_menu(info))
+        try:
+            line = input("> ").strip()
+        except (EOFError, KeyboardInterrupt):
+            line = "quit"
+        if line == "quit":
+            output(f"You stopped after {_steps(given)}.")
+            return False
+        if line == "hint":
+            output(_hint(task, given))
+            continue
+        command = _chosen(line, info)
+        if command is None:
+            output(HELP)
+            continue
+        observation, reward, terminated, truncated, info = environment.step(command)
+        given.append(command)
+        over = terminated or truncated
+        output(f"\n{observation}")
+        if over:
+            how = "You won" if info.won else "Your steps are used up" if truncated else "It is over"
+            output(f"{how} after {_steps(given)}. The last one was rewarded with {reward:g}.")
+    return info.won
+
+
+def _steps(given: list[str]) -> str:
+    return "1 step" if len(given) == 1 else f"{len(given)} steps"
+
+
+def _menu(info: Info) -> str:
+    return "\n".join(f"{number:4d}  {command}" for number, command in enumerate(info.admissible_commands, 1))
+
+
+def _chosen(line: str, info: Info) -> str | None:
+    """The command that a line stands for; None if it is empty or a number that is not on the menu."""
+    if line.isascii() and line.isdigit():
+        number = int(line)
+        return info.admissible_commands[number - 1] if 0 < number <= len(info.admissible_commands) else None
+    return line or None
+
+
+def _hint(task: Task, given: list[str]) -> str:
+    """The walkthrough's next command as long as it was followed; commands besides it are passed over."""
+    if task.walkthrough is None:
+        return "No walkthrough of this task is known."
+    done = 0
+    for command in given:
+        if done < len(task.walkthrough) and command == task.walkthrough[done]:
+            done += 1
+    if done == len(task.walkthrough):
+        return "The walkthrough is used up: what you did besides it has changed the game."
+    return f"Hint: {task.walkthrough[done]}"

@@ -1,0 +1,75 @@
+"""GiGPO: GRPO plus a comparison of the steps taken from the same state."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hgpo.estimators.baseline import Ddof, Normalization, Statistics, group_advantages, require_non_negative
+from hgpo.estimators.grpo import GRPO
+from hgpo.groups import level_groups
+from hgpo.returns import discounted_returns, require_discount
+from hgpo.steps import StepTable
+
+
+@dataclass(frozen=True, kw_only=True)
+class GiGPO:
+    """Group-in-Group Policy Optimization: an episode term and a step term.
+
+        A = A_episode + ω A_step
+        A_episode: GRPO's.   A_step = (R_t − mean(G)) / (std(G) + ε),  G = the task's rows in the same state
+
+    R_t is the discounted return to go. A row that shares its state with nobody has A_step = 0.
+    Source: arXiv 2505.10978.
+    """
+
+    step_weight: float = 1.0
+    """ω, the weight of the step term."""
+    discount: float = 0.95
+    """γ of the step term's returns to go."""
+    normalization: Normalization = "mean_std"
+    """In both terms: "mean_std" divides by the standard deviation, "mean" does not."""
+    statistics: Statistics = "trajectories"
+    """What the episode term's mean and standard deviation run over; see GRPO."""
+    epsilon: float = 1e-6
+    """ε beside the standard deviation, in units of reward."""
+    ddof: Ddof = 1
+    """In both terms: 1 for Bessel's standard deviation, 0 for the population's."""
+    invalid_penalty: float = 0.0
+    """Taken off the return of a row whose action was not valid, in units of reward."""
+    propagate_penalty: bool = False
+    """Take the penalty off the reward instead, so that it reaches the returns of earlier steps."""
+
+    def __post_init__(self) -> None:
+        require_non_negative("step_weight", self.step_weight)
+        require_discount(self.discount)
+        self._episode_term()  # checks the settings that it shares
+
+    def __call__(self, steps: StepTable) -> NDArray[np.float64]:
+        """Advantages, shape (rows,), in the order of the table."""
+        returns = discounted_returns(
+            steps,
+            self.discount,
+            invalid_penalty=self.invalid_penalty,
+            propagate_penalty=self.propagate_penalty,
+        )
+        step_advantages, _ = group_advantages(
+            returns,
+            level_groups(steps, history_length=0)[0],
+            normalization=self.normalization,
+            epsilon=self.epsilon,
+            ddof=self.ddof,
+        )
+        return self._episode_term()(steps) + self.step_weight * step_advantages
+
+    def _episode_term(self) -> GRPO:
+        return GRPO(
+            normalization=self.normalization,
+            statistics=self.statistics,
+            epsilon=self.epsilon,
+            ddof=self.ddof,
+            invalid_penalty=self.invalid_penalty,
+            propagate_penalty=self.propagate_penalty,
+        )

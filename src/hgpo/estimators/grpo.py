@@ -1,0 +1,77 @@
+"""GRPO: trajectories of one task against each other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hgpo.estimators.baseline import (
+    Ddof,
+    Normalization,
+    Statistics,
+    group_advantages,
+    require_non_negative,
+    require_one_of,
+)
+from hgpo.returns import trajectory_returns
+from hgpo.steps import StepTable
+
+
+@dataclass(frozen=True, kw_only=True)
+class GRPO:
+    """Group Relative Policy Optimization: the whole trajectory's return against those of its task.
+
+        A = (R_τ − mean) / (std + ε),  R_τ = Σ_t r_t,  on every row of τ
+
+    A lone trajectory gets 0. `GRPO(normalization="mean")` is Dr. GRPO's advantage (arXiv 2503.20783).
+    Source: arXiv 2402.03300, outcome supervision.
+    """
+
+    normalization: Normalization = "mean_std"
+    """"mean_std" divides by the standard deviation, "mean" does not."""
+    statistics: Statistics = "trajectories"
+    """Mean and standard deviation over "trajectories", or over "rows", where long trajectories weigh more
+    (the default of the released agent code). With trajectories, the row of step 0 gives its trajectory's
+    value, which matters only where a penalty makes rows of one trajectory differ."""
+    epsilon: float = 1e-6
+    """ε beside the standard deviation, in units of reward."""
+    ddof: Ddof = 1
+    """1 for Bessel's standard deviation, 0 for the population's."""
+    invalid_penalty: float = 0.0
+    """Taken off the score of a row whose action was not valid, in units of reward."""
+    propagate_penalty: bool = False
+    """Count the penalties into the trajectory's return, on all its rows, instead."""
+
+    def __post_init__(self) -> None:
+        require_one_of("normalization", self.normalization, Normalization)
+        require_one_of("statistics", self.statistics, Statistics)
+        require_non_negative("epsilon", self.epsilon)
+        require_one_of("ddof", self.ddof, Ddof)
+        require_non_negative("invalid_penalty", self.invalid_penalty)
+
+    def __call__(self, steps: StepTable) -> NDArray[np.float64]:
+        """Advantages, shape (rows,), in the order of the table."""
+        scores = trajectory_returns(
+            steps, invalid_penalty=self.invalid_penalty, propagate_penalty=self.propagate_penalty
+        )
+        return self.compare(steps, scores)[0]
+
+    def compare(
+        self, steps: StepTable, scores: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Advantages of given scores, and whether each row's task has different scores; both (rows,).
+
+        Args:
+            steps: The step table; its rewards are not read.
+            scores: Shape (rows,), the return of the row's trajectory.
+        """
+        return group_advantages(
+            scores,
+            steps.task_code,
+            normalization=self.normalization,
+            epsilon=self.epsilon,
+            ddof=self.ddof,
+            sample=steps.step_index == 0 if self.statistics == "trajectories" else None,
+        )

@@ -1,0 +1,107 @@
+"""Evaluation: every game of a held-out panel once, success by task type with its interval."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from hgpo.envs.base import TaskSuite
+from hgpo.rollout import Agent, Trajectory, rollout
+
+
+@dataclass(frozen=True)
+class Success:
+    """How many of some games were won."""
+
+    won: int
+    games: int
+
+    @property
+    def rate(self) -> float:
+        """Share of the games that were won; NaN of no games."""
+        return self.won / self.games if self.games else math.nan
+
+    def interval(self, z: float = 1.959964) -> tuple[float, float]:
+        """Wilson's score interval of the rate; z = 1.96 gives 95 % (Wilson 1927, doi 10.2307/2276774).
+
+        centre ± half, with p the rate, n the games:
+            centre = (p + z²/2n) / (1 + z²/n),  half = z √(p(1−p)/n + z²/4n²) / (1 + z²/n)
+        """
+        if not self.games:
+            return 0.0, 1.0
+        n, p = self.games, self.rate
+        scale = 1 + z * z / n
+        centre = (p + z * z / (2 * n)) / scale
+        half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / scale
+        return max(0.0, centre - half), min(1.0, centre + half)
+
+
+@dataclass(frozen=True)
+class PanelResult:
+    """What an agent reached on one panel with one way of decoding."""
+
+    split: str
+    temperature: float
+    success: Success
+    by_kind: dict[str, Success]
+    mean_steps: float
+    """Steps an episode, those that were not won included."""
+    valid_share: float
+    """Share of steps with an admissible action."""
+
+    def record(self, iteration: int) -> dict[str, Any]:
+        """The result as JSON values, with rate and interval spelled out, after `iteration` iterations."""
+        return {
+            "iteration": iteration,
+            **asdict(self),
+            "success_rate": self.success.rate,
+            "interval_95": list(self.success.interval()),
+        }
+
+
+def evaluate_panel(
+    suite: TaskSuite,
+    agent: Agent,
+    split: str,
+    *,
+    temperature: float,
+    seed: Sequence[int],
+    games: int | None = None,
+    on_step: Callable[[int, int], None] = lambda finished, live: None,
+) -> PanelResult:
+    """Play each game of a held-out panel once.
+
+    Args:
+        suite: has the panel.
+        agent: plays.
+        split: the panel's name.
+        temperature: 0 is greedy.
+        seed: of sampling.
+        games: only the first so many; None plays all.
+        on_step: as in `rollout`.
+    """
+    tasks = suite.tasks(split, games)
+    trajectories = rollout(
+        suite, agent, tasks, group_size=1, temperature=temperature, seed=seed, on_step=on_step
+    )
+    return summarize(split, temperature, trajectories)
+
+
+def summarize(split: str, temperature: float, trajectories: Sequence[Trajectory]) -> PanelResult:
+    """The result that these trajectories, one a game, amount to."""
+    kinds = sorted({trajectory.task.kind for trajectory in trajectories})
+    steps = [step for trajectory in trajectories for step in trajectory.steps]
+    return PanelResult(
+        split=split,
+        temperature=temperature,
+        success=_success(trajectories),
+        by_kind={kind: _success([t for t in trajectories if t.task.kind == kind]) for kind in kinds},
+        mean_steps=len(steps) / len(trajectories) if trajectories else math.nan,
+        valid_share=sum(step.action.valid for step in steps) / len(steps) if steps else math.nan,
+    )
+
+
+def _success(trajectories: Sequence[Trajectory]) -> Success:
+    return Success(sum(trajectory.won for trajectory in trajectories), len(trajectories))

@@ -1,0 +1,135 @@
+"""The warm start: a policy imitates walkthroughs of some training games before it learns from reward."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from hgpo.envs.base import Task, TaskSuite
+from hgpo.policies.batching import split_by_length
+from hgpo.policies.transformers import TransformersPolicy
+from hgpo.prompts import ResponseFormat, Turn, fit_prompt
+
+
+@dataclass(frozen=True)
+class WarmStart:
+    """How long a fresh policy imitates walkthroughs. 0 games: not at all."""
+
+    games: int = 600
+    """Training games whose walkthroughs are imitated."""
+    epochs: int = 6
+    """Times that each step of them is seen."""
+    batch_rows: int = 128
+    """Steps that share an optimizer step."""
+    learning_rate: float = 3e-3
+    """Peak learning rate; it rises over the first tenth of the steps and falls linearly to 0."""
+
+
+@dataclass(frozen=True)
+class Demonstration:
+    """One step of a walkthrough: what the agent reads and what it should answer."""
+
+    prompt: tuple[int, ...]
+    """Token ids."""
+    response: tuple[int, ...]
+    """Token ids."""
+
+
+def demonstrations(
+    suite: TaskSuite,
+    policy: TransformersPolicy,
+    tasks: Sequence[Task],
+    *,
+    response_format: ResponseFormat,
+    history_length: int,
+    max_prompt_tokens: int,
+    max_response_tokens: int,
+) -> list[Demonstration]:
+    """The steps of the tasks' walkthroughs as prompts and answers, in order.
+
+    Raises:
+        ValueError: if a task has no walkthrough, or if one leaves its game unwon.
+    """
+    rows = []
+    environment = suite.make()
+    for task in tasks:
+        if task.walkthrough is None:
+            raise ValueError(f"task {task.id} has no walkthrough to imitate: set --warm-start.games 0")
+        observation, info = environment.reset(task)
+        history: list[tuple[str, str]] = []
+        for command in task.walkthrough:
+            turn = Turn(
+                task.instruction,
+                tuple(history[-history_length:] if history_length else ()),
+                observation,
+                info.admissible_commands,
+            )
+            prompt = fit_prompt(turn, response_format, policy.encode, max_prompt_tokens)
+            answer = response_format.answer(command, info.admissible_commands)
+            rows.append(Demonstration(tuple(prompt), policy.encode_response(answer, max_response_tokens)))
+            history.append((observation, command))
+            observation, _, _, _, info = environment.step(command)
+        if not info.won:
+            raise ValueError(f"the walkthrough of task {task.id} does not win it")
+    return rows
+
+
+def imitate(
+    policy: TransformersPolicy,
+    rows: Sequence[Demonstration],
+    settings: WarmStart,
+    rng: np.random.Generator,
+    on_step: Callable[[int, int], None] = lambda done, total: None,
+) -> list[float]:
+    """Fit the policy to demonstrations by cross-entropy; the mean loss of each epoch in nats per token.
+
+    Args:
+        policy: changed in place.
+        rows: the demonstrations.
+        settings: epochs, batch size and learning rate.
+        rng: draws the order of the rows.
+        on_step: told after every optimizer step how many are done, and of how many.
+    """
+    parameters = [p for p in policy.model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=0.01)
+    batches_per_epoch = -(-len(rows) // settings.batch_rows)
+    total = settings.epochs * batches_per_epoch
+    rise = max(1, total // 10)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: min((step + 1) / rise, (total - step) / max(1, total - rise))
+    )
+    losses, done = [], 0
+    for _ in range(settings.epochs):
+        epoch_loss, epoch_tokens = 0.0, 0
+        order = rng.permutation(len(rows))
+        for batch in np.array_split(order, batches_per_epoch):
+            loss, tokens = _backward(policy, [rows[i] for i in batch])
+            epoch_loss, epoch_tokens = epoch_loss + loss, epoch_tokens + tokens
+            torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+            optimizer.step()
+            schedule.step()
+            optimizer.zero_grad()
+            done += 1
+            on_step(done, total)
+        losses.append(epoch_loss / epoch_tokens)
+    return losses
+
+
+def _backward(policy: TransformersPolicy, rows: Sequence[Demonstration]) -> tuple[float, int]:
+    """Gradients of the mean cross-entropy per response token; its sum and the number of tokens."""
+    rows = sorted(rows, key=lambda row: len(row.prompt) + len(row.response))
+    tokens = sum(len(row.response) for row in rows)
+    summed = 0.0
+    lengths = [len(row.prompt) + len(row.response) for row in rows]
+    for part in split_by_length(lengths, policy.token_budget):
+        chosen = rows[part.start : part.stop]
+        scores = policy.score(
+            [row.prompt for row in chosen], [np.array(row.response) for row in chosen], temperature=1.0
+        )
+        loss = -scores.logprobs.sum()
+        (loss / tokens).backward()
+        summed += loss.item()
+    return summed, tokens

@@ -1,0 +1,53 @@
+"""Learning curves as a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from hgpo.display import decoding
+
+
+def plot_learning_curve(
+    metrics: Sequence[dict[str, Any]], evaluations: Sequence[dict[str, Any]], path: Path
+) -> None:
+    """Draw success by iteration: of training rollouts as a line, of each panel as points with intervals.
+
+    Args:
+        metrics: records of metrics.jsonl.
+        evaluations: records of evaluations.jsonl.
+        path: where the PNG goes.
+    """
+    figure = Figure(figsize=(7.5, 4.5), layout="constrained")
+    axes = figure.add_subplot()
+    axes.plot(
+        [record["iteration"] for record in metrics],
+        [record["success_rate"] for record in metrics],
+        color="0.6",
+        label="training rollouts",
+    )
+    panels = sorted({(record["split"], record["temperature"]) for record in evaluations})
+    for number, (split, temperature) in enumerate(panels):
+        records = [r for r in evaluations if (r["split"], r["temperature"]) == (split, temperature)]
+        rates = [record["success_rate"] for record in records]
+        axes.errorbar(
+            # Side by side, so that intervals at the same iteration can be told apart.
+            [record["iteration"] + 0.4 * (number - (len(panels) - 1) / 2) for record in records],
+            rates,
+            yerr=[
+                [rate - record["interval_95"][0] for rate, record in zip(rates, records, strict=True)],
+                [record["interval_95"][1] - rate for rate, record in zip(rates, records, strict=True)],
+            ],
+            marker="o",
+            linestyle=":" if temperature else "-",
+            capsize=3,
+            label=f"{split}, {decoding(temperature)}",
+        )
+    axes.set(xlabel="iteration", ylabel="success", ylim=(0, 1))
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(path, dpi=120)

@@ -1,0 +1,1 @@
+"""Policies: prompts in, completions with log-probabilities out."""

@@ -1,0 +1,43 @@
+"""What a policy is: prompts in, completions with log-probabilities out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Completion:
+    """One sampled response."""
+
+    tokens: np.ndarray
+    """Token ids, int64 [tokens], the end-of-sequence token included where it was reached."""
+    logprobs: np.ndarray
+    """log π(token | prompt, tokens before), float32 [tokens], at the temperature sampled with."""
+    text: str
+    """The response in words, without special tokens."""
+
+
+class Policy(Protocol):
+    """A language model as the rollout sees it."""
+
+    def encode(self, text: str) -> tuple[int, ...]:
+        """Token ids of a text."""
+        ...
+
+    def generate(
+        self, prompts: Sequence[tuple[int, ...]], uniforms: np.ndarray, temperature: float
+    ) -> list[Completion]:
+        """One completion a prompt, in the prompts' order.
+
+        Args:
+            prompts: token ids of each prompt.
+            uniforms: [prompts, max response tokens] numbers in [0, 1): the only source of randomness. Token
+                j of row i is the first whose cumulative probability exceeds uniforms[i, j], so that a row's
+                completion does not depend on the rows beside it.
+            temperature: of the softmax; 0 takes the most likely token.
+        """
+        ...

@@ -1,0 +1,84 @@
+"""A language model small enough to learn on a laptop: made here, from scratch, for the words of one suite."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from tokenizers import Regex, Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.normalizers import Lowercase
+from tokenizers.pre_tokenizers import Split
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from hgpo.policies.transformers import TransformersPolicy
+
+PAD, UNKNOWN, END = "<pad>", "<unknown>", "<end>"
+# A number with its sign is one word ("#3"), so that naming a command takes one token; spaces are dropped.
+WORD = r"#[0-9]+|[a-z]+|[0-9]+|[^\sa-z0-9]"
+
+
+@dataclass(frozen=True)
+class TinyModel:
+    """The shape of a Llama model made from scratch."""
+
+    hidden_size: int = 96
+    """Width of the residual stream."""
+    layers: int = 3
+    """Transformer blocks."""
+    heads: int = 4
+    """Attention heads a block."""
+
+
+def word_tokenizer(texts: Iterable[str], max_commands: int) -> PreTrainedTokenizerFast:
+    """A tokenizer with one token for each word, mark and number that `texts` hold, and for "#1" … "#max".
+
+    Args:
+        texts: everything the model may be shown, in any order; words are taken in lower case.
+        max_commands: the highest command number that gets a token of its own.
+    """
+    tokenizer = Tokenizer(WordLevel({UNKNOWN: 0}, unk_token=UNKNOWN))
+    tokenizer.normalizer = Lowercase()  # pyright: ignore[reportAttributeAccessIssue]
+    tokenizer.pre_tokenizer = Split(Regex(WORD), behavior="removed", invert=True)  # pyright: ignore
+    words = set()
+    for text in texts:
+        words.update(piece for piece, _ in tokenizer.pre_tokenizer.pre_tokenize_str(text.lower()))
+    numbers = [f"#{number}" for number in range(1, max_commands + 1)]
+    vocabulary = [PAD, UNKNOWN, END, *numbers, *sorted(words.difference(numbers))]
+    tokenizer.model = WordLevel({word: i for i, word in enumerate(vocabulary)}, unk_token=UNKNOWN)  # pyright: ignore
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token=PAD, unk_token=UNKNOWN, eos_token=END, padding_side="left"
+    )
+
+
+def create_policy(
+    texts: Iterable[str], shape: TinyModel, *, max_tokens: int, max_commands: int, seed: int
+) -> TransformersPolicy:
+    """An untrained policy whose vocabulary is the words of `texts`; its weights are drawn by `seed`.
+
+    Args:
+        texts: everything the model may be shown.
+        shape: the model's size.
+        max_tokens: longest sequence, prompt and response together.
+        max_commands: the highest command number with a token of its own.
+        seed: of the initial weights.
+    """
+    tokenizer = word_tokenizer(texts, max_commands)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=shape.hidden_size,
+        num_hidden_layers=shape.layers,
+        num_attention_heads=shape.heads,
+        num_key_value_heads=shape.heads,
+        intermediate_size=3 * shape.hidden_size,
+        max_position_embeddings=max_tokens,
+        tie_word_embeddings=True,
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        bos_token_id=None,
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = LlamaForCausalLM(config)
+    return TransformersPolicy(model, tokenizer)

@@ -1,0 +1,105 @@
+"""Returns: what a step is worth in hindsight, and the penalty for actions that were not understood."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hgpo.steps import StepTable
+
+
+def discounted_returns(
+    steps: StepTable, discount: float, *, invalid_penalty: float = 0.0, propagate_penalty: bool = False
+) -> NDArray[np.float64]:
+    """The discounted return to go of every row.
+
+        R_t = r_t + γ R_{t+1},  R after the last step = 0
+
+    Two rows with the same rewards still to come get bit for bit the same return, wherever they stand.
+
+    Args:
+        steps: The step table.
+        discount: γ, between 0 and 1; 0.95 in HGPO (arXiv 2602.22817).
+        invalid_penalty: Taken off a row whose `action_valid` is False; in units of reward.
+        propagate_penalty: Take the penalty off the row's reward, so that it reaches the returns of earlier
+            steps as well. If False it lowers that row's return alone.
+
+    Returns:
+        Shape (rows,), in the order of the table.
+
+    Raises:
+        ValueError: `discount` outside [0, 1], a negative penalty, or a penalty without `action_valid`.
+    """
+    require_discount(discount)
+    penalties = invalid_penalties(steps, invalid_penalty)
+    if propagate_penalty:
+        return _returns_to_go(steps, steps.reward - penalties, discount)
+    return _returns_to_go(steps, steps.reward, discount) - penalties
+
+
+def trajectory_returns(
+    steps: StepTable, *, invalid_penalty: float = 0.0, propagate_penalty: bool = False
+) -> NDArray[np.float64]:
+    """The undiscounted return of the whole trajectory, Σ_t r_t, on each of its rows.
+
+    Args:
+        steps: The step table.
+        invalid_penalty: As in `discounted_returns`.
+        propagate_penalty: If True the trajectory's penalties are part of the sum; if False each row's sum is
+            lowered by that row's own penalty, so that rows of one trajectory can differ.
+
+    Returns:
+        Shape (rows,), in the order of the table.
+    """
+    penalties = invalid_penalties(steps, invalid_penalty)
+    if propagate_penalty:
+        return _sum_over_trajectory(steps, steps.reward - penalties)
+    return _sum_over_trajectory(steps, steps.reward) - penalties
+
+
+def invalid_penalties(steps: StepTable, invalid_penalty: float) -> NDArray[np.float64]:
+    """`invalid_penalty` on the rows whose action was not valid, 0 on the others; shape (rows,)."""
+    if not (math.isfinite(invalid_penalty) and invalid_penalty >= 0.0):
+        raise ValueError(f"invalid_penalty is {invalid_penalty}; give a finite number ≥ 0, e.g. 0.1")
+    if invalid_penalty == 0.0 or len(steps) == 0:
+        return np.zeros(len(steps))
+    if steps.action_valid is None:
+        raise ValueError(
+            f"invalid_penalty is {invalid_penalty}, but the table does not say which actions were valid; "
+            "give StepTable(action_valid=…) or set invalid_penalty=0"
+        )
+    return np.where(steps.action_valid, 0.0, invalid_penalty)
+
+
+def require_discount(discount: float) -> None:
+    """Raise an error unless `discount` lies between 0 and 1."""
+    if not 0.0 <= discount <= 1.0:
+        raise ValueError(f"discount is {discount!r}; give a number between 0 and 1, e.g. 0.95")
+
+
+def _returns_to_go(steps: StepTable, rewards: NDArray[np.float64], discount: float) -> NDArray[np.float64]:
+    # Each pass doubles the stretch of rewards that a row has gathered: after it, row t holds the rewards of
+    # t … t + 2·reach − 1. That is log2(longest trajectory) passes over all rows, however they are split up.
+    order = steps.time_order
+    gathered = rewards[order]
+    length = np.bincount(steps.trajectory_code)
+    steps_left = (length[steps.trajectory_code] - 1 - steps.step_index)[order]
+    reach, factor = 1, discount
+    while reach < length.max(initial=0):
+        ahead = np.where(steps_left[:-reach] >= reach, gathered[reach:], 0.0)
+        ahead *= factor
+        gathered[:-reach] += ahead
+        reach, factor = 2 * reach, factor * factor
+    returns = np.empty_like(gathered)
+    returns[order] = gathered
+    return returns
+
+
+def _sum_over_trajectory(steps: StepTable, rewards: NDArray[np.float64]) -> NDArray[np.float64]:
+    # Added up in time order, so that the order of the rows cannot change the last bit. (An empty bincount
+    # would come out as integers.)
+    order = steps.time_order
+    sums = np.bincount(steps.trajectory_code[order], weights=rewards[order]).astype(np.float64)
+    return sums[steps.trajectory_code]

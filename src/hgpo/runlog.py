@@ -1,0 +1,84 @@
+"""What a run leaves behind: metrics, evaluations and sample transcripts, as files that anything can read."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hgpo.evaluate import PanelResult
+from hgpo.rollout import Trajectory
+
+
+class RunLog:
+    """The files of one run's folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.checkpoints = folder / "checkpoints"
+        self.reference = folder / "reference"
+        self._metrics = folder / "metrics.jsonl"
+        self._evaluations = folder / "evaluations.jsonl"
+
+    def go_back(self, iteration: int) -> None:
+        """Forget what came after `iteration` iterations, as it is about to be done again."""
+        for path in (self._metrics, self._evaluations):
+            if path.exists():
+                kept = [record for record in _records(path) if record["iteration"] <= iteration]
+                _replace(path, "".join(json.dumps(record) + "\n" for record in kept))
+
+    def metrics(self, record: Mapping[str, float]) -> None:
+        """Add one iteration's metrics."""
+        with self._metrics.open("a") as file:
+            file.write(json.dumps(record) + "\n")
+
+    def evaluation(self, iteration: int, results: Sequence[PanelResult]) -> None:
+        """Add the results of the panels after `iteration` iterations."""
+        with self._evaluations.open("a") as file:
+            for result in results:
+                file.write(json.dumps(result.record(iteration)) + "\n")
+
+    def read_metrics(self) -> list[dict[str, Any]]:
+        """The metrics of all iterations so far."""
+        return _records(self._metrics)
+
+    def read_evaluations(self) -> list[dict[str, Any]]:
+        """All evaluations so far, in the order of iterations."""
+        return _records(self._evaluations)
+
+    def sample(self, iteration: int, trajectories: Sequence[Trajectory]) -> None:
+        """Write some episodes as plain text."""
+        folder = self.folder / "samples"
+        folder.mkdir(exist_ok=True)
+        text = "\n\n".join(transcript(trajectory) for trajectory in trajectories)
+        _replace(folder / f"{iteration:06d}.txt", text + "\n")
+
+
+def transcript(trajectory: Trajectory) -> str:
+    """One episode as a person reads it."""
+    lines = [f"# {trajectory.task.id}: {trajectory.task.instruction}", trajectory.steps[0].observation]
+    observations = [step.observation for step in trajectory.steps[1:]] + [trajectory.final_observation]
+    for step, observation in zip(trajectory.steps, observations, strict=True):
+        mark = "" if step.action.valid else "   (not admissible)"
+        lines += [f"> {step.action.command}{mark}", observation]
+    lines.append(f"[{'won' if trajectory.won else 'not won'} after {len(trajectory.steps)} steps]")
+    return "\n".join(lines)
+
+
+def _records(path: Path) -> list[dict[str, Any]]:
+    """The records of a file of JSON lines; a last line that was cut off in writing is not one."""
+    records = []
+    for line in path.read_text().splitlines() if path.exists() else []:
+        try:
+            records.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return records
+
+
+def _replace(path: Path, text: str) -> None:
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text)
+    os.replace(partial, path)

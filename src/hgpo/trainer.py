@@ -1,0 +1,341 @@
+"""The training run: warm start, then rollout, advantages and update, again and again.
+
+The trainer does not know which estimator, which games or which model it runs.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from hgpo.batch import merge_rows
+from hgpo.checkpoint import checkpoint_iteration, latest_checkpoint, load_optimizer, save_checkpoint
+from hgpo.config import TrainConfig, save_config
+from hgpo.display import Display, NoDisplay
+from hgpo.envs.base import Task
+from hgpo.errors import SettingError
+from hgpo.evaluate import evaluate_panel
+from hgpo.groups import group_sizes, level_groups
+from hgpo.imitation import demonstrations, imitate
+from hgpo.policies.tiny import create_policy
+from hgpo.policies.transformers import TransformersPolicy
+from hgpo.prompts import RESPONSE_FORMATS, Turn, build_prompt
+from hgpo.rollout import Agent, Trajectory, rollout, step_table
+from hgpo.runlog import RunLog
+from hgpo.steps import StepTable
+from hgpo.update import UpdateMetrics, update_policy
+
+MAX_COMMANDS = 60
+"""The highest command number that a model made here has a token for."""
+
+
+@dataclass(frozen=True)
+class _Streams:
+    """Random streams of a run; each is named by a number of its own, so that none repeats another."""
+
+    seed: int
+
+    def generator(self, stream: int, *place: int) -> np.random.Generator:
+        return np.random.default_rng([self.seed, stream, *place])
+
+    def integer(self, stream: int, *place: int) -> int:
+        return int(self.generator(stream, *place).integers(2**31))
+
+
+WEIGHTS, WARM_TASKS, WARM_ORDER, TASKS, ROLLOUT, UPDATE, EVALUATION, PROBE = range(8)
+
+
+class Trainer:
+    """One run, at the point between two iterations."""
+
+    def __init__(self, config: TrainConfig, folder: Path, display: Display | None = None) -> None:
+        """Make the run's policy; nothing is trained or written yet.
+
+        Args:
+            config: the settings.
+            folder: the run's folder, new or that of the run to go on with.
+            display: where progress is shown.
+
+        Raises:
+            SettingError: if a setting cannot work with these games or this model.
+        """
+        torch.set_num_threads(config.threads or torch.get_num_threads())
+        self.config = config
+        self.log = RunLog(folder)
+        self.display = display or NoDisplay()
+        self.suite = config.env
+        self.streams = _Streams(config.seed)
+        self.response_format = RESPONSE_FORMATS[config.response]
+        self.iteration = 0
+        self.policy = self._initial_policy()
+        self.agent = self.agent_of(self.policy)
+        self._check_history_fits()
+
+    def run(self) -> list[dict[str, Any]]:
+        """Train to the last iteration, from the start or from the latest checkpoint; all evaluations.
+
+        On KeyboardInterrupt the state after the last whole iteration is saved before it is passed on.
+        """
+        checkpoint = latest_checkpoint(self.log.checkpoints)
+        self.log.folder.mkdir(parents=True, exist_ok=True)
+        if checkpoint is None:
+            self._start()
+        else:
+            self._go_back_to(checkpoint)
+        try:
+            while self.iteration < self.config.iterations:
+                self._iterate()
+                every = self.config.evaluate_every
+                last = self.iteration == self.config.iterations
+                if last or (every and self.iteration % every == 0):
+                    self._evaluate()
+                if last or self.iteration % self.config.checkpoint_every == 0:
+                    self._save()
+        except KeyboardInterrupt:
+            self._save()
+            raise
+        return self.log.read_evaluations()
+
+    def _start(self) -> None:
+        self.log.go_back(-1)
+        save_config(self.config, self.log.folder / "config.json")
+        self._warm_start()
+        self.policy.save(self.log.reference)
+        self.reference = self._frozen_copy()
+        self.optimizer = self._new_optimizer()
+        self._evaluate()
+        self._save()
+
+    def _go_back_to(self, checkpoint: Path) -> None:
+        self.iteration = checkpoint_iteration(checkpoint)
+        self.policy = TransformersPolicy.load(checkpoint, token_budget=self.config.token_budget)
+        self.agent = self.agent_of(self.policy)
+        self.reference = self._frozen_copy()
+        self.optimizer = self._new_optimizer()
+        load_optimizer(checkpoint, self.optimizer)
+        self.log.go_back(self.iteration)
+        self.display.say(f"going on after iteration {self.iteration}")
+
+    def _save(self) -> None:
+        with _uninterrupted():
+            save_checkpoint(self.log.checkpoints, self.iteration, self.policy, self.optimizer)
+
+    def _initial_policy(self) -> TransformersPolicy:
+        config = self.config
+        if config.model is not None:
+            return TransformersPolicy.load(config.model, token_budget=config.token_budget)
+        empty = build_prompt(Turn("", (("", ""),), "", ()), self.response_format)
+        policy = create_policy(
+            [empty, *self.suite.texts()],
+            config.tiny,
+            max_tokens=config.max_prompt_tokens + (config.max_response_tokens or 32),
+            max_commands=MAX_COMMANDS,
+            seed=self.streams.integer(WEIGHTS),
+        )
+        policy.token_budget = config.token_budget
+        return policy
+
+    def agent_of(self, policy: TransformersPolicy) -> Agent:
+        """The run's agent with this policy."""
+        return Agent(
+            policy,
+            self.response_format,
+            history_length=self.config.history_length,
+            max_prompt_tokens=self.config.max_prompt_tokens,
+            max_response_tokens=self.config.max_response_tokens or self._longest_answer(policy),
+        )
+
+    def _longest_answer(self, policy: TransformersPolicy) -> int:
+        """Tokens of the longest answer among some games' commands; an end token where there are several."""
+        longest = 1
+        for _, commands in self._probe_turns():
+            for command in commands:
+                answer = self.response_format.answer(command, commands)
+                longest = max(longest, len(policy.encode_response(answer, max_tokens=1_000)) - 1)
+        return longest if longest == 1 else longest + 4
+
+    def _probe_turns(self) -> Iterator[tuple[str, tuple[str, ...]]]:
+        """Observations and commands along random play of some training games."""
+        rng = self.streams.generator(PROBE)
+        environment = self.suite.make()
+        for task in self._training_tasks(12, PROBE):
+            observation, info = environment.reset(task)
+            over = False
+            while not over:
+                yield observation, info.admissible_commands
+                command = info.admissible_commands[rng.integers(len(info.admissible_commands))]
+                observation, _, terminated, truncated, info = environment.step(command)
+                over = terminated or truncated
+
+    def _check_history_fits(self) -> None:
+        config = self.config
+        now = step = 0
+        for observation, commands in self._probe_turns():
+            turn = Turn("", (), observation, commands)
+            now = max(now, len(self.policy.encode(build_prompt(turn, self.response_format))))
+            longest_command = max(commands, key=len)
+            turn = Turn("", ((observation, longest_command),), "", ())
+            step = max(step, len(self.policy.encode(build_prompt(turn, self.response_format))))
+        needed = now + config.history_length * step
+        if needed > config.max_prompt_tokens:
+            raise SettingError(
+                f"--history-length {config.history_length} needs prompts of up to {needed} tokens in these games, "
+                f"but --max-prompt-tokens is {config.max_prompt_tokens}: lower the one or raise the other"
+            )
+
+    def _training_tasks(self, count: int, *stream: int) -> list[Task]:
+        return list(self.suite.tasks(self.suite.splits[0], count, seed=self.streams.integer(*stream)))
+
+    def _new_optimizer(self) -> torch.optim.Optimizer:
+        parameters = [p for p in self.policy.model.parameters() if p.requires_grad]
+        return torch.optim.AdamW(parameters, lr=self.config.learning_rate, weight_decay=0.0)
+
+    def _frozen_copy(self) -> TransformersPolicy:
+        reference = TransformersPolicy.load(self.log.reference, token_budget=self.config.token_budget)
+        reference.model.requires_grad_(False)
+        return reference
+
+    def _warm_start(self) -> None:
+        settings = self.config.warm_start
+        if settings.games == 0:
+            return
+        rows = demonstrations(
+            self.suite,
+            self.policy,
+            self._training_tasks(settings.games, WARM_TASKS),
+            response_format=self.response_format,
+            history_length=self.agent.history_length,
+            max_prompt_tokens=self.agent.max_prompt_tokens,
+            max_response_tokens=self.agent.max_response_tokens,
+        )
+        with self.display.phase("warm start") as advance:
+            losses = imitate(self.policy, rows, settings, self.streams.generator(WARM_ORDER), advance)
+        self.display.say(
+            f"warm start: imitated {len(rows)} steps of {settings.games} walkthroughs, "
+            f"cross-entropy {losses[0]:.2f} → {losses[-1]:.2f} nats a token"
+        )
+
+    def _iterate(self) -> None:
+        started = time.perf_counter()
+        trajectories = self._rollout()
+        rolled_out = time.perf_counter()
+        steps = step_table(trajectories, policy_version=self.iteration)
+        advantages = self.config.estimator(steps)
+        estimated = time.perf_counter()
+        with _uninterrupted():
+            metrics = self._update(steps, advantages)
+            self.iteration += 1
+            ended = time.perf_counter()
+            record = {
+                "iteration": self.iteration,
+                **_rollout_metrics(trajectories, steps),
+                **_group_metrics(steps, self.config.history_length),
+                "zero_advantage_share": float(np.mean(advantages == 0)),
+                "advantage_mean": float(advantages.mean()),
+                "advantage_std": float(advantages.std()),
+                **metrics,
+                "seconds_rollout": rolled_out - started,
+                "seconds_advantages": estimated - rolled_out,
+                "seconds_update": ended - estimated,
+                "seconds": ended - started,
+            }
+            self.log.metrics(record)
+        if self.config.sample_every and self.iteration % self.config.sample_every == 0:
+            self.log.sample(self.iteration, trajectories[:: self.config.group_size][:4])
+        self.display.iteration(record, self.config.iterations)
+
+    def _rollout(self) -> list[Trajectory]:
+        with self.display.phase("rollout") as advance:
+            return rollout(
+                self.suite,
+                self.agent,
+                self._training_tasks(self.config.tasks_per_iteration, TASKS, self.iteration),
+                group_size=self.config.group_size,
+                temperature=self.config.temperature,
+                seed=[self.config.seed, ROLLOUT, self.iteration],
+                on_step=lambda finished, live: advance(finished, finished + live),
+            )
+
+    def _update(self, steps: StepTable, advantages: np.ndarray) -> dict[str, float]:
+        batch = merge_rows(steps, advantages)
+        with self.display.phase("update") as advance:
+            metrics: UpdateMetrics = update_policy(
+                self.policy,
+                self.reference,
+                self.optimizer,
+                self.config.loss,
+                batch,
+                optimizer_steps=self.config.optimizer_steps,
+                temperature=self.config.temperature,
+                max_gradient_norm=self.config.max_gradient_norm,
+                rng=self.streams.generator(UPDATE, self.iteration),
+                on_rows=advance,
+            )
+        return {"update_row_share": len(batch) / len(steps), **vars(metrics)}
+
+    def _evaluate(self) -> None:
+        results = []
+        for split in self.suite.splits[1:]:
+            for temperature in (0.0, self.config.evaluation_temperature):
+                with self.display.phase(f"{split}") as advance:
+                    results.append(
+                        evaluate_panel(
+                            self.suite,
+                            self.agent,
+                            split,
+                            temperature=temperature,
+                            seed=[self.config.seed, EVALUATION],
+                            games=self.config.evaluation_games,
+                            on_step=lambda finished, live, advance=advance: advance(finished, finished + live),
+                        )
+                    )
+        with _uninterrupted():
+            self.log.evaluation(self.iteration, results)
+        rates = ", ".join(f"{r.split} {r.success.rate:.1%}" for r in results if r.temperature == 0)
+        self.display.say(f"evaluation after {self.iteration} iterations, greedy: {rates}")
+
+
+def _rollout_metrics(trajectories: list[Trajectory], steps: StepTable) -> dict[str, float]:
+    assert steps.prompt_tokens is not None and steps.action_valid is not None
+    distinct = len({prompt.tobytes() for prompt in steps.prompt_tokens})
+    return {
+        "success_rate": float(np.mean([trajectory.won for trajectory in trajectories])),
+        "return_mean": float(np.mean([trajectory.total_reward for trajectory in trajectories])),
+        "steps_mean": len(steps) / len(trajectories),
+        "valid_share": float(steps.action_valid.mean()),
+        "environment_steps": len(steps),
+        "prompt_tokens_mean": float(np.mean([len(prompt) for prompt in steps.prompt_tokens])),
+        "distinct_prompt_share": distinct / len(steps),
+    }
+
+
+def _group_metrics(steps: StepTable, history_length: int) -> dict[str, float]:
+    sizes = group_sizes(level_groups(steps, history_length))
+    return {f"peer_share_{level}": float(np.mean(row >= 2)) for level, row in enumerate(sizes)}
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Hold back Ctrl-C until the block is done: half an update is no state to go on from."""
+    try:
+        previous = signal.getsignal(signal.SIGINT)
+        pending = []
+        signal.signal(signal.SIGINT, lambda number, frame: pending.append(number))
+    except ValueError:
+        # Signals reach the main thread only; elsewhere there is nothing to hold back.
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
+    if pending:
+        raise KeyboardInterrupt

@@ -1,0 +1,109 @@
+"""One update of the policy: from merged rows to optimizer steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hgpo.batch import UpdateBatch, micro_batches, mini_batches
+from hgpo.losses import PolicyLoss
+from hgpo.policies.transformers import TransformersPolicy
+
+
+@dataclass(frozen=True)
+class UpdateMetrics:
+    """Means over the response tokens of the rows in the update, by the policy as it was at each step."""
+
+    kl: float
+    """k3 estimate of KL(π ‖ π_ref)."""
+    entropy: float
+    """Entropy of the token distributions, in nats."""
+    clip_share: float
+    """Share of tokens whose gradient the clip stops."""
+    gradient_norm: float
+    """Norm of the gradient before it is clipped, mean over the optimizer steps."""
+
+
+def update_policy(
+    policy: TransformersPolicy,
+    reference: TransformersPolicy,
+    optimizer: torch.optim.Optimizer,
+    loss: PolicyLoss,
+    batch: UpdateBatch,
+    *,
+    optimizer_steps: int,
+    temperature: float,
+    max_gradient_norm: float,
+    rng: np.random.Generator,
+    on_rows: Callable[[int, int], None] = lambda done, total: None,
+) -> UpdateMetrics:
+    """Pass once over the batch in `optimizer_steps` mini-batches.
+
+    The loss of a mini-batch is its sum over tokens divided by (all response tokens of the iteration /
+    mini-batches): a denominator of the whole update, the same however mini-batches are cut into
+    micro-batches and however many rows were merged or left out.
+
+    Args:
+        policy: changed in place.
+        reference: frozen; the divergence is measured from it.
+        optimizer: of the policy's parameters.
+        loss: the objective.
+        batch: merged rows.
+        optimizer_steps: mini-batches.
+        temperature: that the responses were sampled with.
+        max_gradient_norm: the gradient is scaled down to this norm.
+        rng: deals the pairs to the mini-batches.
+        on_rows: told after every micro-batch how many pairs are done, and of how many.
+    """
+    parts = mini_batches(batch, optimizer_steps, rng)
+    if not parts:
+        return UpdateMetrics(kl=0.0, entropy=0.0, clip_share=0.0, gradient_norm=0.0)
+    denominator = batch.total_tokens / len(parts)
+    parameters = [p for p in policy.model.parameters() if p.requires_grad]
+    sums = torch.zeros(4, dtype=torch.float64)
+    norms, done = [], 0
+    for part in parts:
+        for micro in micro_batches(part, policy.token_budget):
+            terms = _loss_terms(policy, reference, loss, micro, temperature)
+            (terms.total / denominator).backward()
+            sums += torch.stack([terms.kl, terms.entropy, terms.clipped, terms.tokens]).double()
+            done += len(micro)
+            on_rows(done, len(batch))
+        norms.append(float(torch.nn.utils.clip_grad_norm_(parameters, max_gradient_norm)))
+        optimizer.step()
+        optimizer.zero_grad()
+    kl, entropy, clipped = (sums[:3] / sums[3]).tolist()
+    return UpdateMetrics(kl=kl, entropy=entropy, clip_share=clipped, gradient_norm=float(np.mean(norms)))
+
+
+def _loss_terms(
+    policy: TransformersPolicy,
+    reference: TransformersPolicy,
+    loss: PolicyLoss,
+    micro: UpdateBatch,
+    temperature: float,
+):
+    scores = policy.score(micro.prompts, micro.responses, temperature)
+    with torch.no_grad():
+        reference_logprobs = reference.score(micro.prompts, micro.responses, temperature).logprobs
+    return loss(
+        logprobs=scores.logprobs,
+        old_logprobs=_right_aligned(micro.old_logprobs, scores.mask),
+        reference_logprobs=reference_logprobs,
+        entropy=scores.entropy,
+        positive=torch.from_numpy(micro.positive).float(),
+        negative=torch.from_numpy(micro.negative).float(),
+        count=torch.from_numpy(micro.count),
+        mask=scores.mask,
+    )
+
+
+def _right_aligned(rows: tuple[np.ndarray, ...], mask: Tensor) -> Tensor:
+    """Rows of different lengths as a matrix, each at the right end, where `mask` is True."""
+    matrix = torch.zeros(mask.shape)
+    matrix[mask] = torch.from_numpy(np.concatenate(rows)).float()
+    return matrix

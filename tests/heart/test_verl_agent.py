@@ -1,0 +1,158 @@
+import copy
+import gzip
+import json
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+
+from hgpo import HGPO, StepTable
+from hgpo.returns import discounted_returns, trajectory_returns
+
+from .tables import Rows, any_rows
+from .test_golden import GOLDEN
+
+torch = pytest.importorskip("torch", reason="the verl-agent adapter needs torch")
+
+from hgpo.adapters.verl_agent import compute_hgpo_outcome_advantage  # noqa: E402
+
+
+def as_batch(
+    rows: list[dict], discount: float = 0.95, penalty: float = 0.1, response_length: int = 3
+) -> dict:
+    """The recipe's own inputs: returns and scores with penalties, no step index."""
+    steps = StepTable.from_rows(rows)
+    scores = trajectory_returns(steps, invalid_penalty=penalty)
+    token_level_rewards = np.zeros((len(rows), response_length))
+    token_level_rewards[:, -1] = scores
+    return {
+        "token_level_rewards": torch.tensor(token_level_rewards, dtype=torch.float32),
+        "step_rewards": torch.tensor(discounted_returns(steps, discount, invalid_penalty=penalty)),
+        "response_mask": torch.ones(len(rows), response_length),
+        "anchor_obs": np.array([row["state_key"] for row in rows], dtype=object),
+        "index": np.array([row["task_id"] for row in rows], dtype=object),
+        "traj_index": np.array([row["trajectory_id"] for row in rows], dtype=object),
+    }
+
+
+def two_kitchens(**changes: Any) -> dict[str, Any]:
+    # Two one-step rollouts in the same state with returns 3 and 1: advantages ±1 in "mean_norm", as the one
+    # level that counts has weight 2 / (2 + 1e-6).
+    batch: dict[str, Any] = {
+        "token_level_rewards": torch.zeros(2, 3),
+        "step_rewards": torch.tensor([3.0, 1.0]),
+        "response_mask": torch.tensor([[1, 1, 0], [1, 0, 0]]),
+        "anchor_obs": ["kitchen", "kitchen"],
+        "index": ["tea", "tea"],
+        "traj_index": ["x", "y"],
+        "history_length": 2,
+        "mode": "mean_norm",
+    }
+    return batch | changes
+
+
+def test_a_rows_advantage_goes_to_its_response_tokens():
+    advantages, returns = compute_hgpo_outcome_advantage(**two_kitchens())
+    torch.testing.assert_close(advantages, torch.tensor([[1.0, 1.0, 0.0], [-1.0, 0.0, 0.0]]))
+    assert returns is advantages and advantages.dtype == torch.float32
+
+
+def test_the_settings_reach_the_estimator():
+    # ε = 1 beside the weights (2 / 3) and, in mean_std_norm, beside the std of 1 (1 / 2): 2/3 · 1/2 = 1/3.
+    batch = two_kitchens(mode="mean_std_norm", epsilon=1.0)
+    assert compute_hgpo_outcome_advantage(**batch)[0][0, 0].item() == pytest.approx(1 / 3)
+
+
+def test_the_rank_within_the_trajectory_is_the_step():
+    # x and y in turns, both A then B. In A ±0.5; AB is shared at level 1, which counts alone as α = ∞: ±2.
+    batch: dict[str, Any] = {
+        "token_level_rewards": torch.zeros(4, 1),
+        "step_rewards": torch.tensor([1.0, 0.0, 4.0, 0.0]),
+        "response_mask": torch.ones(4, 1),
+        "anchor_obs": ["A", "A", "B", "B"],
+        "index": [0, 0, 0, 0],
+        "traj_index": ["x", "y", "x", "y"],
+    }
+    advantages, _ = compute_hgpo_outcome_advantage(
+        **batch, history_length=1, mode="mean_norm", length_weight_alpha=float("inf")
+    )
+    torch.testing.assert_close(advantages[:, 0], torch.tensor([0.5, -0.5, 2.0, -2.0]))
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        np.array([[1, 2], [3, 4]]),
+        {"page": "home", "items": [1, 2]},
+        ["home", ["a", np.array([1.0])]],
+        7,
+    ],
+)
+def test_states_of_any_shape_are_compared_by_value(state):
+    states = np.empty(2, dtype=object)
+    states[0], states[1] = state, copy.deepcopy(state)
+    advantages, _ = compute_hgpo_outcome_advantage(**two_kitchens(anchor_obs=states))
+    assert advantages[0, 0] > 0.99
+    states[1] = "elsewhere"
+    advantages, _ = compute_hgpo_outcome_advantage(**two_kitchens(anchor_obs=states))
+    assert advantages.tolist() == [[0.0] * 3] * 2
+
+
+def golden_cases() -> list:
+    if not GOLDEN.exists():
+        return [pytest.param(None, marks=pytest.mark.skip(reason=f"golden cases not found at {GOLDEN}"))]
+    return [pytest.param(case, id=case["name"]) for case in json.loads(gzip.decompress(GOLDEN.read_bytes()))]
+
+
+@pytest.mark.parametrize("case", golden_cases())
+def test_golden_cases_through_the_recipes_signature(case: dict):
+    names = {
+        "task_id": "group",
+        "trajectory_id": "trajectory",
+        "step_index": "step",
+        "state_key": "state",
+        "reward": "reward",
+        "action_valid": "valid",
+    }
+    rows = [{name: row[old] for name, old in names.items()} for row in case["rows"]]
+    for run in case["runs"]:
+        params = run["params"]
+        advantages, _ = compute_hgpo_outcome_advantage(
+            **as_batch(rows, params["gamma"], params["invalid_penalty"]),
+            history_length=params["history_length"],
+            mode=params["normalization"],
+            length_weight_alpha=params["alpha"],
+            base_group=params["base_group"],
+        )
+        # float32 scores come in and float32 advantages go out, hence 1e-5 here.
+        np.testing.assert_allclose(advantages[:, 0].numpy(), run["expected"]["hgpo"], rtol=0, atol=1e-5)
+
+
+@given(any_rows())
+def test_it_is_the_reference_preset(rows: Rows):
+    rows = sorted(rows, key=lambda row: row["step_index"])  # the recipe's order: time within a trajectory
+    advantages, _ = compute_hgpo_outcome_advantage(**as_batch(rows), history_length=2)
+    expected = HGPO.reference(invalid_penalty=0.1)(StepTable.from_rows(rows))
+    np.testing.assert_allclose(advantages[:, 0].numpy(), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"mode": "mean_std"}, ValueError, "mode is 'mean_std'; choose from 'mean_std_norm', 'mean_norm'"),
+        ({"step_rewards": torch.tensor([1.0, float("nan")])}, ValueError, "row 1: step_rewards is nan"),
+        (
+            {"step_rewards": torch.zeros(3)},
+            ValueError,
+            r"step_rewards has shape \(3,\); response_mask has 2 rows",
+        ),
+        ({"traj_index": ["x"]}, ValueError, "trajectory_id has 1 rows but task_id has 2"),
+        ({"index": ["tea", "milk"], "traj_index": ["x", "x"]}, ValueError, "trajectory 'x' is in task"),
+        ({"anchor_obs": ["a", {1, 2}]}, TypeError, "row 1: anchor_obs is or holds a set"),
+        ({"history_length": -1}, ValueError, "history_length is -1"),
+    ],
+)
+def test_faults_are_named(changes: dict[str, Any], error: type[Exception], message: str):
+    with pytest.raises(error, match=message):
+        compute_hgpo_outcome_advantage(**two_kitchens(**changes))
