@@ -12,54 +12,29 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from hgpo.envs.alfworld.errors import GameFormatError
-from hgpo.envs.alfworld.facts import Facts, Layout, Row
-from hgpo.envs.alfworld.grammar import Phrases, parse_grammar, parse_text
+from hgpo.envs.alfworld.facts import Facts, Layout, Objects, Row
+from hgpo.envs.alfworld.grammar import parse_grammar, parse_text
 from hgpo.envs.alfworld.names import plain_names
-from hgpo.envs.alfworld.pddl import (
-    ROOT_TYPE,
-    TRUE,
-    Action,
-    Atom,
-    Domain,
-    Effect,
-    Not,
-    Problem,
-    conjuncts,
-    parse_domain,
-    parse_problem,
-)
-from hgpo.envs.alfworld.phrasing import Phrase, Phrasebook
-from hgpo.envs.alfworld.queries import Binding, Scope, Step, World, collect, solutions, solve, stop
+from hgpo.envs.alfworld.pddl import ROOT_TYPE, Domain, Problem, parse_problem
+from hgpo.envs.alfworld.phrasing import Phrase, compile_phrase
+from hgpo.envs.alfworld.queries import Binding, Scope, Step, solutions, solve, stop
+from hgpo.envs.alfworld.rules import CompiledAction, compile_domain
 
 NOTHING_HAPPENS = "Nothing happens."
 """What is observed after a command that is not admissible; the state stays as it is."""
 
-DENIED = "not_"
-"""What a text grammar puts before a predicate to ask for what has been made false."""
-
-
-@dataclass(frozen=True)
-class _Change:
-    """One effect of an action, compiled: it makes the rows that its step collects true or false."""
-
-    predicate: int
-    becomes: bool
-    rows: Step
-
 
 @dataclass(frozen=True)
 class _Action:
-    """An action of the domain, compiled. A row is the objects of its parameters."""
+    """An action as this game has it."""
 
-    applicable: Step
-    """Collects the row of every way in which the action can be done."""
-    reads: frozenset[int]
-    """The predicates that decide which ways there are, and what they are called."""
-    changes: tuple[_Change, ...]
+    rules: CompiledAction
     constants: tuple[int | None, ...]
-    """What the binding of `applicable` and `changes` starts from; its first slots are the parameters'."""
+    """What the binding of the rules starts from."""
     command: Phrase
     feedback: Phrase
+    reads: frozenset[int]
+    """The predicates that decide which ways there are to do it, and what they are called."""
     commands: dict[Row, str] | None
     """The commands put together so far; None if what they are called changes with the state."""
 
@@ -77,7 +52,7 @@ class Game:
     keyed: frozenset[int]
     """The predicates that make one state another: those that change and that something depends on."""
     predicates: tuple[str, ...]
-    objects: tuple[str, ...]
+    """The name of each predicate."""
 
 
 class Episode:
@@ -115,10 +90,10 @@ class Episode:
         A fact matters if an action, the goal or a text depends on it. The key lists those that differ
         from the start.
         """
-        game, rows = self._game, self._facts.rows
+        names, ids, rows = self._game.predicates, self._facts.objects.ids, self._facts.rows
         facts = []
         for predicate, row in self._difference:
-            words = " ".join([game.predicates[predicate], *(game.objects[number] for number in row)])
+            words = " ".join([names[predicate], *(ids[number] for number in row)])
             facts.append(words if row in rows[predicate] else f"not {words}")
         return "; ".join(sorted(facts))
 
@@ -153,7 +128,7 @@ class Episode:
         return commands
 
     def _find_ways(self, action: _Action) -> list[tuple[str, Row]]:
-        rows = solutions(action.applicable, self._facts, [*action.constants, []])
+        rows = solutions(action.rules.applicable, self._facts, [*action.constants, []])
         commands = action.commands
         if commands is None:
             return [(action.command(self._facts, row), row) for row in rows]
@@ -166,7 +141,7 @@ class Episode:
         """Make the changes of an action. All are found before any is made; what is made true wins."""
         binding: Binding = [*action.constants, []]
         binding[: len(row)] = row
-        found = [(change, solutions(change.rows, self._facts, binding)) for change in action.changes]
+        found = [(change, solutions(change.facts, self._facts, binding)) for change in action.rules.changes]
         touched: set[tuple[int, Row]] = set()
         changed: set[int] = set()
         for becomes in (False, True):
@@ -202,59 +177,52 @@ def compile_game(
     for key in ("pddl_domain", "grammar", "pddl_problem"):
         if not isinstance(data.get(key), str):
             raise GameFormatError(f"a game must have the text {key!r}; this one has {sorted(map(str, data))}")
-    domain = parse_domain(str(data["pddl_domain"]))
-    problem = parse_problem(str(data["pddl_problem"]), domain)
+    rules = compile_domain(str(data["pddl_domain"]))
+    problem = parse_problem(str(data["pddl_problem"]), rules.domain)
     grammar = parse_grammar(str(data["grammar"]))
+    layout = rules.layout
 
-    types = dict((*domain.constants, *problem.objects))
-    objects = tuple(sorted(types))
-    numbers = {identifier: number for number, identifier in enumerate(objects)}
-    layout = Layout()
-    layout.fluents = {
-        layout.predicate(effect.atom.predicate) for action in domain.actions for effect in action.effects
-    }
-    rows = _start(problem, layout, numbers)
-    start: dict[int, list[Row]] = {}
-    for predicate, row in rows:
-        start.setdefault(predicate, []).append(row)
-    arities = {f"{DENIED}{name}": arity for name, arity in domain.predicates.items()} | domain.predicates
-    world = World(layout, numbers, _members(domain, types, numbers), start, arities)
-
-    spoken = names([objects[number] for number in {number for _, row in rows for number in row}])
-    attributes = {
-        "name": [spoken.get(identifier, identifier) for identifier in objects],
-        "indefinite": ["a"] * len(objects),
-        "definite": ["the"] * len(objects),
-        "id": list(objects),
-        "type": [types[identifier] for identifier in objects],
-    }
-    book = Phrasebook(world, grammar.rules, attributes)
-    read: set[int] = set()
+    types = dict((*rules.domain.constants, *problem.objects))
+    ids = tuple(sorted(types))
+    numbers = {identifier: number for number, identifier in enumerate(ids)}
     actions = []
-    for action in domain.actions:
+    for action in rules.actions:
         if action.name not in grammar.actions:
             raise GameFormatError(f"the grammar has no action {action.name}, which the domain has")
-        actions.append(_compile_action(action, grammar.actions[action.name], book, read))
-    intro = book.phrase(parse_text("#intro#"))
-    goal_scope = Scope(world)
+        phrases = grammar.actions[action.name]
+        command = compile_phrase(layout, grammar, phrases.template, action.parameters)
+        feedback = compile_phrase(layout, grammar, phrases.feedback, action.parameters)
+        reads = action.reads | command.reads
+        fixed = command.reads.isdisjoint(layout.fluents)
+        constants = action.scope.constants(numbers)
+        actions.append(_Action(action, constants, command, feedback, reads, {} if fixed else None))
+    intro = compile_phrase(layout, grammar, parse_text("#intro#"))
+    goal_scope = Scope(layout)
     goal = solve(goal_scope, problem.goal, (), frozenset(), stop)
-    read |= intro.reads | goal_scope.reads
 
-    for name, predicate in list(layout.predicates.items()):
-        if name not in domain.predicates and layout.predicate(name.removeprefix(DENIED)) in layout.fluents:
-            layout.denials[layout.predicate(name.removeprefix(DENIED))] = predicate
-    keyed = frozenset(read & layout.fluents)
-    layout.fluents |= set(layout.denials.values())
+    rows = _start(problem, layout, numbers)
+    spoken = names([ids[number] for number in {number for _, row in rows for number in row}])
+    attributes = {
+        "name": [spoken.get(identifier, identifier) for identifier in ids],
+        "indefinite": ["a"] * len(ids),
+        "definite": ["the"] * len(ids),
+        "id": ids,
+        "type": [types[identifier] for identifier in ids],
+    }
+    objects = Objects(ids, _members(rules.domain, layout, types, numbers), attributes)
+    read = intro.reads.union(
+        goal_scope.reads,
+        *(action.reads | action.feedback.reads | action.rules.scope.reads for action in actions),
+    )
     return Game(
-        start=Facts(layout, rows),
+        start=Facts(layout, objects, rows),
         actions=tuple(actions),
         intro=intro,
         goal=goal,
-        goal_constants=goal_scope.constant_values(),
+        goal_constants=goal_scope.constants(numbers),
         goal_reads=frozenset(goal_scope.reads),
-        keyed=keyed,
+        keyed=read & layout.fluents - set(layout.denials.values()),
         predicates=tuple(layout.predicates),
-        objects=objects,
     )
 
 
@@ -270,81 +238,15 @@ def _start(problem: Problem, layout: Layout, numbers: Mapping[str, int]) -> list
 
 
 def _members(
-    domain: Domain, types: Mapping[str, str], numbers: Mapping[str, int]
-) -> dict[str, frozenset[int]]:
-    """The objects of every type, those of its subtypes among them."""
-    members: dict[str, set[int]] = {name: set() for name in (ROOT_TYPE, *domain.parents)}
+    domain: Domain, layout: Layout, types: Mapping[str, str], numbers: Mapping[str, int]
+) -> tuple[frozenset[int], ...]:
+    """The objects of every type of the layout, those of its subtypes among them."""
+    members: dict[str, set[int]] = {name: set() for name in layout.types}
     for identifier, kind in types.items():
         above = {ROOT_TYPE}
         while kind not in above:
             above.add(kind)
             kind = domain.parents.get(kind, ROOT_TYPE)
-        for name in above:
-            members.setdefault(name, set()).add(numbers[identifier])
-    return {name: frozenset(objects) for name, objects in members.items()}
-
-
-def _compile_action(action: Action, phrases: Phrases, book: Phrasebook, read: set[int]) -> _Action:
-    """Compile one action, and add to `read` the predicates on which anything about it depends."""
-    scope = Scope(book.world)
-    parameters = [name for name, _ in action.parameters]
-    for name in parameters:
-        scope.slot(name)
-    found = _unless_idle(scope, action, collect(scope, parameters))
-    applicable = solve(scope, action.precondition, action.parameters, frozenset(), found)
-    command = book.phrase(phrases.template, action.parameters)
-    feedback = book.phrase(phrases.feedback, action.parameters)
-    reads = command.reads.union(scope.reads)
-    changes = tuple(_compile_effect(scope, effect, frozenset(parameters)) for effect in action.effects)
-    read |= reads | scope.reads | feedback.reads
-    return _Action(
-        applicable=applicable,
-        reads=reads,
-        changes=changes,
-        constants=scope.constant_values(),
-        command=command,
-        feedback=feedback,
-        commands={} if command.reads.isdisjoint(book.world.layout.fluents) else None,
-    )
-
-
-def _compile_effect(scope: Scope, effect: Effect, bound: frozenset[str]) -> _Change:
-    predicate = scope.world.layout.predicate(effect.atom.predicate)
-    rows = solve(scope, effect.condition, effect.variables, bound, collect(scope, effect.atom.terms))
-    return _Change(predicate, effect.becomes, rows)
-
-
-def _unless_idle(scope: Scope, action: Action, then: Step) -> Step:
-    """A step that leaves out the ways of an action that could never change anything.
-
-    The reference's planner drops them: going to where one is already is no command. Such a way has
-    effects that the precondition itself states already.
-    """
-    if any(effect.variables or effect.condition != TRUE for effect in action.effects):
-        return then
-    stated: dict[bool, list[Atom]] = {True: [], False: []}
-    for part in conjuncts(action.precondition):
-        if isinstance(part, Atom):
-            stated[True].append(part)
-        elif isinstance(part, Not) and isinstance(part.body, Atom):
-            stated[False].append(part.body)
-    tests: list[list[tuple[tuple[int, int], ...]]] = []
-    for effect in action.effects:
-        # What the same action makes true is not made false.
-        others = [other.atom for other in action.effects if other.becomes and not effect.becomes]
-        alike = [
-            tuple(zip(map(scope.slot, effect.atom.terms), map(scope.slot, atom.terms), strict=True))
-            for atom in stated[effect.becomes] + others
-            if atom.predicate == effect.atom.predicate
-        ]
-        if not alike:
-            return then
-        tests.append(alike)
-
-    def idle(binding: Binding) -> bool:
-        return all(
-            any(all(binding[left] == binding[right] for left, right in pairs) for pairs in alike)
-            for alike in tests
-        )
-
-    return lambda facts, binding: not idle(binding) and then(facts, binding)
+        for name in above & members.keys():
+            members[name].add(numbers[identifier])
+    return tuple(map(frozenset, members.values()))

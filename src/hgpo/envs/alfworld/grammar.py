@@ -24,7 +24,7 @@ from functools import lru_cache
 from typing import TypeAlias
 
 from hgpo.envs.alfworld.errors import GameFormatError
-from hgpo.envs.alfworld.pddl import Atom
+from hgpo.envs.alfworld.pddl import Atom, Typed
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Query:
     """A conjunction of atoms over placeholders; a placeholder is a variable with a type."""
 
     atoms: tuple[Atom, ...]
-    types: Mapping[str, str]
+    types: Typed
 
 
 @dataclass(frozen=True)
@@ -111,6 +111,7 @@ _TERM = re.compile(r"\s*(?:'(?P<text>[^']*)'|(?P<name>\w+)(?:\.(?P<attribute>\w+
 _ATTRIBUTES = ("name", "indefinite", "definite", "id", "type")
 
 
+@lru_cache(maxsize=64)
 def parse_grammar(text: str) -> Grammar:
     """A grammar from the text of its file; actions are known by their names in lower case.
 
@@ -199,7 +200,7 @@ def parse_query(text: str) -> Query:
             terms.append(f"?{name}:{kind}")
             types[terms[-1]] = kind
         atoms.append(Atom(found[1].lower(), tuple(terms)))
-    return Query(tuple(atoms), types)
+    return Query(tuple(atoms), tuple(types.items()))
 
 
 def parse_value(text: str) -> Value:

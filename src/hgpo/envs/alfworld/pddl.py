@@ -73,7 +73,7 @@ TRUE = And(())
 
 @dataclass(frozen=True)
 class Effect:
-    """For all objects of the variables' types for which the condition holds, the atom becomes true or false."""
+    """The atom becomes true or false, for all objects of the variables' types that meet the condition."""
 
     variables: Typed
     condition: Formula

@@ -1,16 +1,18 @@
-"""Puts a game's facts into words: the rules of a text grammar, compiled against one game."""
+"""Puts facts into words: the rules of a text grammar, compiled."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import TypeAlias
 
 from hgpo.envs.alfworld.errors import GameFormatError
-from hgpo.envs.alfworld.facts import Facts, Row
+from hgpo.envs.alfworld.facts import Facts, Layout, Row, denied
 from hgpo.envs.alfworld.grammar import (
     Alternative,
     Each,
+    Grammar,
     Part,
     Query,
     Rule,
@@ -19,8 +21,14 @@ from hgpo.envs.alfworld.grammar import (
     parse_query,
     parse_text,
 )
-from hgpo.envs.alfworld.pddl import Typed
-from hgpo.envs.alfworld.queries import Binding, Scope, Step, World, collect, match, solutions, stop
+from hgpo.envs.alfworld.pddl import ROOT_TYPE, Atom, Typed
+from hgpo.envs.alfworld.queries import Binding, Scope, Step, collect, match, solutions, stop
+
+DENIED = "not_"
+"""What a grammar puts before a predicate to ask for what was true of it and has been made false."""
+
+LIST_RULES = ("list_empty", "list_separator", "list_last_separator")
+"""The rules that say what stands for an empty list, between two items and before the last one."""
 
 Say: TypeAlias = "Callable[[Facts, Binding], str]"
 """The text for the facts as they are and the objects that are bound."""
@@ -42,41 +50,71 @@ class Phrase:
     say: Say
     slots: tuple[int, ...]
     """Where the parameters' objects stand in the binding."""
-    constants: tuple[int | None, ...]
+    size: int
+    """How many slots the binding has."""
     reads: frozenset[int]
     """The predicates on which the text depends."""
 
     def __call__(self, facts: Facts, row: Row) -> str:
         """The text for the facts as they are; `row` has the objects of the parameters."""
-        binding: Binding = [*self.constants, []]
+        binding: Binding = [None] * self.size + [[]]
         for slot, value in zip(self.slots, row, strict=True):
             binding[slot] = value
         return self.say(facts, binding)
 
 
-@dataclass(frozen=True)
-class Phrasebook:
-    """What texts are compiled from."""
+def compile_phrase(
+    layout: Layout, grammar: Grammar, parts: tuple[Part, ...], parameters: Typed = ()
+) -> Phrase:
+    """The text made of these parts, where the parameters are bound.
 
-    world: World
-    rules: Mapping[str, tuple[Alternative, ...]]
-    attributes: Mapping[str, Sequence[str]]
-    """What each attribute (name, id, …) is, by object number."""
+    Thousands of games differ in one rule of their grammars. A phrase is compiled once for all games that
+    have in common the rules to which it leads.
+    """
+    return _compile(layout, parts, parameters, tuple(sorted(_reachable(grammar, parts).items())))
 
-    def phrase(self, parts: Sequence[Part], parameters: Typed = ()) -> Phrase:
-        """The text made of these parts, where the parameters are bound."""
-        named = {name.removeprefix("?"): f"?{name.removeprefix('?')}:{kind}" for name, kind in parameters}
-        scope = Scope(self.world)
-        slots = tuple(scope.slot(term) for term in named.values())
-        say = _Compiler(self, scope).text(parts, Context(named, frozenset(named.values())))
-        return Phrase(say, slots, scope.constant_values(), frozenset(scope.reads))
+
+def _reachable(grammar: Grammar, parts: Iterable[Part]) -> dict[str, tuple[Alternative, ...]]:
+    """The rules to which these parts lead."""
+    found: dict[str, tuple[Alternative, ...]] = {}
+    pending = list(parts)
+    while pending:
+        part = pending.pop()
+        names: tuple[str, ...] = ()
+        if isinstance(part, Each):
+            pending.append(part.part)
+            names = LIST_RULES if part.as_list else ()
+        elif isinstance(part, Rule):
+            names = (part.name,)
+        for name in names:
+            if name not in grammar.rules:
+                raise GameFormatError(f"the grammar has no rule #{name}#")
+            if name not in found:
+                found[name] = grammar.rules[name]
+                for alternative in found[name]:
+                    pending += parse_text(alternative.text)
+    return found
+
+
+@lru_cache(maxsize=1024)
+def _compile(
+    layout: Layout,
+    parts: tuple[Part, ...],
+    parameters: Typed,
+    rules: tuple[tuple[str, tuple[Alternative, ...]], ...],
+) -> Phrase:
+    named = {name.removeprefix("?"): f"?{name.removeprefix('?')}:{kind}" for name, kind in parameters}
+    scope = Scope(layout)
+    slots = tuple(scope.slot(term) for term in named.values())
+    say = _Compiler(dict(rules), scope).text(parts, Context(named, frozenset(named.values())))
+    return Phrase(say, slots, len(scope.slots), frozenset(scope.reads))
 
 
 @dataclass
 class _Compiler:
     """Compiles one text and those it refers to; they share a scope, so that one binding serves all."""
 
-    book: Phrasebook
+    rules: Mapping[str, tuple[Alternative, ...]]
     scope: Scope
     _rules: dict[tuple[object, ...], Say | None] = field(default_factory=dict)
 
@@ -108,10 +146,8 @@ class _Compiler:
         return say
 
     def _alternatives(self, name: str, context: Context) -> Say:
-        if name not in self.book.rules:
-            raise GameFormatError(f"the grammar has no rule #{name}#")
         compiled: list[tuple[Step, Say]] = []
-        for alternative in self.book.rules[name]:
+        for alternative in self.rules[name]:
             condition = stop
             if alternative.condition:
                 condition, _ = self._query(parse_query(alternative.condition), context, stop)
@@ -144,17 +180,17 @@ class _Compiler:
         if name not in context.named:
             raise GameFormatError(f"the grammar speaks of {name}.{attribute} where {name} stands for nothing")
         slot = self.scope.slot(context.named[name])
-        texts = self.book.attributes[attribute]
 
         def say(facts: Facts, binding: Binding) -> str:
-            return texts[binding[slot]]
+            number: int = binding[slot]
+            return facts.objects.attributes[attribute][number]
 
         return say
 
     def _each(self, part: Each, context: Context) -> Say:
         inner, step, slots = context, None, []
         if part.query is not None:
-            new = [term for term in part.query.types if term not in context.bound]
+            new = [term for term, _ in part.query.types if term not in context.bound]
             slots = [self.scope.slot(term) for term in new]
             step, inner = self._query(part.query, context, collect(self.scope, new))
         item = self._part(part.part, inner)
@@ -171,9 +207,7 @@ class _Compiler:
 
         if not part.as_list:
             return lambda facts, binding: "".join(items(facts, binding))
-        empty, separator, last = (
-            self._rule(name, context) for name in ("list_empty", "list_separator", "list_last_separator")
-        )
+        empty, separator, last = (self._rule(name, context) for name in LIST_RULES)
 
         def say(facts: Facts, binding: Binding) -> str:
             texts = items(facts, binding)
@@ -187,27 +221,35 @@ class _Compiler:
 
     def _query(self, query: Query, context: Context, then: Step) -> tuple[Step, Context]:
         """A step that goes through a query's solutions in order, and the context that they bind."""
-        world = self.scope.world
         bounds = [context.bound]
         for atom in query.atoms:
             bounds.append(bounds[-1] | set(atom.terms))
-        for kind in query.types.values():
-            if kind not in world.members:
-                raise GameFormatError(
-                    f"the grammar asks for the type {kind}, which the domain does not declare"
-                )
-        allowed = {term: world.members[kind] for term, kind in query.types.items()}
+        types = {term: self._type(kind) for term, kind in query.types}
         for atom, bound in reversed(list(zip(query.atoms, bounds, strict=False))):
-            arity = world.arities.get(atom.predicate)
-            if arity != len(atom.terms):
-                raise GameFormatError(
-                    f"the grammar asks for {atom.predicate} of {len(atom.terms)} objects: "
-                    + ("the domain declares no such predicate" if arity is None else f"it takes {arity}")
-                )
             then = self._distinct(atom.terms, bound, then)
-            then = match(self.scope, atom, bound, allowed, then, ordered=True)
-        named = {term[1:].partition(":")[0]: term for term in query.types}
+            then = match(self.scope, self._known(atom), bound, types, then, ordered=True)
+        named = {term[1:].partition(":")[0]: term for term, _ in query.types}
         return then, replace(context, named={**context.named, **named}, bound=bounds[-1])
+
+    def _type(self, name: str) -> int:
+        if name != ROOT_TYPE and name not in self.scope.layout.declared_types:
+            raise GameFormatError(f"the grammar asks for the type {name}: the domain declares none")
+        return self.scope.layout.type(name)
+
+    def _known(self, atom: Atom) -> Atom:
+        """The atom as the layout has it, not_p standing for what was p and has been made false."""
+        layout, name = self.scope.layout, atom.predicate
+        base = name if name in layout.arities else name.removeprefix(DENIED)
+        arity = layout.arities.get(base)
+        if arity != len(atom.terms):
+            why = "the domain declares no such predicate" if arity is None else f"it takes {arity}"
+            raise GameFormatError(f"the grammar asks for {name} of {len(atom.terms)} objects: {why}")
+        if base == name:
+            return atom
+        if layout.predicate(base) in layout.fluents:
+            layout.denial(base)
+        self.scope.reads.add(layout.predicate(base))
+        return Atom(denied(base), atom.terms)
 
     def _distinct(self, terms: Sequence[str], bound: frozenset[str], then: Step) -> Step:
         """A step that goes on only if the terms that were not bound before are not what another one is."""

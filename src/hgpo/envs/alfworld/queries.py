@@ -1,6 +1,6 @@
 """Finds the objects for which a condition holds, by joining the facts it names.
 
-A condition is compiled once per game into a chain of small functions. Each looks up the rows that fit
+A condition is compiled once for all games into a chain of small functions. Each looks up the rows that fit
 what is bound so far, binds the objects of one row after the other, and calls the next; the last is
 told every solution. Nothing is grounded: of a thousand possible actions, only those near the facts
 that hold are ever looked at.
@@ -33,42 +33,25 @@ Step: TypeAlias = "Callable[[Facts, Binding], bool]"
 """Goes through the solutions from here on; True says that enough has been seen, and stops all before it."""
 
 
-@dataclass(frozen=True)
-class World:
-    """What the conditions of one game are compiled against."""
-
-    layout: Layout
-    objects: Mapping[str, int]
-    """The number of each object; numbers follow the order of identifiers."""
-    members: Mapping[str, frozenset[int]]
-    """The objects of each type, those of its subtypes among them."""
-    start: Mapping[int, Sequence[Row]]
-    """The rows of each predicate at the start: a join begins where there are few."""
-    arities: Mapping[str, int]
-    """How many arguments each predicate takes that can be asked for."""
-
-
 @dataclass
 class Scope:
     """The slots of the variables and constants of one binding, and what is read through it."""
 
-    world: World
+    layout: Layout
     slots: dict[str, int] = field(default_factory=dict)
-    constants: dict[int, int] = field(default_factory=dict)
     reads: set[int] = field(default_factory=set)
     """The predicates on which the outcome depends."""
 
     def slot(self, term: str) -> int:
         """The slot of a variable, or of an object named outright."""
-        number = self.slots.setdefault(term, len(self.slots))
-        if not term.startswith("?"):
-            # An object that the game does not have is -1: it is in no row.
-            self.constants[number] = self.world.objects.get(term, -1)
-        return number
+        return self.slots.setdefault(term, len(self.slots))
 
-    def constant_values(self) -> tuple[int | None, ...]:
-        """What is in the slots before anything is bound. To be called when all is compiled."""
-        return tuple(self.constants.get(number) for number in range(len(self.slots)))
+    def constants(self, numbers: Mapping[str, int]) -> tuple[int | None, ...]:
+        """What is in the slots before anything is bound, once all is compiled: the objects named outright.
+
+        An object that the game does not have is -1, which is in no row.
+        """
+        return tuple(None if term.startswith("?") else numbers.get(term, -1) for term in self.slots)
 
     def key(self, terms: Sequence[str]) -> Callable[[Binding], Any]:
         """What takes the terms' objects from a binding: a tuple, or for one term the bare object."""
@@ -117,16 +100,16 @@ def match(
     scope: Scope,
     atom: Atom,
     bound: frozenset[str],
-    allowed: Mapping[str, frozenset[int]],
+    types: Mapping[str, int],
     then: Step,
     ordered: bool = False,
 ) -> Step:
     """A step that binds an atom's unbound variables to the objects of each fact that fits.
 
-    allowed: the objects that each variable may be bound to.
+    types: the number of each variable's type.
     ordered: facts come in the order of their objects; otherwise in any.
     """
-    layout = scope.world.layout
+    layout = scope.layout
     predicate = layout.predicate(atom.predicate)
     scope.reads.add(predicate)
     known = tuple(place for place, term in enumerate(atom.terms) if is_known(term, bound))
@@ -140,14 +123,15 @@ def match(
     for place, term in enumerate(atom.terms):
         if place not in known and places.setdefault(term, place) != place:
             repeated.append((places[term], place))
-    targets = [(scope.slot(term), place, allowed[term]) for term, place in places.items()]
+    targets = [(scope.slot(term), place, types[term]) for term, place in places.items()]
     rows_of = _lookup(scope, predicate, known, [atom.terms[place] for place in known])
 
     if len(targets) == 1 and not repeated:
-        slot, place, objects = targets[0]
+        slot, place, kind = targets[0]
 
         def bind_one(facts: Facts, binding: Binding) -> bool:
             rows = rows_of(facts, binding)
+            objects = facts.objects.members[kind]
             for row in sorted(rows) if ordered else rows:
                 value = binding[slot] = row[place]
                 if value in objects and then(facts, binding):
@@ -161,9 +145,9 @@ def match(
         for row in sorted(rows) if ordered else rows:
             if any(row[first] != row[second] for first, second in repeated):
                 continue
-            for slot, place, objects in targets:
+            for slot, place, kind in targets:
                 value = binding[slot] = row[place]
-                if value not in objects:
+                if value not in facts.objects.members[kind]:
                     break
             else:
                 if then(facts, binding):
@@ -179,7 +163,7 @@ def _lookup(
     """What gives the rows of a predicate whose objects at the known places are those of the terms."""
     if not known:
         return lambda facts, binding: facts.rows[predicate]
-    index = scope.world.layout.index(predicate, known)
+    index = scope.layout.index(predicate, known)
     key = scope.key(terms)
     return lambda facts, binding: facts.buckets[index].get(key(binding), ())
 
@@ -199,69 +183,66 @@ def solve(
 
     It may come to the same solution more than once.
     """
-    members = scope.world.members
     # A type that nothing has, declared or not, has no members: nothing solves the formula then.
-    allowed = {name: members.get(kind, frozenset()) for name, kind in variables}
-    return _join(scope, conjuncts(formula), allowed, bound, then)
+    types = {name: scope.layout.type(kind) for name, kind in variables}
+    return _join(scope, conjuncts(formula), types, bound, then)
 
 
 def _join(
-    scope: Scope,
-    pending: tuple[Formula, ...],
-    allowed: dict[str, frozenset[int]],
-    bound: frozenset[str],
-    then: Step,
+    scope: Scope, pending: tuple[Formula, ...], types: dict[str, int], bound: frozenset[str], then: Step
 ) -> Step:
     """A step that solves all pending formulas, the cheapest next one first."""
     inner = next((part for part in pending if isinstance(part, Exists)), None)
     if inner is not None and not free_variables(inner) <= bound:
         # What exists joins in like any variable: it binds the others on its way.
-        more = {name: scope.world.members.get(kind, frozenset()) for name, kind in inner.variables}
+        more = {name: scope.layout.type(kind) for name, kind in inner.variables}
         rest = tuple(part for part in pending if part is not inner)
-        return _join(scope, rest + conjuncts(inner.body), allowed | more, bound, then)
+        return _join(scope, rest + conjuncts(inner.body), types | more, bound, then)
 
     if not pending:
-        unbound = sorted(allowed.keys() - bound)
+        unbound = sorted(types.keys() - bound)
         for name in unbound:
-            then = _each(scope, name, allowed[name], then)
+            then = _each(scope, name, types[name], then)
         return then
 
     part = min(pending, key=lambda part: _cost(scope, part, bound))
     rest = tuple(other for other in pending if other is not part)
     unbound = free_variables(part) - bound
     if isinstance(part, Atom):
-        return match(scope, part, bound, allowed, _join(scope, rest, allowed, bound | unbound, then))
+        return match(scope, part, bound, types, _join(scope, rest, types, bound | unbound, then))
     if not unbound:
-        return _check(scope, part, bound, _join(scope, rest, allowed, bound, then))
+        return _check(scope, part, bound, _join(scope, rest, types, bound, then))
     if isinstance(part, Or):
-        branches = [_join(scope, conjuncts(branch) + rest, allowed, bound, then) for branch in part.parts]
+        branches = [_join(scope, conjuncts(branch) + rest, types, bound, then) for branch in part.parts]
         return lambda facts, binding: any(branch(facts, binding) for branch in branches)
     # Not and Equal bind nothing: their variables have to be gone through.
-    name = min(unbound, key=lambda name: (len(allowed[name]), name))
-    return _each(scope, name, allowed[name], _join(scope, pending, allowed, bound | {name}, then))
+    name = min(unbound)
+    return _each(scope, name, types[name], _join(scope, pending, types, bound | {name}, then))
 
 
-def _cost(scope: Scope, part: Formula, bound: frozenset[str]) -> float:
-    """About how many solutions a part has where these variables are bound; what binds nothing goes last."""
-    if free_variables(part) <= bound:
-        return -1.0 if isinstance(part, (Atom, Equal, Not)) else -0.5
+def _cost(scope: Scope, part: Formula, bound: frozenset[str]) -> tuple[int, ...]:
+    """What to solve first, by what is known without a game: the fewer solutions to expect, the smaller.
+
+    What is bound is a mere check. Then the more terms of an atom are known the better, and of those that
+    know nothing the facts that actions change: where the agent is, or what it holds, is one fact or few.
+    What binds nothing goes last.
+    """
+    unbound = free_variables(part) - bound
+    if not unbound:
+        return (0, int(not isinstance(part, (Atom, Equal))))
     if isinstance(part, Atom):
-        rows = scope.world.start.get(scope.world.layout.predicate(part.predicate), ())
-        estimate = float(len(rows))
-        for place, term in enumerate(part.terms):
-            if is_known(term, bound):
-                estimate /= max(1, len({row[place] for row in rows}))
-        return estimate
-    return 1e6 if isinstance(part, Or) else 1e9
+        known = sum(is_known(term, bound) for term in part.terms)
+        return (1, -known, int(scope.layout.predicate(part.predicate) not in scope.layout.fluents))
+    return (2 if isinstance(part, Or) else 3,)
 
 
-def _each(scope: Scope, name: str, objects: frozenset[int], then: Step) -> Step:
-    """A step that binds a variable to each of the objects."""
+def _each(scope: Scope, name: str, kind: int, then: Step) -> Step:
+    """A step that binds a variable to each object of a type."""
     slot = scope.slot(name)
-    ordered = sorted(objects)
 
     def each(facts: Facts, binding: Binding) -> bool:
-        for binding[slot] in ordered:
+        for value in facts.objects.members[kind]:
+            binding[slot] = value
             if then(facts, binding):
                 return True
         return False
