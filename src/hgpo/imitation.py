@@ -18,14 +18,16 @@ from hgpo.prompts import ResponseFormat, Turn, fit_prompt
 class WarmStart:
     """How long a fresh policy imitates walkthroughs. 0 games: not at all."""
 
-    games: int = 600
+    games: int = 1500
     """Training games whose walkthroughs are imitated."""
-    epochs: int = 6
+    epochs: int = 3
     """Times that each step of them is seen."""
-    batch_rows: int = 128
+    batch_rows: int = 32
     """Steps that share an optimizer step."""
     learning_rate: float = 3e-3
     """Peak learning rate; it rises over the first tenth of the steps and falls linearly to 0."""
+    prompt_weight: float = 0.3
+    """Weight of the mean loss of the prompts' own tokens: a model made from scratch has to learn to read."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,7 @@ def imitate(
         epoch_loss, epoch_tokens = 0.0, 0
         order = rng.permutation(len(rows))
         for batch in np.array_split(order, batches_per_epoch):
-            loss, tokens = _backward(policy, [rows[i] for i in batch])
+            loss, tokens = _backward(policy, [rows[i] for i in batch], settings.prompt_weight)
             epoch_loss, epoch_tokens = epoch_loss + loss, epoch_tokens + tokens
             torch.nn.utils.clip_grad_norm_(parameters, 1.0)
             optimizer.step()
@@ -118,18 +120,36 @@ def imitate(
     return losses
 
 
-def _backward(policy: TransformersPolicy, rows: Sequence[Demonstration]) -> tuple[float, int]:
-    """Gradients of the mean cross-entropy per response token; its sum and the number of tokens."""
+def _backward(
+    policy: TransformersPolicy, rows: Sequence[Demonstration], prompt_weight: float
+) -> tuple[float, int]:
+    """Gradients of the mean cross-entropy per response token; its sum and the number of tokens.
+
+    The prompts' tokens add their own mean, times `prompt_weight`.
+    """
     rows = sorted(rows, key=lambda row: len(row.prompt) + len(row.response))
     tokens = sum(len(row.response) for row in rows)
+    prompt_tokens = sum(len(row.prompt) - 1 for row in rows)
     summed = 0.0
     lengths = [len(row.prompt) + len(row.response) for row in rows]
     for part in split_by_length(lengths, policy.token_budget):
         chosen = rows[part.start : part.stop]
+        # To score the prompt too, all but its first token is taken for part of the response.
+        starts = [1 if prompt_weight else len(row.prompt) for row in chosen]
         scores = policy.score(
-            [row.prompt for row in chosen], [np.array(row.response) for row in chosen], temperature=1.0
+            [row.prompt[:start] for row, start in zip(chosen, starts, strict=True)],
+            [np.array((*row.prompt[start:], *row.response)) for row, start in zip(chosen, starts, strict=True)],
+            temperature=1.0,
         )
-        loss = -scores.logprobs.sum()
-        (loss / tokens).backward()
+        answer = _last_columns(scores.mask, [len(row.response) for row in chosen])
+        loss = -(scores.logprobs * answer).sum()
+        reading = -(scores.logprobs * ~answer).sum()
+        (loss / tokens + prompt_weight * reading / prompt_tokens).backward()
         summed += loss.item()
     return summed, tokens
+
+
+def _last_columns(mask: torch.Tensor, counts: Sequence[int]) -> torch.Tensor:
+    """True in the last so many columns of each row."""
+    width = mask.shape[1]
+    return torch.arange(width)[None] >= width - torch.tensor(counts)[:, None]

@@ -23,11 +23,11 @@ WORD = r"#[0-9]+|[a-z]+|[0-9]+|[^\sa-z0-9]"
 class TinyModel:
     """The shape of a Llama model made from scratch."""
 
-    hidden_size: int = 96
+    hidden_size: int = 64
     """Width of the residual stream."""
-    layers: int = 3
+    layers: int = 2
     """Transformer blocks."""
-    heads: int = 4
+    heads: int = 2
     """Attention heads a block."""
 
 

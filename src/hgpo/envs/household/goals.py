@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import combinations
 
 from hgpo.envs.household.rooms import Room
-from hgpo.envs.household.words import RECEPTACLES
+from hgpo.envs.household.words import RECEPTACLES, THINGS
 
 PICK = "pick_and_place_simple"
 LIGHT = "look_at_obj_in_light"
@@ -24,6 +25,10 @@ TREATMENTS = {CLEAN: "clean", HEAT: "heat", COOL: "cool"}
 
 RESULTS = {"clean": "clean", "heat": "hot", "cool": "cold"}
 """What the thing is afterwards."""
+
+
+MOST_DETOURS = 2
+"""In how many places a walkthrough looks for a thing in vain, at most."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +119,8 @@ class _Walk:
     """Commands as they are thought out, with the agent's place and what has been opened."""
 
     scene: Scene
+    detours: dict[str, list[str]]
+    """Where each thing is looked for in vain before it is found."""
     commands: list[str] = field(default_factory=list)
     place: str | None = None
     opened: set[str] = field(default_factory=set)
@@ -133,9 +140,14 @@ class _Walk:
             self.commands.append(f"open {words(receptacle)}")
             self.opened.add(receptacle)
 
+    def find(self, thing: str) -> str:
+        """Look for a thing and reach the receptacle where it lies, which is returned."""
+        for receptacle in (*self.detours[thing], self.scene.lies[thing]):
+            self.reach(receptacle)
+        return self.scene.lies[thing]
+
     def take(self, thing: str) -> None:
-        source = self.scene.lies[thing]
-        self.reach(source)
+        source = self.find(thing)
         self.commands.append(f"take {words(thing)} from {words(source)}")
 
     def treat(self, thing: str, treatment: str, appliance: str) -> None:
@@ -148,14 +160,14 @@ class _Walk:
         self.commands.append(f"put {words(thing)} {where} {words(target)}")
 
 
-def _walks(goal: Goal, scene: Scene) -> Iterator[_Walk]:
-    """Every direct way to the goal: one for each choice of things, appliance and target."""
+def _walks(goal: Goal, scene: Scene, detours: dict[str, list[str]]) -> Iterator[_Walk]:
+    """Every way to the goal: one for each choice of things, appliance and target."""
     if goal.kind == LIGHT:
         for thing in scene.of(goal.thing):
             for lamp in scene.of(goal.target):
-                walk = _Walk(scene)
+                walk = _Walk(scene, detours)
                 walk.take(thing)
-                walk.reach(scene.lies[lamp])
+                walk.find(lamp)
                 walk.commands.append(f"turn on {words(lamp)}")
                 yield walk
         return
@@ -163,7 +175,7 @@ def _walks(goal: Goal, scene: Scene) -> Iterator[_Walk]:
         if goal.kind == TWO:
             for pair in combinations(scene.of(goal.thing), 2):
                 for order in (pair, pair[::-1]):
-                    walk = _Walk(scene)
+                    walk = _Walk(scene, detours)
                     for thing in order:
                         if scene.lies[thing] != target:
                             walk.take(thing)
@@ -174,7 +186,7 @@ def _walks(goal: Goal, scene: Scene) -> Iterator[_Walk]:
             appliances = scene.room.appliances(treatment) if treatment else [None]
             for thing in scene.of(goal.thing):
                 for appliance in appliances:
-                    walk = _Walk(scene)
+                    walk = _Walk(scene, detours)
                     walk.take(thing)
                     if treatment and appliance:
                         walk.treat(thing, treatment, appliance)
@@ -183,5 +195,22 @@ def _walks(goal: Goal, scene: Scene) -> Iterator[_Walk]:
 
 
 def walkthrough(goal: Goal, scene: Scene) -> tuple[str, ...]:
-    """The shortest direct way to the goal."""
-    return tuple(min((walk.commands for walk in _walks(goal, scene)), key=len))
+    """The shortest way to the goal for someone who has to look for things: always the same for a game.
+
+    A thing is found at the first place, the second or the third, equally often where there are so many;
+    the places before are others where it could lie. So whoever imitates walkthroughs sees how to go on
+    after a place that does not have what is wanted.
+    """
+    rng = random.Random(repr((goal, scene)))
+    detours = {}
+    for kind in dict.fromkeys((goal.thing, goal.target) if goal.kind == LIGHT else (goal.thing,)):
+        things = scene.of(kind)
+        elsewhere = [
+            name
+            for name, of_kind in scene.room.receptacles
+            if of_kind in THINGS[kind].places and name not in {scene.lies[thing] for thing in things}
+        ]
+        for thing in things:
+            wanted = rng.randint(0, MOST_DETOURS)
+            detours[thing] = rng.sample(elsewhere, min(wanted, len(elsewhere)))
+    return tuple(min((walk.commands for walk in _walks(goal, scene, detours)), key=len))
