@@ -32,7 +32,7 @@ class UpdateBatch:
     count: NDArray[np.int64]
     """How many rows the pair stands for."""
     total_tokens: int
-    """Response tokens of all rows of the iteration, those without advantage too: the loss is per token of these."""
+    """Response tokens of all rows of the iteration, those without advantage too: the loss is their mean."""
 
     def __len__(self) -> int:
         return len(self.prompts)

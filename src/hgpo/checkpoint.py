@@ -54,4 +54,5 @@ def load_optimizer(checkpoint: Path, optimizer: torch.optim.Optimizer) -> None:
 
 
 def _complete(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.glob("*") if path.name.isdigit() and (path / "state.json").is_file())
+    found = (path for path in folder.glob("*") if path.name.isdigit())
+    return sorted(path for path in found if (path / "state.json").is_file())

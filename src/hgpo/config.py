@@ -39,11 +39,7 @@ ResponseFormatName = Literal["number", "text"]
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """Train an agent with group rollouts.
-
-    By default a small language model is made here, imitates some walkthroughs of household games, and then
-    learns from reward with HGPO; it takes minutes on two cores.
-    """
+    """All settings of a training run; the defaults make an agent learn household games on two cores."""
 
     env: SuiteChoice = field(default_factory=next(iter(ENVIRONMENTS.values())))
     """The games."""
@@ -77,8 +73,10 @@ class TrainConfig:
     """None: as many as the longest answer needs."""
     learning_rate: float = 5e-4
     """Of AdamW in reinforcement learning; 1e-6 for models of 1.5B parameters and more."""
+    passes: int = 2
+    """Times that each iteration's rows are used; the published setting uses them once."""
     optimizer_steps: int = 4
-    """Mini-batches that each iteration's rows are dealt into, one optimizer step each."""
+    """Mini-batches that the rows are dealt into at each pass, one optimizer step each."""
     max_gradient_norm: float = 1.0
     """Longer gradients are scaled down to this norm."""
     token_budget: int = 16_384
@@ -101,7 +99,7 @@ class TrainConfig:
             "iterations", "evaluate_every", "sample_every", at_least=0, reason="0 switches it off"
         )
         self._check_positive(
-            *("tasks_per_iteration", "max_prompt_tokens", "optimizer_steps", "token_budget"),
+            *("tasks_per_iteration", "max_prompt_tokens", "passes", "optimizer_steps", "token_budget"),
             *("checkpoint_every", "max_response_tokens", "evaluation_games", "threads"),
             at_least=1,
         )
@@ -116,7 +114,8 @@ class TrainConfig:
         if not 0 <= self.evaluation_temperature < float("inf"):
             raise SettingError("--evaluation-temperature must be at least 0")
         if self.response not in RESPONSE_FORMATS:
-            raise SettingError(f"--response is {self.response!r}: expected one of {', '.join(RESPONSE_FORMATS)}")
+            known = ", ".join(RESPONSE_FORMATS)
+            raise SettingError(f"--response is {self.response!r}: expected one of {known}")
         if self.model is not None and not (Path(self.model) / "config.json").is_file():
             raise SettingError(
                 f"--model {self.model}: no checkpoint there (expected a folder with config.json, weights and "

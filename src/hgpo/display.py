@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
-from rich.console import Console
+from rich.console import Console, Group
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -97,35 +97,44 @@ class RichDisplay:
             highlight=False,
             soft_wrap=True,
         )
-        self._progress.update(
-            self._overall, total=iterations, completed=record["iteration"], visible=True
-        )
+        self._progress.update(self._overall, total=iterations, completed=record["iteration"], visible=True)
 
 
-def evaluation_table(records: Sequence[dict[str, Any]], title: str) -> Table:
-    """Success on the panels as a table: a row for each evaluation, panel and way of decoding."""
-    table = Table(title=title, title_justify="left")
-    kinds = sorted({kind for record in records for kind in record["by_kind"]})
-    for name in ("after", "panel", "decoding"):
-        table.add_column(name)
-    table.add_column("success", justify="right")
-    table.add_column("95 % interval", justify="right")
-    table.add_column("steps", justify="right")
-    for kind in kinds:
-        table.add_column(short_kind(kind), justify="right")
-    for record in records:
-        low, high = record["interval_95"]
-        by_kind = [record["by_kind"].get(kind) for kind in kinds]
-        table.add_row(
-            "warm start" if record["iteration"] == 0 else f"{record['iteration']} iterations",
-            record["split"],
-            decoding(record["temperature"]),
-            f"{record['success_rate']:.1%}",
-            f"{low:.1%} – {high:.1%}",
-            f"{record['mean_steps']:.1f}",
-            *("–" if not s else f"{s['won'] / s['games']:.0%}" for s in by_kind),
-        )
-    return table
+def evaluation_tables(records: Sequence[dict[str, Any]], title: str) -> Group:
+    """Success on the panels, narrow enough for any terminal.
+
+    The first table has a row for each panel and way of decoding, and a column for the first evaluation and
+    the last one; the second has the last one by task type.
+    """
+    iterations = sorted({record["iteration"] for record in records})
+    shown = sorted({iterations[0], iterations[-1]})
+    ways = list(dict.fromkeys((record["split"], record["temperature"]) for record in records))
+    by_place = {(r["iteration"], r["split"], r["temperature"]): r for r in records}
+    overall = Table(title=title, title_justify="left")
+    overall.add_column("panel")
+    overall.add_column("decoding")
+    for iteration in shown:
+        overall.add_column("warm start" if iteration == 0 else f"iteration {iteration}", justify="right")
+    for split, temperature in ways:
+        cells = [by_place.get((iteration, split, temperature)) for iteration in shown]
+        overall.add_row(split, decoding(temperature), *map(_success_cell, cells))
+    kinds = Table(title=f"by task type, after iteration {shown[-1]}", title_justify="left")
+    kinds.add_column("task type")
+    last = [record for record in records if record["iteration"] == shown[-1]]
+    for record in last:
+        kinds.add_column(f"{record['split']}\n{decoding(record['temperature'])}", justify="right")
+    for kind in sorted({kind for record in last for kind in record["by_kind"]}):
+        cells = [record["by_kind"].get(kind) for record in last]
+        kinds.add_row(short_kind(kind), *("–" if not s else f"{s['won'] / s['games']:.0%}" for s in cells))
+    kinds.add_row("steps an episode", *(f"{record['mean_steps']:.1f}" for record in last), end_section=True)
+    return Group(overall, kinds)
+
+
+def _success_cell(record: dict[str, Any] | None) -> str:
+    if record is None:
+        return "–"
+    low, high = record["interval_95"]
+    return f"{record['success_rate']:.1%}  [dim]({low:.0%} – {high:.0%})[/]"
 
 
 def decoding(temperature: float) -> str:

@@ -20,7 +20,7 @@ class WarmStart:
 
     games: int = 1500
     """Training games whose walkthroughs are imitated."""
-    epochs: int = 3
+    epochs: int = 4
     """Times that each step of them is seen."""
     batch_rows: int = 32
     """Steps that share an optimizer step."""
@@ -138,7 +138,7 @@ def _backward(
         starts = [1 if prompt_weight else len(row.prompt) for row in chosen]
         scores = policy.score(
             [row.prompt[:start] for row, start in zip(chosen, starts, strict=True)],
-            [np.array((*row.prompt[start:], *row.response)) for row, start in zip(chosen, starts, strict=True)],
+            [np.array(row.prompt[start:] + row.response) for row, start in zip(chosen, starts, strict=True)],
             temperature=1.0,
         )
         answer = _last_columns(scores.mask, [len(row.response) for row in chosen])

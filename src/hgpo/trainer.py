@@ -187,8 +187,8 @@ class Trainer:
         needed = now + config.history_length * step
         if needed > config.max_prompt_tokens:
             raise SettingError(
-                f"--history-length {config.history_length} needs prompts of up to {needed} tokens in these games, "
-                f"but --max-prompt-tokens is {config.max_prompt_tokens}: lower the one or raise the other"
+                f"--history-length {config.history_length} needs prompts of up to {needed} tokens in these "
+                f"games, but --max-prompt-tokens is {config.max_prompt_tokens}: lower one or raise the other"
             )
 
     def _training_tasks(self, count: int, *stream: int) -> list[Task]:
@@ -273,6 +273,7 @@ class Trainer:
                 self.optimizer,
                 self.config.loss,
                 batch,
+                passes=self.config.passes,
                 optimizer_steps=self.config.optimizer_steps,
                 temperature=self.config.temperature,
                 max_gradient_norm=self.config.max_gradient_norm,
@@ -285,18 +286,17 @@ class Trainer:
         results = []
         for split in self.suite.splits[1:]:
             for temperature in (0.0, self.config.evaluation_temperature):
-                with self.display.phase(f"{split}") as advance:
-                    results.append(
-                        evaluate_panel(
-                            self.suite,
-                            self.agent,
-                            split,
-                            temperature=temperature,
-                            seed=[self.config.seed, EVALUATION],
-                            games=self.config.evaluation_games,
-                            on_step=lambda finished, live, advance=advance: advance(finished, finished + live),
-                        )
+                with self.display.phase(split) as advance:
+                    result = evaluate_panel(
+                        self.suite,
+                        self.agent,
+                        split,
+                        temperature=temperature,
+                        seed=[self.config.seed, EVALUATION],
+                        games=self.config.evaluation_games,
+                        on_step=lambda finished, live, advance=advance: advance(finished, finished + live),
                     )
+                results.append(result)
         with _uninterrupted():
             self.log.evaluation(self.iteration, results)
         rates = ", ".join(f"{r.split} {r.success.rate:.1%}" for r in results if r.temperature == 0)

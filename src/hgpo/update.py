@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,13 +35,14 @@ def update_policy(
     loss: PolicyLoss,
     batch: UpdateBatch,
     *,
+    passes: int,
     optimizer_steps: int,
     temperature: float,
     max_gradient_norm: float,
     rng: np.random.Generator,
     on_rows: Callable[[int, int], None] = lambda done, total: None,
 ) -> UpdateMetrics:
-    """Pass once over the batch in `optimizer_steps` mini-batches.
+    """Pass over the batch, each time in `optimizer_steps` mini-batches.
 
     The loss of a mini-batch is its sum over tokens divided by (all response tokens of the iteration /
     mini-batches): a denominator of the whole update, the same however mini-batches are cut into
@@ -53,31 +54,40 @@ def update_policy(
         optimizer: of the policy's parameters.
         loss: the objective.
         batch: merged rows.
-        optimizer_steps: mini-batches.
+        passes: times that each pair is used.
+        optimizer_steps: mini-batches of a pass.
         temperature: that the responses were sampled with.
         max_gradient_norm: the gradient is scaled down to this norm.
         rng: deals the pairs to the mini-batches.
         on_rows: told after every micro-batch how many pairs are done, and of how many.
     """
-    parts = mini_batches(batch, optimizer_steps, rng)
-    if not parts:
+    if not len(batch):
         return UpdateMetrics(kl=0.0, entropy=0.0, clip_share=0.0, gradient_norm=0.0)
-    denominator = batch.total_tokens / len(parts)
     parameters = [p for p in policy.model.parameters() if p.requires_grad]
     sums = torch.zeros(4, dtype=torch.float64)
     norms, done = [], 0
-    for part in parts:
+    for part, denominator in _parts(batch, passes, optimizer_steps, rng):
         for micro in micro_batches(part, policy.token_budget):
             terms = _loss_terms(policy, reference, loss, micro, temperature)
             (terms.total / denominator).backward()
             sums += torch.stack([terms.kl, terms.entropy, terms.clipped, terms.tokens]).double()
             done += len(micro)
-            on_rows(done, len(batch))
+            on_rows(done, passes * len(batch))
         norms.append(float(torch.nn.utils.clip_grad_norm_(parameters, max_gradient_norm)))
         optimizer.step()
         optimizer.zero_grad()
     kl, entropy, clipped = (sums[:3] / sums[3]).tolist()
     return UpdateMetrics(kl=kl, entropy=entropy, clip_share=clipped, gradient_norm=float(np.mean(norms)))
+
+
+def _parts(
+    batch: UpdateBatch, passes: int, optimizer_steps: int, rng: np.random.Generator
+) -> Iterator[tuple[UpdateBatch, float]]:
+    """The mini-batches of all passes, dealt anew for each, and what the loss of each is divided by."""
+    for _ in range(passes):
+        parts = mini_batches(batch, optimizer_steps, rng)
+        for part in parts:
+            yield part, batch.total_tokens / len(parts)
 
 
 def _loss_terms(

@@ -69,8 +69,21 @@ def test_every_walkthrough_wins_with_its_last_command_and_not_before():
 
 def test_walkthroughs_are_long_enough_to_be_tasks_and_short_enough_to_be_found():
     lengths = [len(task.walkthrough or ()) for task in games()]
-    assert min(lengths) >= 3 and max(lengths) <= 12
-    assert 5 <= mean(lengths) <= 8
+    assert min(lengths) >= 3 and max(lengths) <= 16
+    assert 6 <= mean(lengths) <= 9
+
+
+def test_walkthroughs_look_for_things_that_they_do_not_find_at_once():
+    # The first place that is gone to has what is wanted in about a third of the games: with 0, 1 or 2 detours
+    # equally often. A walkthrough that knew where things are would take something at its first place always.
+    places = []
+    for task in games():
+        if task.kind != LIGHT:
+            walk = task.walkthrough or ()
+            first_take = next(i for i, command in enumerate(walk) if command.startswith("take"))
+            places.append(sum(command.startswith("go to") for command in walk[:first_take]))
+    assert set(places) == {1, 2, 3}
+    assert all(0.2 < places.count(number) / len(places) < 0.55 for number in (1, 2, 3))
 
 
 def test_random_play_seldom_wins():
@@ -180,10 +193,11 @@ def test_a_thing_is_not_looked_at_before_the_lamp_is_lit_or_with_empty_hands():
         # With the lamp lit first, the last command is the arrival with the thing in hand.
         walk = list(task.walkthrough or ())
         lamp = next(walk[i] for i in range(len(walk) - 1, -1, -1) if walk[i].startswith("go to"))
-        if walk.index(lamp) == 0:
-            continue  # both lie in one place
+        take = next(i for i in range(len(walk)) if walk[i].startswith("take"))
+        if any(command.startswith("open") for command in walk[take:]) or lamp in walk[: take + 1]:
+            continue  # the lamp is in something closed, or was come across before
         assert not follow(environment, task, (lamp, "turn on lamp"))[2]
-        for command in walk[: walk.index(lamp)]:
+        for command in walk[: take + 1]:
             assert not environment.step(command)[2]
         assert environment.step(lamp)[1:3] == (10.0, True)
 
@@ -376,7 +390,7 @@ GOLDEN = [
     (
         "put a pencil and another pencil on the chair",
         (
-            *("go to drawer 2", "open drawer 2", "take pencil 1 from drawer 2"),
+            *("go to bin", "go to drawer 2", "open drawer 2", "take pencil 1 from drawer 2"),
             *("go to chair", "put pencil 1 on chair"),
             *("go to desk", "take pencil 2 from desk"),
             *("go to chair", "put pencil 2 on chair"),

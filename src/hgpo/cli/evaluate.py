@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -15,7 +15,7 @@ from hgpo.checkpoint import checkpoint_iteration, latest_checkpoint
 from hgpo.cli import wrong_use
 from hgpo.cli.parse import parse
 from hgpo.config import load_config
-from hgpo.display import RichDisplay, evaluation_table
+from hgpo.display import RichDisplay, evaluation_tables
 from hgpo.errors import SettingError
 from hgpo.evaluate import evaluate_panel
 from hgpo.policies.transformers import TransformersPolicy
@@ -47,7 +47,9 @@ def main(args: Sequence[str]) -> int:
         config = load_config(command.run / "config.json")
         checkpoint = latest_checkpoint(command.run / "checkpoints")
         if checkpoint is None:
-            raise SettingError(f"{command.run} has no checkpoint yet: go on with hgpo train --resume {command.run}")
+            raise SettingError(
+                f"{command.run} has no checkpoint yet: go on with hgpo train --resume {command.run}"
+            )
         policy = TransformersPolicy.load(checkpoint, token_budget=config.token_budget)
         agent = Trainer(config, command.run).agent_of(policy)
         iteration = checkpoint_iteration(checkpoint)
@@ -67,5 +69,5 @@ def main(args: Sequence[str]) -> int:
                 records.append(result.record(iteration))
     except SettingError as error:
         return wrong_use(str(error))
-    console.print(evaluation_table(records, f"{checkpoint}: each held-out game once"))
+    console.print(evaluation_tables(records, f"{checkpoint}: each held-out game once"))
     return 0

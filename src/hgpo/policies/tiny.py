@@ -73,6 +73,8 @@ def create_policy(
         num_key_value_heads=shape.heads,
         intermediate_size=3 * shape.hidden_size,
         max_position_embeddings=max_tokens,
+        # The usual 0.02 suits wide models; one this narrow would start so near to zero that it learns late.
+        initializer_range=0.08,
         tie_word_embeddings=True,
         pad_token_id=tokenizer.pad_token_id,
         eos_token_id=tokenizer.eos_token_id,

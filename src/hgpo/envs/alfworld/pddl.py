@@ -244,13 +244,14 @@ class _Reader:
         return GameFormatError(f"{self.where}: ({_text(expression)}) {why}")
 
     def atom(self, expression: Expression, scope: dict[str, str] | None = None) -> Atom:
-        predicate, *arguments = map(_word, _list(expression, "a fact")) or [""]
+        fact = _list(expression, f"{self.where}: a fact")
+        predicate = _word(fact[0]) if fact else ""
         arity = self.predicates.get(predicate)
         if arity is None:
             raise self.error(expression, f"has a predicate that the domain does not declare: {predicate!r}")
-        if arity != len(arguments):
+        if arity != len(fact) - 1:
             raise self.error(expression, f"must have {arity} arguments")
-        return Atom(predicate, self.terms(arguments, scope or {}))
+        return Atom(predicate, self.terms(list(map(_word, fact[1:])), scope or {}))
 
     def terms(self, words: list[str], scope: dict[str, str]) -> tuple[str, ...]:
         for word in words:

@@ -136,7 +136,7 @@ def draw(rng: random.Random, kind: str, candidates: tuple[Room, ...]) -> tuple[G
 
 
 def furnish(rng: random.Random, room: Room, goal: Goal) -> Scene | None:
-    """4 to 7 things in the room: what the goal needs, and others. None if what it needs found no room."""
+    """3 to 5 things in the room: what the goal needs, and others. None if what it needs found no room."""
     needed = ["lamp"] if goal.kind == LIGHT else []
     needed += [goal.thing] * (1 + (goal.kind == TWO) + (rng.random() < 0.2))
     others = []
@@ -145,7 +145,7 @@ def furnish(rng: random.Random, room: Room, goal: Goal) -> Scene | None:
             # A second one of some other thing, now and then: not only what is asked for comes in numbers.
             others += [thing] * (1 + (thing != "lamp" and rng.random() < 0.1))
     rng.shuffle(others)
-    wanted = rng.randint(4, 7)
+    wanted = rng.randint(3, 5)
     where: list[tuple[str, str]] = []
     room_left = {name: MOST_AT_ONE_PLACE for name, _ in room.receptacles}
     for index, thing in enumerate(needed + others):
@@ -186,7 +186,8 @@ def pddl_problem(goal: Goal, scene: Scene) -> str:
         objects.append(f"{name} - receptacle")
         row = RECEPTACLES[kind]
         init.append(f"(rkind {name} {kind}_kind)")
-        init += [f"({word} {name})" for word in ("hollow", "closed") if getattr(row, word)]
+        if row.closed:
+            init.append(f"(closed {name})")
         if row.does:
             init.append(f"({row.does}s {name})")
     for name, kind in scene.things.items():

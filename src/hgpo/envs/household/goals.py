@@ -140,24 +140,22 @@ class _Walk:
             self.commands.append(f"open {words(receptacle)}")
             self.opened.add(receptacle)
 
-    def find(self, thing: str) -> str:
-        """Look for a thing and reach the receptacle where it lies, which is returned."""
+    def find(self, thing: str) -> None:
+        """Look for a thing and reach the receptacle where it lies."""
         for receptacle in (*self.detours[thing], self.scene.lies[thing]):
             self.reach(receptacle)
-        return self.scene.lies[thing]
 
     def take(self, thing: str) -> None:
-        source = self.find(thing)
-        self.commands.append(f"take {words(thing)} from {words(source)}")
+        self.find(thing)
+        self.commands.append(f"take {words(thing)}")
 
     def treat(self, thing: str, treatment: str, appliance: str) -> None:
         self.go(appliance)
-        self.commands.append(f"{treatment} {words(thing)} in {words(appliance)}")
+        self.commands.append(f"{treatment} {words(thing)}")
 
     def put(self, thing: str, target: str) -> None:
         self.reach(target)
-        where = preposition(dict(self.scene.room.receptacles)[target])
-        self.commands.append(f"put {words(thing)} {where} {words(target)}")
+        self.commands.append(f"put {words(thing)}")
 
 
 def _walks(goal: Goal, scene: Scene, detours: dict[str, list[str]]) -> Iterator[_Walk]:

@@ -12,7 +12,6 @@
     (nearby ?a - agent ?r - receptacle)        ; the agent stands at the receptacle
     (rkind ?r - receptacle ?t - rtype)         ; drawer_1 is a drawer
     (okind ?o - object ?t - otype)             ; mug_2 is a mug
-    (hollow ?r - receptacle)                   ; things go in it rather than on it
     (closed ?r - receptacle)                   ; what is in it can be neither seen nor reached
     (cleans ?r - receptacle)
     (heats ?r - receptacle)
@@ -30,19 +29,6 @@
     (lit ?o - object)
     (holds ?a - agent ?o - object)
     (busy ?a - agent)                          ; the agent holds something: one thing at a time
- )
-
- ;; Looking and taking stock change nothing. An action needs an effect, though: they restate what holds.
- (:action Look
-    :parameters (?a - agent)
-    :precondition ()
-    :effect (and (when (midroom ?a) (midroom ?a)))
- )
-
- (:action Inventory
-    :parameters (?a - agent)
-    :precondition ()
-    :effect (and (when (midroom ?a) (midroom ?a)))
  )
 
  ;; Two ways to go: from the middle of the room, and from one receptacle to another.
@@ -76,23 +62,11 @@
     :effect (and (not (lies ?o ?r)) (holds ?a ?o) (busy ?a))
  )
 
- (:action PutIn
+ (:action Put
     :parameters (?a - agent ?o - object ?r - receptacle)
     :precondition (and
         (nearby ?a ?r)
-        (hollow ?r)
         (not (closed ?r))
-        (suits ?o ?r)
-        (holds ?a ?o)
-    )
-    :effect (and (lies ?o ?r) (not (holds ?a ?o)) (not (busy ?a)))
- )
-
- (:action PutOn
-    :parameters (?a - agent ?o - object ?r - receptacle)
-    :precondition (and
-        (nearby ?a ?r)
-        (not (hollow ?r))
         (suits ?o ?r)
         (holds ?a ?o)
     )

@@ -16,7 +16,7 @@ from hgpo.envs.household.words import RECEPTACLES, ROOMS
 SEED = 20_250
 """The seed of the rooms. Another number would be another benchmark."""
 
-COUNTS = {"kitchen": (24, 8), "bathroom": (9, 3), "bedroom": (9, 3), "lounge": (9, 3), "office": (9, 3)}
+COUNTS = {"kitchen": (24, 8), "bedroom": (9, 3), "lounge": (9, 3), "office": (9, 3)}
 """How many rooms of each kind are for training and how many are kept apart.
 Kitchens are the most: three of the six task types need one."""
 
@@ -52,11 +52,11 @@ def named(kinds: list[str]) -> tuple[tuple[str, str], ...]:
 
 
 def _draw(rng: random.Random, kind: str) -> tuple[str, ...]:
-    """The receptacle kinds of one room: 4 to 7, at least two open surfaces, at least one thing to open."""
+    """The receptacle kinds of one room: 4 to 6, at least two open surfaces, at least one thing to open."""
     room = ROOMS[kind]
     while True:
         chosen = list(rng.choice(room.fixed))
-        chosen += rng.sample(room.more, rng.randint(4, 7) - len(chosen))
+        chosen += rng.sample(room.more, rng.randint(4, 6) - len(chosen))
         counts = Counter(chosen)
         surfaces = sum(not RECEPTACLES[name].hollow for name in chosen)
         closed = sum(RECEPTACLES[name].closed for name in chosen)

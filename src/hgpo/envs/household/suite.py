@@ -11,7 +11,7 @@ from functools import cached_property
 from hgpo.envs.alfworld.engine import Episode, Game, compile_game
 from hgpo.envs.base import Info, Task
 from hgpo.envs.household.generator import SPLITS, TRAIN, generate
-from hgpo.envs.household.goals import KINDS, RESULTS, TREATMENTS, Goal, instruction, preposition, words
+from hgpo.envs.household.goals import KINDS, RESULTS, TREATMENTS, Goal, instruction, words
 from hgpo.envs.household.words import RECEPTACLES, THINGS
 
 TRAINING_NUMBERS = 10**9
@@ -72,28 +72,25 @@ class HouseholdSuite:
 
     def texts(self) -> Iterator[str]:
         """Sentences, commands and instructions with every word that any game can show."""
-        yield "you are in the middle of the room. you see: nothing. you hold: nothing."
+        yield "in the room: nothing. holding nothing."
         yield "nothing happens."
-        yield "look"
-        yield "inventory"
         for kind, row in RECEPTACLES.items():
             for number in range(1, row.most + 1):
                 name = words(f"{kind}_{number}")
-                yield f"you are at {name}. {preposition(kind)} it: nothing. go to {name}"
+                yield f"at {name}: nothing. go to {name}"
                 if row.closed:
-                    yield f"you are at {name}. it is closed. open {name}"
+                    yield f"at {name}: closed. open {name}"
             for goal_kind in KINDS:
                 for several in (False, True):
                     if goal_kind in TREATMENTS or goal_kind == KINDS[0] or goal_kind == KINDS[-1]:
                         yield instruction(Goal(goal_kind, "mug", kind), several)
                         yield instruction(Goal(goal_kind, "apple", kind), several)
         for thing in THINGS:
-            yield f"take {thing} from shelf"
-            yield f"put {thing} on shelf"
+            yield f"take {thing}, put {thing}"
             yield instruction(Goal(KINDS[1], thing, "lamp"), False)
         for treatment, result in RESULTS.items():
-            yield f"{treatment} mug in sink. you hold: {result} mug 1, mug 2, mug 3."
-        yield "turn on lamp. on it: lit lamp."
+            yield f"{treatment} mug. holding {result} mug 1, mug 2, mug 3."
+        yield "turn on lamp. at shelf: lit lamp."
 
 
 def _training_numbers(count: int, seed: int) -> list[int]:
