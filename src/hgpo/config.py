@@ -21,12 +21,23 @@ from hgpo.prompts import RESPONSE_FORMATS
 INVALID_PENALTY = 0.1
 """What published runs take off the return of a step whose action is not admissible."""
 
+
+
+def _default(estimator: Any) -> Any:
+    """An estimator as training has it by default.
+
+    Returns are not divided by their group's standard deviation: where all of a group fail, that would make a
+    small penalty for an invalid action as large as a win, and an agent that answers in words starts with many.
+    """
+    return estimator(invalid_penalty=INVALID_PENALTY, normalization="mean")
+
+
 if TYPE_CHECKING:
     EstimatorChoice = Estimator
     SuiteChoice = TaskSuite
 else:
     EstimatorChoice = tyro.extras.subcommand_type_from_defaults(
-        {name: estimator(invalid_penalty=INVALID_PENALTY) for name, estimator in ESTIMATORS.items()},
+        {name: _default(estimator) for name, estimator in ESTIMATORS.items()},
     )
     SuiteChoice = (
         tyro.extras.subcommand_type_from_defaults({name: suite() for name, suite in ENVIRONMENTS.items()})
@@ -43,7 +54,7 @@ class TrainConfig:
 
     env: SuiteChoice = field(default_factory=next(iter(ENVIRONMENTS.values())))
     """The games."""
-    estimator: EstimatorChoice = field(default_factory=lambda: HGPO(invalid_penalty=INVALID_PENALTY))
+    estimator: EstimatorChoice = field(default_factory=lambda: _default(HGPO))
     """How advantages are computed."""
     loss: PolicyLoss = field(default_factory=lambda: PolicyLoss(entropy_coefficient=0.01))
     """The policy's objective."""
@@ -55,7 +66,7 @@ class TrainConfig:
     """Folder of a causal LM and its tokenizer in transformers' format; None makes a tiny one here."""
     seed: int = 0
     """Fixes everything that is drawn: weights, games, actions, batches."""
-    iterations: int = 60
+    iterations: int = 200
     """Rounds of rollout and update."""
     tasks_per_iteration: int = 16
     """Games of an iteration."""
@@ -65,17 +76,17 @@ class TrainConfig:
     """Of sampling in training rollouts."""
     history_length: int = 2
     """K: how many of the last observations and actions the prompt shows."""
-    response: ResponseFormatName = "number"
-    """Whether the agent answers with the number of a listed command or with its text."""
+    response: ResponseFormatName = "text"
+    """Whether the agent answers with a listed command's text or with its number."""
     max_prompt_tokens: int = 320
     """The oldest history is left out of a longer prompt."""
     max_response_tokens: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
     """None: as many as the longest answer needs."""
-    learning_rate: float = 5e-4
+    learning_rate: float = 3e-4
     """Of AdamW in reinforcement learning; 1e-6 for models of 1.5B parameters and more."""
-    passes: int = 2
-    """Times that each iteration's rows are used; the published setting uses them once."""
-    optimizer_steps: int = 4
+    passes: int = 1
+    """Times that each iteration's rows are used."""
+    optimizer_steps: int = 2
     """Mini-batches that the rows are dealt into at each pass, one optimizer step each."""
     max_gradient_norm: float = 1.0
     """Longer gradients are scaled down to this norm."""
@@ -87,9 +98,9 @@ class TrainConfig:
     """Of the sampled evaluation; the other one is greedy."""
     evaluation_games: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
     """Only the first so many games of each panel; None plays all."""
-    checkpoint_every: int = 10
+    checkpoint_every: int = 20
     """Iterations between checkpoints."""
-    sample_every: int = 10
+    sample_every: int = 20
     """Iterations between transcripts of sample episodes."""
     threads: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
     """Threads of the model's arithmetic; None takes one a core. Sums, and so the numbers, depend on it."""

@@ -136,16 +136,12 @@ def draw(rng: random.Random, kind: str, candidates: tuple[Room, ...]) -> tuple[G
 
 
 def furnish(rng: random.Random, room: Room, goal: Goal) -> Scene | None:
-    """3 to 5 things in the room: what the goal needs, and others. None if what it needs found no room."""
+    """2 to 4 things in the room: what the goal needs, and others. None if what it needs found no room."""
     needed = ["lamp"] if goal.kind == LIGHT else []
-    needed += [goal.thing] * (1 + (goal.kind == TWO) + (rng.random() < 0.2))
-    others = []
-    for thing in ROOMS[room.kind].things:
-        if thing not in needed:
-            # A second one of some other thing, now and then: not only what is asked for comes in numbers.
-            others += [thing] * (1 + (thing != "lamp" and rng.random() < 0.1))
+    needed += [goal.thing] * (1 + (goal.kind == TWO))
+    others = [thing for thing in ROOMS[room.kind].things if thing not in needed]
     rng.shuffle(others)
-    wanted = rng.randint(3, 5)
+    wanted = rng.randint(2, 4)
     where: list[tuple[str, str]] = []
     room_left = {name: MOST_AT_ONE_PLACE for name, _ in room.receptacles}
     for index, thing in enumerate(needed + others):

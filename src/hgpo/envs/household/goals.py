@@ -27,7 +27,7 @@ RESULTS = {"clean": "clean", "heat": "hot", "cool": "cold"}
 """What the thing is afterwards."""
 
 
-MOST_DETOURS = 2
+MOST_DETOURS = 1
 """In how many places a walkthrough looks for a thing in vain, at most."""
 
 

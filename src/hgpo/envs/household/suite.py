@@ -22,7 +22,7 @@ TRAINING_NUMBERS = 10**9
 class HouseholdSuite:
     """Short household games of ALFWorld's six types, in rooms of our own, generated in memory."""
 
-    max_steps: int = 20
+    max_steps: int = 15
     """An episode is truncated after this many commands."""
     success_reward: float = 10.0
     """The reward of the command that achieves the task; every other command gives 0."""

@@ -56,9 +56,9 @@ class RoomKind:
 
 RECEPTACLES: dict[str, ReceptacleKind] = {
     # Open surfaces.
-    "counter": ReceptacleKind(most=2),
+    "counter": ReceptacleKind(),
     "table": ReceptacleKind(),
-    "shelf": ReceptacleKind(most=2),
+    "shelf": ReceptacleKind(),
     "desk": ReceptacleKind(),
     "bed": ReceptacleKind(),
     "sofa": ReceptacleKind(),
@@ -66,8 +66,8 @@ RECEPTACLES: dict[str, ReceptacleKind] = {
     "sink": ReceptacleKind(hollow=True, does="clean"),
     "bin": ReceptacleKind(hollow=True),
     # Closed.
-    "drawer": ReceptacleKind(hollow=True, closed=True, most=2),
-    "cabinet": ReceptacleKind(hollow=True, closed=True, most=2),
+    "drawer": ReceptacleKind(hollow=True, closed=True),
+    "cabinet": ReceptacleKind(hollow=True, closed=True),
     "chest": ReceptacleKind(hollow=True, closed=True),
     "fridge": ReceptacleKind(hollow=True, closed=True, does="cool"),
     "microwave": ReceptacleKind(hollow=True, closed=True, does="heat"),
@@ -107,22 +107,22 @@ ROOMS: dict[str, RoomKind] = {
             ("sink", "microwave"),
             ("sink", "fridge"),
         ),
-        more=("counter", "counter", "table", "cabinet", "cabinet", "drawer", "drawer", "shelf", "bin"),
+        more=("counter", "table", "cabinet", "drawer", "shelf", "bin"),
         things=("mug", "plate", "fork", "apple", "tomato", "egg"),
     ),
     "bedroom": RoomKind(
-        fixed=(("bed", "desk"), ("bed", "table"), ("bed", "shelf")),
-        more=("desk", "table", "shelf", "shelf", "drawer", "drawer", "cabinet", "cabinet", "chest", "bin"),
+        fixed=(("bed",),),
+        more=("desk", "table", "shelf", "drawer", "cabinet", "chest", "bin"),
         things=("book", "pen", "phone", "pillow", "ball", "key", "lamp"),
     ),
     "lounge": RoomKind(
-        fixed=(("sofa", "table"),),
-        more=("desk", "shelf", "shelf", "drawer", "drawer", "cabinet", "cabinet", "chest", "bin"),
+        fixed=(("sofa",),),
+        more=("desk", "table", "shelf", "drawer", "cabinet", "chest", "bin"),
         things=("book", "pen", "phone", "pillow", "ball", "key", "lamp"),
     ),
     "office": RoomKind(
-        fixed=(("desk", "shelf"),),
-        more=("table", "shelf", "drawer", "drawer", "cabinet", "cabinet", "chest", "bin", "sofa"),
+        fixed=(("desk",),),
+        more=("table", "shelf", "drawer", "cabinet", "chest", "bin", "sofa"),
         things=("book", "pen", "phone", "ball", "key", "lamp"),
     ),
 }
