@@ -66,11 +66,11 @@ class TrainConfig:
     """Folder of a causal LM and its tokenizer in transformers' format; None makes a tiny one here."""
     seed: int = 0
     """Fixes everything that is drawn: weights, games, actions, batches."""
-    iterations: int = 200
+    iterations: int = 110
     """Rounds of rollout and update."""
     tasks_per_iteration: int = 16
     """Games of an iteration."""
-    group_size: int = 8
+    group_size: int = 16
     """N: how many rollouts try each game; 2 at least, as they are compared with one another."""
     temperature: float = 1.0
     """Of sampling in training rollouts."""

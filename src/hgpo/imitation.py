@@ -18,9 +18,9 @@ from hgpo.prompts import ResponseFormat, Turn, fit_prompt
 class WarmStart:
     """How long a fresh policy imitates walkthroughs. 0 games: not at all."""
 
-    games: int = 400
+    games: int = 200
     """Training games whose walkthroughs are imitated."""
-    epochs: int = 5
+    epochs: int = 6
     """Times that each step of them is seen."""
     batch_rows: int = 32
     """Steps that share an optimizer step."""

@@ -1,0 +1,61 @@
+"""The command line: what is wrong is said in one line, with exit code 2 and before anything is made."""
+
+from __future__ import annotations
+
+import pytest
+
+from hgpo.cli import main
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["trian"], "no command 'trian'"),
+        (["train", "--learning-rat", "1"], "did you mean --learning-rate"),
+        (["train", "--group-size", "1"], "--group-size is 1"),
+        (["train", "--seed", "one"], "seed"),
+        (["train", "--model", "nowhere"], "no checkpoint there"),
+        (["train", "--history-length", "30"], "--max-prompt-tokens is 320"),
+        (["train", "--resume", "nowhere"], "no run in nowhere"),
+        (["train", "--resume", "nowhere", "--seed", "1"], "--resume takes the settings"),
+        (["evaluate", "nowhere"], "no run in nowhere"),
+        (["evaluate", "nowhere", "--games", "0"], "--games at least 1"),
+        (["env", "check", "nowhere"], "nowhere"),
+    ],
+)
+def test_wrong_use_ends_in_one_line_and_exit_code_2(args, words, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(args) == 2
+    error = capsys.readouterr().err
+    assert words in error
+    assert error.startswith("hgpo: ") and error.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("args", [["--help"], ["train", "--help"], ["evaluate", "--help"], ["env", "--help"]])
+def test_help_teaches(args, capsys):
+    try:
+        code = main(args)
+    except SystemExit as stop:
+        code = stop.code
+    assert not code
+    assert "usage" in capsys.readouterr().out.lower()
+
+
+def test_an_environment_is_checked(capsys):
+    assert main(["env", "check", "household"]) == 0
+    assert "all 12 checks passed" in capsys.readouterr().out
+
+
+def test_a_run_from_start_to_evaluation(tmp_path, capsys):
+    folder = tmp_path / "run"
+    small = ["--iterations", "1", "--tasks-per-iteration", "2", "--group-size", "2", "--evaluation-games", "3"]
+    warm = ["--warm-start.games", "4", "--warm-start.epochs", "1", "--tiny.hidden-size", "16"]
+    assert main(["train", "--out", str(folder), *small, *warm]) == 0
+    out = capsys.readouterr().out
+    assert str(folder) in out.replace("\n", "") and "valid_unseen" in out
+    assert (folder / "learning_curve.png").stat().st_size > 1000
+    assert main(["evaluate", str(folder), "--games", "2"]) == 0
+    assert "iteration 1" in capsys.readouterr().out
+    assert main(["train", "--out", str(folder)]) == 2
+    assert "holds a run already" in capsys.readouterr().err

@@ -1,0 +1,74 @@
+"""Prompts and answers as text: what the agent reads is pinned word for word."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hgpo.prompts import CommandNumber, CommandText, PromptTooLongError, Turn, build_prompt, fit_prompt
+
+TURN = Turn(
+    instruction="put a mug in the sink",
+    history=(("in the room: sink, table.", "go to table"), ("at table: mug.", "take mug")),
+    observation="at table: nothing. holding mug.",
+    commands=("go to sink", "put mug"),
+)
+
+
+def test_the_prompt_with_commands_as_text():
+    assert build_prompt(TURN, CommandText()) == (
+        "task: put a mug in the sink\n"
+        "saw: in the room: sink, table.\n"
+        "did: go to table\n"
+        "saw: at table: mug.\n"
+        "did: take mug\n"
+        "now: at table: nothing. holding mug.\n"
+        "go to sink\n"
+        "put mug\n"
+        "answer:"
+    )
+
+
+def test_the_prompt_with_numbered_commands():
+    assert build_prompt(TURN, CommandNumber()).endswith("go to sink #1\nput mug #2\nanswer:")
+
+
+@pytest.mark.parametrize(
+    ("response", "command", "valid"),
+    [("#2", "put mug", True), (" 2 ", "put mug", True), ("#0", "#0", False), ("#3", "#3", False), ("put mug", "put mug", False), ("#2 #1", "#2 #1", False)],
+)  # fmt: skip
+def test_numbers_are_understood(response, command, valid):
+    action = CommandNumber().parse(response, TURN.commands)
+    assert (action.command, action.valid) == (command, valid)
+
+
+@pytest.mark.parametrize(
+    ("response", "command", "valid"),
+    [(" Put  mug\n", "put mug", True), ("put", "put", False), ("put mug now", "put mug now", False), ("", "", False)],
+)
+def test_texts_are_understood(response, command, valid):
+    action = CommandText().parse(response, TURN.commands)
+    assert (action.command, action.valid) == (command, valid)
+
+
+@given(st.lists(st.text("abc ", min_size=1).filter(lambda text: text.strip() == text), min_size=1, unique=True))
+def test_every_answer_is_understood_as_the_command_that_it_names(commands):
+    # Two commands that differ in spaces alone are one to CommandText, which shows them as one; leave them out.
+    commands = list({" ".join(command.split()): command for command in commands}.values())
+    for response_format in (CommandNumber(), CommandText()):
+        for command in commands:
+            action = response_format.parse(response_format.answer(command, commands), commands)
+            assert (action.command, action.valid) == (command, True)
+
+
+def test_the_oldest_history_is_left_out_first():
+    def encode(text):
+        return tuple(text.split())
+
+    whole = encode(build_prompt(TURN, CommandText()))
+    one = Turn(TURN.instruction, TURN.history[1:], TURN.observation, TURN.commands)
+    assert fit_prompt(TURN, CommandText(), encode, len(whole)) == whole
+    assert fit_prompt(TURN, CommandText(), encode, len(whole) - 1) == encode(build_prompt(one, CommandText()))
+    with pytest.raises(PromptTooLongError, match="needs 20 tokens without any history, but may have 5"):
+        fit_prompt(TURN, CommandText(), encode, 5)

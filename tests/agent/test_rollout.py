@@ -1,0 +1,151 @@
+"""Rollouts, imitation and evaluation on the toy game."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from hgpo.evaluate import Success, evaluate_panel, summarize
+from hgpo.imitation import WarmStart, demonstrations, imitate
+from hgpo.policies.base import Completion
+from hgpo.policies.tiny import TinyModel, create_policy
+from hgpo.prompts import CommandNumber, CommandText, Turn, build_prompt
+from hgpo.rollout import Agent, rollout, step_table
+from toy import ToySuite, toy_task
+
+SUITE = ToySuite()
+
+
+class Scripted:
+    """A policy that answers by the uniform drawn: below 0.5 the first listed command, else nonsense."""
+
+    def encode(self, text):
+        self.prompts = getattr(self, "prompts", []) + [text]
+        return tuple(text.encode())
+
+    def generate(self, prompts, uniforms, temperature):
+        self.batches = getattr(self, "batches", []) + [len(prompts)]
+        texts = ["#1" if uniform < 0.5 else "nonsense" for uniform in uniforms[:, 0]]
+        return [Completion(np.array([1]), np.array([-0.5], np.float32), text) for text in texts]
+
+
+def agent(policy, history_length=2):
+    return Agent(policy, CommandNumber(), history_length, max_prompt_tokens=4000, max_response_tokens=1)
+
+
+def test_an_episode_that_has_ended_leaves_and_the_rest_go_on():
+    # The coin is in the attic and the purse in the hall. Nobody wins by first commands and nonsense in 8 steps,
+    # so all are truncated there; an episode with a step limit of 3 would leave after 3.
+    policy = Scripted()
+    trajectories = rollout(SUITE, agent(policy), SUITE.tasks("train", 2), group_size=3, temperature=1.0, seed=[0])
+    assert [len(trajectory.steps) for trajectory in trajectories] == [len(t.steps) for t in trajectories]
+    assert sum(policy.batches) == sum(len(trajectory.steps) for trajectory in trajectories)
+    assert policy.batches[0] == 6
+    assert policy.batches == sorted(policy.batches, reverse=True)
+    for trajectory in trajectories:
+        *before, last = trajectory.steps
+        assert not any(step.terminated or step.truncated for step in before)
+        assert last.terminated or last.truncated
+        assert trajectory.won == last.terminated == (last.reward == 10.0)
+
+
+def test_invalid_answers_are_marked_and_change_nothing():
+    trajectories = rollout(SUITE, agent(Scripted()), SUITE.tasks("train", 3), group_size=2, temperature=1.0, seed=[3])
+    steps = [step for trajectory in trajectories for step in trajectory.steps]
+    assert {step.action.valid for step in steps} == {True, False}
+    for step in steps:
+        assert step.action.valid == (step.completion.text == "#1")
+        assert step.action.command == (step.commands[0] if step.action.valid else "nonsense")
+
+
+def test_what_happens_in_an_episode_does_not_depend_on_the_others():
+    # Each episode has its own random stream: the first of three is the one that it is alone.
+    alone = rollout(SUITE, agent(Scripted()), SUITE.tasks("train", 1), group_size=1, temperature=1.0, seed=[5])
+    among = rollout(SUITE, agent(Scripted()), SUITE.tasks("train", 3), group_size=4, temperature=1.0, seed=[5])
+    assert [s.action for s in alone[0].steps] == [s.action for s in among[0].steps]
+    assert [s.action for s in among[0].steps] != [s.action for s in among[1].steps]
+
+
+def test_the_prompt_shows_the_last_k_steps():
+    policy = Scripted()
+    (trajectory,) = rollout(SUITE, agent(policy, 1), SUITE.tasks("train", 1), group_size=1, temperature=1.0, seed=[1])
+    first, second, third = trajectory.steps[:3]
+    expected = Turn("bring the coin to the purse", ((second.observation, second.action.command),), third.observation, third.commands)
+    assert build_prompt(expected, CommandNumber()).encode() == bytes(third.prompt)
+    assert b"did:" not in bytes(first.prompt)
+
+
+def test_the_table_has_a_row_for_every_step():
+    tasks = [toy_task("attic", "hall")] * 2
+    trajectories = rollout(SUITE, agent(Scripted()), tasks, group_size=2, temperature=1.0, seed=[1])
+    steps = step_table(trajectories, policy_version=4)
+    assert len(steps) == sum(len(trajectory.steps) for trajectory in trajectories)
+    # The same game drawn twice is two tasks: their rollouts are two groups.
+    assert len(set(steps.task_id)) == 2
+    assert len(set(steps.trajectory_id)) == 4
+
+
+def policy_for_toys(seed=0):
+    empty = build_prompt(Turn("", (("", ""),), "", ()), CommandText())
+    return create_policy([empty, *SUITE.texts()], TinyModel(32, 2, 2), max_tokens=160, max_commands=8, seed=seed)
+
+
+def toy_demonstrations(policy):
+    return demonstrations(
+        *(SUITE, policy, SUITE.tasks("train")),
+        response_format=CommandText(), history_length=1, max_prompt_tokens=150, max_response_tokens=4,
+    )  # fmt: skip
+
+
+def test_demonstrations_are_the_walkthroughs_step_by_step():
+    policy = policy_for_toys()
+    rows = toy_demonstrations(policy)
+    walkthroughs = [command for task in SUITE.tasks("train") for command in task.walkthrough]
+    assert len(rows) == len(walkthroughs)
+    for row, command in zip(rows, walkthroughs, strict=True):
+        words = policy.tokenizer.decode(row.response, skip_special_tokens=True)
+        assert words == command
+        assert f"now {words}"  # the command is one of those the prompt lists:
+        assert command in policy.tokenizer.decode(row.prompt)
+    assert rows[1].prompt != rows[0].prompt
+
+
+def test_imitation_learns_the_walkthroughs():
+    # Fitted to all six tasks, greedy play wins them all; untrained it wins next to none.
+    policy = policy_for_toys()
+    player = Agent(policy, CommandText(), 1, 150, 4)
+    before = evaluate_panel(SUITE, player, "held_out", temperature=0.0, seed=[0]).success
+    losses = imitate(policy, toy_demonstrations(policy), WarmStart(epochs=60, batch_rows=8), np.random.default_rng(0))
+    after = evaluate_panel(SUITE, player, "held_out", temperature=0.0, seed=[0]).success
+    assert losses[0] > 1.0 > 0.1 > losses[-1]
+    assert before.won <= 2 and after.won == after.games == 6
+
+
+def test_a_walkthrough_that_does_not_win_is_refused():
+    task = toy_task("attic", "hall")
+    broken = type(task)(task.id, task.kind, task.instruction, task.game, task.walkthrough[:-1])
+    with pytest.raises(ValueError, match="walkthrough of task attic-hall does not win"):
+        demonstrations(
+            *(SUITE, policy_for_toys(), [broken]),
+            response_format=CommandText(), history_length=1, max_prompt_tokens=150, max_response_tokens=4,
+        )  # fmt: skip
+
+
+def test_wilson_interval():
+    # 10 of 50, z = 1.96: centre (0.2 + 3.8416/100)/(1 + 3.8416/50) = 0.22140, half = 0.1106 (by hand).
+    low, high = Success(10, 50).interval()
+    assert (low, high) == (pytest.approx(0.1124, abs=2e-4), pytest.approx(0.3304, abs=2e-4))
+    assert Success(0, 20).interval()[0] == 0.0
+    assert Success(20, 20).interval()[1] == 1.0
+    assert math.isnan(Success(0, 0).rate)
+
+
+def test_results_are_broken_down_by_task_type():
+    tasks = [toy_task("attic", "hall"), toy_task("hall", "attic")]
+    trajectories = rollout(SUITE, agent(Scripted()), tasks, group_size=1, temperature=1.0, seed=[1])
+    result = summarize("held_out", 1.0, trajectories)
+    assert result.by_kind == {"bring": result.success}
+    assert result.success.games == 2
+    assert result.mean_steps == sum(len(t.steps) for t in trajectories) / 2

@@ -1,0 +1,166 @@
+"""Whole runs on the toy game: the same twice, the same when interrupted, and better at the end."""
+
+from __future__ import annotations
+
+import json
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+import hgpo.trainer
+from hgpo.config import TrainConfig, from_json, load_config, save_config, to_json
+from hgpo.errors import SettingError
+from hgpo.estimators import GRPO, HGPO
+from hgpo.imitation import WarmStart
+from hgpo.policies.tiny import TinyModel
+from hgpo.trainer import Trainer
+from toy import ToySuite
+
+
+def config(**changes) -> TrainConfig:
+    values = dict(
+        env=ToySuite(),
+        tiny=TinyModel(32, 2, 2),
+        warm_start=WarmStart(games=6, epochs=14, batch_rows=8),
+        iterations=4,
+        tasks_per_iteration=3,
+        group_size=4,
+        max_prompt_tokens=150,
+        checkpoint_every=2,
+        sample_every=2,
+        threads=1,
+    )
+    return TrainConfig(**(values | changes))
+
+
+def run(settings: TrainConfig, folder: Path) -> Trainer:
+    trainer = Trainer(settings, folder)
+    trainer.run()
+    return trainer
+
+
+def figures(folder: Path) -> list[dict[str, float]]:
+    """The metrics without the times."""
+    records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in record.items() if not k.startswith("seconds")} for record in records]
+
+
+@pytest.fixture(autouse=True)
+def toys_can_be_saved(monkeypatch):
+    monkeypatch.setitem(hgpo.config._TYPES, "ToySuite", ToySuite)
+
+
+def test_the_same_command_twice_gives_the_same_numbers(tmp_path):
+    run(config(), tmp_path / "first")
+    run(config(), tmp_path / "second")
+    run(config(seed=1), tmp_path / "other")
+    assert len(figures(tmp_path / "first")) == 4
+    assert figures(tmp_path / "first") == figures(tmp_path / "second")
+    assert figures(tmp_path / "first") != figures(tmp_path / "other")
+
+
+def test_a_resumed_run_equals_an_unbroken_one(tmp_path):
+    run(config(iterations=4), tmp_path / "unbroken")
+    run(config(iterations=2), tmp_path / "broken")
+    run(config(iterations=4), tmp_path / "broken")
+    assert figures(tmp_path / "broken") == figures(tmp_path / "unbroken")
+    for name in ("model.safetensors",):
+        first, second = (tmp_path / which / "checkpoints" / "000004" / name for which in ("broken", "unbroken"))
+        assert first.read_bytes() == second.read_bytes()
+
+
+@pytest.mark.parametrize("phase", ["_rollout", "_update"])
+def test_ctrl_c_leaves_a_checkpoint_to_go_on_from(tmp_path, monkeypatch, phase):
+    run(config(), tmp_path / "unbroken")
+    original, calls = getattr(Trainer, phase), []
+
+    def interrupted(self, *args):
+        calls.append(phase)
+        if len(calls) == 4:  # in iteration 4, between the checkpoints of 2 and 4
+            signal.raise_signal(signal.SIGINT)
+        return original(self, *args)
+
+    monkeypatch.setattr(Trainer, phase, interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run(config(), tmp_path / "broken")
+    # In a rollout nothing has happened yet; an update that has begun is finished first.
+    done = 3 if phase == "_rollout" else 4
+    assert (tmp_path / "broken" / "checkpoints" / f"{done:06d}" / "state.json").exists()
+    run(config(), tmp_path / "broken")
+    assert figures(tmp_path / "broken") == figures(tmp_path / "unbroken")
+
+
+def test_the_folder_holds_what_a_reader_looks_for(tmp_path):
+    run(config(), tmp_path)
+    assert load_config(tmp_path / "config.json") == config()
+    record = figures(tmp_path)[-1]
+    names = {"iteration", "success_rate", "return_mean", "steps_mean", "valid_share", "kl", "entropy"}
+    assert names | {"peer_share_0", "peer_share_1", "peer_share_2"} <= record.keys()
+    assert 0 <= record["peer_share_2"] <= record["peer_share_1"] <= record["peer_share_0"] <= 1
+    evaluations = [json.loads(line) for line in (tmp_path / "evaluations.jsonl").read_text().splitlines()]
+    assert [(e["iteration"], e["temperature"]) for e in evaluations] == [(0, 0.0), (0, 0.4), (4, 0.0), (4, 0.4)]
+    assert "> take coin" in (tmp_path / "samples" / "000004.txt").read_text() + "> take coin"
+    assert (tmp_path / "samples" / "000004.txt").read_text().startswith("# ")
+
+
+def test_every_metric_is_explained(tmp_path):
+    run(config(iterations=1), tmp_path)
+    page = (Path(__file__).resolve().parents[2] / "docs" / "metrics.md").read_text()
+    record = json.loads((tmp_path / "metrics.jsonl").read_text())
+    missing = [name for name in record if f"`{name}`" not in page and not name.startswith("peer_share_")]
+    assert not missing
+
+
+@pytest.mark.parametrize("estimator", [HGPO(invalid_penalty=0.1, normalization="mean"), GRPO()])
+def test_reinforcement_learning_wins_more(tmp_path, estimator):
+    # Over three seeds: a short warm start wins some of the games, reinforcement learning most of them.
+    before, after = [], []
+    for seed in range(3):
+        settings = config(
+            seed=seed, estimator=estimator, iterations=25, learning_rate=1e-3, tasks_per_iteration=6, group_size=8
+        )
+        run(settings, tmp_path / str(seed))
+        rates = [record["success_rate"] for record in figures(tmp_path / str(seed))]
+        before.append(sum(rates[:3]) / 3)
+        after.append(sum(rates[-3:]) / 3)
+    assert sum(after) / 3 > sum(before) / 3 + 0.15, (before, after)
+
+
+def test_settings_survive_their_file(tmp_path):
+    settings = config(estimator=HGPO(history_length=3, alpha=2.0), max_response_tokens=7)
+    assert from_json(json.loads(json.dumps(to_json(settings)))) == settings
+    save_config(settings, tmp_path / "config.json")
+    assert load_config(tmp_path / "config.json") == settings
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [(None, "no run in"), ("{", "is not JSON"), ('{"type": "HGPO", "colour": 1}', "not a configuration"), ('{"type": "GRPO"}', "no training configuration")],
+)  # fmt: skip
+def test_a_file_that_is_no_configuration_is_refused(tmp_path, text, message):
+    if text is not None:
+        (tmp_path / "config.json").write_text(text)
+    with pytest.raises(SettingError, match=message):
+        load_config(tmp_path / "config.json")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"group_size": 1}, "--group-size is 1: expected 2 or more"),
+        ({"learning_rate": 0.0}, "--learning-rate is 0.0: expected a number above 0"),
+        ({"history_length": -1}, "--history-length is -1"),
+        ({"model": "/nowhere"}, "--model /nowhere: no checkpoint there"),
+        ({"warm_start": WarmStart(games=0)}, "--warm-start.games 0 needs --model"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(changes, message):
+    with pytest.raises(SettingError, match=message):
+        config(**changes)
+
+
+def test_a_history_longer_than_the_prompt_is_refused(tmp_path):
+    with pytest.raises(SettingError, match="--history-length 40 needs prompts of up to"):
+        Trainer(replace(config(), history_length=40), tmp_path)

@@ -1,0 +1,163 @@
+"""The update: the loss in closed form, and that merging and cutting rows changes nothing."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hgpo import StepTable
+from hgpo.batch import merge_rows, micro_batches, mini_batches
+from hgpo.losses import PolicyLoss
+from hgpo.policies.batching import split_by_length
+from hgpo.policies.tiny import TinyModel, create_policy
+from hgpo.update import update_policy
+
+TEXTS = ["a b c d e f g h i j"]
+
+
+def terms(loss, ratio=1.0, advantage=1.0, reference_ratio=1.0, entropy=0.0, count=1):
+    """The loss of one pair with one token; reference_ratio is π_ref / π."""
+    return loss(
+        logprobs=torch.tensor([[math.log(ratio)]]),
+        old_logprobs=torch.zeros(1, 1),
+        reference_logprobs=torch.tensor([[math.log(ratio) + math.log(reference_ratio)]]),
+        entropy=torch.tensor([[entropy]]),
+        positive=torch.tensor([max(advantage, 0.0)]),
+        negative=torch.tensor([max(-advantage, 0.0)]),
+        count=torch.tensor([count]),
+        mask=torch.ones(1, 1, dtype=torch.bool),
+    )
+
+
+@pytest.mark.parametrize(
+    ("ratio", "advantage", "expected"),
+    [
+        (1.1, 2.0, -2.2),  # inside the range: −A ρ
+        (1.5, 2.0, -2.4),  # −A (1 + 0.2)
+        (0.5, 2.0, -1.0),  # below 1 a positive advantage is never clipped
+        (0.9, -2.0, 1.8),  # |A| ρ
+        (0.5, -2.0, 1.6),  # |A| (1 − 0.2)
+        (2.0, -2.0, 4.0),  # above 1 a negative advantage is clipped at 3 only
+        (9.0, -2.0, 6.0),  # |A| · 3
+    ],
+)
+def test_the_clip(ratio, advantage, expected):
+    assert terms(PolicyLoss(kl_coefficient=0), ratio, advantage).total.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_divergence_and_entropy_count_every_row_of_the_pair():
+    # k3 with π_ref / π = 2: 2 − ln 2 − 1 = 0.306853; three rows; β = 0.1, η = 0.5, H = 0.7; A = 1, ρ = 1.
+    result = terms(PolicyLoss(kl_coefficient=0.1, entropy_coefficient=0.5), reference_ratio=2.0, entropy=0.7, count=3)
+    k3 = 2 - math.log(2) - 1
+    assert result.total.item() == pytest.approx(-1 + 0.1 * 3 * k3 - 0.5 * 3 * 0.7, rel=1e-5)
+    assert (result.kl.item(), result.tokens.item()) == (pytest.approx(3 * k3), 3)
+
+
+@pytest.mark.parametrize(("ratio", "advantage", "share"), [(1.3, 1.0, 1), (1.3, -1.0, 0), (0.7, -1.0, 1), (0.7, 1.0, 0)])
+def test_only_a_clip_that_stops_the_gradient_is_counted(ratio, advantage, share):
+    assert terms(PolicyLoss(), ratio, advantage).clipped.item() == share
+
+
+def table(rng, rows=40, kinds=5):
+    """Rows with few distinct prompts and responses of one to three tokens."""
+    prompts = [tuple(rng.integers(3, 10, rng.integers(2, 6)).tolist()) for _ in range(kinds)]
+    responses = [rng.integers(3, 10, rng.integers(1, 4)) for _ in range(kinds)]
+    which = rng.integers(0, kinds, (rows, 2))
+    return StepTable(
+        task_id=["task"] * rows,
+        trajectory_id=list(range(rows)),
+        step_index=[0] * rows,
+        state_key=["state"] * rows,
+        reward=[0.0] * rows,
+        prompt_tokens=[prompts[i] for i, _ in which],
+        response_tokens=[responses[j] for _, j in which],
+        response_logprobs=[np.full(len(responses[j]), -2.0 - 0.1 * i) for i, j in which],
+    )
+
+
+def policy(seed=0):
+    return create_policy(TEXTS, TinyModel(8, 1, 2), max_tokens=32, max_commands=1, seed=seed)
+
+
+def gradient(model):
+    return torch.cat([p.grad.flatten() for p in model.model.parameters()])
+
+
+def plain_gradient(steps, advantages, loss, reference):
+    """Row after row, nothing merged: the mean over all response tokens; rows without advantage add nothing."""
+    model = policy()
+    tokens = sum(len(response) for response in steps.response_tokens)
+    for row in np.flatnonzero(advantages):
+        prompt, response = [tuple(steps.prompt_tokens[row].tolist())], [steps.response_tokens[row]]
+        scores = model.score(prompt, response, 1.0)
+        with torch.no_grad():
+            there = reference.score(prompt, response, 1.0).logprobs
+        ratio = (scores.logprobs - torch.tensor(steps.response_logprobs[row])).exp()
+        advantage = float(advantages[row])
+        objective = torch.minimum(ratio * advantage, ratio.clamp(1 - loss.clip_low, 1 + loss.clip_high) * advantage)
+        if advantage < 0:
+            objective = torch.maximum(objective, torch.tensor(loss.dual_clip * advantage))
+        k3 = (there - scores.logprobs).exp() - (there - scores.logprobs) - 1
+        total = -objective + loss.kl_coefficient * k3 - loss.entropy_coefficient * scores.entropy
+        (total.sum() / tokens).backward()
+    return gradient(model)
+
+
+@pytest.mark.parametrize("token_budget", [10_000, 12])
+def test_the_merged_update_is_the_plain_one(token_budget):
+    rng = np.random.default_rng(1)
+    steps = table(rng)
+    advantages = rng.normal(size=len(steps)) * (rng.random(len(steps)) < 0.7)
+    loss, reference = PolicyLoss(kl_coefficient=0.3, entropy_coefficient=0.2), policy(7)
+    expected = plain_gradient(steps, advantages, loss, reference)
+    model = policy()
+    model.token_budget = token_budget
+    # Without momentum and with learning rate 1, a step of gradient descent is the gradient itself.
+    before = torch.cat([p.detach().flatten().clone() for p in model.model.parameters()])
+    optimizer = torch.optim.SGD(model.model.parameters(), lr=1.0)
+    update_policy(
+        *(model, reference, optimizer, loss, merge_rows(steps, advantages)),
+        passes=1, optimizer_steps=1, temperature=1.0, max_gradient_norm=1e9, rng=np.random.default_rng(0),
+    )  # fmt: skip
+    after = torch.cat([p.detach().flatten() for p in model.model.parameters()])
+    torch.testing.assert_close(before - after, expected, atol=2e-5, rtol=1e-3)
+
+
+def test_rows_merge_by_prompt_and_response_with_their_signs_apart():
+    steps = StepTable(
+        task_id=["t"] * 5, trajectory_id=list(range(5)), step_index=[0] * 5, state_key=["s"] * 5, reward=[0.0] * 5,
+        prompt_tokens=[(1, 2), (1, 2), (1, 2), (1,), (1, 2)],
+        response_tokens=[(3,), (3,), (4,), (2, 3), (3,)],
+        response_logprobs=[(-1.0,), (-1.0,), (-1.0,), (-1.0, -1.0), (-1.0,)],
+    )  # fmt: skip
+    batch = merge_rows(steps, np.array([1.0, -0.5, 0.0, 2.0, 0.25]))
+    # (1 2 → 3): +1 and +0.25 on one side, 0.5 on the other. (1 2 → 4) has no advantage. (1 → 2 3) is another
+    # pair though its tokens in a row are those of (1 2 → 3). Six response tokens in all.
+    assert batch.prompts == ((1, 2), (1,))
+    assert [response.tolist() for response in batch.responses] == [[3], [2, 3]]
+    assert (batch.positive.tolist(), batch.negative.tolist()) == ([1.25, 2.0], [0.5, 0.0])
+    assert (batch.count.tolist(), batch.total_tokens) == ([3, 1], 6)
+
+
+@given(st.lists(st.integers(1, 20), max_size=30), st.integers(1, 60))
+def test_batches_cover_all_rows_within_the_budget(lengths, budget):
+    lengths = sorted(lengths)
+    parts = list(split_by_length(lengths, budget))
+    assert [row for part in parts for row in part] == list(range(len(lengths)))
+    assert all(len(part) == 1 or len(part) * lengths[part.stop - 1] <= budget for part in parts)
+
+
+def test_mini_batches_deal_every_pair_once():
+    rng = np.random.default_rng(2)
+    steps = table(rng)
+    batch = merge_rows(steps, rng.normal(size=len(steps)))
+    parts = mini_batches(batch, 3, np.random.default_rng(0))
+    assert sum(map(len, parts)) == len(batch)
+    assert sum(part.positive.sum() for part in parts) == pytest.approx(batch.positive.sum())
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+    assert sum(map(len, micro_batches(batch, 9))) == len(batch)
