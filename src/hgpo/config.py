@@ -22,7 +22,6 @@ INVALID_PENALTY = 0.1
 """What published runs take off the return of a step whose action is not admissible."""
 
 
-
 def _default(estimator: Any) -> Any:
     """An estimator as training has it by default.
 
@@ -66,7 +65,7 @@ class TrainConfig:
     """Folder of a causal LM and its tokenizer in transformers' format; None makes a tiny one here."""
     seed: int = 0
     """Fixes everything that is drawn: weights, games, actions, batches."""
-    iterations: int = 110
+    iterations: int = 150
     """Rounds of rollout and update."""
     tasks_per_iteration: int = 16
     """Games of an iteration."""

@@ -49,7 +49,16 @@ def test_an_environment_is_checked(capsys):
 
 def test_a_run_from_start_to_evaluation(tmp_path, capsys):
     folder = tmp_path / "run"
-    small = ["--iterations", "1", "--tasks-per-iteration", "2", "--group-size", "2", "--evaluation-games", "3"]
+    small = [
+        "--iterations",
+        "1",
+        "--tasks-per-iteration",
+        "2",
+        "--group-size",
+        "2",
+        "--evaluation-games",
+        "3",
+    ]
     warm = ["--warm-start.games", "4", "--warm-start.epochs", "1", "--tiny.hidden-size", "16"]
     assert main(["train", "--out", str(folder), *small, *warm]) == 0
     out = capsys.readouterr().out

@@ -45,14 +45,21 @@ def test_numbers_are_understood(response, command, valid):
 
 @pytest.mark.parametrize(
     ("response", "command", "valid"),
-    [(" Put  mug\n", "put mug", True), ("put", "put", False), ("put mug now", "put mug now", False), ("", "", False)],
+    [
+        (" Put  mug\n", "put mug", True),
+        ("put", "put", False),
+        ("put mug now", "put mug now", False),
+        ("", "", False),
+    ],
 )
 def test_texts_are_understood(response, command, valid):
     action = CommandText().parse(response, TURN.commands)
     assert (action.command, action.valid) == (command, valid)
 
 
-@given(st.lists(st.text("abc ", min_size=1).filter(lambda text: text.strip() == text), min_size=1, unique=True))
+@given(
+    st.lists(st.text("abc ", min_size=1).filter(lambda text: text.strip() == text), min_size=1, unique=True)
+)
 def test_every_answer_is_understood_as_the_command_that_it_names(commands):
     # Two commands that differ in spaces alone are one to CommandText, which shows them as one; leave them out.
     commands = list({" ".join(command.split()): command for command in commands}.values())
@@ -70,5 +77,5 @@ def test_the_oldest_history_is_left_out_first():
     one = Turn(TURN.instruction, TURN.history[1:], TURN.observation, TURN.commands)
     assert fit_prompt(TURN, CommandText(), encode, len(whole)) == whole
     assert fit_prompt(TURN, CommandText(), encode, len(whole) - 1) == encode(build_prompt(one, CommandText()))
-    with pytest.raises(PromptTooLongError, match="needs 20 tokens without any history, but may have 5"):
+    with pytest.raises(PromptTooLongError, match="needs 19 tokens without any history, but may have 5"):
         fit_prompt(TURN, CommandText(), encode, 5)

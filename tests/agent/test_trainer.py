@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from toy import ToySuite
 
 import hgpo.trainer
 from hgpo.config import TrainConfig, from_json, load_config, save_config, to_json
@@ -16,7 +17,6 @@ from hgpo.estimators import GRPO, HGPO
 from hgpo.imitation import WarmStart
 from hgpo.policies.tiny import TinyModel
 from hgpo.trainer import Trainer
-from toy import ToySuite
 
 
 def config(**changes) -> TrainConfig:
@@ -67,7 +67,9 @@ def test_a_resumed_run_equals_an_unbroken_one(tmp_path):
     run(config(iterations=4), tmp_path / "broken")
     assert figures(tmp_path / "broken") == figures(tmp_path / "unbroken")
     for name in ("model.safetensors",):
-        first, second = (tmp_path / which / "checkpoints" / "000004" / name for which in ("broken", "unbroken"))
+        first, second = (
+            tmp_path / which / "checkpoints" / "000004" / name for which in ("broken", "unbroken")
+        )
         assert first.read_bytes() == second.read_bytes()
 
 
@@ -100,7 +102,12 @@ def test_the_folder_holds_what_a_reader_looks_for(tmp_path):
     assert names | {"peer_share_0", "peer_share_1", "peer_share_2"} <= record.keys()
     assert 0 <= record["peer_share_2"] <= record["peer_share_1"] <= record["peer_share_0"] <= 1
     evaluations = [json.loads(line) for line in (tmp_path / "evaluations.jsonl").read_text().splitlines()]
-    assert [(e["iteration"], e["temperature"]) for e in evaluations] == [(0, 0.0), (0, 0.4), (4, 0.0), (4, 0.4)]
+    assert [(e["iteration"], e["temperature"]) for e in evaluations] == [
+        (0, 0.0),
+        (0, 0.4),
+        (4, 0.0),
+        (4, 0.4),
+    ]
     assert "> take coin" in (tmp_path / "samples" / "000004.txt").read_text() + "> take coin"
     assert (tmp_path / "samples" / "000004.txt").read_text().startswith("# ")
 
@@ -119,7 +126,12 @@ def test_reinforcement_learning_wins_more(tmp_path, estimator):
     before, after = [], []
     for seed in range(3):
         settings = config(
-            seed=seed, estimator=estimator, iterations=25, learning_rate=1e-3, tasks_per_iteration=6, group_size=8
+            seed=seed,
+            estimator=estimator,
+            iterations=25,
+            learning_rate=1e-3,
+            tasks_per_iteration=6,
+            group_size=8,
         )
         run(settings, tmp_path / str(seed))
         rates = [record["success_rate"] for record in figures(tmp_path / str(seed))]

@@ -47,18 +47,24 @@ def terms(loss, ratio=1.0, advantage=1.0, reference_ratio=1.0, entropy=0.0, coun
     ],
 )
 def test_the_clip(ratio, advantage, expected):
-    assert terms(PolicyLoss(kl_coefficient=0), ratio, advantage).total.item() == pytest.approx(expected, rel=1e-5)
+    assert terms(PolicyLoss(kl_coefficient=0), ratio, advantage).total.item() == pytest.approx(
+        expected, rel=1e-5
+    )
 
 
 def test_divergence_and_entropy_count_every_row_of_the_pair():
     # k3 with π_ref / π = 2: 2 − ln 2 − 1 = 0.306853; three rows; β = 0.1, η = 0.5, H = 0.7; A = 1, ρ = 1.
-    result = terms(PolicyLoss(kl_coefficient=0.1, entropy_coefficient=0.5), reference_ratio=2.0, entropy=0.7, count=3)
+    result = terms(
+        PolicyLoss(kl_coefficient=0.1, entropy_coefficient=0.5), reference_ratio=2.0, entropy=0.7, count=3
+    )
     k3 = 2 - math.log(2) - 1
     assert result.total.item() == pytest.approx(-1 + 0.1 * 3 * k3 - 0.5 * 3 * 0.7, rel=1e-5)
     assert (result.kl.item(), result.tokens.item()) == (pytest.approx(3 * k3), 3)
 
 
-@pytest.mark.parametrize(("ratio", "advantage", "share"), [(1.3, 1.0, 1), (1.3, -1.0, 0), (0.7, -1.0, 1), (0.7, 1.0, 0)])
+@pytest.mark.parametrize(
+    ("ratio", "advantage", "share"), [(1.3, 1.0, 1), (1.3, -1.0, 0), (0.7, -1.0, 1), (0.7, 1.0, 0)]
+)
 def test_only_a_clip_that_stops_the_gradient_is_counted(ratio, advantage, share):
     assert terms(PolicyLoss(), ratio, advantage).clipped.item() == share
 
@@ -99,7 +105,9 @@ def plain_gradient(steps, advantages, loss, reference):
             there = reference.score(prompt, response, 1.0).logprobs
         ratio = (scores.logprobs - torch.tensor(steps.response_logprobs[row])).exp()
         advantage = float(advantages[row])
-        objective = torch.minimum(ratio * advantage, ratio.clamp(1 - loss.clip_low, 1 + loss.clip_high) * advantage)
+        objective = torch.minimum(
+            ratio * advantage, ratio.clamp(1 - loss.clip_low, 1 + loss.clip_high) * advantage
+        )
         if advantage < 0:
             objective = torch.maximum(objective, torch.tensor(loss.dual_clip * advantage))
         k3 = (there - scores.logprobs).exp() - (there - scores.logprobs) - 1

@@ -74,7 +74,7 @@ def test_walkthroughs_are_long_enough_to_be_tasks_and_short_enough_to_be_found()
 
 
 def test_walkthroughs_look_for_things_that_they_do_not_find_at_once():
-    # The first place that is gone to has what is wanted in about a third of the games: with 0, 1 or 2 detours
+    # The first place that is gone to has what is wanted in about half of the games: with no detour or one
     # equally often. A walkthrough that knew where things are would take something at its first place always.
     places = []
     for task in games():
@@ -82,8 +82,9 @@ def test_walkthroughs_look_for_things_that_they_do_not_find_at_once():
             walk = task.walkthrough or ()
             first_take = next(i for i, command in enumerate(walk) if command.startswith("take"))
             places.append(sum(command.startswith("go to") for command in walk[:first_take]))
-    assert set(places) == {1, 2, 3}
-    assert all(0.2 < places.count(number) / len(places) < 0.55 for number in (1, 2, 3))
+    # (One more where the shortest way goes by the target.)
+    assert set(places) <= {1, 2, 3}
+    assert all(0.3 < places.count(number) / len(places) < 0.7 for number in (1, 2))
 
 
 def test_random_play_seldom_wins():
@@ -138,8 +139,8 @@ def test_no_unseen_room_is_a_training_room():
         return {(room.kind, *sorted(room.kinds().items())) for room in of}
 
     train, apart = rooms()
-    assert (len(train), len(apart)) == (60, 20)
-    assert (len(layouts(train)), len(layouts(apart))) == (60, 20), "a room occurs twice"
+    assert (len(train), len(apart)) == (51, 17)
+    assert (len(layouts(train)), len(layouts(apart))) == (51, 17), "a room occurs twice"
     assert not layouts(train) & layouts(apart)
     by_split = {"train": train, "valid_seen": train, "valid_unseen": apart}
     for task in games():
@@ -149,7 +150,7 @@ def test_no_unseen_room_is_a_training_room():
 def test_rooms_have_what_their_kind_says():
     for room in (*rooms()[0], *rooms()[1]):
         kinds = [kind for _, kind in room.receptacles]
-        assert 4 <= len(kinds) <= 7
+        assert 3 <= len(kinds) <= 4
         assert any(RECEPTACLES[kind].closed for kind in kinds)
         assert all(name == kind or kinds.count(kind) > 1 for name, kind in room.receptacles)
     assert {room.kind for room in rooms()[1]} == set(ROOMS) == set(COUNTS)
@@ -206,19 +207,17 @@ def test_observations_tell_what_is_seen_and_held():
     environment = HouseholdSuite().make()
     task = next(task for task in games() if task.kind == CLEAN)
     observation, _ = environment.reset(task)
-    assert observation.startswith("you are in the middle of the room. you see: ")
-    assert observation.endswith(". you hold: nothing.")
+    assert observation.startswith("in the room: ")
+    assert observation.endswith(". holding nothing.")
     walk = list(task.walkthrough or ())
     take = next(i for i, command in enumerate(walk) if command.startswith("take"))
-    thing = walk[take].removeprefix("take ").split(" from ")[0]
-    assert follow(environment, task, walk[: take + 1])[0].endswith(f"you hold: {thing}.")
+    thing = walk[take].removeprefix("take ")
+    assert follow(environment, task, walk[: take + 1])[0].endswith(f"holding {thing}.")
     clean = next(i for i, command in enumerate(walk) if command.startswith("clean"))
     observation = follow(environment, task, walk[: clean + 1])[0]
-    assert observation.endswith(f"you hold: clean {thing}.")
-    assert environment.step("inventory")[0] == f"you hold: clean {thing}."
-    assert environment.step("look")[0] == observation
+    assert observation.endswith(f"holding clean {thing}.")
     observation = follow(environment, task, walk)[0]
-    assert f"clean {thing}" in observation and observation.endswith("you hold: nothing.")
+    assert f"clean {thing}" in observation and observation.endswith("holding nothing.")
 
 
 def test_closed_receptacles_hide_what_is_in_them():
@@ -230,23 +229,22 @@ def test_closed_receptacles_hide_what_is_in_them():
             if command.startswith("go to ") and RECEPTACLES[name.split()[0]].closed:
                 environment.reset(task)
                 observation, *_, info = environment.step(command)
-                assert observation == f"you are at {name}. it is closed. you hold: nothing."
+                assert observation == f"at {name}: closed. holding nothing."
                 assert f"open {name}" in info.admissible_commands
                 assert not [other for other in info.admissible_commands if other.startswith("take")]
                 observation, *_, info = environment.step(f"open {name}")
-                assert observation.startswith(f"you are at {name}. in it: ")
+                assert observation.startswith(f"at {name}: ")
                 assert f"open {name}" not in info.admissible_commands
 
 
-def test_going_back_and_looking_return_to_the_same_state():
+def test_going_back_and_unknown_commands_return_to_the_same_state():
     environment = HouseholdSuite().make()
     for task in games()[:24]:
         _, start = environment.reset(task)
         places = [command for command in start.admissible_commands if command.startswith("go to ")]
         *_, first = environment.step(places[0])
-        for command in ("look", "inventory"):
-            *_, same = environment.step(command)
-            assert same == first
+        *_, same = environment.step("sing")
+        assert same == first
         *_, second = environment.step(places[1])
         assert second.state_key != first.state_key
         *_, back = environment.step(places[0])
@@ -260,11 +258,11 @@ def test_a_heated_thing_is_no_longer_cold():
         walk = list(task.walkthrough or ())
         cool = next(i for i, command in enumerate(walk) if command.startswith("cool"))
         observation, *_, info = follow(environment, task, walk[: cool + 1])
-        assert " hold: cold " in observation
+        assert "holding cold " in observation
         for heater in {"go to microwave", "go to oven"} & set(info.admissible_commands):
             *_, info = environment.step(heater)
             for heat in [command for command in info.admissible_commands if command.startswith("heat")]:
-                assert re.search(r" hold: hot \w+", environment.step(heat)[0])
+                assert re.search(r"holding hot \w+", environment.step(heat)[0])
                 heated += 1
                 # The task is lost until the thing is cooled again, which was refused while it was cold.
                 *_, info = environment.step("go to fridge")
@@ -275,10 +273,10 @@ def test_a_heated_thing_is_no_longer_cold():
 def test_steps_run_out():
     environment = HouseholdSuite(max_steps=3).make()
     environment.reset(games()[0])
-    ends = [environment.step("look")[2:4] for _ in range(3)]
+    ends = [environment.step("sing")[2:4] for _ in range(3)]
     assert ends == [(False, False), (False, False), (False, True)]
     with pytest.raises(RuntimeError, match="the episode is over: call reset"):
-        environment.step("look")
+        environment.step("sing")
 
 
 def test_a_win_with_the_last_step_is_a_win():
@@ -287,12 +285,12 @@ def test_a_win_with_the_last_step_is_a_win():
     environment = suite.make()
     assert follow(environment, task, task.walkthrough)[1:4] == (1.5, True, False)
     with pytest.raises(RuntimeError, match="the episode is over: call reset"):
-        environment.step("look")
+        environment.step("sing")
 
 
 def test_step_before_reset_is_refused():
     with pytest.raises(RuntimeError, match="call reset before step"):
-        HouseholdSuite().make().step("look")
+        HouseholdSuite().make().step("sing")
 
 
 @pytest.mark.parametrize("name", ["train", "train/", "train/x", "train/-1", "test/3", "train/²"])
@@ -378,22 +376,29 @@ def test_rooms_are_furnished_as_told():
         problem = task.game["pddl_problem"]
         lying = re.findall(r"\(lies (\w+) (\w+)\)", problem)
         lies = Counter(place for _, place in lying)
-        assert 4 <= lies.total() <= 7 and max(lies.values()) <= 3, task.id
+        assert 2 <= lies.total() <= 4 and max(lies.values()) <= 3, task.id
         assert set(lying) <= set(re.findall(r"\(suits (\w+) (\w+)\)", problem))
 
 
 GOLDEN = [
     (
-        "put a cloth on a shelf",
-        ("go to bathtub", "take cloth 1 from bathtub", "go to shelf 1", "put cloth 1 on shelf 1"),
+        "put a pillow in the cabinet",
+        ("go to cabinet", "open cabinet", "go to sofa", "take pillow", "go to cabinet", "put pillow"),
     ),
     (
-        "put a pencil and another pencil on the chair",
+        "put a key and another key in the drawer",
         (
-            *("go to bin", "go to drawer 2", "open drawer 2", "take pencil 1 from drawer 2"),
-            *("go to chair", "put pencil 1 on chair"),
-            *("go to desk", "take pencil 2 from desk"),
-            *("go to chair", "put pencil 2 on chair"),
+            "go to drawer",
+            "open drawer",
+            "go to desk",
+            "take key 1",
+            "go to drawer",
+            "put key 1",
+            "go to chest",
+            "open chest",
+            "take key 2",
+            "go to drawer",
+            "put key 2",
         ),
     ),
 ]
