@@ -87,8 +87,8 @@ def merge_rows(steps: StepTable, advantages: NDArray[np.float64]) -> UpdateBatch
         prompts=tuple(tuple(steps.prompt_tokens[row].tolist()) for row in first),
         responses=tuple(steps.response_tokens[row] for row in first),
         old_logprobs=tuple(steps.response_logprobs[row] for row in first),
-        positive=np.bincount(pairs, weights=np.maximum(kept, 0), minlength=len(first)),
-        negative=np.bincount(pairs, weights=np.maximum(-kept, 0), minlength=len(first)),
+        positive=np.bincount(pairs, np.maximum(kept, 0), len(first)).astype(np.float64),
+        negative=np.bincount(pairs, np.maximum(-kept, 0), len(first)).astype(np.float64),
         count=np.bincount(pairs, minlength=len(first)),
         total_tokens=sum(len(response) for response in steps.response_tokens),
     )

@@ -25,8 +25,8 @@ INVALID_PENALTY = 0.1
 def _default(estimator: Any) -> Any:
     """An estimator as training has it by default.
 
-    Returns are not divided by their group's standard deviation: where all of a group fail, that would make a
-    small penalty for an invalid action as large as a win, and an agent that answers in words starts with many.
+    Returns are not divided by their group's standard deviation: where all of a group fail, that would make
+    a small penalty for an invalid action as large as a win, and an agent that answers in words has many.
     """
     return estimator(invalid_penalty=INVALID_PENALTY, normalization="mean")
 

@@ -35,11 +35,9 @@ def parse(options: type[T], args: Sequence[str], prog: str) -> T:
 def _in_one_line(box: str) -> str:
     """The words of tyro's framed message: what is wrong, and the first option that it suggests."""
     box = re.sub(r"\x1b\[[0-9;]*m", "", box)
-    lines = [
-        line.strip(" │╭╮╰╯─|+-") if set(line) <= set(" │╭╮╰╯─|+-") else line.strip(" │╭╮╰╯─|")
-        for line in box.splitlines()
-    ]
-    lines = [line for line in lines if line]
+    # The frame and the rules within it are of box characters, or of ASCII where the terminal has no others.
+    lines = [line.strip(" │╭╮╰╯─|") for line in box.splitlines()]
+    lines = [line for line in lines if line.strip("+-")]
     # The first line is the frame's title; the message follows it, then hints.
     message = next((line for line in lines[1:]), "wrong options")
     suggestion = next((line for line in lines if line.startswith("--")), None)
