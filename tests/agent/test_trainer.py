@@ -6,11 +6,12 @@ import json
 import signal
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from toy import ToySuite
 
-import hgpo.trainer
+from hgpo.config import _TYPES as config_types
 from hgpo.config import TrainConfig, from_json, load_config, save_config, to_json
 from hgpo.errors import SettingError
 from hgpo.estimators import GRPO, HGPO
@@ -20,7 +21,7 @@ from hgpo.trainer import Trainer
 
 
 def config(**changes) -> TrainConfig:
-    values = dict(
+    values: dict[str, Any] = dict(
         env=ToySuite(),
         tiny=TinyModel(32, 2, 2),
         warm_start=WarmStart(games=6, epochs=14, batch_rows=8),
@@ -49,7 +50,7 @@ def figures(folder: Path) -> list[dict[str, float]]:
 
 @pytest.fixture(autouse=True)
 def toys_can_be_saved(monkeypatch):
-    monkeypatch.setitem(hgpo.config._TYPES, "ToySuite", ToySuite)
+    monkeypatch.setitem(config_types, "ToySuite", ToySuite)
 
 
 def test_the_same_command_twice_gives_the_same_numbers(tmp_path):

@@ -45,7 +45,7 @@ class Play:
 def main(args: Sequence[str]) -> int:
     """Check (exit code 1 if the contract is broken) or play."""
     try:
-        command = parse(Check | Play, args, prog="hgpo env")
+        command: Check | Play = parse(Check | Play, args, prog="hgpo env")  # pyright: ignore[reportArgumentType]
         if command.name not in ENVIRONMENTS:
             raise SettingError(f"no environment {command.name!r}: there are {', '.join(ENVIRONMENTS)}")
         suite = ENVIRONMENTS[command.name]()

@@ -76,8 +76,8 @@ def create_policy(
         # The usual 0.02 suits wide models; one this narrow would start so near to zero that it learns late.
         initializer_range=0.08,
         tie_word_embeddings=True,
-        pad_token_id=tokenizer.pad_token_id,
-        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.get_vocab()[PAD],
+        eos_token_id=tokenizer.get_vocab()[END],
         bos_token_id=None,
     )
     with torch.random.fork_rng(devices=[]):
