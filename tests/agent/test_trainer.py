@@ -121,12 +121,16 @@ def test_every_metric_is_explained(tmp_path):
     assert not missing
 
 
-@pytest.mark.parametrize("estimator", [HGPO(invalid_penalty=0.1, normalization="mean"), GRPO()])
+@pytest.mark.parametrize(
+    "estimator",
+    [HGPO(invalid_penalty=0.1, normalization="mean"), pytest.param(GRPO(), marks=pytest.mark.slow)],
+)
 def test_reinforcement_learning_wins_more(tmp_path, estimator):
     # Over three seeds: a short warm start wins some of the games, reinforcement learning most of them.
     before, after = [], []
     for seed in range(3):
         settings = config(
+            warm_start=WarmStart(games=6, epochs=60, batch_rows=8),
             seed=seed,
             estimator=estimator,
             iterations=25,
