@@ -94,6 +94,26 @@ def merge_rows(steps: StepTable, advantages: NDArray[np.float64]) -> UpdateBatch
     )
 
 
+def thin_out(advantages: NDArray[np.float64], below: float, rng: np.random.Generator) -> NDArray[np.float64]:
+    """Advantages of which the small ones are mostly 0 and the others of them larger, the same on average.
+
+        A' = A / p with probability p, else 0;  p = min(1, |A| / below)
+
+    A row costs the update the same time however small its advantage is, and 0 costs nothing. The loss is
+    linear in the advantage for each of its signs, so its expected gradient stays what it was. The divergence
+    and the entropy bonus, which rows in the update bring along, are then those of the rows that are kept.
+
+    Args:
+        advantages: [rows].
+        below: advantages of this magnitude and above stay as they are; 0 leaves all alone.
+        rng: draws which rows are kept.
+    """
+    magnitudes = np.abs(advantages)
+    small = magnitudes < below
+    kept = rng.random(len(advantages)) * below < magnitudes
+    return np.where(small, np.sign(advantages) * below * kept, advantages)
+
+
 def mini_batches(batch: UpdateBatch, count: int, rng: np.random.Generator) -> list[UpdateBatch]:
     """The batch dealt at random into `count` parts of nearly equal size, one optimizer step each.
 

@@ -20,7 +20,7 @@ class WarmStart:
 
     games: int = 200
     """Training games whose walkthroughs are imitated."""
-    epochs: int = 6
+    epochs: int = 5
     """Times that each step of them is seen."""
     batch_rows: int = 32
     """Steps that share an optimizer step."""

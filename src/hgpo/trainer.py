@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from hgpo.batch import merge_rows
+from hgpo.batch import merge_rows, thin_out
 from hgpo.checkpoint import checkpoint_iteration, latest_checkpoint, load_optimizer, save_checkpoint
 from hgpo.config import TrainConfig, save_config
 from hgpo.display import Display, NoDisplay
@@ -264,8 +264,16 @@ class Trainer:
                 on_step=lambda finished, live: advance(finished, finished + live),
             )
 
+    def _learning_rate(self) -> float:
+        """Of the coming update: it rises linearly over the first iterations."""
+        warmup = self.config.learning_rate_warmup
+        return self.config.learning_rate * min(1.0, (self.iteration + 1) / (warmup + 1))
+
     def _update(self, steps: StepTable, advantages: np.ndarray) -> dict[str, float]:
-        batch = merge_rows(steps, advantages)
+        rng = self.streams.generator(UPDATE, self.iteration)
+        batch = merge_rows(steps, thin_out(advantages, self.config.thin_out_below, rng))
+        for group in self.optimizer.param_groups:
+            group["lr"] = self._learning_rate()
         with self.display.phase("update") as advance:
             metrics: UpdateMetrics = update_policy(
                 self.policy,
@@ -277,10 +285,14 @@ class Trainer:
                 optimizer_steps=self.config.optimizer_steps,
                 temperature=self.config.temperature,
                 max_gradient_norm=self.config.max_gradient_norm,
-                rng=self.streams.generator(UPDATE, self.iteration),
+                rng=rng,
                 on_rows=advance,
             )
-        return {"update_row_share": len(batch) / len(steps), **vars(metrics)}
+        return {
+            "learning_rate": self._learning_rate(),
+            "update_row_share": len(batch) / len(steps),
+            **vars(metrics),
+        }
 
     def _evaluate(self) -> None:
         results = []

@@ -116,6 +116,13 @@ def test_the_folder_holds_what_a_reader_looks_for(tmp_path):
     assert sample.count("won after ") == 3
 
 
+def test_the_learning_rate_rises_over_the_first_iterations(tmp_path):
+    # Three iterations below the full rate: 1/4, 2/4, 3/4 of it, then all.
+    run(config(iterations=5, learning_rate=4e-4, learning_rate_warmup=3), tmp_path)
+    rates = [record["learning_rate"] for record in figures(tmp_path)]
+    assert rates == pytest.approx([1e-4, 2e-4, 3e-4, 4e-4, 4e-4])
+
+
 def test_every_metric_is_explained(tmp_path):
     run(config(iterations=1), tmp_path)
     page = (Path(__file__).resolve().parents[2] / "docs" / "metrics.md").read_text()
@@ -138,6 +145,7 @@ def test_reinforcement_learning_wins_more(tmp_path, estimator):
             estimator=estimator,
             iterations=25,
             learning_rate=1e-3,
+            learning_rate_warmup=2,
             tasks_per_iteration=6,
             group_size=8,
         )

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hgpo import StepTable
-from hgpo.batch import merge_rows, micro_batches, mini_batches
+from hgpo.batch import merge_rows, micro_batches, mini_batches, thin_out
 from hgpo.losses import PolicyLoss
 from hgpo.policies.batching import split_by_length
 from hgpo.policies.tiny import TinyModel, create_policy
@@ -169,3 +169,19 @@ def test_mini_batches_deal_every_pair_once():
     assert sum(part.positive.sum() for part in parts) == pytest.approx(batch.positive.sum())
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
     assert sum(map(len, micro_batches(batch, 9))) == len(batch)
+
+
+def test_thinning_keeps_the_mean_of_every_advantage():
+    # Below 0.5 an advantage becomes ±0.5 with probability |A| / 0.5. Of 20,000 draws the mean's standard
+    # error is at most 0.5 · ½ / √20,000 = 0.0018 (p = ½); the margin is five of them.
+    advantages = np.array([0.1, -0.25, 0.0, 0.5, -2.0])
+    rng = np.random.default_rng(0)
+    draws = np.array([thin_out(advantages, 0.5, rng) for _ in range(20_000)])
+    assert set(np.unique(draws[:, :3])) == {-0.5, 0.0, 0.5}
+    assert (draws[:, 3:] == advantages[3:]).all()
+    assert draws.mean(axis=0) == pytest.approx(advantages, abs=0.009)
+
+
+def test_no_thinning_leaves_all_as_it_was():
+    advantages = np.array([0.1, -0.25, 0.0])
+    assert thin_out(advantages, 0.0, np.random.default_rng(0)).tolist() == advantages.tolist()

@@ -216,9 +216,18 @@ def test_observations_tell_what_is_seen_and_held():
     clean = next(i for i, command in enumerate(walk) if command.startswith("clean"))
     observation = follow(environment, task, walk[: clean + 1])[0]
     assert observation.endswith(f"holding clean {thing}.")
-    # What has just been put down is not listed among what lay there: it is what the command was about.
+    # What has just been put down is named first, as it now is, before what lay there already.
     observation = follow(environment, task, walk)[0]
-    assert thing not in observation and observation.endswith("holding nothing.")
+    target = task.instruction.rpartition(" ")[2]
+    assert observation.startswith(f"at {target}: clean {thing}")
+    assert observation.endswith(". holding nothing.")
+
+
+def test_a_lamp_that_is_turned_on_is_seen_to_be_lit():
+    environment = HouseholdSuite().make()
+    task = next(task for task in games() if task.kind == LIGHT)
+    observation, *_ = follow(environment, task, list(task.walkthrough or ()))
+    assert ": lit lamp" in observation
 
 
 def test_closed_receptacles_hide_what_is_in_them():

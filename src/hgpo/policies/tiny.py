@@ -27,7 +27,7 @@ class TinyModel:
     """Width of the residual stream."""
     layers: int = 2
     """Transformer blocks."""
-    heads: int = 2
+    heads: int = 4
     """Attention heads a block."""
 
 

@@ -71,7 +71,6 @@ def _is_held_out(goal: Goal, scene: Scene) -> bool:
 def as_game(goal: Goal, scene: Scene) -> dict[str, Any]:
     """A game as ALFWorld's files hold it (all of it can be written as JSON)."""
     domain, grammar = logic()
-    several_targets = len(scene.receptacles(goal.target)) > 1
     return {
         "pddl_domain": domain,
         "grammar": grammar,
@@ -79,7 +78,7 @@ def as_game(goal: Goal, scene: Scene) -> dict[str, Any]:
         "solvable": True,
         "walkthrough": list(walkthrough(goal, scene)),
         "task_type": goal.kind,
-        "goal": instruction(goal, several_targets),
+        "goal": instruction(goal),
         "room": scene.room.id,
     }
 

@@ -73,20 +73,18 @@ def article(phrase: str) -> str:
     return ("an " if phrase[0] in "aeiou" else "a ") + phrase
 
 
-def instruction(goal: Goal, several_targets: bool) -> str:
-    """The task in words. Any one of several targets will do, but a pair must end up in the same one."""
+def instruction(goal: Goal) -> str:
+    """The task in words."""
     if goal.kind == LIGHT:
         return f"look at {article(goal.thing)} under the {goal.target}"
     what = goal.thing
     if goal.kind in TREATMENTS:
         what = f"{RESULTS[TREATMENTS[goal.kind]]} {what}"
     what = article(what)
-    target = article(goal.target) if several_targets else f"the {goal.target}"
     if goal.kind == TWO:
         # "another pen" and not "two pens": plurals would double the words for things.
         what += f" and another {goal.thing}"
-        target = f"one {goal.target}" if several_targets else target
-    return f"put {what} {preposition(goal.target)} {target}"
+    return f"put {what} {preposition(goal.target)} the {goal.target}"
 
 
 def preposition(receptacle_kind: str) -> str:

@@ -11,7 +11,7 @@ from functools import cached_property
 from hgpo.envs.alfworld.engine import Episode, Game, compile_game
 from hgpo.envs.base import Info, Task
 from hgpo.envs.household.generator import SPLITS, TRAIN, generate
-from hgpo.envs.household.goals import KINDS, RESULTS, TREATMENTS, Goal, instruction, words
+from hgpo.envs.household.goals import KINDS, LIGHT, RESULTS, Goal, instruction
 from hgpo.envs.household.words import RECEPTACLES, THINGS
 
 TRAINING_NUMBERS = 10**9
@@ -75,19 +75,16 @@ class HouseholdSuite:
         yield "in the room: nothing. holding nothing."
         yield "nothing happens."
         for kind, row in RECEPTACLES.items():
-            for number in range(1, row.most + 1):
-                name = words(f"{kind}_{number}")
-                yield f"at {name}: nothing. go to {name}"
-                if row.closed:
-                    yield f"at {name}: closed. open {name}"
+            yield f"at {kind}: nothing. go to {kind}"
+            if row.closed:
+                yield f"at {kind}: closed. open {kind}"
             for goal_kind in KINDS:
-                for several in (False, True):
-                    if goal_kind in TREATMENTS or goal_kind == KINDS[0] or goal_kind == KINDS[-1]:
-                        yield instruction(Goal(goal_kind, "mug", kind), several)
-                        yield instruction(Goal(goal_kind, "apple", kind), several)
+                if goal_kind != LIGHT:
+                    yield instruction(Goal(goal_kind, "mug", kind))
+                    yield instruction(Goal(goal_kind, "apple", kind))
         for thing in THINGS:
             yield f"take {thing}, put {thing}"
-            yield instruction(Goal(KINDS[1], thing, "lamp"), False)
+            yield instruction(Goal(LIGHT, thing, "lamp"))
         for treatment, result in RESULTS.items():
             yield f"{treatment} mug. holding {result} mug 1, mug 2, mug 3."
         yield "turn on lamp. at shelf: lit lamp."

@@ -19,8 +19,6 @@ class ReceptacleKind:
     """It starts closed: what is in it shows only once it has been opened."""
     does: str | None = None
     """What an appliance does to a thing: clean, heat or cool."""
-    most: int = 1
-    """How many of the kind one room may have; more than one are numbered."""
 
 
 @dataclass(frozen=True)
