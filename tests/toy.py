@@ -31,6 +31,11 @@ class ToySuite:
     def make(self) -> ToyEnvironment:
         return ToyEnvironment(self.max_steps)
 
+    def walkthrough(self, task: Task) -> tuple[str, ...] | None:
+        coin, purse = task.game
+        go_to_coin = () if coin == "hall" else (f"go to {coin}",)
+        return (*go_to_coin, "take coin", f"go to {purse}", "drop coin")
+
     def texts(self) -> Iterator[str]:
         yield "bring the coin to the purse. you are in the . a coin is here. a purse is here. you hold the coin."
         yield "nothing happens. take coin drop coin"
@@ -39,13 +44,11 @@ class ToySuite:
 
 
 def toy_task(coin: str, purse: str) -> Task:
-    go_to_coin = () if coin == "hall" else (f"go to {coin}",)
     return Task(
         id=f"{coin}-{purse}",
         kind="bring",
         instruction="bring the coin to the purse",
         game=(coin, purse),
-        walkthrough=(*go_to_coin, "take coin", f"go to {purse}", "drop coin"),
     )
 
 

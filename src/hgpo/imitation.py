@@ -58,11 +58,12 @@ def demonstrations(
     rows = []
     environment = suite.make()
     for task in tasks:
-        if task.walkthrough is None:
+        walkthrough = suite.walkthrough(task)
+        if walkthrough is None:
             raise ValueError(f"task {task.id} has no walkthrough to imitate: set --warm-start.games 0")
         observation, info = environment.reset(task)
         history: list[tuple[str, str]] = []
-        for command in task.walkthrough:
+        for command in walkthrough:
             turn = Turn(
                 task.instruction,
                 tuple(history[-history_length:] if history_length else ()),

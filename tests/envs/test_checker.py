@@ -49,17 +49,20 @@ class CorridorSuite:
 
     max_steps = 6
     environment: type[Corridor] = Corridor
-    walkthrough: tuple[str, ...] | None = ("east", "east", "east")
+    known_way: tuple[str, ...] | None = ("east", "east", "east")
 
     @property
     def splits(self) -> tuple[str, ...]:
         return ("train", "panel")
 
     def tasks(self, split: str, count: int | None = None, seed: int = 0) -> Sequence[Task]:
-        return [Task(f"{split}/{i}", "walk", "go east", None, self.walkthrough) for i in range(count or 3)]
+        return [Task(f"{split}/{i}", "walk", "go east", None) for i in range(count or 3)]
 
     def make(self) -> Any:
         return self.environment(self)
+
+    def walkthrough(self, task: Task) -> tuple[str, ...] | None:
+        return self.known_way
 
     def texts(self) -> Iterator[str]:
         yield from ("place 0 1 2 3", "what?", "go east west")
@@ -80,7 +83,7 @@ def test_a_suite_without_walkthroughs_or_step_limit_passes():
     class Suite(CorridorSuite):
         max_steps = None  # type: ignore[assignment]
         environment = Endless
-        walkthrough = None
+        known_way = None
 
     assert check(Suite()).ok
 
@@ -194,17 +197,17 @@ FAULTS: dict[str, tuple[type[CorridorSuite], str, str]] = {
         "'east' is answered like an unknown one",
     ),
     "a walkthrough that does not win": (
-        type("Suite", (CorridorSuite,), {"walkthrough": ("east", "east")}),
+        type("Suite", (CorridorSuite,), {"known_way": ("east", "east")}),
         "walkthrough",
         "does not win",
     ),
     "a walkthrough that is not admissible": (
-        type("Suite", (CorridorSuite,), {"walkthrough": ("west", "east", "east", "east")}),
+        type("Suite", (CorridorSuite,), {"known_way": ("west", "east", "east", "east")}),
         "walkthrough",
         "step 1, 'west', is not admissible",
     ),
     "a walkthrough with too many steps": (
-        type("Suite", (CorridorSuite,), {"walkthrough": ("east", "west") * 3 + ("east",) * 3}),
+        type("Suite", (CorridorSuite,), {"known_way": ("east", "west") * 3 + ("east",) * 3}),
         "walkthrough",
         "ended before its step 7",
     ),

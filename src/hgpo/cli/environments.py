@@ -1,19 +1,27 @@
-"""`hgpo env`: play an environment by hand, or check that it keeps the contract."""
+"""`hgpo env`: play an environment by hand, check it, solve its games, replay recorded episodes."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Annotated
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any
 
 import tyro
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
 
 from hgpo.cli import wrong_use
 from hgpo.cli.parse import parse
-from hgpo.envs import ENVIRONMENTS, TaskSuite
-from hgpo.envs.checker import check, format_report
+from hgpo.envs import ENVIRONMENTS, REPLAYS, TaskSuite
+from hgpo.envs.alfworld import GameFormatError
+from hgpo.envs.checker import check, format_report, steps_to_win
 from hgpo.envs.play import play
+from hgpo.envs.replay import format_comparison
 from hgpo.errors import SettingError
+
+DataFolder = Annotated[str | None, tyro.conf.arg(metavar="DIR")]
 
 
 @dataclass(frozen=True)
@@ -26,6 +34,8 @@ class Check:
     """Games that are played of each split."""
     seed: int = 0
     """Draws games and commands."""
+    data: DataFolder = None
+    """Folder of the environment's data; by default where the environment says."""
 
 
 @dataclass(frozen=True)
@@ -40,29 +50,118 @@ class Play:
     """Draws the training games."""
     game: int = 0
     """The number of the game: in a held-out panel, or among the training games drawn by --seed."""
+    data: DataFolder = None
+    """Folder of the environment's data; by default where the environment says."""
+
+
+@dataclass(frozen=True)
+class Solve:
+    """Let the expert play the games of a split and print the share that it wins, by task type."""
+
+    name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")]
+    """The environment."""
+    split: str | None = None
+    """The split; by default all held-out panels."""
+    games: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
+    """Only the first so many games of each panel (of training, 100 if not given)."""
+    seed: int = 0
+    """Draws the training games."""
+    data: DataFolder = None
+    """Folder of the environment's data; by default where the environment says."""
+
+
+@dataclass(frozen=True)
+class Replay:
+    """Replay recorded episodes; exit code 0 only if something was compared and every step is equal."""
+
+    file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
+    """Recorded episodes, .jsonl or .jsonl.xz."""
+    env: Annotated[str, tyro.conf.arg(metavar="NAME")]
+    """The environment."""
+    data: DataFolder = None
+    """Folder of the environment's data; by default where the environment says."""
 
 
 def main(args: Sequence[str]) -> int:
-    """Check (exit code 1 if the contract is broken) or play."""
+    """Run the command; exit code 1 if the contract is broken, a game is not won or a step differs."""
     try:
-        command: Check | Play = parse(Check | Play, args, prog="hgpo env")  # pyright: ignore[reportArgumentType]
-        if command.name not in ENVIRONMENTS:
-            raise SettingError(f"no environment {command.name!r}: there are {', '.join(ENVIRONMENTS)}")
-        suite = ENVIRONMENTS[command.name]()
-        if isinstance(command, Play):
-            return _play(command, suite)
-        if command.games < 1:
-            raise SettingError("--games must be at least 1")
-    except SettingError as error:
+        command: Any = parse(Check | Play | Solve | Replay, args, prog="hgpo env")  # pyright: ignore[reportArgumentType]
+        return RUN[type(command)](command)
+    except (SettingError, GameFormatError) as error:
         return wrong_use(str(error))
+
+
+def _suite(name: str, data: str | None) -> TaskSuite:
+    if name not in ENVIRONMENTS:
+        raise SettingError(f"no environment {name!r}: there are {', '.join(ENVIRONMENTS)}")
+    make: Any = ENVIRONMENTS[name]
+    if data is None:
+        return make()
+    if "data" not in {field.name for field in fields(make)}:
+        raise SettingError(f"{name} generates its games and reads no data: leave --data out")
+    return make(data=data)
+
+
+def _check(command: Check) -> int:
+    suite = _suite(command.name, command.data)
+    if command.games < 1:
+        raise SettingError("--games must be at least 1")
     report = check(suite, games=command.games, seed=command.seed)
     print(format_report(report))
     return 1 if report.problems else 0
 
 
-def _play(command: Play, suite: TaskSuite) -> int:
+def _play(command: Play) -> int:
+    suite = _suite(command.name, command.data)
     try:
         play(suite, command.split, index=command.game, seed=command.seed)
+    except GameFormatError:
+        raise
     except ValueError as error:
         raise SettingError(str(error)) from None
     return 0
+
+
+def _solve(command: Solve) -> int:
+    suite = _suite(command.name, command.data)
+    splits = suite.splits[1:] if command.split is None else (command.split,)
+    if command.games is not None and command.games < 1:
+        raise SettingError("--games must be at least 1")
+    table = Table(title=f"{command.name}: games won by the expert", title_justify="left")
+    for column in ("split", "task type", "won", "games", "share", "steps"):
+        table.add_column(column, justify="left" if column in ("split", "task type") else "right")
+    all_won = True
+    console = Console()
+    for split in splits:
+        count = command.games or (100 if split == suite.splits[0] else None)
+        try:
+            tasks = suite.tasks(split, count, command.seed)
+        except GameFormatError:
+            raise
+        except ValueError as error:
+            raise SettingError(str(error)) from None
+        steps: dict[str, list[int | None]] = {}
+        for task in track(tasks, description=split, console=console, transient=True):
+            steps.setdefault(task.kind, []).append(steps_to_win(suite, task))
+        for kind, lengths in (*sorted(steps.items()), ("all", [n for row in steps.values() for n in row])):
+            won = [length for length in lengths if length is not None]
+            all_won = all_won and len(won) == len(lengths)
+            mean = f"{sum(won) / len(won):.1f}" if won else "–"
+            share = f"{len(won) / len(lengths):.1%}" if lengths else "–"
+            table.add_row(
+                split, kind, str(len(won)), str(len(lengths)), share, mean, end_section=kind == "all"
+            )
+    console.print(table)
+    return 0 if all_won else 1
+
+
+def _replay(command: Replay) -> int:
+    suite = _suite(command.env, command.data)
+    if command.env not in REPLAYS:
+        raise SettingError(f"no recordings of {command.env} are understood, but of {', '.join(REPLAYS)}")
+    comparison = REPLAYS[command.env](suite, command.file)
+    print(format_comparison(comparison))
+    return 0 if comparison.exact else 1
+
+
+RUN: dict[type, Callable[[Any], int]] = {Check: _check, Play: _play, Solve: _solve, Replay: _replay}

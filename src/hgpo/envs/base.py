@@ -23,8 +23,6 @@ class Task:
     """What the agent is told to achieve."""
     game: Any
     """What the suite's own environment needs to play it; nobody else looks inside."""
-    walkthrough: tuple[str, ...] | None = None
-    """Commands that win the task from its start, where they are known."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +69,10 @@ class TaskSuite(Protocol):
 
     def make(self) -> Environment:
         """A new environment that can play any task of this suite."""
+        ...
+
+    def walkthrough(self, task: Task) -> tuple[str, ...] | None:
+        """Commands that win the task from its start; None where none are known."""
         ...
 
     def texts(self) -> Iterator[str]:

@@ -17,6 +17,7 @@ from itertools import pairwise
 from typing import TypeVar
 
 from hgpo.envs.base import Environment, Info, Task, TaskSuite
+from hgpo.errors import SettingError
 
 T = TypeVar("T")
 
@@ -92,6 +93,22 @@ def check(suite: TaskSuite, games: int = 12, seed: int = 0) -> Report:
     return Report(type(suite).__name__, len(chosen), findings.steps, tuple(findings.problems.values()))
 
 
+def steps_to_win(suite: TaskSuite, task: Task) -> int | None:
+    """Steps that the suite's walkthrough takes; None if there is none, or if playing it does not win."""
+    walkthrough = suite.walkthrough(task)
+    if walkthrough is None:
+        return None
+    environment = suite.make()
+    _, info = environment.reset(task)
+    for command in walkthrough:
+        if command not in info.admissible_commands:
+            return None
+        *_, terminated, truncated, info = environment.step(command)
+        if terminated or truncated:
+            break
+    return len(walkthrough) if info.won else None
+
+
 def format_report(report: Report) -> str:
     """The report as lines for a terminal."""
     head = f"{report.suite}: {report.games} games, {report.steps} commands"
@@ -123,6 +140,8 @@ class _Findings:
         """The result of a call, or None and a noted problem if it raises."""
         try:
             return what()
+        except SettingError:
+            raise  # data that is missing is the caller's to mend
         except Exception as error:  # whatever a stranger's environment may raise is a finding
             text = str(error).split("\n")[0]
             self.add("error", where, f"raised {type(error).__name__}: {text}")
@@ -159,8 +178,6 @@ def _check_tasks(findings: _Findings, suite: TaskSuite, games: int, seed: int) -
             for name in ("id", "kind", "instruction"):
                 if not getattr(task, name) or type(getattr(task, name)) is not str:
                     findings.add("tasks", str(task.id), f"{name} must be a text, not {getattr(task, name)!r}")
-            if task.walkthrough is not None and type(task.walkthrough) is not tuple:
-                findings.add("tasks", task.id, f"walkthrough must be a tuple, not {task.walkthrough!r}")
             if owner.setdefault(task.id, split) != split:
                 findings.add("disjoint", task.id, f"is in {owner[task.id]} and in {split}")
         lists.append(tasks)
@@ -238,8 +255,9 @@ def _check_game(findings: _Findings, suite: TaskSuite, task: Task, seed: int) ->
     _check_understood(player)
     played = _check_random_play(player, getattr(suite, "max_steps", None))
     _check_replay(other, played)
-    if task.walkthrough is not None:
-        _check_walkthrough(player, task.walkthrough)
+    walkthrough = suite.walkthrough(task)
+    if walkthrough is not None:
+        _check_walkthrough(player, walkthrough)
 
 
 def _check_unknown(player: _Player, before: _Moment, after: _Moment) -> None:
@@ -308,6 +326,8 @@ def _check_replay(player: _Player, played: list[tuple[str, _Moment]]) -> None:
 
 
 def _check_walkthrough(player: _Player, walkthrough: tuple[str, ...]) -> None:
+    if type(walkthrough) is not tuple:
+        player.add("walkthrough", f"must be a tuple, not {walkthrough!r}")
     moment = player.reset()
     for number, command in enumerate(walkthrough, start=1):
         if moment.over:

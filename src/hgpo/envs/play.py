@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from hgpo.envs.base import Info, Task, TaskSuite
+from hgpo.envs.base import Info, TaskSuite
 
 HELP = "Type a number or a command; hint shows the next step of the walkthrough, quit ends."
 
@@ -48,7 +48,7 @@ def play(
             output(f"You stopped after {_steps(given)}.")
             return False
         if line == "hint":
-            output(_hint(task, given))
+            output(_hint(suite.walkthrough(task), given))
             continue
         command = _chosen(line, info)
         if command is None:
@@ -80,14 +80,14 @@ def _chosen(line: str, info: Info) -> str | None:
     return line or None
 
 
-def _hint(task: Task, given: list[str]) -> str:
+def _hint(walkthrough: tuple[str, ...] | None, given: list[str]) -> str:
     """The walkthrough's next command as long as it was followed; commands besides it are passed over."""
-    if task.walkthrough is None:
+    if walkthrough is None:
         return "No walkthrough of this task is known."
     done = 0
     for command in given:
-        if done < len(task.walkthrough) and command == task.walkthrough[done]:
+        if done < len(walkthrough) and command == walkthrough[done]:
             done += 1
-    if done == len(task.walkthrough):
+    if done == len(walkthrough):
         return "The walkthrough is used up: what you did besides it has changed the game."
-    return f"Hint: {task.walkthrough[done]}"
+    return f"Hint: {walkthrough[done]}"

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 from hgpo.envs.alfworld.errors import GameFormatError
 from hgpo.envs.alfworld.facts import Facts, Layout, Objects, Row
@@ -54,6 +55,11 @@ class Game:
     predicates: tuple[str, ...]
     """The name of each predicate."""
 
+    @cached_property
+    def numbers(self) -> dict[str, int]:
+        """The number of each predicate."""
+        return {name: number for number, name in enumerate(self.predicates)}
+
 
 class Episode:
     """One play of a game."""
@@ -96,6 +102,21 @@ class Episode:
             words = " ".join([names[predicate], *(ids[number] for number in row)])
             facts.append(words if row in rows[predicate] else f"not {words}")
         return "; ".join(sorted(facts))
+
+    def facts(self, predicate: str) -> list[tuple[str, ...]]:
+        """The full state, one predicate at a time: the identifiers of each fact's objects, sorted."""
+        number = self._game.numbers.get(predicate)
+        ids = self._facts.objects.ids
+        return (
+            sorted(tuple(ids[i] for i in row) for row in self._facts.rows[number])
+            if number is not None
+            else []
+        )
+
+    def names(self) -> dict[str, str]:
+        """What texts call each object, by its identifier."""
+        objects = self._facts.objects
+        return dict(zip(objects.ids, objects.attributes["name"], strict=True))
 
     def step(self, command: str) -> str:
         """Carry out a command and return the observation. Spaces around the command mean nothing."""

@@ -6,6 +6,7 @@ in effects. Costs (functions, increase, metric) are read over. Anything else is 
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import count
@@ -148,6 +149,8 @@ def parse_problem(text: str, domain: Domain) -> Problem:
             # (= (distance a b) 5) is the value of a function: a cost.
             facts = [reader.atom(fact) for fact in body if fact[:1] != ["="]]
         elif head == ":goal":
+            if len(body) != 1:
+                raise GameFormatError(f"the problem's :goal must be one condition, not {len(body)}")
             goal = reader.formula(body[0], {})
         elif head not in (":domain", ":requirements", ":metric"):
             raise GameFormatError(f"the problem uses {head}, which is not supported")
@@ -219,12 +222,17 @@ def _typed(expressions: list[Expression]) -> Typed:
 
 
 def _action(body: list[Expression], predicates: dict[str, int]) -> Action:
+    if not body:
+        raise GameFormatError("an :action of the domain has no name")
     name = _word(body[0])
     parts = dict(zip(map(_word, body[1::2]), body[2::2], strict=False))
     unknown = parts.keys() - {":parameters", ":precondition", ":effect"}
     if unknown:
         raise GameFormatError(f"action {name} uses {min(unknown)}, which is not supported")
     parameters = _typed(_list(parts.get(":parameters", []), "parameters"))
+    twice = [variable for variable, times in Counter(name for name, _ in parameters).items() if times > 1]
+    if twice:
+        raise GameFormatError(f"action {name} has two parameters {twice[0]}")
     reader = _Reader(predicates, f"action {name}")
     scope = {variable: variable for variable, _ in parameters}
     precondition = reader.formula(parts.get(":precondition", []), scope)

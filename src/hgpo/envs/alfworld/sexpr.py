@@ -10,6 +10,9 @@ from hgpo.envs.alfworld.errors import GameFormatError
 Expression: TypeAlias = "str | list[Expression]"
 """A word, or a list of expressions."""
 
+DEEPEST = 100
+"""Lists in lists in lists; official games need 10."""
+
 _TOKEN = re.compile(r"[()]|\?[^\s()?;]*|[^\s()?;]+|;[^\n]*")
 
 
@@ -19,7 +22,7 @@ def parse(text: str) -> list[Expression]:
     Raises GameFormatError if a parenthesis is missing or something stands outside the list.
     """
     top: list[Expression] = []
-    # The lists that are still open, outermost first: however deep the text nests, nothing recurses.
+    # The lists that are still open, outermost first.
     open_lists = [top]
     for match in _TOKEN.finditer(text.lower()):
         token = match.group()
@@ -27,6 +30,8 @@ def parse(text: str) -> list[Expression]:
             inner: list[Expression] = []
             open_lists[-1].append(inner)
             open_lists.append(inner)
+            if len(open_lists) > DEEPEST:
+                raise GameFormatError(f"parentheses nest deeper than {DEEPEST}: no game needs that")
         elif token == ")":
             if len(open_lists) == 1:
                 line = text.count("\n", 0, match.start()) + 1

@@ -57,7 +57,7 @@ def generate(task_id: str) -> Task:
         if _is_held_out(goal, scene) == (split != TRAIN):
             break
     game = as_game(goal, scene)
-    return Task(task_id, kind, game["goal"], game, tuple(game["walkthrough"]))
+    return Task(task_id, kind, game["goal"], game)
 
 
 def _is_held_out(goal: Goal, scene: Scene) -> bool:

@@ -59,6 +59,10 @@ class HouseholdSuite:
         """A new environment; all those of one suite share its compiled games."""
         return HouseholdEnvironment(self)
 
+    def walkthrough(self, task: Task) -> tuple[str, ...]:
+        """The shortest way to the goal for someone who has to look for things."""
+        return tuple(task.game["walkthrough"])
+
     def compiled(self, task: Task) -> Game:
         """The task's game, compiled; the games used last are kept."""
         kept = self._compiled.get(task.id)

@@ -1,0 +1,199 @@
+"""Wins official games: it knows the goal and the whole state, and needs no search.
+
+The next command follows from the state alone, so the expert can take over anywhere.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hgpo.envs.alfworld.engine import Episode, Game
+from hgpo.envs.alfworld.errors import GameFormatError
+
+MOST_STEPS = 60
+"""A walkthrough is given up after so many commands; the longest needed has fewer than half."""
+
+
+@dataclass(frozen=True)
+class Treatment:
+    """What is done to a thing on its way."""
+
+    verb: str
+    appliance: str
+    """The receptacle type where it is done."""
+    result: str
+    """The predicate that then holds of the thing."""
+
+
+TREATMENTS = {
+    "pick_clean_then_place_in_recep": Treatment("clean", "sinkbasintype", "isclean"),
+    "pick_heat_then_place_in_recep": Treatment("heat", "microwavetype", "ishot"),
+    "pick_cool_then_place_in_recep": Treatment("cool", "fridgetype", "iscool"),
+}
+
+
+@dataclass(frozen=True)
+class Goal:
+    """What a game asks for, in the words of its PDDL problem."""
+
+    thing: str
+    """The object type that is wanted."""
+    target: str | None
+    """The receptacle type it belongs in; None where it is to be looked at in light."""
+    lamp: str | None
+    """The object type to be switched on, if any."""
+    treatment: Treatment | None
+    count: int
+    """How many things must lie in one and the same receptacle."""
+
+
+def goal_of(about: Mapping[str, Any]) -> Goal:
+    """The goal that a traj_data.json tells of.
+
+    Raises:
+        GameFormatError: if it tells of none.
+    """
+    try:
+        kind, parameters = str(about["task_type"]), about["pddl_params"]
+        target, lamp = (str(parameters[key] or "").lower() for key in ("parent_target", "toggle_target"))
+        thing = str(parameters["object_target"]).lower()
+    except (KeyError, TypeError) as error:
+        raise GameFormatError(f"traj_data.json tells of no goal: {error!r} is missing") from None
+    return Goal(
+        thing=f"{thing}type",
+        target=f"{target}type" if target else None,
+        lamp=f"{lamp}type" if lamp else None,
+        treatment=TREATMENTS.get(kind),
+        count=2 if kind == "pick_two_obj_and_place" else 1,
+    )
+
+
+def solve(game: Game, goal: Goal) -> tuple[str, ...] | None:
+    """Commands that win the game from its start; None if the expert does not find any."""
+    episode = Episode(game)
+    commands: list[str] = []
+    while not episode.won:
+        command = next_command(episode, goal)
+        if command is None or len(commands) == MOST_STEPS:
+            return None
+        commands.append(command)
+        episode.step(command)
+    return tuple(commands)
+
+
+def next_command(episode: Episode, goal: Goal) -> str | None:
+    """What the expert does now: the first of its ideas that is admissible; None if none is."""
+    admissible = set(episode.admissible_commands)
+    return next((command for command in _ideas(_State(episode), goal) if command in admissible), None)
+
+
+class _State:
+    """The full state, arranged for the expert's questions."""
+
+    def __init__(self, episode: Episode) -> None:
+        self.names = episode.names()
+        self.kind_of_thing = _pairs(episode, "objecttype")
+        self.kind_of_place = _pairs(episode, "receptacletype")
+        self.location = _pairs(episode, "receptacleatlocation")
+        self.closed = {place for (place,) in episode.facts("openable")} - {
+            place for (place,) in episode.facts("opened")
+        }
+        self.here = next((location for _, location in episode.facts("atlocation")), None)
+        self.held = next((thing for _, thing in episode.facts("holds")), None)
+        self.lies: dict[str, list[str]] = defaultdict(list)
+        for thing, place in episode.facts("inreceptacle"):
+            self.lies[thing].append(place)
+        self.fits = set(episode.facts("cancontain"))
+        self._episode = episode
+
+    def holds(self, predicate: str, thing: str) -> bool:
+        return (thing,) in self._episode.facts(predicate)
+
+    def things(self, kind: str) -> list[str]:
+        return [thing for thing, of_kind in self.kind_of_thing.items() if of_kind == kind]
+
+    def places(self, kind: str) -> list[str]:
+        return [place for place, of_kind in self.kind_of_place.items() if of_kind == kind]
+
+    def go(self, place: str) -> Iterator[str]:
+        """The way to a place, if the agent is not there."""
+        if self.location.get(place) != self.here:
+            yield f"go to {self.names[place]}"
+
+    def reach(self, place: str) -> Iterator[str]:
+        """The way to what is in a place."""
+        yield from self.go(place)
+        if place in self.closed:
+            yield f"open {self.names[place]}"
+
+
+def _pairs(episode: Episode, predicate: str) -> dict[str, str]:
+    """The second object of each fact by the first."""
+    return {first: second for first, second in episode.facts(predicate)}
+
+
+def _ideas(state: _State, goal: Goal) -> Iterator[str]:
+    """Commands that bring the goal nearer, the best first; not all are admissible."""
+    if state.held is not None:
+        if state.kind_of_thing.get(state.held) == goal.thing:
+            yield from _with_the_thing(state, goal, state.held)
+        yield from _get_rid_of(state, state.held)
+        return
+    settled = _settled(state, goal)
+    for thing in state.things(goal.thing):
+        if thing not in settled:
+            for place in state.lies[thing]:
+                yield from state.reach(place)
+                yield f"take {state.names[thing]} from {state.names[place]}"
+
+
+def _with_the_thing(state: _State, goal: Goal, thing: str) -> Iterator[str]:
+    if goal.lamp is not None:
+        for lamp in state.things(goal.lamp):
+            for place in state.lies[lamp]:
+                yield from state.go(place)
+                yield f"use {state.names[lamp]}"
+        return
+    treatment = goal.treatment
+    if treatment is not None and not state.holds(treatment.result, thing):
+        for appliance in state.places(treatment.appliance):
+            yield from state.go(appliance)
+            yield f"{treatment.verb} {state.names[thing]} with {state.names[appliance]}"
+        return
+    for place in _targets(state, goal):
+        yield from state.reach(place)
+        yield f"move {state.names[thing]} to {state.names[place]}"
+
+
+def _get_rid_of(state: _State, thing: str) -> Iterator[str]:
+    """Put down a thing that is not wanted, here if that is allowed."""
+    kind = state.kind_of_thing.get(thing)
+    places = [place for place, of_kind in state.kind_of_place.items() if (of_kind, kind) in state.fits]
+    for place in sorted(places, key=lambda place: state.location.get(place) != state.here):
+        yield from state.reach(place)
+        yield f"move {state.names[thing]} to {state.names[place]}"
+
+
+def _targets(state: _State, goal: Goal) -> list[str]:
+    """The receptacles that the thing may be put into, those that hold most of its kind first."""
+    if goal.target is None:
+        return []
+    places = state.places(goal.target)
+    there = Counter(place for thing in state.things(goal.thing) for place in state.lies[thing])
+    return sorted(places, key=lambda place: -there[place])
+
+
+def _settled(state: _State, goal: Goal) -> set[str]:
+    """The things of the wanted kind that are where they should be, as they should be."""
+    if goal.target is None:
+        return set()
+    best = _targets(state, goal)[:1]
+    return {
+        thing
+        for thing in state.things(goal.thing)
+        if any(place in best for place in state.lies[thing])
+        and (goal.treatment is None or state.holds(goal.treatment.result, thing))
+    }

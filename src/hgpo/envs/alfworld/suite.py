@@ -1,0 +1,177 @@
+"""ALFWorld as a benchmark: the official games, played by the native engine with the reference's own texts."""
+
+from __future__ import annotations
+
+import random
+import re
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TypeVar
+
+from hgpo.envs.alfworld.engine import NOTHING_HAPPENS, Episode, Game
+from hgpo.envs.alfworld.expert import goal_of, solve
+from hgpo.envs.alfworld.games import SPLITS, TRAIN, GameFile, data_folder, find_games
+from hgpo.envs.base import Info, Task
+from hgpo.errors import SettingError
+from hgpo.states import STATE_KEYS, EpisodeKeys, StateKeyName, View
+
+T = TypeVar("T")
+
+_TASK = re.compile(r"Your task is to: (.*?)\.?\s*$")
+
+
+@dataclass(frozen=True)
+class AlfworldSuite:
+    """The official ALFWorld games of six task types: train, valid_seen and valid_unseen."""
+
+    data: str | None = None
+    """Folder of the games, as alfworld-download leaves it; None takes $ALFWORLD_DATA."""
+    max_steps: int = 50
+    """An episode is truncated after this many commands."""
+    success_reward: float = 10.0
+    """The reward of the command that achieves the task; every other command gives 0."""
+    state_key: StateKeyName = "observation"
+    """What makes two states the same to the estimator; the observation is the paper's."""
+    keep_key_if_unchanged: bool = True
+    """Whether a command that is not understood leaves the state's key as it was. In the paper's code
+    "Nothing happens." is a state of its own."""
+    cache_size: int = 256
+    """How many compiled games are kept, so that the rollouts of one task share theirs."""
+
+    @cached_property
+    def _folder(self) -> Path:
+        return data_folder(self.data)
+
+    @cached_property
+    def _games(self) -> dict[str, tuple[GameFile, ...]]:
+        # Filled split by split: looking through thousands of training games takes seconds.
+        return {}
+
+    @cached_property
+    def _compiled(self) -> OrderedDict[str, Game]:
+        return OrderedDict()
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Training, in distribution, out of distribution."""
+        return SPLITS
+
+    def games(self, split: str) -> tuple[GameFile, ...]:
+        """All games of a split, in the order of their identifiers."""
+        if split not in SPLITS:
+            raise ValueError(f"no split {split!r}: there are {', '.join(SPLITS)}")
+        if split not in self._games:
+            self._games[split] = find_games(self._folder, split)
+        return self._games[split]
+
+    def game(self, identifier: str) -> GameFile:
+        """The game SPLIT/GAME/TRIAL, whether it is part of the benchmark or not.
+
+        Raises:
+            SettingError: if it is not there.
+        """
+        game = GameFile(identifier, self._folder / identifier)
+        if not (game.folder / "game.tw-pddl").is_file():
+            raise SettingError(f"no game {identifier} in {self._folder}")
+        return game
+
+    def tasks(self, split: str, count: int | None = None, seed: int = 0) -> Sequence[Task]:
+        """`count` tasks of a split; training tasks are drawn by `seed` without repetition while they last."""
+        games = list(self.games(split))
+        if split == TRAIN:
+            if count is None or count < 0:
+                raise ValueError("say how many training tasks to draw")
+            rng = random.Random(f"alfworld training {seed}")
+            drawn: list[GameFile] = []
+            while games and len(drawn) < count:
+                drawn += rng.sample(games, min(len(games), count - len(drawn)))
+            games = drawn
+        else:
+            # One fixed order, in which the first few games are of all types and rooms.
+            random.Random(f"alfworld {split}").shuffle(games)
+            if count is not None and not 0 <= count <= len(games):
+                raise ValueError(f"{split} has {len(games)} tasks, not {count}")
+            games = games[:count]
+        return [self.task(game) for game in games]
+
+    def task(self, game: GameFile) -> Task:
+        """The task that a game sets."""
+        said = _TASK.search(Episode(self.compiled(game)).observation)
+        return Task(game.id, game.kind, said[1] if said else game.kind, game)
+
+    def walkthrough(self, task: Task) -> tuple[str, ...] | None:
+        """What the expert does, who knows the whole state; None if it does not win."""
+        return solve(self.compiled(task.game), goal_of(task.game.about))
+
+    def make(self) -> AlfworldEnvironment:
+        """A new environment; all those of one suite share its compiled games."""
+        return AlfworldEnvironment(self)
+
+    def compiled(self, game: GameFile) -> Game:
+        """The game, compiled; the games used last are kept."""
+        return _kept(self._compiled, game.id, game.compile, self.cache_size)
+
+    def texts(self) -> Iterator[str]:
+        """The kinds of things in all games, their tasks, and a whole grammar, its syntax included."""
+        grammar = ""
+        kinds: set[str] = set()
+        for split in SPLITS:
+            for game in self.games(split):
+                data = game.read()
+                grammar = str(data.get("grammar"))
+                kinds.update(re.findall(r"(\w+?)_bar_", str(data.get("pddl_problem")).lower()))
+                yield from re.findall(r"Your task is to: [^\"]*", grammar)
+        yield from (grammar.replace("\\n", " "), NOTHING_HAPPENS)
+        for kind in kinds:
+            yield f"{kind} {kind}basin"
+        yield from map(str, range(100))
+
+
+def _kept(cache: OrderedDict[str, T], key: str, make: Callable[[], T], size: int) -> T:
+    """The value of a key, made if it is not in the cache; what was used longest ago is dropped."""
+    if key not in cache:
+        cache[key] = make()
+        if len(cache) > size:
+            cache.popitem(last=False)
+    cache.move_to_end(key)
+    return cache[key]
+
+
+class AlfworldEnvironment:
+    """One episode at a time of any official game."""
+
+    def __init__(self, suite: AlfworldSuite) -> None:
+        self._suite = suite
+        self._episode: Episode | None = None
+
+    def reset(self, task: Task, seed: int = 0) -> tuple[str, Info]:
+        """Start the task; nothing in a game is random, so `seed` changes nothing."""
+        episode = self._episode = Episode(self._suite.compiled(task.game))
+        self._steps = 0
+        self._over = False
+        self._keys = EpisodeKeys(STATE_KEYS[self._suite.state_key], self._suite.keep_key_if_unchanged)
+        return episode.observation, self._info(episode)
+
+    def step(self, command: str) -> tuple[str, float, bool, bool, Info]:
+        """Carry out a command; one that is not admissible takes up a step and changes nothing."""
+        episode = self._episode
+        if episode is None:
+            raise RuntimeError("call reset before step")
+        if self._over:
+            raise RuntimeError("the episode is over: call reset to start another")
+        episode.step(command)
+        self._steps += 1
+        won = episode.won
+        truncated = not won and self._steps >= self._suite.max_steps
+        self._over = won or truncated
+        reward = self._suite.success_reward if won else 0.0
+        return episode.observation, reward, won, truncated, self._info(episode)
+
+    def _info(self, episode: Episode) -> Info:
+        commands = episode.admissible_commands
+        unchanged = episode.observation == NOTHING_HAPPENS
+        view = View(episode.observation, commands, unchanged, lambda: episode.state_key)
+        return Info(commands, self._keys.after(view), episode.won)

@@ -1,0 +1,93 @@
+"""Recorded episodes against our engines: how many steps were compared, and which differ."""
+
+from __future__ import annotations
+
+import json
+import lzma
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hgpo.errors import SettingError
+
+MOST_SHOWN = 20
+"""So many differences are printed; the rest are counted."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One thing that is not as it was recorded."""
+
+    where: str
+    """Episode and step."""
+    what: str
+    """The name of what differs."""
+    recorded: Any
+    played: Any
+
+
+@dataclass
+class Comparison:
+    """What a replay found."""
+
+    episodes: int = 0
+    steps: int = 0
+    """How many steps, starts not counted, were compared."""
+    differing_steps: int = 0
+    """How many steps or starts differ in anything."""
+    differences: list[Difference] = field(default_factory=list)
+
+    @property
+    def exact(self) -> bool:
+        """Whether something was compared and nothing differs."""
+        return self.steps > 0 and not self.differences
+
+    def compare(self, where: str, recorded: dict[str, Any], played: dict[str, Any]) -> None:
+        """Note what differs between two accounts of one moment."""
+        found = [
+            Difference(where, name, recorded.get(name), value)
+            for name, value in played.items()
+            if recorded.get(name) != value
+        ]
+        self.differing_steps += bool(found)
+        self.differences += found
+
+
+def read_recordings(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Line numbers and records of a .jsonl or .jsonl.xz file.
+
+    Raises:
+        SettingError: if there is no such file, or a line is no JSON object.
+    """
+    number = 0
+    try:
+        with lzma.open(path, "rb") if path.suffix == ".xz" else path.open("rb") as lines:
+            for number, line in enumerate(lines, start=1):
+                yield number, _record(path, number, line)
+    except (OSError, EOFError, lzma.LZMAError) as error:
+        raise SettingError(f"{path} cannot be read after line {number}: {error}") from None
+
+
+def _record(path: Path, number: int, line: bytes) -> dict[str, Any]:
+    try:
+        record = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise SettingError(f"{path}, line {number} is no recorded episode: {error}") from None
+    if not isinstance(record, dict):
+        raise SettingError(f"{path}, line {number} is no recorded episode: it is no JSON object")
+    return record
+
+
+def format_comparison(comparison: Comparison) -> str:
+    """The comparison as lines for a terminal."""
+    head = f"{comparison.episodes} episodes, {comparison.steps} steps compared: "
+    if not comparison.differences:
+        return head + ("all equal" if comparison.steps else "nothing to compare")
+    lines = [head + f"{comparison.differing_steps} differ"]
+    for difference in comparison.differences[:MOST_SHOWN]:
+        lines.append(f"  {difference.where}: {difference.what}")
+        lines.append(f"    recorded {difference.recorded!r}")
+        lines.append(f"    played   {difference.played!r}")
+    hidden = len(comparison.differences) - MOST_SHOWN
+    return "\n".join([*lines, *([f"  … and {hidden} more"] if hidden > 0 else [])])
