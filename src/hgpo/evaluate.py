@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+
 from hgpo.envs.base import TaskSuite
 from hgpo.rollout import Agent, Trajectory, rollout
 
@@ -87,6 +89,66 @@ def evaluate_panel(
         suite, agent, tasks, group_size=1, temperature=temperature, seed=seed, on_step=on_step
     )
     return summarize(split, temperature, trajectories)
+
+
+@dataclass(frozen=True)
+class PublishedProtocol:
+    """How the paper evaluates: games drawn with repetition, under several seeds (arXiv 2602.22817)."""
+
+    seeds: int = 3
+    draws: int = 512
+    temperature: float = 0.4
+
+
+@dataclass(frozen=True)
+class ProtocolResult:
+    """Success on one panel under the published protocol."""
+
+    split: str
+    rates: tuple[float, ...]
+    """Share of won draws under each seed."""
+
+    @property
+    def mean(self) -> float:
+        """Mean of the rates."""
+        return float(np.mean(self.rates))
+
+    @property
+    def std(self) -> float:
+        """Bessel's standard deviation of the rates over the seeds; NaN of one."""
+        return float(np.std(self.rates, ddof=1)) if len(self.rates) > 1 else math.nan
+
+
+def evaluate_published(
+    suite: TaskSuite,
+    agent: Agent,
+    split: str,
+    protocol: PublishedProtocol,
+    seed: Sequence[int],
+    on_step: Callable[[int, int], None] = lambda finished, live: None,
+) -> ProtocolResult:
+    """Play games of a panel drawn with repetition, as the paper's numbers were made.
+
+    Args:
+        suite, agent, split, on_step: as in `evaluate_panel`.
+        protocol: how many seeds and draws, and the temperature.
+        seed: of the draws and of sampling.
+    """
+    panel = suite.tasks(split)
+    rates = []
+    for number in range(protocol.seeds):
+        drawn = np.random.default_rng([*seed, number]).integers(len(panel), size=protocol.draws)
+        trajectories = rollout(
+            suite,
+            agent,
+            [panel[i] for i in drawn],
+            group_size=1,
+            temperature=protocol.temperature,
+            seed=[*seed, number],
+            on_step=on_step,
+        )
+        rates.append(_success(trajectories).rate)
+    return ProtocolResult(split, tuple(rates))
 
 
 def summarize(split: str, temperature: float, trajectories: Sequence[Trajectory]) -> PanelResult:

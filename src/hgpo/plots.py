@@ -10,6 +10,9 @@ from matplotlib.figure import Figure
 
 from hgpo.display import decoding
 
+WINDOW = 10
+"""Iterations that the smoothed curve takes the mean of: each has few games, and so much noise."""
+
 
 def plot_learning_curve(
     metrics: Sequence[dict[str, Any]], evaluations: Sequence[dict[str, Any]], path: Path
@@ -26,9 +29,11 @@ def plot_learning_curve(
     axes.plot(
         [record["iteration"] for record in metrics],
         [record["success_rate"] for record in metrics],
-        color="0.6",
+        color="0.8",
+        linewidth=1,
         label="training rollouts",
     )
+    axes.plot(*_smoothed(metrics), color="0.4", label=f"mean of {WINDOW} iterations")
     panels = sorted({(record["split"], record["temperature"]) for record in evaluations})
     for number, (split, temperature) in enumerate(panels):
         records = [r for r in evaluations if (r["split"], r["temperature"]) == (split, temperature)]
@@ -51,3 +56,13 @@ def plot_learning_curve(
     axes.grid(alpha=0.3)
     axes.legend()
     figure.savefig(path, dpi=120)
+
+
+def _smoothed(metrics: Sequence[dict[str, Any]]) -> tuple[list[int], list[float]]:
+    """Iterations and the mean success of the last `WINDOW` up to each, from the first whole window on."""
+    rates = [record["success_rate"] for record in metrics]
+    ends = range(WINDOW, len(rates) + 1)
+    return (
+        [metrics[end - 1]["iteration"] for end in ends],
+        [sum(rates[end - WINDOW : end]) / WINDOW for end in ends],
+    )

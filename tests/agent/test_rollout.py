@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from toy import ToySuite, toy_task
 
-from hgpo.evaluate import Success, evaluate_panel, summarize
+from hgpo.evaluate import PublishedProtocol, Success, evaluate_panel, evaluate_published, summarize
 from hgpo.imitation import WarmStart, demonstrations, imitate
 from hgpo.policies.base import Completion
 from hgpo.policies.tiny import TinyModel, create_policy
@@ -166,3 +166,28 @@ def test_results_are_broken_down_by_task_type():
     assert result.by_kind == {"bring": result.success}
     assert result.success.games == 2
     assert result.mean_steps == sum(len(t.steps) for t in trajectories) / 2
+
+
+class Wanderer:
+    """A policy that takes any listed command, by the uniform drawn."""
+
+    def encode(self, text):
+        return tuple(text.encode())
+
+    def generate(self, prompts, uniforms, temperature):
+        listed = [bytes(prompt).decode().count(" #") for prompt in prompts]
+        texts = [f"#{1 + int(u * n)}" for u, n in zip(uniforms[:, 0], listed, strict=True)]
+        return [Completion(np.array([1]), np.array([-0.5], np.float32), text) for text in texts]
+
+
+def test_the_published_protocol_draws_with_repetition_under_each_seed():
+    # 60 draws of six tasks, so each comes up again and again; one play of each task has six outcomes at most,
+    # and rates in sixths would be those of a panel played once.
+    protocol = PublishedProtocol(seeds=3, draws=60)
+    result = evaluate_published(SUITE, agent(Wanderer()), "held_out", protocol, seed=[0])
+    won = [rate * 60 for rate in result.rates]
+    assert won == pytest.approx([round(count) for count in won])
+    assert len(set(result.rates)) == 3 and any(round(count) % 10 for count in won)
+    assert all(0.05 < rate < 0.95 for rate in result.rates)
+    assert result.mean == pytest.approx(sum(result.rates) / 3)
+    assert result == evaluate_published(SUITE, agent(Wanderer()), "held_out", protocol, seed=[0])

@@ -10,15 +10,17 @@ from typing import Annotated
 import transformers
 import tyro
 from rich.console import Console
+from rich.table import Table
 
 from hgpo.checkpoint import checkpoint_iteration, latest_checkpoint
 from hgpo.cli import wrong_use
 from hgpo.cli.parse import parse
-from hgpo.config import load_config
+from hgpo.config import TrainConfig, load_config
 from hgpo.display import RichDisplay, evaluation_tables
 from hgpo.errors import SettingError
-from hgpo.evaluate import evaluate_panel
+from hgpo.evaluate import PublishedProtocol, evaluate_panel, evaluate_published
 from hgpo.policies.transformers import TransformersPolicy
+from hgpo.rollout import Agent
 from hgpo.trainer import EVALUATION, Trainer
 
 
@@ -28,8 +30,11 @@ class EvaluateCommand:
 
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """The run's folder."""
+    published: bool = False
+    """Evaluate as the paper does: 512 games drawn with repetition, 3 seeds, temperature 0.4. It prints a row
+    to lay beside the paper's table."""
     temperature: float = 0.0
-    """Of sampling; 0 takes the most likely token."""
+    """Of sampling; 0 takes the most likely token. The published way has its own."""
     games: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
     """Only the first so many games of each panel; None plays all."""
     seed: int = 0
@@ -53,6 +58,9 @@ def main(args: Sequence[str]) -> int:
         policy = TransformersPolicy.load(checkpoint, token_budget=config.token_budget)
         agent = Trainer(config, command.run).agent_of(policy)
         iteration = checkpoint_iteration(checkpoint)
+        if command.published:
+            console.print(_published_table(config, agent, command.seed, console))
+            return 0
         records = []
         with RichDisplay(console) as display:
             for split in config.env.splits[1:]:
@@ -71,3 +79,28 @@ def main(args: Sequence[str]) -> int:
         return wrong_use(str(error))
     console.print(evaluation_tables(records, f"{checkpoint}: each held-out game once"))
     return 0
+
+
+def _published_table(config: TrainConfig, agent: Agent, seed: int, console: Console) -> Table:
+    protocol = PublishedProtocol()
+    table = Table(
+        title=f"success in %, {protocol.seeds} × {protocol.draws} draws, temperature {protocol.temperature}",
+        title_justify="left",
+    )
+    table.add_column("agent")
+    cells = [f"{type(config.estimator).__name__}, K={config.history_length}"]
+    with RichDisplay(console) as display:
+        for split in config.env.splits[1:]:
+            with display.phase(split) as advance:
+                result = evaluate_published(
+                    config.env,
+                    agent,
+                    split,
+                    protocol,
+                    [seed, EVALUATION],
+                    lambda finished, live, advance=advance: advance(finished, finished + live),
+                )
+            table.add_column(split, justify="right")
+            cells.append(f"{100 * result.mean:.2f} ± {100 * result.std:.2f}")
+    table.add_row(*cells)
+    return table
