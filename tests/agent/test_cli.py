@@ -12,7 +12,11 @@ from hgpo.cli import main
     [
         (["trian"], "no command 'trian'"),
         (["train", "--learning-rat", "1"], "did you mean --learning-rate"),
-        (["train", "--group-size", "1"], "--group-size is 1"),
+        (
+            ["train", "--group-size", "1"],
+            "--group-size is 1: expected 2 or more (the rollouts of a task are compared with one another)",
+        ),
+        (["train", "env:nowhere"], "available subcommands: env:household, env:alfworld"),
         (["train", "--seed", "one"], "seed"),
         (["train", "--model", "nowhere"], "no checkpoint there"),
         (["train", "--history-length", "30"], "--max-prompt-tokens is 320"),

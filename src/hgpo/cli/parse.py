@@ -33,12 +33,21 @@ def parse(options: type[T], args: Sequence[str], prog: str) -> T:
 
 
 def _in_one_line(box: str) -> str:
-    """The words of tyro's framed message: what is wrong, and the first option that it suggests."""
+    """The words of tyro's framed message: what is wrong, and what it suggests first."""
     box = re.sub(r"\x1b\[[0-9;]*m", "", box)
     # The frame and the rules within it are of box characters, or of ASCII where the terminal has no others.
-    lines = [line.strip(" │╭╮╰╯─|") for line in box.splitlines()]
-    lines = [line for line in lines if line.strip("+-")]
-    # The first line is the frame's title; the message follows it, then hints.
-    message = next((line for line in lines[1:]), "wrong options")
+    lines = [line.strip(" │╭╮╰╯|") for line in box.splitlines()]
+    # The first line is the frame's title; the message goes on to the first rule, hints follow it.
+    blocks: list[list[str]] = [[]]
+    for line in lines[1:]:
+        if line.strip("─+-"):
+            blocks[-1].append(line)
+        else:
+            blocks.append([])
+    message, *hints = [" ".join(block) for block in blocks if block] or ["wrong options"]
+    message = re.sub(r"^Error parsing \w+: ", "", message)
     suggestion = next((line for line in lines if line.startswith("--")), None)
-    return message + (f"; did you mean {suggestion.split()[0]}?" if suggestion else "")
+    if suggestion and message.startswith("Unrecognized"):
+        return f"{message}; did you mean {suggestion.split()[0]}?"
+    choices = next((hint for hint in hints if hint.startswith("Available subcommands: ")), None)
+    return f"{message}; {choices.lower()}" if choices else message
