@@ -44,7 +44,7 @@ else:
         else next(iter(ENVIRONMENTS.values()))
     )
 
-ResponseFormatName = Literal["number", "text"]
+ResponseFormatName = Literal["number", "text", "think_action"]
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,8 @@ class TrainConfig:
     history_length: int = 2
     """K: how many of the last observations and actions the prompt shows."""
     response: ResponseFormatName = "text"
-    """Whether the agent answers with a listed command's text or with its number."""
+    """Whether the agent answers with a listed command's text, with its number, or, as chat models do in
+    published runs, with a thought and then the command in tags."""
     max_prompt_tokens: int = 320
     """The oldest history is left out of a longer prompt."""
     max_response_tokens: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None

@@ -69,6 +69,7 @@ def demonstrations(
                 tuple(history[-history_length:] if history_length else ()),
                 observation,
                 info.admissible_commands,
+                step=len(history),
             )
             prompt = fit_prompt(turn, response_format, policy.encode, max_prompt_tokens)
             answer = response_format.answer(command, info.admissible_commands)

@@ -18,6 +18,8 @@ class Turn:
     observation: str
     commands: tuple[str, ...]
     """The admissible commands, in the order in which they are listed."""
+    step: int = 0
+    """Steps taken so far, those that the history does not show included."""
 
 
 @dataclass(frozen=True)
@@ -31,10 +33,10 @@ class Action:
 
 
 class ResponseFormat(Protocol):
-    """How the commands are shown and how the agent names the one it wants."""
+    """How a turn is shown to the agent and how it names the command it wants."""
 
-    def listing(self, commands: Sequence[str]) -> str:
-        """The commands as the prompt shows them."""
+    def prompt(self, turn: Turn) -> str:
+        """What the agent reads."""
         ...
 
     def answer(self, command: str, commands: Sequence[str]) -> str:
@@ -54,9 +56,11 @@ class CommandNumber:
     number, so that the answer is a look-up of one token.
     """
 
-    def listing(self, commands: Sequence[str]) -> str:
-        """One command a line, its number behind it, counted from 1."""
-        return "\n".join(f"{command} #{number}" for number, command in enumerate(commands, start=1))
+    def prompt(self, turn: Turn) -> str:
+        """The turn in few words; one command a line, its number behind it, counted from 1."""
+        return _terse_prompt(
+            turn, [f"{command} #{number}" for number, command in enumerate(turn.commands, 1)]
+        )
 
     def answer(self, command: str, commands: Sequence[str]) -> str:
         """The number of the command, "#3"."""
@@ -74,9 +78,9 @@ class CommandNumber:
 class CommandText:
     """The answer is the command itself: "take mug from shelf"."""
 
-    def listing(self, commands: Sequence[str]) -> str:
-        """One command a line."""
-        return "\n".join(commands)
+    def prompt(self, turn: Turn) -> str:
+        """The turn in few words; one command a line."""
+        return _terse_prompt(turn, turn.commands)
 
     def answer(self, command: str, commands: Sequence[str]) -> str:
         """The command, which must be a listed one."""
@@ -84,22 +88,69 @@ class CommandText:
 
     def parse(self, response: str, commands: Sequence[str]) -> Action:
         """The response in lower case with single spaces; valid if it is listed."""
-        command = " ".join(response.lower().split())
-        by_key = {" ".join(listed.lower().split()): listed for listed in commands}
-        return Action(by_key.get(command, command), valid=command in by_key)
+        return _listed(response, commands)
 
 
-RESPONSE_FORMATS: dict[str, ResponseFormat] = {"number": CommandNumber(), "text": CommandText()}
+@dataclass(frozen=True)
+class ThinkAction:
+    """For chat models: the agent thinks within <think> tags and gives its command within <action> tags.
+
+    The parts of the prompt, and the tags, are those of the published runs (arXiv 2602.22817, 2505.10978): the
+    task, how many steps were taken, the last K observations and actions, what is seen now, the admissible
+    commands, how to answer. The words are our own.
+    """
+
+    def prompt(self, turn: Turn) -> str:
+        """The turn in sentences; one command a line."""
+        lines = ["You play a text game, one command at a time.", f"Your task: {turn.instruction}"]
+        if turn.history:
+            lines.append(f"You have taken {turn.step} steps. The last {len(turn.history)}:")
+        for number, (observation, action) in enumerate(turn.history, turn.step - len(turn.history) + 1):
+            lines += [f"Step {number} saw: {observation}", f"Step {number} did: {action}"]
+        lines += [f"Now, at step {turn.step + 1}, you see: {turn.observation}", "Possible commands:"]
+        lines += [f"- {command}" for command in turn.commands]
+        lines.append(
+            "Think about what to do next within <think> </think>. "
+            "Then give one of the possible commands within <action> </action>."
+        )
+        return "\n".join(lines)
+
+    def answer(self, command: str, commands: Sequence[str]) -> str:
+        """The command, which must be a listed one, in its tags, after an empty thought."""
+        return f"<think> </think> <action>{commands[commands.index(command)]}</action>"
+
+    def parse(self, response: str, commands: Sequence[str]) -> Action:
+        """What stands in the only pair of action tags, after a closed thought; valid if it is listed."""
+        found = re.findall(r"<\s*action\s*>(.*?)<\s*/\s*action\s*>", response, re.DOTALL | re.IGNORECASE)
+        thought = re.search(
+            r"<\s*think\s*>.*?<\s*/\s*think\s*>.*?<\s*action\s*>", response, re.DOTALL | re.IGNORECASE
+        )
+        if len(found) != 1 or thought is None:
+            return Action((found or [response])[-1].strip(), valid=False)
+        return _listed(found[0], commands)
+
+
+RESPONSE_FORMATS: dict[str, ResponseFormat] = {
+    "number": CommandNumber(),
+    "text": CommandText(),
+    "think_action": ThinkAction(),
+}
 """The ways to answer, by the name that the settings use."""
 
 
-def build_prompt(turn: Turn, response_format: ResponseFormat) -> str:
-    """The prompt of one turn: task, the steps of the history, the observation, the commands, "answer:"."""
+def _listed(text: str, commands: Sequence[str]) -> Action:
+    """The command that a text names, in lower case with single spaces; valid if it is listed."""
+    command = " ".join(text.lower().split())
+    by_key = {" ".join(listed.lower().split()): listed for listed in commands}
+    return Action(by_key.get(command, command), valid=command in by_key)
+
+
+def _terse_prompt(turn: Turn, commands: Sequence[str]) -> str:
+    """Task, the steps of the history, the observation, the commands, "answer:"."""
     lines = [f"task: {turn.instruction}"]
     for observation, action in turn.history:
         lines += [f"saw: {observation}", f"did: {action}"]
-    lines += [f"now: {turn.observation}", response_format.listing(turn.commands), "answer:"]
-    return "\n".join(lines)
+    return "\n".join([*lines, f"now: {turn.observation}", *commands, "answer:"])
 
 
 class PromptTooLongError(ValueError):
@@ -119,7 +170,7 @@ def fit_prompt(
     Raises:
         PromptTooLongError: if not even the prompt without history fits.
     """
-    tokens = encode(build_prompt(turn, response_format))
+    tokens = encode(response_format.prompt(turn))
     while len(tokens) > max_tokens:
         if not turn.history:
             raise PromptTooLongError(
@@ -127,5 +178,5 @@ def fit_prompt(
                 "raise --max-prompt-tokens"
             )
         turn = replace(turn, history=turn.history[1:])
-        tokens = encode(build_prompt(turn, response_format))
+        tokens = encode(response_format.prompt(turn))
     return tokens

@@ -79,6 +79,7 @@ class _LiveEpisode:
             history=tuple((step.observation, step.action.command) for step in recent),
             observation=self.observation,
             commands=self.info.admissible_commands,
+            step=len(self.steps),
         )
 
     def advance(

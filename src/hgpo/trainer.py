@@ -27,7 +27,7 @@ from hgpo.groups import group_sizes, level_groups
 from hgpo.imitation import demonstrations, imitate
 from hgpo.policies.tiny import create_policy
 from hgpo.policies.transformers import TransformersPolicy
-from hgpo.prompts import RESPONSE_FORMATS, Turn, build_prompt
+from hgpo.prompts import RESPONSE_FORMATS, Turn
 from hgpo.rollout import Agent, Trajectory, rollout, step_table
 from hgpo.runlog import RunLog
 from hgpo.steps import StepTable
@@ -132,7 +132,7 @@ class Trainer:
         config = self.config
         if config.model is not None:
             return TransformersPolicy.load(config.model, token_budget=config.token_budget)
-        empty = build_prompt(Turn("", (("", ""),), "", ()), self.response_format)
+        empty = self.response_format.prompt(Turn("", (("", ""),), "", ()))
         policy = create_policy(
             [empty, *self.suite.texts()],
             config.tiny,
@@ -180,10 +180,10 @@ class Trainer:
         now = step = 0
         for observation, commands in self._probe_turns():
             turn = Turn("", (), observation, commands)
-            now = max(now, len(self.policy.encode(build_prompt(turn, self.response_format))))
+            now = max(now, len(self.policy.encode(self.response_format.prompt(turn))))
             longest_command = max(commands, key=len)
             turn = Turn("", ((observation, longest_command),), "", ())
-            step = max(step, len(self.policy.encode(build_prompt(turn, self.response_format))))
+            step = max(step, len(self.policy.encode(self.response_format.prompt(turn))))
         needed = now + config.history_length * step
         if needed > config.max_prompt_tokens:
             raise SettingError(

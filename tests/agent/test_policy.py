@@ -12,6 +12,18 @@ from hgpo.policies.transformers import TransformersPolicy, _sample
 TEXTS = ["put the mug, in a sink. go to table 1 2 3 #4 answer: task saw did now"]
 
 
+def test_a_chat_template_frames_the_prompt():
+    plain = create_policy(
+        ["a b user assistant : <"], TinyModel(16, 1, 1), max_tokens=20, max_commands=1, seed=0
+    )
+    words = plain.encode("user : a b assistant :")
+    plain.tokenizer.chat_template = (
+        "{% for m in messages %}{{ m.role }} : {{ m.content }} {% endfor %}"
+        "{% if add_generation_prompt %}assistant :{% endif %}"
+    )
+    assert plain.encode("a b") == words
+
+
 def policy(seed: int = 0) -> TransformersPolicy:
     return create_policy(TEXTS, TinyModel(16, 2, 2), max_tokens=64, max_commands=6, seed=seed)
 

@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hgpo.prompts import CommandNumber, CommandText, PromptTooLongError, Turn, build_prompt, fit_prompt
+from hgpo.prompts import (
+    RESPONSE_FORMATS,
+    CommandNumber,
+    CommandText,
+    PromptTooLongError,
+    ThinkAction,
+    Turn,
+    fit_prompt,
+)
 
 TURN = Turn(
     instruction="put a mug in the sink",
@@ -17,7 +27,7 @@ TURN = Turn(
 
 
 def test_the_prompt_with_commands_as_text():
-    assert build_prompt(TURN, CommandText()) == (
+    assert CommandText().prompt(TURN) == (
         "task: put a mug in the sink\n"
         "saw: in the room: sink, table.\n"
         "did: go to table\n"
@@ -31,7 +41,43 @@ def test_the_prompt_with_commands_as_text():
 
 
 def test_the_prompt_with_numbered_commands():
-    assert build_prompt(TURN, CommandNumber()).endswith("go to sink #1\nput mug #2\nanswer:")
+    assert CommandNumber().prompt(TURN).endswith("go to sink #1\nput mug #2\nanswer:")
+
+
+def test_the_prompt_for_chat_models():
+    # Four steps were taken and the last two are shown: they are steps 3 and 4, and it is now step 5.
+    assert ThinkAction().prompt(replace(TURN, step=4)) == (
+        "You play a text game, one command at a time.\n"
+        "Your task: put a mug in the sink\n"
+        "You have taken 4 steps. The last 2:\n"
+        "Step 3 saw: in the room: sink, table.\n"
+        "Step 3 did: go to table\n"
+        "Step 4 saw: at table: mug.\n"
+        "Step 4 did: take mug\n"
+        "Now, at step 5, you see: at table: nothing. holding mug.\n"
+        "Possible commands:\n"
+        "- go to sink\n"
+        "- put mug\n"
+        "Think about what to do next within <think> </think>. "
+        "Then give one of the possible commands within <action> </action>."
+    )
+
+
+@pytest.mark.parametrize(
+    ("response", "command", "valid"),
+    [
+        ("<think>The sink.</think>\n<action>Put  mug</action>", "put mug", True),
+        ("< think > it < / think > < action > put mug < / action >", "put mug", True),
+        ("<action>put mug</action>", "put mug", False),  # no thought
+        ("<think>it <action>put mug</action>", "put mug", False),  # the thought is not closed
+        ("<think></think><action>eat mug</action>", "eat mug", False),  # not admissible
+        ("<think></think><action>put mug</action><action>go to sink</action>", "go to sink", False),
+        ("<think></think> put mug", "<think></think> put mug", False),
+    ],
+)
+def test_thoughts_and_actions_are_told_apart(response, command, valid):
+    action = ThinkAction().parse(response, TURN.commands)
+    assert (action.command, action.valid) == (command, valid)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +109,7 @@ def test_texts_are_understood(response, command, valid):
 def test_every_answer_is_understood_as_the_command_that_it_names(commands):
     # Two commands that differ in spaces alone are one to CommandText, which shows them as one; leave them out.
     commands = list({" ".join(command.split()): command for command in commands}.values())
-    for response_format in (CommandNumber(), CommandText()):
+    for response_format in RESPONSE_FORMATS.values():
         for command in commands:
             action = response_format.parse(response_format.answer(command, commands), commands)
             assert (action.command, action.valid) == (command, True)
@@ -73,9 +119,9 @@ def test_the_oldest_history_is_left_out_first():
     def encode(text):
         return tuple(text.split())
 
-    whole = encode(build_prompt(TURN, CommandText()))
+    whole = encode(CommandText().prompt(TURN))
     one = Turn(TURN.instruction, TURN.history[1:], TURN.observation, TURN.commands)
     assert fit_prompt(TURN, CommandText(), encode, len(whole)) == whole
-    assert fit_prompt(TURN, CommandText(), encode, len(whole) - 1) == encode(build_prompt(one, CommandText()))
+    assert fit_prompt(TURN, CommandText(), encode, len(whole) - 1) == encode(CommandText().prompt(one))
     with pytest.raises(PromptTooLongError, match="needs 19 tokens without any history, but may have 5"):
         fit_prompt(TURN, CommandText(), encode, 5)

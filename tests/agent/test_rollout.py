@@ -12,7 +12,7 @@ from hgpo.evaluate import PublishedProtocol, Success, evaluate_panel, evaluate_p
 from hgpo.imitation import WarmStart, demonstrations, imitate
 from hgpo.policies.base import Completion
 from hgpo.policies.tiny import TinyModel, create_policy
-from hgpo.prompts import CommandNumber, CommandText, Turn, build_prompt
+from hgpo.prompts import CommandNumber, CommandText, Turn
 from hgpo.rollout import Agent, rollout, step_table
 
 SUITE = ToySuite()
@@ -85,7 +85,7 @@ def test_the_prompt_shows_the_last_k_steps():
         third.observation,
         third.commands,
     )
-    assert build_prompt(expected, CommandNumber()).encode() == bytes(third.prompt)
+    assert CommandNumber().prompt(expected).encode() == bytes(third.prompt)
     assert b"did:" not in bytes(first.prompt)
 
 
@@ -100,7 +100,7 @@ def test_the_table_has_a_row_for_every_step():
 
 
 def policy_for_toys(seed=0):
-    empty = build_prompt(Turn("", (("", ""),), "", ()), CommandText())
+    empty = CommandText().prompt(Turn("", (("", ""),), "", ()))
     return create_policy(
         [empty, *SUITE.texts()], TinyModel(32, 2, 2), max_tokens=160, max_commands=8, seed=seed
     )

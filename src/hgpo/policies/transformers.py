@@ -67,8 +67,13 @@ class TransformersPolicy:
         self.tokenizer.save_pretrained(folder)
 
     def encode(self, text: str) -> tuple[int, ...]:
-        """Token ids of a text, with the special tokens that the tokenizer itself adds."""
-        return tuple(self.tokenizer.encode(text))
+        """Token ids of a prompt: as a user's message if the tokenizer has a chat template, else as it is."""
+        if self.tokenizer.chat_template is None:
+            return tuple(self.tokenizer.encode(text))
+        message = [{"role": "user", "content": text}]
+        return tuple(
+            self.tokenizer.apply_chat_template(message, add_generation_prompt=True, return_dict=False)
+        )
 
     def encode_response(self, text: str, max_tokens: int) -> tuple[int, ...]:
         """Token ids of a response: the end-of-sequence token last, unless `max_tokens` are reached first."""
