@@ -122,7 +122,8 @@ class AlfworldSuite:
             for game in self.games(split):
                 data = game.read()
                 grammar = str(data.get("grammar"))
-                kinds.update(re.findall(r"(\w+?)_bar_", str(data.get("pddl_problem")).lower()))
+                words = set(str(data.get("pddl_problem")).lower().split())
+                kinds.update(word.strip("()").partition("_bar_")[0] for word in words if "_bar_" in word)
                 yield from re.findall(r"Your task is to: [^\"]*", grammar)
         yield from (grammar.replace("\\n", " "), NOTHING_HAPPENS)
         for kind in kinds:
