@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from hgpo.evaluate import PublishedProtocol, Success, evaluate_panel, evaluate_p
 from hgpo.imitation import WarmStart, demonstrations, imitate
 from hgpo.policies.base import Completion
 from hgpo.policies.tiny import TinyModel, create_policy
-from hgpo.prompts import CommandNumber, CommandText, Turn
+from hgpo.prompts import CommandNumber, CommandText, ThinkAction, Turn
 from hgpo.rollout import Agent, rollout, step_table
 
 SUITE = ToySuite()
@@ -87,6 +88,13 @@ def test_the_prompt_shows_the_last_k_steps():
     )
     assert CommandNumber().prompt(expected).encode() == bytes(third.prompt)
     assert b"did:" not in bytes(first.prompt)
+
+
+def test_the_prompt_counts_all_steps_so_far_and_not_those_shown():
+    speaker = replace(agent(Scripted(), 1), response_format=ThinkAction())
+    (trajectory,) = rollout(SUITE, speaker, SUITE.tasks("train", 1), group_size=1, temperature=1.0, seed=[1])
+    fourth = bytes(trajectory.steps[3].prompt).decode()
+    assert "You have taken 3 steps. The last 1:" in fourth and "at step 4, you see" in fourth
 
 
 def test_the_table_has_a_row_for_every_step():

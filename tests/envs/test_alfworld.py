@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 
 import pytest
-from small_game import small_game
+from small_game import PROBLEM, small_game
 
 from hgpo.cli import main
 from hgpo.envs.alfworld import AlfworldSuite, Episode, GameFormatError, compile_game
@@ -245,3 +245,10 @@ def test_damaged_games_are_refused_or_played_but_raise_nothing_else():
 def test_a_megabyte_of_nonsense_is_refused(part, piece):
     with pytest.raises(GameFormatError):
         compile_game(small_game(**{part: piece * (1_000_000 // len(piece))}))
+
+
+def test_conditions_that_nest_without_end_are_refused():
+    # Sound PDDL, but no game's: what reads and compiles it would run out of stack.
+    condition = "(and " * 5_000 + "(lit)" + ")" * 5_000
+    with pytest.raises(GameFormatError, match="nest deeper than"):
+        compile_game(small_game(problem=PROBLEM.replace("(not (lit))", condition)))

@@ -14,9 +14,10 @@ from statistics import mean, median
 import pytest
 
 from hgpo.envs import ENVIRONMENTS
+from hgpo.envs.alfworld import GameEnvironment
 from hgpo.envs.base import Task
 from hgpo.envs.checker import check, format_report
-from hgpo.envs.household import HouseholdEnvironment, HouseholdSuite, generate
+from hgpo.envs.household import HouseholdSuite, generate
 from hgpo.envs.household.generator import TRAIN
 from hgpo.envs.household.goals import CLEAN, COOL, KINDS, LIGHT, RESULTS, TREATMENTS, TWO
 from hgpo.envs.household.rooms import COUNTS, rooms
@@ -36,7 +37,7 @@ def walkthrough(task: Task) -> tuple[str, ...]:
     return HouseholdSuite().walkthrough(task)
 
 
-def follow(environment: HouseholdEnvironment, task: Task, commands: Sequence[str] | None):
+def follow(environment: GameEnvironment, task: Task, commands: Sequence[str] | None):
     """Start a task and give some commands; returns what the last step returns."""
     environment.reset(task)
     assert commands

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import TypeVar
 
 from hgpo.envs.alfworld.engine import NOTHING_HAPPENS, Episode, Game
+from hgpo.envs.alfworld.environment import GameEnvironment, Rules
 from hgpo.envs.alfworld.expert import goal_of, solve
 from hgpo.envs.alfworld.games import SPLITS, TRAIN, GameFile, data_folder, find_games
-from hgpo.envs.base import Info, Task
+from hgpo.envs.base import Task
 from hgpo.errors import SettingError
-from hgpo.states import STATE_KEYS, EpisodeKeys, StateKeyName, View
+from hgpo.states import STATE_KEYS, EpisodeKeys, StateKeyName
 
 T = TypeVar("T")
 
@@ -106,9 +107,16 @@ class AlfworldSuite:
         """What the expert does, who knows the whole state; None if it does not win."""
         return solve(self.compiled(task.game), goal_of(task.game.about))
 
-    def make(self) -> AlfworldEnvironment:
+    def make(self) -> GameEnvironment:
         """A new environment; all those of one suite share its compiled games."""
-        return AlfworldEnvironment(self)
+        return GameEnvironment(
+            Rules(
+                compiled=lambda task: self.compiled(task.game),
+                max_steps=self.max_steps,
+                success_reward=self.success_reward,
+                new_keys=lambda: EpisodeKeys(STATE_KEYS[self.state_key], self.keep_key_if_unchanged),
+            )
+        )
 
     def compiled(self, game: GameFile) -> Game:
         """The game, compiled; the games used last are kept."""
@@ -139,40 +147,3 @@ def _kept(cache: OrderedDict[str, T], key: str, make: Callable[[], T], size: int
             cache.popitem(last=False)
     cache.move_to_end(key)
     return cache[key]
-
-
-class AlfworldEnvironment:
-    """One episode at a time of any official game."""
-
-    def __init__(self, suite: AlfworldSuite) -> None:
-        self._suite = suite
-        self._episode: Episode | None = None
-
-    def reset(self, task: Task, seed: int = 0) -> tuple[str, Info]:
-        """Start the task; nothing in a game is random, so `seed` changes nothing."""
-        episode = self._episode = Episode(self._suite.compiled(task.game))
-        self._steps = 0
-        self._over = False
-        self._keys = EpisodeKeys(STATE_KEYS[self._suite.state_key], self._suite.keep_key_if_unchanged)
-        return episode.observation, self._info(episode)
-
-    def step(self, command: str) -> tuple[str, float, bool, bool, Info]:
-        """Carry out a command; one that is not admissible takes up a step and changes nothing."""
-        episode = self._episode
-        if episode is None:
-            raise RuntimeError("call reset before step")
-        if self._over:
-            raise RuntimeError("the episode is over: call reset to start another")
-        episode.step(command)
-        self._steps += 1
-        won = episode.won
-        truncated = not won and self._steps >= self._suite.max_steps
-        self._over = won or truncated
-        reward = self._suite.success_reward if won else 0.0
-        return episode.observation, reward, won, truncated, self._info(episode)
-
-    def _info(self, episode: Episode) -> Info:
-        commands = episode.admissible_commands
-        unchanged = episode.observation == NOTHING_HAPPENS
-        view = View(episode.observation, commands, unchanged, lambda: episode.state_key)
-        return Info(commands, self._keys.after(view), episode.won)

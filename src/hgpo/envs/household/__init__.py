@@ -1,6 +1,6 @@
 """Household games of our own in ALFWorld's format: six task types, generated in memory from a seed."""
 
 from hgpo.envs.household.generator import generate
-from hgpo.envs.household.suite import HouseholdEnvironment, HouseholdSuite
+from hgpo.envs.household.suite import HouseholdSuite
 
-__all__ = ["HouseholdEnvironment", "HouseholdSuite", "generate"]
+__all__ = ["HouseholdSuite", "generate"]

@@ -8,11 +8,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from hgpo.envs.alfworld.engine import Episode, Game, compile_game
-from hgpo.envs.base import Info, Task
+from hgpo.envs.alfworld.engine import Game, compile_game
+from hgpo.envs.alfworld.environment import GameEnvironment, Rules
+from hgpo.envs.base import Task
 from hgpo.envs.household.generator import SPLITS, TRAIN, generate
 from hgpo.envs.household.goals import KINDS, LIGHT, RESULTS, Goal, instruction
 from hgpo.envs.household.words import RECEPTACLES, THINGS
+from hgpo.states import STATE_KEYS, EpisodeKeys
 
 TRAINING_NUMBERS = 10**9
 """Training games are numbered below this."""
@@ -55,9 +57,18 @@ class HouseholdSuite:
             numbers = _training_numbers(count, seed)
         return [generate(f"{split}/{number}") for number in numbers]
 
-    def make(self) -> HouseholdEnvironment:
+    def make(self) -> GameEnvironment:
         """A new environment; all those of one suite share its compiled games."""
-        return HouseholdEnvironment(self)
+        return GameEnvironment(
+            Rules(
+                compiled=self.compiled,
+                max_steps=self.max_steps,
+                success_reward=self.success_reward,
+                new_keys=lambda: EpisodeKeys(STATE_KEYS["full_state"], keep_if_unchanged=True),
+                # The engine's own "Nothing happens." is the one text with a capital letter.
+                say=str.lower,
+            )
+        )
 
     def walkthrough(self, task: Task) -> tuple[str, ...]:
         """The shortest way to the goal for someone who has to look for things."""
@@ -106,40 +117,3 @@ def _training_numbers(count: int, seed: int) -> list[int]:
             numbers[number] = None
             kinds.pop()
     return list(numbers)
-
-
-class HouseholdEnvironment:
-    """One episode at a time of any household game."""
-
-    def __init__(self, suite: HouseholdSuite) -> None:
-        self._suite = suite
-        self._episode: Episode | None = None
-        self._steps = 0
-        self._over = True
-
-    def reset(self, task: Task, seed: int = 0) -> tuple[str, Info]:
-        """Start the task; nothing in a household game is random, so `seed` changes nothing."""
-        episode = self._episode = Episode(self._suite.compiled(task))
-        self._steps = 0
-        self._over = False
-        return episode.observation, self._info(episode)
-
-    def step(self, command: str) -> tuple[str, float, bool, bool, Info]:
-        """Carry out a command; one that is not admissible takes up a step and changes nothing."""
-        episode = self._episode
-        if episode is None:
-            raise RuntimeError("call reset before step")
-        if self._over:
-            raise RuntimeError("the episode is over: call reset to start another")
-        episode.step(command)
-        self._steps += 1
-        won = episode.won
-        truncated = not won and self._steps >= self._suite.max_steps
-        self._over = won or truncated
-        reward = self._suite.success_reward if won else 0.0
-        # The engine's own "Nothing happens." is the one text with a capital letter.
-        return episode.observation.lower(), reward, won, truncated, self._info(episode)
-
-    @staticmethod
-    def _info(episode: Episode) -> Info:
-        return Info(episode.admissible_commands, episode.state_key, episode.won)

@@ -1,0 +1,66 @@
+"""A compiled game as an environment: steps, rewards and ends in Gymnasium's words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from hgpo.envs.alfworld.engine import NOTHING_HAPPENS, Episode, Game
+from hgpo.envs.base import Info, Task
+from hgpo.states import EpisodeKeys, View
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What the episodes of a suite have in common."""
+
+    compiled: Callable[[Task], Game]
+    """Gives the game of a task, ready to be played."""
+    max_steps: int
+    """An episode is truncated after so many commands."""
+    success_reward: float
+    """The reward of the command that achieves the task; every other command gives 0."""
+    new_keys: Callable[[], EpisodeKeys]
+    """Begins the state keys of an episode."""
+    say: Callable[[str], str] = str
+    """Makes what is shown of what the game says."""
+
+
+class GameEnvironment:
+    """One episode at a time of any game of a suite."""
+
+    def __init__(self, rules: Rules) -> None:
+        """Take the suite's rules; `reset` comes first."""
+        self._rules = rules
+        self._episode: Episode | None = None
+        self._steps = 0
+        self._over = True
+
+    def reset(self, task: Task, seed: int = 0) -> tuple[str, Info]:
+        """Start the task; nothing in a game is random, so `seed` changes nothing."""
+        episode = self._episode = Episode(self._rules.compiled(task))
+        self._keys = self._rules.new_keys()
+        self._steps = 0
+        self._over = False
+        return self._rules.say(episode.observation), self._info(episode)
+
+    def step(self, command: str) -> tuple[str, float, bool, bool, Info]:
+        """Carry out a command; one that is not admissible takes up a step and changes nothing."""
+        episode = self._episode
+        if episode is None:
+            raise RuntimeError("call reset before step")
+        if self._over:
+            raise RuntimeError("the episode is over: call reset to start another")
+        episode.step(command)
+        self._steps += 1
+        won = episode.won
+        truncated = not won and self._steps >= self._rules.max_steps
+        self._over = won or truncated
+        reward = self._rules.success_reward if won else 0.0
+        return self._rules.say(episode.observation), reward, won, truncated, self._info(episode)
+
+    def _info(self, episode: Episode) -> Info:
+        commands = episode.admissible_commands
+        unchanged = episode.observation == NOTHING_HAPPENS
+        view = View(episode.observation, commands, unchanged, lambda: episode.state_key)
+        return Info(commands, self._keys.after(view), episode.won)
