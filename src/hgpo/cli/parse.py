@@ -46,7 +46,7 @@ def _in_one_line(box: str) -> str:
             blocks.append([])
     message, *hints = [" ".join(block) for block in blocks if block] or ["wrong options"]
     message = re.sub(r"^Error parsing \w+: ", "", message)
-    suggestion = next((line for line in lines if line.startswith("--")), None)
+    suggestion = next((line for line in lines if re.match(r"--\w", line)), None)
     if suggestion and message.startswith("Unrecognized"):
         return f"{message}; did you mean {suggestion.split()[0]}?"
     choices = next((hint for hint in hints if hint.startswith("Available subcommands: ")), None)
