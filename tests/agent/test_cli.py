@@ -25,6 +25,7 @@ from hgpo.cli import main
         (["evaluate", "nowhere"], "no run in nowhere"),
         (["evaluate", "nowhere", "--games", "0"], "--games at least 1"),
         (["env", "check", "nowhere"], "nowhere"),
+        (["diagnose", "nowhere"], "no run in nowhere"),
     ],
 )
 def test_wrong_use_ends_in_one_line_and_exit_code_2(args, words, capsys, tmp_path, monkeypatch):
@@ -70,5 +71,7 @@ def test_a_run_from_start_to_evaluation(tmp_path, capsys):
     assert (folder / "learning_curve.png").stat().st_size > 1000
     assert main(["evaluate", str(folder), "--games", "2"]) == 0
     assert "iteration 1" in capsys.readouterr().out
+    assert main(["diagnose", str(folder), "--tasks", "1"]) == 0
+    assert "2 trajectories, 1 tasks" in capsys.readouterr().out
     assert main(["train", "--out", str(folder)]) == 2
     assert "holds a run already" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""The command line: `hgpo train`, `hgpo evaluate`, `hgpo env`."""
+"""The command line: `hgpo train`, `hgpo evaluate`, `hgpo diagnose`, `hgpo env`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Sequence
 COMMANDS = {
     "train": ("hgpo.cli.train", "train an agent and watch it learn"),
     "evaluate": ("hgpo.cli.evaluate", "play the held-out games with the agent of a run"),
+    "diagnose": ("hgpo.cli.diagnose", "show how the steps of a run group, level by level"),
     "env": ("hgpo.cli.environments", "play or check an environment"),
 }
 """Each command's module, imported when it is called, and what it does."""

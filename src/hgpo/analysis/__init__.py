@@ -1,0 +1,1 @@
+"""What the groups of a rollout look like."""
