@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import transformers
 import tyro
-from rich.console import Console
+from rich.console import Console, Group
 from rich.table import Table
 
 from hgpo.analysis.groups import aliased_share, level_statistics
@@ -80,7 +80,7 @@ def main(args: Sequence[str]) -> int:
                 tables[name] = step_table(trajectories, policy_version=checkpoint_iteration(checkpoint))
     except SettingError as error:
         return wrong_use(str(error))
-    console.print(_table(tables, config.history_length))
+    console.print(_report(tables, config.history_length))
     return 0
 
 
@@ -91,26 +91,22 @@ def _suites(suite: Any) -> dict[str, Any]:
     return {name: dataclasses.replace(suite, state_key=name) for name in STATE_KEYS}
 
 
-def _table(tables: dict[str, StepTable], history_length: int) -> Table:
-    steps = next(iter(tables.values()))
-    table = Table(title=f"{steps!r}: groups by state key and level", title_justify="left")
-    for column in ("state key", "level", "groups", "mean size", "largest", "peers", "other", "aliased"):
-        table.add_column(column, justify="left" if column == "state key" else "right")
+def _report(tables: dict[str, StepTable], history_length: int) -> Group:
     truth = tables.get("full_state")
+    parts: list[Any] = [f"{next(iter(tables.values()))!r}"]
     for name, rows in tables.items():
-        aliased = "–" if truth is None else f"{aliased_share(rows, truth):.1%}"
+        aliased = "" if truth is None else f": {aliased_share(rows, truth):.1%} of the steps aliased"
+        table = Table(title=f"state key {name}{aliased}", title_justify="left")
+        for column in ("level", "groups", "mean size", "largest", "with a peer", "of another trajectory"):
+            table.add_column(column, justify="right")
         for level in level_statistics(rows, history_length):
-            first = level.level == 0
             table.add_row(
-                name if first else "",
                 str(level.level),
                 str(level.groups),
                 f"{level.mean_size:.1f}",
                 str(level.largest),
                 f"{level.peer_share:.1%}",
                 f"{level.other_trajectory_share:.1%}",
-                aliased if first else "",
-                end_section=level.level == history_length,
             )
-    table.caption = "peers: rows with another in their group; other: with one of another trajectory"
-    return table
+        parts.append(table)
+    return Group(*parts)
