@@ -143,7 +143,7 @@ def test_reinforcement_learning_wins_more(tmp_path, estimator):
             warm_start=WarmStart(games=6, epochs=60, batch_rows=8),
             seed=seed,
             estimator=estimator,
-            iterations=25,
+            iterations=40,
             learning_rate=1e-3,
             learning_rate_warmup=2,
             tasks_per_iteration=6,
