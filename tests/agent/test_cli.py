@@ -24,6 +24,7 @@ from hgpo.cli import main
         (["train", "--resume", "nowhere", "--seed", "1"], "--resume takes the settings"),
         (["evaluate", "nowhere"], "no run in nowhere"),
         (["evaluate", "nowhere", "--games", "0"], "--games at least 1"),
+        (["evaluate", "nowhere", "--published", "--games", "3"], "--published has its own"),
         (["env", "check", "nowhere"], "nowhere"),
         (["diagnose", "nowhere"], "no run in nowhere"),
     ],

@@ -14,17 +14,15 @@ from rich.console import Console, Group
 from rich.table import Table
 
 from hgpo.analysis.groups import aliased_share, level_statistics
-from hgpo.checkpoint import checkpoint_iteration, latest_checkpoint
 from hgpo.cli import wrong_use
 from hgpo.cli.parse import parse
-from hgpo.config import load_config
+from hgpo.cli.runs import open_run
 from hgpo.display import RichDisplay
 from hgpo.errors import SettingError
-from hgpo.policies.transformers import TransformersPolicy
 from hgpo.rollout import rollout, step_table
 from hgpo.states import STATE_KEYS
 from hgpo.steps import StepTable
-from hgpo.trainer import EVALUATION, Trainer
+from hgpo.trainer import EVALUATION
 
 
 @dataclass(frozen=True)
@@ -52,14 +50,8 @@ def main(args: Sequence[str]) -> int:
         command = parse(DiagnoseCommand, args, prog="hgpo diagnose")
         if command.seed < 0 or (command.tasks is not None and command.tasks < 1):
             raise SettingError("--tasks must be at least 1 and --seed at least 0")
-        config = load_config(command.run / "config.json")
-        checkpoint = latest_checkpoint(command.run / "checkpoints")
-        if checkpoint is None:
-            raise SettingError(
-                f"{command.run} has no checkpoint yet: go on with hgpo train --resume {command.run}"
-            )
-        policy = TransformersPolicy.load(checkpoint, token_budget=config.token_budget)
-        agent = Trainer(config, command.run).agent_of(policy)
+        run = open_run(command.run)
+        config, agent = run.config, run.agent
         tables: dict[str, StepTable] = {}
         with RichDisplay(console) as display:
             for name, suite in _suites(config.env).items():
@@ -77,7 +69,7 @@ def main(args: Sequence[str]) -> int:
                         seed=[command.seed, EVALUATION],
                         on_step=lambda finished, live, advance=advance: advance(finished, finished + live),
                     )
-                tables[name] = step_table(trajectories, policy_version=checkpoint_iteration(checkpoint))
+                tables[name] = step_table(trajectories, policy_version=run.iteration)
     except SettingError as error:
         return wrong_use(str(error))
     console.print(_report(tables, config.history_length))

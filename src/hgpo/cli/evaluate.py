@@ -12,16 +12,15 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from hgpo.checkpoint import checkpoint_iteration, latest_checkpoint
 from hgpo.cli import wrong_use
 from hgpo.cli.parse import parse
-from hgpo.config import TrainConfig, load_config
+from hgpo.cli.runs import open_run
+from hgpo.config import TrainConfig
 from hgpo.display import RichDisplay, evaluation_tables
 from hgpo.errors import SettingError
 from hgpo.evaluate import PublishedProtocol, evaluate_panel, evaluate_published
-from hgpo.policies.transformers import TransformersPolicy
 from hgpo.rollout import Agent
-from hgpo.trainer import EVALUATION, Trainer
+from hgpo.trainer import EVALUATION
 
 
 @dataclass(frozen=True)
@@ -49,15 +48,10 @@ def main(args: Sequence[str]) -> int:
         command = parse(EvaluateCommand, args, prog="hgpo evaluate")
         if command.temperature < 0 or (command.games is not None and command.games < 1) or command.seed < 0:
             raise SettingError("--temperature and --seed must be at least 0 and --games at least 1")
-        config = load_config(command.run / "config.json")
-        checkpoint = latest_checkpoint(command.run / "checkpoints")
-        if checkpoint is None:
-            raise SettingError(
-                f"{command.run} has no checkpoint yet: go on with hgpo train --resume {command.run}"
-            )
-        policy = TransformersPolicy.load(checkpoint, token_budget=config.token_budget)
-        agent = Trainer(config, command.run).agent_of(policy)
-        iteration = checkpoint_iteration(checkpoint)
+        if command.published and (command.temperature or command.games is not None):
+            raise SettingError("--published has its own temperature and number of games: give neither")
+        run = open_run(command.run)
+        config, agent = run.config, run.agent
         if command.published:
             console.print(_published_table(config, agent, command.seed, console))
             return 0
@@ -74,10 +68,10 @@ def main(args: Sequence[str]) -> int:
                         games=command.games,
                         on_step=lambda finished, live, advance=advance: advance(finished, finished + live),
                     )
-                records.append(result.record(iteration))
+                records.append(result.record(run.iteration))
     except SettingError as error:
         return wrong_use(str(error))
-    console.print(evaluation_tables(records, f"{checkpoint}: each held-out game once"))
+    console.print(evaluation_tables(records, f"{run.checkpoint}: each held-out game once"))
     return 0
 
 

@@ -1,0 +1,39 @@
+"""Opens the run that a command line names."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from hgpo.checkpoint import checkpoint_iteration, latest_checkpoint
+from hgpo.config import TrainConfig, load_config
+from hgpo.errors import SettingError
+from hgpo.policies.transformers import TransformersPolicy
+from hgpo.rollout import Agent
+from hgpo.trainer import Trainer
+
+
+@dataclass(frozen=True)
+class OpenRun:
+    """A run as its latest checkpoint left it."""
+
+    config: TrainConfig
+    checkpoint: Path
+    iteration: int
+    """Iterations that lie behind the checkpoint."""
+    agent: Agent
+
+
+def open_run(folder: Path) -> OpenRun:
+    """The run in a folder, with the agent of its latest checkpoint.
+
+    Raises:
+        SettingError: if there is no run, or none with a checkpoint.
+    """
+    config = load_config(folder / "config.json")
+    checkpoint = latest_checkpoint(folder / "checkpoints")
+    if checkpoint is None:
+        raise SettingError(f"{folder} has no checkpoint yet: go on with hgpo train --resume {folder}")
+    policy = TransformersPolicy.load(checkpoint, token_budget=config.token_budget)
+    agent = Trainer(config, folder).agent_of(policy)
+    return OpenRun(config, checkpoint, checkpoint_iteration(checkpoint), agent)
