@@ -114,7 +114,7 @@ def evaluation_tables(records: Sequence[dict[str, Any]], title: str) -> Group:
     overall.add_column("panel")
     overall.add_column("decoding")
     for iteration in shown:
-        overall.add_column("warm start" if iteration == 0 else f"iteration {iteration}", justify="right")
+        overall.add_column(f"iteration {iteration}", justify="right")
     for split, temperature in ways:
         cells = [by_place.get((iteration, split, temperature)) for iteration in shown]
         overall.add_row(split, decoding(temperature), *map(_success_cell, cells))

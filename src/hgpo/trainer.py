@@ -35,6 +35,8 @@ from hgpo.update import UpdateMetrics, update_policy
 
 MAX_COMMANDS = 60
 """The highest command number that a model made here has a token for."""
+MAX_STEPS = 100
+"""The highest step number that a model made here has a token for, where prompts tell it."""
 
 
 @dataclass(frozen=True)
@@ -132,9 +134,9 @@ class Trainer:
         config = self.config
         if config.model is not None:
             return TransformersPolicy.load(config.model, token_budget=config.token_budget)
-        empty = self.response_format.prompt(Turn("", (("", ""),), "", ()))
+        turns = [Turn("", (("", ""),), "", (), step) for step in range(1, MAX_STEPS)]
         policy = create_policy(
-            [empty, *self.suite.texts()],
+            [*map(self.response_format.prompt, turns), *self.suite.texts()],
             config.tiny,
             max_tokens=config.max_prompt_tokens + (config.max_response_tokens or 32),
             max_commands=MAX_COMMANDS,

@@ -17,6 +17,7 @@ from hgpo.errors import SettingError
 from hgpo.estimators import GRPO, HGPO
 from hgpo.imitation import WarmStart
 from hgpo.policies.tiny import TinyModel
+from hgpo.prompts import Turn
 from hgpo.trainer import Trainer
 
 
@@ -60,6 +61,15 @@ def test_the_same_command_twice_gives_the_same_numbers(tmp_path):
     assert len(figures(tmp_path / "first")) == 4
     assert figures(tmp_path / "first") == figures(tmp_path / "second")
     assert figures(tmp_path / "first") != figures(tmp_path / "other")
+
+
+@pytest.mark.parametrize("response", ["number", "text", "think_action"])
+def test_a_model_made_here_has_a_token_for_every_word_of_its_prompts(response, tmp_path):
+    # Step 41 of an episode: in a thinking agent's prompt the numbers 40 … 42 stand beside the words.
+    trainer = Trainer(config(response=response, max_prompt_tokens=400), tmp_path)
+    turn = Turn("", (("", ""),), "", (), step=41)
+    tokens = trainer.policy.encode(trainer.response_format.prompt(turn))
+    assert trainer.policy.tokenizer.unk_token_id not in tokens
 
 
 def test_a_resumed_run_equals_an_unbroken_one(tmp_path):
