@@ -6,9 +6,31 @@
 Importing this package loads numpy and nothing heavier.
 """
 
-from hgpo.estimators import ESTIMATORS, GRPO, HGPO, Estimator, GiGPO
+from hgpo.estimators import (
+    ESTIMATORS,
+    GRPO,
+    HGPO,
+    PPO,
+    RLOO,
+    DrGRPO,
+    Estimator,
+    GiGPO,
+    ReinforcePlusPlus,
+)
 from hgpo.steps import StepTable
 
 __version__ = "0.1.0"
 
-__all__ = ["ESTIMATORS", "GRPO", "HGPO", "Estimator", "GiGPO", "StepTable", "__version__"]
+__all__ = [
+    "ESTIMATORS",
+    "GRPO",
+    "HGPO",
+    "PPO",
+    "RLOO",
+    "DrGRPO",
+    "Estimator",
+    "GiGPO",
+    "ReinforcePlusPlus",
+    "StepTable",
+    "__version__",
+]

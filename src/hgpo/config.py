@@ -25,10 +25,14 @@ INVALID_PENALTY = 0.1
 def _default(estimator: Any) -> Any:
     """An estimator as training has it by default.
 
-    Returns are not divided by their group's standard deviation: where all of a group fail, that would make
-    a small penalty for an invalid action as large as a win, and an agent that answers in words has many.
+    Where it can be, a return is not divided by its group's standard deviation: where all of a group fail,
+    that would make a small penalty for an invalid action as large as a win, and an agent that answers in
+    words has many.
     """
-    return estimator(invalid_penalty=INVALID_PENALTY, normalization="mean")
+    settings: dict[str, Any] = {"invalid_penalty": INVALID_PENALTY}
+    if "normalization" in {setting.name for setting in dataclasses.fields(estimator)}:
+        settings["normalization"] = "mean"
+    return estimator(**settings)
 
 
 if TYPE_CHECKING:

@@ -20,27 +20,32 @@ from numpy.typing import NDArray
 from hgpo.steps import StepTable
 
 
-def level_groups(steps: StepTable, history_length: int) -> NDArray[np.int64]:
+def level_groups(steps: StepTable, history_length: int, *, start_token: bool = False) -> NDArray[np.int64]:
     """Group ids of every level.
 
     Args:
         steps: The step table.
         history_length: K, the deepest level: how many states before the current one are compared.
+        start_token: Let a token of its own stand for the states before the first: the rows of step t then
+            meet, at the levels above t, those of step t with the same whole history.
 
     Returns:
         Shape (K + 1, rows). Row i of level k holds a dense id, equal for the rows of one group and meaningful
-        within that level only, or −1 where step_index < k, as the level does not exist there.
+        within that level only, or −1 where step_index < k and there is no start token, as the level does not
+        exist there.
 
     Raises:
         ValueError: `history_length` below 0.
     """
     groups = np.empty((check_history_length(history_length) + 1, len(steps)), np.int64)
-    for level, ids in enumerate(iterate_level_groups(steps, history_length)):
+    for level, ids in enumerate(iterate_level_groups(steps, history_length, start_token=start_token)):
         groups[level] = ids
     return groups
 
 
-def iterate_level_groups(steps: StepTable, history_length: int) -> Iterator[NDArray[np.int64]]:
+def iterate_level_groups(
+    steps: StepTable, history_length: int, *, start_token: bool = False
+) -> Iterator[NDArray[np.int64]]:
     """The rows of `level_groups` one by one, level 0 first, without holding them all."""
     order = steps.time_order
     state, first = steps.state_code[order], steps.step_index[order] == 0
@@ -51,14 +56,20 @@ def iterate_level_groups(steps: StepTable, history_length: int) -> Iterator[NDAr
         # (s_{t−k} … s_t) is the level k−1 context of the previous step, and then the own state. In time order
         # the previous step is the previous row, and the context carries the task along.
         pairs = np.empty_like(ids)
-        np.multiply(ids[:-1], width, out=pairs[1:])
-        pairs[1:] += state[1:]
-        missing = first.copy()
-        missing[1:] |= ids[:-1] < 0
+        pairs[1:] = ids[:-1]
+        if start_token:
+            # Before the first step stands a context of the task's own, beyond the numbers of the others.
+            pairs[first] = steps.task_code[order[first]] + ids.max(initial=0) + 1
+        else:
+            pairs[first] = -1
+        missing = pairs < 0
+        pairs *= width
+        pairs += state
         pairs[missing] = -1
-        # Each trajectory has a first step, so −1 is there, is the smallest and gets the id 0.
         ids = _dense(pairs)
-        ids -= 1
+        if not start_token:
+            # Each trajectory has a first step, so −1 is there, is the smallest and gets the id 0.
+            ids -= 1
         yield _scattered(ids, order)
 
 

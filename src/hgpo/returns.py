@@ -39,6 +39,42 @@ def discounted_returns(
     return _returns_to_go(steps, steps.reward, discount) - penalties
 
 
+def generalized_advantages(
+    steps: StepTable, discount: float, gae_lambda: float, *, invalid_penalty: float = 0.0
+) -> NDArray[np.float64]:
+    """Generalised advantage estimates over the steps of each trajectory.
+
+        δ_t = r_t + γ V_{t+1} − V_t,   A_t = Σ_l (γ λ)^l δ_{t+l},   V after the last step = 0
+
+    Args:
+        steps: The step table, with `value`.
+        discount: γ, between 0 and 1.
+        gae_lambda: λ, between 0 and 1.
+        invalid_penalty: Taken off the reward of a row whose `action_valid` is False; in units of reward.
+
+    Returns:
+        Shape (rows,), in the order of the table.
+
+    Raises:
+        ValueError: The table has no values.
+
+    Source: arXiv 1506.02438 (eqs. 11 and 16).
+    """
+    if steps.value is None:
+        raise ValueError(
+            "these advantages need a critic's values, but the table has none: give StepTable(value=…), the "
+            "return to go that is expected at each step"
+        )
+    rewards = steps.reward - invalid_penalties(steps, invalid_penalty)
+    order = steps.time_order
+    values = steps.value[order]
+    ahead = np.append(values[1:], 0.0)[: len(values)]
+    ahead[np.append(steps.step_index[order][1:] == 0, True)[: len(values)]] = 0.0
+    errors = np.empty(len(steps))
+    errors[order] = rewards[order] + discount * ahead - values
+    return _returns_to_go(steps, errors, discount * gae_lambda)
+
+
 def trajectory_returns(
     steps: StepTable, *, invalid_penalty: float = 0.0, propagate_penalty: bool = False
 ) -> NDArray[np.float64]:

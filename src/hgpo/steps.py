@@ -41,6 +41,7 @@ class StepTable:
         response_tokens: Token ids of the response, one sequence per row.
         response_logprobs: Log-probability of each response token under the policy that sampled it.
         policy_version: Number of the policy update whose weights sampled the row.
+        value: The return to go that a critic expects at this step, before the action; finite.
 
     Raises:
         ValueError: Columns differ in length; a step is missing or given twice; a trajectory is in two
@@ -62,6 +63,7 @@ class StepTable:
     response_tokens: tuple[NDArray[np.int64], ...] | None
     response_logprobs: tuple[NDArray[np.float64], ...] | None
     policy_version: NDArray[np.int64] | None
+    value: NDArray[np.float64] | None
 
     task_code: NDArray[np.int64] = field(init=False)
     """Dense integers 0 …, equal where `task_id` is equal."""
@@ -89,6 +91,7 @@ class StepTable:
         response_tokens: Sequence[ArrayLike] | None = None,
         response_logprobs: Sequence[ArrayLike] | None = None,
         policy_version: Column | None = None,
+        value: Column | None = None,
     ) -> None:
         given = {name: column for name, column in locals().items() if name != "self"}
         _check_lengths(given)
@@ -101,7 +104,9 @@ class StepTable:
             ("state_code", factorize(self.state_key, "state_key")),
         ):
             object.__setattr__(self, name, _frozen(column))
-        _check_finite(self.reward)
+        _check_finite("reward", self.reward, "0.0 where the environment gave none")
+        if self.value is not None:
+            _check_finite("value", self.value, "the return to go that is expected at the step")
         _check_one_task_per_trajectory(self)
         object.__setattr__(self, "time_order", _frozen(_time_order(self)))
         if self.response_tokens is not None and self.response_logprobs is not None:
@@ -273,6 +278,7 @@ _CONVERTERS = {
     "response_tokens": _token_ids,
     "response_logprobs": _token_logprobs,
     "policy_version": _integers,
+    "value": _floats,
 }
 
 
@@ -280,13 +286,11 @@ def _count_codes(codes: NDArray[np.int64]) -> int:
     return int(codes.max(initial=-1)) + 1
 
 
-def _check_finite(reward: NDArray[np.float64]) -> None:
-    finite = np.isfinite(reward)
+def _check_finite(name: str, values: NDArray[np.float64], cure: str) -> None:
+    finite = np.isfinite(values)
     if not finite.all():
         row = int(np.argmin(finite))
-        raise ValueError(
-            f"row {row}: reward is {reward[row]}; give a finite number, 0.0 where the environment gave none"
-        )
+        raise ValueError(f"row {row}: {name} is {values[row]}; give a finite number, {cure}")
 
 
 def _check_one_task_per_trajectory(steps: StepTable) -> None:

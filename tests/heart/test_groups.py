@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 from hgpo import StepTable
 from hgpo.groups import group_sizes, has_peer, level_groups
@@ -42,11 +43,11 @@ def test_ids_are_dense():
     assert sorted(set(groups[2].tolist())) == [-1, 0, 1]
 
 
-@given(any_rows())
-def test_groups_equal_the_definition(rows: Rows):
-    groups = level_groups(StepTable.from_rows(rows), history_length=3)
+@given(any_rows(), st.booleans())
+def test_groups_equal_the_definition(rows: Rows, start_token: bool):
+    groups = level_groups(StepTable.from_rows(rows), history_length=3, start_token=start_token)
     for level in range(4):
-        contexts = [plain_loop.last_states(rows, row, level) for row in rows]
+        contexts = [plain_loop.last_states(rows, row, level, start_token) for row in rows]
         for i, one in enumerate(rows):
             assert (groups[level, i] < 0) == (contexts[i] is None)
             for j, other in enumerate(rows):

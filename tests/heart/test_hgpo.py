@@ -124,6 +124,9 @@ ANY_SETTINGS = st.builds(
     HGPO,
     history_length=st.integers(0, 4),
     alpha=st.sampled_from([0.0, 0.5, 1.0, 8.0]),
+    peers=st.sampled_from(["all", "others", "other_trajectories"]),
+    start_token=st.booleans(),
+    level_weights=st.sampled_from(["power", "size"]),
     discount=st.sampled_from([0.0, 0.5, 0.95, 1.0]),
     normalization=st.sampled_from(["mean_std", "mean"]),
     level_offset=st.sampled_from([1, 2, 3]),
@@ -136,15 +139,26 @@ ANY_SETTINGS = st.builds(
 )
 
 
+BY_RELIABILITY = st.builds(
+    HGPO,
+    history_length=st.integers(0, 4),
+    peers=st.sampled_from(["all", "others", "other_trajectories"]),
+    start_token=st.booleans(),
+    level_weights=st.just("reliability"),
+    normalization=st.sampled_from(["mean_std", "mean"]),
+    invalid_penalty=st.sampled_from([0.0, 0.1]),
+)
+
+
 @settings(max_examples=300)
-@given(any_rows(), ANY_SETTINGS)
+@given(any_rows(), ANY_SETTINGS | BY_RELIABILITY)
 def test_hgpo_equals_the_plain_loop(rows: Rows, estimator: HGPO):
     np.testing.assert_allclose(
         estimator(StepTable.from_rows(rows)), np.array(plain_loop.hgpo(rows, estimator)), atol=1e-10
     )
 
 
-@given(any_rows(), ANY_SETTINGS, st.randoms())
+@given(any_rows(), ANY_SETTINGS | BY_RELIABILITY, st.randoms())
 def test_the_order_of_rows_changes_nothing(rows: Rows, estimator: HGPO, random):
     order = list(range(len(rows)))
     random.shuffle(order)

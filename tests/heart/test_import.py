@@ -26,4 +26,7 @@ def test_importing_hgpo_loads_numpy_and_nothing_heavy():
 def test_every_public_name_is_there():
     for name in hgpo.__all__:
         assert hasattr(hgpo, name)
-    assert {"hgpo": hgpo.HGPO, "gigpo": hgpo.GiGPO, "grpo": hgpo.GRPO} == hgpo.ESTIMATORS
+    assert {name for name in hgpo.__all__ if isinstance(getattr(hgpo, name), type)} - {
+        "Estimator",
+        "StepTable",
+    } == {estimator.__name__ for estimator in hgpo.ESTIMATORS.values()}

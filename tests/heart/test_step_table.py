@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hgpo import ESTIMATORS, StepTable
+from hgpo import ESTIMATORS, PPO, StepTable
 
 from .tables import walk_rows
 
@@ -100,9 +100,11 @@ def test_from_rows_equals_the_columns():
 
 
 def test_empty_in_empty_out():
-    for empty in (StepTable.from_rows([]), StepTable(**{name: [] for name in columns()})):
+    for empty in (StepTable.from_rows([]), StepTable(**{name: [] for name in columns()}, value=[])):
         assert len(empty) == 0
         for estimator in ESTIMATORS.values():
+            if estimator is PPO and empty.value is None:
+                continue
             advantages = estimator()(empty)
             assert advantages.shape == (0,) and advantages.dtype == np.float64
 

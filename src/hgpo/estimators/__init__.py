@@ -9,8 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hgpo.estimators.gigpo import GiGPO
-from hgpo.estimators.grpo import GRPO
+from hgpo.estimators.grpo import GRPO, RLOO, DrGRPO
 from hgpo.estimators.hgpo import HGPO
+from hgpo.estimators.ppo import PPO
+from hgpo.estimators.reinforce import ReinforcePlusPlus
 from hgpo.steps import StepTable
 
 
@@ -22,7 +24,28 @@ class Estimator(Protocol):
         ...
 
 
-ESTIMATORS: dict[str, type[HGPO] | type[GiGPO] | type[GRPO]] = {"hgpo": HGPO, "gigpo": GiGPO, "grpo": GRPO}
+ESTIMATORS: dict[
+    str,
+    type[HGPO] | type[GiGPO] | type[GRPO] | type[DrGRPO] | type[RLOO] | type[ReinforcePlusPlus] | type[PPO],
+] = {
+    "hgpo": HGPO,
+    "gigpo": GiGPO,
+    "grpo": GRPO,
+    "dr_grpo": DrGRPO,
+    "rloo": RLOO,
+    "reinforce_plus_plus": ReinforcePlusPlus,
+    "ppo": PPO,
+}
 """The estimators by name."""
 
-__all__ = ["ESTIMATORS", "GRPO", "HGPO", "Estimator", "GiGPO"]
+__all__ = [
+    "ESTIMATORS",
+    "GRPO",
+    "HGPO",
+    "PPO",
+    "RLOO",
+    "DrGRPO",
+    "Estimator",
+    "GiGPO",
+    "ReinforcePlusPlus",
+]

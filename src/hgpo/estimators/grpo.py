@@ -1,4 +1,4 @@
-"""GRPO: trajectories of one task against each other."""
+"""GRPO, Dr. GRPO and RLOO: trajectories of one task against each other."""
 
 from __future__ import annotations
 
@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 from hgpo.estimators.baseline import (
     Ddof,
     Normalization,
+    Peers,
     Statistics,
     group_advantages,
+    parts,
     require_non_negative,
     require_one_of,
 )
@@ -25,7 +27,7 @@ class GRPO:
 
         A = (R_τ − mean) / (std + ε),  R_τ = Σ_t r_t,  on every row of τ
 
-    A lone trajectory gets 0. `GRPO(normalization="mean")` is Dr. GRPO's advantage (arXiv 2503.20783).
+    A lone trajectory gets 0.
     Source: arXiv 2402.03300, outcome supervision.
     """
 
@@ -35,6 +37,9 @@ class GRPO:
     """Mean and standard deviation over "trajectories", or over "rows", where long trajectories weigh more
     (the default of the released agent code). With trajectories, the row of step 0 gives its trajectory's
     value, which matters only where a penalty makes rows of one trajectory differ."""
+    peers: Peers = "all"
+    """Whose mean the return is compared with: that of "all" trajectories, or of the "other_trajectories"
+    (leave-one-out, see RLOO); "others" leaves out the row alone, which over "rows" is another thing."""
     epsilon: float = 1e-6
     """ε beside the standard deviation, in units of reward."""
     ddof: Ddof = 1
@@ -47,6 +52,7 @@ class GRPO:
     def __post_init__(self) -> None:
         require_one_of("normalization", self.normalization, Normalization)
         require_one_of("statistics", self.statistics, Statistics)
+        require_one_of("peers", self.peers, Peers)
         require_non_negative("epsilon", self.epsilon)
         require_one_of("ddof", self.ddof, Ddof)
         require_non_negative("invalid_penalty", self.invalid_penalty)
@@ -74,4 +80,69 @@ class GRPO:
             epsilon=self.epsilon,
             ddof=self.ddof,
             sample=steps.step_index == 0 if self.statistics == "trajectories" else None,
+            part=parts(steps, self.peers),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrGRPO:
+    """GRPO done right: not divided by the standard deviation, which would favour tasks of near-equal returns.
+
+        A = R_τ − mean,  R_τ = Σ_t r_t,  on every row of τ
+
+    The other half of the proposal, no division by a response's length, is the loss's
+    (`PolicyLoss(average="constant")`). Source: arXiv 2503.20783.
+    """
+
+    statistics: Statistics = "trajectories"
+    """What the mean runs over; see GRPO."""
+    invalid_penalty: float = 0.0
+    """Taken off the score of a row whose action was not valid, in units of reward."""
+    propagate_penalty: bool = False
+    """Count the penalties into the trajectory's return, on all its rows, instead."""
+
+    def __post_init__(self) -> None:
+        self._grpo()  # checks the settings
+
+    def __call__(self, steps: StepTable) -> NDArray[np.float64]:
+        """Advantages, shape (rows,), in the order of the table."""
+        return self._grpo()(steps)
+
+    def _grpo(self) -> GRPO:
+        return GRPO(
+            normalization="mean",
+            statistics=self.statistics,
+            invalid_penalty=self.invalid_penalty,
+            propagate_penalty=self.propagate_penalty,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class RLOO:
+    """REINFORCE with a leave-one-out baseline: each trajectory's return against the mean of the others'.
+
+        A = R_τ − mean_{τ' ≠ τ} R_τ',  R_τ = Σ_t r_t,  on every row of τ
+
+    With n trajectories of a task that is n / (n − 1) times Dr. GRPO's advantage. A lone trajectory gets 0.
+    Source: arXiv 2402.14740.
+    """
+
+    invalid_penalty: float = 0.0
+    """Taken off the score of a row whose action was not valid, in units of reward."""
+    propagate_penalty: bool = False
+    """Count the penalties into the trajectory's return, on all its rows, instead."""
+
+    def __post_init__(self) -> None:
+        self._grpo()  # checks the settings
+
+    def __call__(self, steps: StepTable) -> NDArray[np.float64]:
+        """Advantages, shape (rows,), in the order of the table."""
+        return self._grpo()(steps)
+
+    def _grpo(self) -> GRPO:
+        return GRPO(
+            normalization="mean",
+            peers="other_trajectories",
+            invalid_penalty=self.invalid_penalty,
+            propagate_penalty=self.propagate_penalty,
         )

@@ -10,12 +10,15 @@ from numpy.typing import NDArray
 
 from hgpo.estimators.baseline import (
     Normalization,
+    Peers,
     Statistics,
     group_advantages,
+    parts,
     require_non_negative,
     require_one_of,
 )
 from hgpo.estimators.grpo import GRPO
+from hgpo.estimators.weights import LevelMean, LevelWeights, PowerMean, ReliabilityMean
 from hgpo.groups import check_history_length, iterate_level_groups
 from hgpo.returns import discounted_returns, require_discount, trajectory_returns
 from hgpo.steps import StepTable
@@ -46,6 +49,21 @@ class HGPO:
     """γ of the returns to go."""
     normalization: Normalization = "mean_std"
     """"mean_std" divides by the standard deviation, "mean" does not."""
+    peers: Peers = "all"
+    """Whose mean a return is compared with: "all" of the group, the row itself included (the paper);
+    "others", without the row itself, which makes the baseline independent of the action that it judges; or
+    "other_trajectories": a trajectory that comes back to a state gives no second opinion on itself. One
+    independent reproduction reports 96.9 % on ALFWorld with the last and 90.6 % without, and on WebShop
+    75.0 % and 56.0 % (success; single runs). The standard deviation stays the whole group's."""
+    start_token: bool = False
+    """Let a token stand for the states before the first, so that rows with t < k are compared at level k
+    with those of step t and the same whole history. Nothing is published on it: it gives the first K steps,
+    which most rollouts share, the deep levels that the paper denies them."""
+    level_weights: LevelWeights = "power"
+    """"power": (k + 1)^α (the paper). "size": (k + 1)^α times the row's number of peers at level k, as a mean
+    of many is less noisy. "reliability": how far each level's mean is worth more than the level above, by
+    components of variance that are estimated from the batch; α plays no part. See docs/estimators.md for the
+    derivation, and for what was measured."""
     level_offset: int = 1
     """Level k weighs (k + level_offset)^α: 1, 2, 3 by default; 2, 3, 4 in the released recipe."""
     counting_levels: CountingLevels = "different_returns"
@@ -72,6 +90,13 @@ class HGPO:
         require_non_negative("alpha", self.alpha, infinite=True)
         require_discount(self.discount)
         require_one_of("normalization", self.normalization, Normalization)
+        require_one_of("peers", self.peers, Peers)
+        require_one_of("level_weights", self.level_weights, LevelWeights)
+        if self.level_weights == "reliability" and self.episode_level:
+            raise ValueError(
+                "level_weights='reliability' estimates how returns to go vary from level to level, and the "
+                "episode level compares others: choose level_weights='power' or episode_level=False"
+            )
         if self.level_offset < 1:
             raise ValueError(f"level_offset is {self.level_offset}; give an integer of at least 1")
         require_one_of("counting_levels", self.counting_levels, CountingLevels)
@@ -125,61 +150,47 @@ class HGPO:
         Returns:
             Shape (rows,), in the order of the table.
         """
-        first_base = max(self.level_offset, 2) if self.episode_level else self.level_offset
-        bases = [first_base + level for level in range(self.history_length + 1)]
-        mean = _WeightedMean(len(steps), [1, *bases] if self.episode_level else bases, self.alpha)
+        part = parts(steps, self.peers)
+        mean = self._level_mean(steps, returns, part)
         if self.episode_level:
             if episode_returns is None:
                 raise ValueError("episode_level=True compares trajectories; give episode_returns")
             episode = GRPO(
-                normalization=self.normalization, statistics=self.episode_statistics, epsilon=self.epsilon
+                normalization=self.normalization,
+                statistics=self.episode_statistics,
+                peers="all" if self.peers == "all" else "other_trajectories",
+                epsilon=self.epsilon,
             )
-            mean.add(*self._counting(*episode.compare(steps, episode_returns)))
-        for groups in iterate_level_groups(steps, self.history_length):
-            mean.add(
-                *self._counting(
-                    *group_advantages(
-                        returns, groups, normalization=self.normalization, epsilon=self.epsilon, ddof=0
-                    )
-                )
+            mean.add(*self._counting(*episode.compare(steps, episode_returns)), steps.task_code)
+        for groups in iterate_level_groups(steps, self.history_length, start_token=self.start_token):
+            advantages, compared = group_advantages(
+                returns,
+                groups,
+                normalization=self.normalization,
+                epsilon=self.epsilon,
+                ddof=0,
+                part=part,
             )
-        return mean.result(self.weight_epsilon)
+            mean.add(*self._counting(advantages, compared), groups)
+        return mean.result()
+
+    def _level_mean(
+        self, steps: StepTable, returns: NDArray[np.float64], part: NDArray[np.int64] | None
+    ) -> LevelMean:
+        if self.level_weights == "reliability":
+            return ReliabilityMean(returns, steps.step_index, part=part)
+        first_base = max(self.level_offset, 2) if self.episode_level else self.level_offset
+        bases = [first_base + level for level in range(self.history_length + 1)]
+        return PowerMean(
+            len(returns),
+            [1, *bases] if self.episode_level else bases,
+            self.alpha,
+            epsilon=self.weight_epsilon,
+            by_size=self.level_weights == "size",
+            part=part,
+        )
 
     def _counting(
         self, advantages: NDArray[np.float64], compared: NDArray[np.bool_]
     ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         return advantages, compared if self.counting_levels == "different_returns" else advantages != 0.0
-
-
-class _WeightedMean:
-    """Σ_k w_k A_k with w_k = b_k^α / (Σ_j b_j^α + ε), over the levels that count, added shallowest first.
-
-    Sums and weights are kept relative to the deepest level that has counted for the row, whose weight is then
-    1: no α overflows, an infinite one leaves the deepest level alone, and memory does not grow with K.
-    """
-
-    def __init__(self, rows: int, bases: list[int], alpha: float) -> None:
-        base = np.array(bases, np.float64)
-        # shrink[i, j] = (b_i / b_j)^α: what level i's share becomes when the deeper level j takes over as the
-        # unit. Only i < j is looked up; the minimum keeps the rest from overflowing.
-        self.shrink = np.minimum(base[:, None] / base[None, :], 1.0) ** alpha
-        self.unit = base**-alpha
-        self.level = 0
-        self.deepest = np.full(rows, -1, np.int32)
-        self.weighted = np.zeros(rows)
-        self.total = np.zeros(rows)
-
-    def add(self, advantages: NDArray[np.float64], counting: NDArray[np.bool_]) -> None:
-        """Add the next deeper level for the rows where it counts."""
-        shrink = np.where(counting, self.shrink[self.deepest, self.level], 1.0)
-        self.weighted *= shrink
-        self.weighted += advantages * counting
-        self.total *= shrink
-        self.total += counting
-        self.deepest[counting] = self.level
-        self.level += 1
-
-    def result(self, epsilon: float) -> NDArray[np.float64]:
-        """The mean of what was added; exactly 0 for rows where nothing counted."""
-        total = self.total + epsilon * self.unit[self.deepest]
-        return np.divide(self.weighted, total, out=np.zeros(len(total)), where=self.deepest >= 0)

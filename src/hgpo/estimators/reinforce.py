@@ -1,0 +1,68 @@
+"""REINFORCE++: returns normalised over the whole batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hgpo.estimators.baseline import Ddof, group_advantages, require_non_negative, require_one_of
+from hgpo.returns import discounted_returns, require_discount
+from hgpo.steps import StepTable
+
+Baseline = Literal["batch", "task"]
+"""What a return is compared with before the division."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReinforcePlusPlus:
+    """REINFORCE++: the return to go against all rows of the batch, whatever their task.
+
+        A = (B_t − mean_batch(B)) / (std_batch(B) + ε)
+        B_t = R_t                          baseline "batch"
+        B_t = R_t − mean(R of the task)    baseline "task", "REINFORCE++ with baseline" in the paper
+
+    R_t is the discounted return to go; means and standard deviation run over rows. The divergence from a
+    reference policy, which the paper takes off the reward, stays a term of the loss here.
+    Source: arXiv 2501.03262.
+    """
+
+    baseline: Baseline = "batch"
+    """"batch", or "task" where each task has several rollouts."""
+    discount: float = 1.0
+    """γ of the returns to go; 1 in the paper."""
+    epsilon: float = 1e-6
+    """ε beside the standard deviation, in units of reward."""
+    ddof: Ddof = 1
+    """1 for Bessel's standard deviation, 0 for the population's."""
+    invalid_penalty: float = 0.0
+    """Taken off the return of a row whose action was not valid, in units of reward."""
+    propagate_penalty: bool = False
+    """Take the penalty off the reward instead, so that it reaches the returns of earlier steps."""
+
+    def __post_init__(self) -> None:
+        require_one_of("baseline", self.baseline, Baseline)
+        require_discount(self.discount)
+        require_non_negative("epsilon", self.epsilon)
+        require_one_of("ddof", self.ddof, Ddof)
+        require_non_negative("invalid_penalty", self.invalid_penalty)
+
+    def __call__(self, steps: StepTable) -> NDArray[np.float64]:
+        """Advantages, shape (rows,), in the order of the table."""
+        returns = discounted_returns(
+            steps,
+            self.discount,
+            invalid_penalty=self.invalid_penalty,
+            propagate_penalty=self.propagate_penalty,
+        )
+        everyone = np.zeros(len(steps), np.int64)
+        if self.baseline == "task":
+            returns, _ = group_advantages(
+                returns, steps.task_code, normalization="mean", epsilon=self.epsilon, ddof=self.ddof
+            )
+        advantages, _ = group_advantages(
+            returns, everyone, normalization="mean_std", epsilon=self.epsilon, ddof=self.ddof
+        )
+        return advantages
