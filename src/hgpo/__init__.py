@@ -17,6 +17,7 @@ from hgpo.estimators import (
     GiGPO,
     ReinforcePlusPlus,
 )
+from hgpo.parallel import in_parallel
 from hgpo.steps import StepTable
 
 __version__ = "0.1.0"
@@ -33,4 +34,5 @@ __all__ = [
     "ReinforcePlusPlus",
     "StepTable",
     "__version__",
+    "in_parallel",
 ]

@@ -137,6 +137,53 @@ class StepTable:
                 )
         return cls(**{name: [values[name] for values in rows] for name in present})
 
+    def with_state_keys(self, state_key: Column) -> StepTable:
+        """The same steps under other state keys.
+
+        Args:
+            state_key: One a row, as in the constructor.
+
+        Raises:
+            ValueError: There are more or fewer keys than rows.
+            TypeError: A key cannot be hashed.
+        """
+        _check_lengths({"task_id": self.task_id, "state_key": state_key})
+        keys = _hashables("state_key", state_key)
+        return self._replaced(state_key=keys, state_code=_frozen(factorize(keys, "state_key")))
+
+    def take_tasks(self, rows: NDArray[np.int64]) -> StepTable:
+        """What estimators read of some tasks, as a table of its own.
+
+        Ids and state keys are numbers there, equal where those of this table are; actions and tokens are
+        left out.
+
+        Args:
+            rows: All rows of these tasks, rising.
+        """
+        # The rows were checked once; here they are only counted anew.
+        number = np.full(len(self), -1)
+        number[rows] = np.arange(len(rows))
+        order = number[self.time_order]
+        task, trajectory, state = (
+            _frozen(_renumbered(codes[rows]))
+            for codes in (self.task_code, self.trajectory_code, self.state_code)
+        )
+        values: dict[str, Any] = {column.name: None for column in fields(self)}
+        values.update(task_id=task, trajectory_id=trajectory, state_key=state)
+        values.update(task_code=task, trajectory_code=trajectory, state_code=state)
+        values["time_order"] = _frozen(order[order >= 0])
+        for name in ("step_index", "reward", "observation", "action_valid", "value"):
+            column = getattr(self, name)
+            values[name] = None if column is None else _frozen(column[rows])
+        return self._replaced(**values)
+
+    def _replaced(self, **values: Any) -> StepTable:
+        """A copy with other values in some fields, which the caller vouches for."""
+        table = object.__new__(StepTable)
+        for column in fields(self):
+            object.__setattr__(table, column.name, values.get(column.name, getattr(self, column.name)))
+        return table
+
     def __len__(self) -> int:
         return len(self.reward)
 
@@ -166,6 +213,13 @@ def factorize(values: NDArray[Any], name: str = "value") -> NDArray[np.int64]:
         for row, value in enumerate(objects):
             _check_hashable(name, row, value)
         raise
+
+
+def _renumbered(codes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Dense codes again, in the same order, where some of 0 … do not occur any more."""
+    occurs = np.zeros(_count_codes(codes), np.int64)
+    occurs[codes] = 1
+    return (np.cumsum(occurs) - 1)[codes]
 
 
 def _check_hashable(name: str, row: int, value: Any) -> None:

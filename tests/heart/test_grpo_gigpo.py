@@ -61,7 +61,7 @@ def test_gigpos_step_term_is_hgpo_without_history(rows: Rows, normalization: str
         GRPO,
         normalization=st.sampled_from(["mean_std", "mean"]),
         statistics=st.sampled_from(["trajectories", "rows"]),
-        peers=st.sampled_from(["all", "others", "other_trajectories"]),
+        peers=st.sampled_from(["all", "other_trajectories"]),
         ddof=st.sampled_from([0, 1]),
         invalid_penalty=st.sampled_from([0.0, 0.1]),
         propagate_penalty=st.booleans(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from hgpo.estimators.baseline import Ddof, Normalization, Statistics, group_advantages, require_non_negative
 from hgpo.estimators.grpo import GRPO
 from hgpo.groups import level_groups
+from hgpo.near_states import merge_similar, require_similarity
 from hgpo.returns import discounted_returns, require_discount
 from hgpo.steps import StepTable
 
@@ -33,6 +35,9 @@ class GiGPO:
     """In both terms: "mean_std" divides by the standard deviation, "mean" does not."""
     statistics: Statistics = "trajectories"
     """What the episode term's mean and standard deviation run over; see GRPO."""
+    similarity: float | None = None
+    """Take observations at least so alike (0 … 1) for the same state, instead of equal state keys; 0.95 in
+    GiGPO's code. See `hgpo.near_states.similar_text_keys` for the measure, and for what it costs."""
     epsilon: float = 1e-6
     """ε beside the standard deviation, in units of reward."""
     ddof: Ddof = 1
@@ -42,9 +47,14 @@ class GiGPO:
     propagate_penalty: bool = False
     """Take the penalty off the reward instead, so that it reaches the returns of earlier steps."""
 
+    task_local: ClassVar[bool] = True
+    """What a task's rows get depends on that task alone."""
+
     def __post_init__(self) -> None:
         require_non_negative("step_weight", self.step_weight)
         require_discount(self.discount)
+        if self.similarity is not None:
+            require_similarity(self.similarity)
         self._episode_term()  # checks the settings that it shares
 
     def __call__(self, steps: StepTable) -> NDArray[np.float64]:
@@ -55,9 +65,10 @@ class GiGPO:
             invalid_penalty=self.invalid_penalty,
             propagate_penalty=self.propagate_penalty,
         )
+        states = steps if self.similarity is None else merge_similar(steps, self.similarity)
         step_advantages, _ = group_advantages(
             returns,
-            level_groups(steps, history_length=0)[0],
+            level_groups(states, history_length=0)[0],
             normalization=self.normalization,
             epsilon=self.epsilon,
             ddof=self.ddof,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +11,6 @@ from numpy.typing import NDArray
 from hgpo.estimators.baseline import (
     Ddof,
     Normalization,
-    Peers,
     Statistics,
     group_advantages,
     parts,
@@ -19,6 +19,9 @@ from hgpo.estimators.baseline import (
 )
 from hgpo.returns import trajectory_returns
 from hgpo.steps import StepTable
+
+TrajectoryPeers = Literal["all", "other_trajectories"]
+"""Which trajectories of a task a trajectory is compared with."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,9 +40,9 @@ class GRPO:
     """Mean and standard deviation over "trajectories", or over "rows", where long trajectories weigh more
     (the default of the released agent code). With trajectories, the row of step 0 gives its trajectory's
     value, which matters only where a penalty makes rows of one trajectory differ."""
-    peers: Peers = "all"
+    peers: TrajectoryPeers = "all"
     """Whose mean the return is compared with: that of "all" trajectories, or of the "other_trajectories"
-    (leave-one-out, see RLOO); "others" leaves out the row alone, which over "rows" is another thing."""
+    (leave-one-out, see RLOO)."""
     epsilon: float = 1e-6
     """ε beside the standard deviation, in units of reward."""
     ddof: Ddof = 1
@@ -49,10 +52,13 @@ class GRPO:
     propagate_penalty: bool = False
     """Count the penalties into the trajectory's return, on all its rows, instead."""
 
+    task_local: ClassVar[bool] = True
+    """What a task's rows get depends on that task alone."""
+
     def __post_init__(self) -> None:
         require_one_of("normalization", self.normalization, Normalization)
         require_one_of("statistics", self.statistics, Statistics)
-        require_one_of("peers", self.peers, Peers)
+        require_one_of("peers", self.peers, TrajectoryPeers)
         require_non_negative("epsilon", self.epsilon)
         require_one_of("ddof", self.ddof, Ddof)
         require_non_negative("invalid_penalty", self.invalid_penalty)
@@ -101,6 +107,9 @@ class DrGRPO:
     propagate_penalty: bool = False
     """Count the penalties into the trajectory's return, on all its rows, instead."""
 
+    task_local: ClassVar[bool] = True
+    """What a task's rows get depends on that task alone."""
+
     def __post_init__(self) -> None:
         self._grpo()  # checks the settings
 
@@ -131,6 +140,9 @@ class RLOO:
     """Taken off the score of a row whose action was not valid, in units of reward."""
     propagate_penalty: bool = False
     """Count the penalties into the trajectory's return, on all its rows, instead."""
+
+    task_local: ClassVar[bool] = True
+    """What a task's rows get depends on that task alone."""
 
     def __post_init__(self) -> None:
         self._grpo()  # checks the settings

@@ -20,6 +20,7 @@ from hgpo.estimators.baseline import (
 from hgpo.estimators.grpo import GRPO
 from hgpo.estimators.weights import LevelMean, LevelWeights, PowerMean, ReliabilityMean
 from hgpo.groups import check_history_length, iterate_level_groups
+from hgpo.near_states import merge_similar, require_similarity
 from hgpo.returns import discounted_returns, require_discount, trajectory_returns
 from hgpo.steps import StepTable
 
@@ -64,6 +65,9 @@ class HGPO:
     of many is less noisy. "reliability": how far each level's mean is worth more than the level above, by
     components of variance that are estimated from the batch; α plays no part. See docs/estimators.md for the
     derivation, and for what was measured."""
+    similarity: float | None = None
+    """Take observations at least so alike (0 … 1) for the same state, instead of equal state keys; 0.95 in
+    GiGPO's code. See `hgpo.near_states.similar_text_keys` for the measure, and for what it costs."""
     level_offset: int = 1
     """Level k weighs (k + level_offset)^α: 1, 2, 3 by default; 2, 3, 4 in the released recipe."""
     counting_levels: CountingLevels = "different_returns"
@@ -97,6 +101,8 @@ class HGPO:
                 "level_weights='reliability' estimates how returns to go vary from level to level, and the "
                 "episode level compares others: choose level_weights='power' or episode_level=False"
             )
+        if self.similarity is not None:
+            require_similarity(self.similarity)
         if self.level_offset < 1:
             raise ValueError(f"level_offset is {self.level_offset}; give an integer of at least 1")
         require_one_of("counting_levels", self.counting_levels, CountingLevels)
@@ -104,6 +110,11 @@ class HGPO:
         require_one_of("episode_statistics", self.episode_statistics, Statistics)
         require_non_negative("epsilon", self.epsilon)
         require_non_negative("invalid_penalty", self.invalid_penalty)
+
+    @property
+    def task_local(self) -> bool:
+        """Whether what a task's rows get depends on that task alone."""
+        return self.level_weights != "reliability"
 
     @classmethod
     def paper(cls, **overrides: Any) -> HGPO:
@@ -150,6 +161,8 @@ class HGPO:
         Returns:
             Shape (rows,), in the order of the table.
         """
+        if self.similarity is not None:
+            steps = merge_similar(steps, self.similarity)
         part = parts(steps, self.peers)
         mean = self._level_mean(steps, returns, part)
         if self.episode_level:

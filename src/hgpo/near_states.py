@@ -1,0 +1,203 @@
+"""State keys for states that cannot be hashed, or that repeat only nearly.
+
+Each function gives every row a number, equal where the states count as the same; it serves as `state_key`.
+
+    keys = grid_keys(positions, cell=0.1)
+    steps = hgpo.StepTable(state_key=keys, …)
+
+Near states are gathered about leaders: the states of a task, the most frequent first (ties in sorted order),
+become leaders unless they are near to one already; then each joins the leader that it is most like. So every
+member is near to its leader, and the order of the rows plays no part. Chains, in which each link is near to
+the next and the ends are far apart, do not form.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, get_args
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from hgpo.steps import StepTable, factorize
+
+Metric = Literal["euclidean", "cosine"]
+"""How far two embeddings are apart: |a − b|, or 1 − cos(a, b)."""
+
+
+def grid_keys(states: ArrayLike, cell: float | Sequence[float]) -> NDArray[np.int64]:
+    """States in the same cell of a grid count as the same; O(n log n).
+
+    A state's cell is that of the nearest multiple of `cell` in each dimension, round(s / cell). Two states
+    that are closer than a cell can still fall on both sides of a border.
+
+    Args:
+        states: Shape (rows, dimensions), or (rows,) for one dimension; finite.
+        cell: The cell's size, in units of the state; one number, or one a dimension.
+
+    Returns:
+        Shape (rows,), dense numbers.
+
+    Raises:
+        ValueError: A state is not finite, a cell is not above 0, or the shapes do not fit.
+    """
+    vectors = _vectors("states", states)
+    size = np.asarray(cell, np.float64)
+    if size.ndim > 1 or size.size not in (1, vectors.shape[1]) or not np.all((size > 0) & np.isfinite(size)):
+        raise ValueError(
+            f"cell is {cell}; give a number above 0, or one for each of the {vectors.shape[1]} dimensions"
+        )
+    # Adding 0 turns −0 into 0.
+    cells = np.rint(vectors / size) + 0.0
+    return np.unique(cells, axis=0, return_inverse=True)[1].reshape(-1).astype(np.int64, copy=False)
+
+
+def similar_text_keys(
+    texts: Sequence[str], task_id: Sequence[Any] | NDArray[Any], similarity: float
+) -> NDArray[np.int64]:
+    """Texts of one task that are alike count as the same state.
+
+    Likeness is 2 M / T: M the characters of the longest common subsequence, T those of both texts, which is
+    `fuzz.ratio` of rapidfuzz. The cost is distinct texts × leaders of each task: n² where all differ.
+
+    Args:
+        texts: One a row.
+        task_id: One a row; texts of different tasks never meet.
+        similarity: The least likeness of a member to its leader, above 0 and at most 1; 0.95 in GiGPO's code.
+
+    Returns:
+        Shape (rows,), dense numbers.
+
+    Raises:
+        ValueError: `similarity` is out of range, or the lengths differ.
+    """
+    require_similarity(similarity)
+    from rapidfuzz import fuzz, process
+
+    def likeness(members: list[str]) -> Callable[[int], NDArray[np.float64]]:
+        def to_all(leader: int) -> NDArray[np.float64]:
+            ratios = process.cdist([members[leader]], members, scorer=fuzz.ratio, dtype=np.float64)[0] / 100
+            return np.where(ratios >= similarity, ratios, -np.inf)
+
+        return to_all
+
+    return _keys_within_tasks(list(texts), task_id, likeness)
+
+
+def neighbour_keys(
+    embeddings: ArrayLike, task_id: Sequence[Any] | NDArray[Any], radius: float, metric: Metric = "euclidean"
+) -> NDArray[np.int64]:
+    """States of one task whose embeddings are near to one another count as the same.
+
+    The cost is distinct states × leaders of each task × dimensions, in numpy: n² where all are far apart.
+
+    Args:
+        embeddings: Shape (rows, dimensions), finite; of any model of the caller's.
+        task_id: One a row; states of different tasks never meet.
+        radius: The largest distance of a member from its leader.
+        metric: "euclidean", or "cosine" for the directions alone.
+
+    Returns:
+        Shape (rows,), dense numbers.
+
+    Raises:
+        ValueError: An embedding is not finite, `radius` is negative, or the lengths differ.
+    """
+    if metric not in get_args(Metric):
+        raise ValueError(f"metric is {metric!r}; choose from {', '.join(map(repr, get_args(Metric)))}")
+    if not (radius >= 0 and math.isfinite(radius)):
+        raise ValueError(f"radius is {radius}; give a finite number of at least 0")
+    vectors = _vectors("embeddings", embeddings)
+    if metric == "cosine":
+        lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+        vectors = np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
+
+    def likeness(members: list[tuple[float, ...]]) -> Callable[[int], NDArray[np.float64]]:
+        points = np.array(members)
+
+        def to_all(leader: int) -> NDArray[np.float64]:
+            if metric == "cosine":
+                distances = 1.0 - points @ points[leader]
+            else:
+                distances = np.linalg.norm(points - points[leader], axis=1)
+            # A rounding may put a point at a distance from itself.
+            distances[leader] = 0.0
+            return np.where(distances <= radius, -distances, -np.inf)
+
+        return to_all
+
+    return _keys_within_tasks(list(map(tuple, vectors.tolist())), task_id, likeness)
+
+
+def merge_similar(steps: StepTable, similarity: float) -> StepTable:
+    """The table with the observations themselves as states, alike ones as one; see `similar_text_keys`.
+
+    Raises:
+        ValueError: The table has no observations.
+    """
+    if steps.observation is None:
+        raise ValueError(
+            f"similarity={similarity} compares the texts that the agent saw, but the table has none: give "
+            "StepTable(observation=…), or similarity=None to compare state keys"
+        )
+    texts = [str(text) for text in steps.observation.tolist()]
+    return steps.with_state_keys(similar_text_keys(texts, steps.task_code, similarity))
+
+
+def require_similarity(similarity: float) -> None:
+    """Raise an error unless `similarity` is above 0 and at most 1."""
+    if not 0 < similarity <= 1:
+        raise ValueError(f"similarity is {similarity}; give a number above 0 and at most 1, e.g. 0.95")
+
+
+def _vectors(name: str, values: ArrayLike) -> NDArray[np.float64]:
+    vectors = np.asarray(values, np.float64)
+    if vectors.ndim == 1:
+        vectors = vectors[:, None]
+    if vectors.ndim != 2:
+        raise ValueError(f"{name} has shape {vectors.shape}; give one vector a row")
+    finite = np.isfinite(vectors).all(axis=1)
+    if not finite.all():
+        row = int(np.argmin(finite))
+        raise ValueError(f"row {row}: {name} is {vectors[row]}; give finite numbers")
+    return vectors
+
+
+def _keys_within_tasks(
+    states: list[Any],
+    task_id: Sequence[Any] | NDArray[Any],
+    likeness: Callable[[list[Any]], Callable[[int], NDArray[np.float64]]],
+) -> NDArray[np.int64]:
+    """A number for every row, equal where the states of a task have gathered about the same leader."""
+    if len(states) != len(task_id):
+        raise ValueError(f"there are {len(states)} states and {len(task_id)} task ids; give one a row")
+    leader_of: dict[tuple[Any, Any], Any] = {}
+    by_task: dict[Any, Counter[Any]] = {}
+    tasks = np.asarray(task_id).tolist() if isinstance(task_id, np.ndarray) else list(task_id)
+    for task, state in zip(tasks, states, strict=True):
+        by_task.setdefault(task, Counter())[state] += 1
+    for task, counts in by_task.items():
+        members = sorted(counts, key=lambda state: (-counts[state], state))
+        for member, leader in enumerate(_leaders(len(members), likeness(members))):
+            leader_of[task, members[member]] = task, members[leader]
+    keys = [leader_of[task, state] for task, state in zip(tasks, states, strict=True)]
+    return factorize(np.fromiter(keys, dtype=object, count=len(keys)))
+
+
+def _leaders(count: int, likeness: Callable[[int], NDArray[np.float64]]) -> NDArray[np.int64]:
+    """The leader of every member, itself where it leads.
+
+    Args:
+        count: Members, in the order in which they may become leaders.
+        likeness: Of all members to a given one, [members]; −∞ where they are not near.
+    """
+    best = np.full(count, -np.inf)
+    leader = np.arange(count)
+    for member in range(count):
+        if best[member] == -np.inf:
+            found = likeness(member)
+            closer = found > best
+            best[closer], leader[closer] = found[closer], member
+    return leader
