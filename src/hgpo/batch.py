@@ -32,7 +32,9 @@ class UpdateBatch:
     count: NDArray[np.int64]
     """How many rows the pair stands for."""
     total_tokens: int
-    """Response tokens of all rows of the iteration, those without advantage too: the loss is their mean."""
+    """Response tokens of all rows of the iteration, those without advantage too."""
+    total_rows: int
+    """All rows of the iteration. What the loss is divided by follows from these two."""
 
     def __len__(self) -> int:
         return len(self.prompts)
@@ -53,6 +55,7 @@ class UpdateBatch:
             negative=self.negative[pairs],
             count=self.count[pairs],
             total_tokens=self.total_tokens,
+            total_rows=self.total_rows,
         )
 
 
@@ -91,6 +94,7 @@ def merge_rows(steps: StepTable, advantages: NDArray[np.float64]) -> UpdateBatch
         negative=np.bincount(pairs, np.maximum(-kept, 0), len(first)).astype(np.float64),
         count=np.bincount(pairs, minlength=len(first)),
         total_tokens=sum(len(response) for response in steps.response_tokens),
+        total_rows=len(steps),
     )
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import torch
 
+from hgpo.policies.critic import Critic
 from hgpo.policies.transformers import TransformersPolicy
 
 KEPT = 2
@@ -15,9 +16,13 @@ KEPT = 2
 
 
 def save_checkpoint(
-    folder: Path, iteration: int, policy: TransformersPolicy, optimizer: torch.optim.Optimizer
+    folder: Path,
+    iteration: int,
+    policy: TransformersPolicy,
+    optimizer: torch.optim.Optimizer,
+    critic: Critic | None = None,
 ) -> Path:
-    """Write the policy and the optimizer as they are after `iteration` iterations.
+    """Write policy, optimizer and critic, if there is one, as they are after `iteration` iterations.
 
     The checkpoint is written beside its place and moved there when complete, so that a run that is killed
     leaves no half of one. Nothing random needs saving: each iteration's random streams follow from the
@@ -31,6 +36,8 @@ def save_checkpoint(
     partial.mkdir(parents=True)
     policy.save(partial)
     torch.save(optimizer.state_dict(), partial / "optimizer.pt")
+    if critic is not None:
+        critic.save(partial / "critic.pt")
     (partial / "state.json").write_text(json.dumps({"iteration": iteration}))
     partial.rename(target)
     for old in _complete(folder)[:-KEPT]:
@@ -51,6 +58,11 @@ def checkpoint_iteration(checkpoint: Path) -> int:
 def load_optimizer(checkpoint: Path, optimizer: torch.optim.Optimizer) -> None:
     """Put the optimizer into the state that the checkpoint holds."""
     optimizer.load_state_dict(torch.load(checkpoint / "optimizer.pt", weights_only=True))
+
+
+def load_critic(checkpoint: Path, critic: Critic) -> None:
+    """Put the critic into the state that the checkpoint holds."""
+    critic.load(checkpoint / "critic.pt")
 
 
 def _complete(folder: Path) -> list[Path]:

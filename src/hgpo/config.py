@@ -15,8 +15,10 @@ from hgpo.errors import SettingError
 from hgpo.estimators import ESTIMATORS, HGPO, Estimator
 from hgpo.imitation import WarmStart
 from hgpo.losses import PolicyLoss
+from hgpo.policies.critic import CriticTraining
 from hgpo.policies.tiny import TinyModel
 from hgpo.prompts import RESPONSE_FORMATS
+from hgpo.shaping import OverlongShaping
 
 INVALID_PENALTY = 0.1
 """What published runs take off the return of a step whose action is not admissible."""
@@ -61,6 +63,10 @@ class TrainConfig:
     """How advantages are computed."""
     loss: PolicyLoss = field(default_factory=lambda: PolicyLoss(entropy_coefficient=0.01))
     """The policy's objective."""
+    overlong: OverlongShaping = field(default_factory=OverlongShaping)
+    """What a response costs for being too long."""
+    critic: CriticTraining = field(default_factory=CriticTraining)
+    """How the critic learns; PPO alone has one."""
     warm_start: WarmStart = field(default_factory=WarmStart)
     """Imitation before reinforcement learning."""
     tiny: TinyModel = field(default_factory=TinyModel)
@@ -75,6 +81,9 @@ class TrainConfig:
     """Games of an iteration."""
     group_size: int = 16
     """N: how many rollouts try each game; 2 at least, as they are compared with one another."""
+    sampling_rounds: int = 1
+    """DAPO's dynamic sampling with more than 1: groups of equal returns are dropped, and other games tried in
+    their place, for at most so many rounds."""
     temperature: float = 1.0
     """Of sampling in training rollouts."""
     history_length: int = 2
@@ -107,6 +116,8 @@ class TrainConfig:
     """Of the sampled evaluation; the other one is greedy."""
     evaluation_games: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
     """Only the first so many games of each panel; None plays all."""
+    keep_rollouts: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Keep every iteration's rollouts in the run's folder, as rollouts/NUMBER.parquet."""
     checkpoint_every: int = 20
     """Iterations between checkpoints."""
     sample_every: int = 20
@@ -122,7 +133,7 @@ class TrainConfig:
         )
         self._check_positive(
             *("tasks_per_iteration", "max_prompt_tokens", "passes", "optimizer_steps", "token_budget"),
-            *("checkpoint_every", "max_response_tokens", "evaluation_games", "threads"),
+            *("checkpoint_every", "max_response_tokens", "evaluation_games", "threads", "sampling_rounds"),
             at_least=1,
         )
         self._check_positive("seed", "history_length", at_least=0)
@@ -164,7 +175,11 @@ def _flag(name: str) -> str:
 
 _TYPES = {
     cls.__name__: cls
-    for cls in (TrainConfig, WarmStart, TinyModel, PolicyLoss, *ESTIMATORS.values(), *ENVIRONMENTS.values())
+    for cls in (
+        *(TrainConfig, WarmStart, TinyModel, PolicyLoss, OverlongShaping, CriticTraining),
+        *ESTIMATORS.values(),
+        *ENVIRONMENTS.values(),
+    )
 }
 
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
+
+LossAverage = Literal["tokens", "rows", "constant"]
+"""What the summed loss of an update is divided by."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +37,10 @@ class PolicyLoss:
     """β: weight of the divergence from the reference policy."""
     entropy_coefficient: float = 0.0
     """η: weight of the entropy bonus; the published setting has none."""
+    average: LossAverage = "tokens"
+    """"tokens": the mean over all response tokens of the update, so that a long response weighs more (DAPO's
+    token-level loss). "rows": each response's mean first, then the mean over responses (GRPO as published).
+    "constant": the sum over tokens by responses times the most tokens that one may have (Dr. GRPO)."""
 
     def __post_init__(self) -> None:
         if not (0 < self.clip_low < 1 and self.clip_high > 0 and self.dual_clip > 1):
@@ -40,8 +48,22 @@ class PolicyLoss:
                 f"clip_low {self.clip_low}, clip_high {self.clip_high}, dual_clip {self.dual_clip}: expected "
                 "0 < clip_low < 1, clip_high > 0 and dual_clip > 1"
             )
+        if self.average not in get_args(LossAverage):
+            raise ValueError(
+                f"average is {self.average!r}: expected one of {', '.join(get_args(LossAverage))}"
+            )
         if self.kl_coefficient < 0 or self.entropy_coefficient < 0:
             raise ValueError("kl_coefficient and entropy_coefficient must be at least 0")
+
+    def denominator(self, *, tokens: int, rows: int, max_response_tokens: int) -> float:
+        """What the summed loss of a whole update is divided by.
+
+        Args:
+            tokens: response tokens of all its rows.
+            rows: how many rows it has.
+            max_response_tokens: the most tokens that a response may have.
+        """
+        return {"tokens": tokens, "rows": rows, "constant": rows * max_response_tokens}[self.average]
 
     def __call__(
         self,
@@ -72,14 +94,16 @@ class PolicyLoss:
         reference_log_ratio = torch.where(mask, reference_logprobs - logprobs, 0.0).clamp(-20, 20)
         divergence = reference_log_ratio.exp() - reference_log_ratio - 1
         weight = count[:, None] * mask
+        # With an average over rows a token weighs one over its response's length.
+        share = mask / mask.sum(dim=1, keepdim=True) if self.average == "rows" else mask.float()
         clipped = ((ratio > 1 + self.clip_high) & (positive > 0)[:, None]) | (
             (ratio < 1 - self.clip_low) & (negative > 0)[:, None]
         )
-        kl, bonus = (divergence * weight).sum(), (entropy * weight).sum()
+        kl, bonus = (divergence * weight * share).sum(), (entropy * weight * share).sum()
         return LossTerms(
-            total=policy.sum() + self.kl_coefficient * kl - self.entropy_coefficient * bonus,
-            kl=kl.detach(),
-            entropy=bonus.detach(),
+            total=(policy * share).sum() + self.kl_coefficient * kl - self.entropy_coefficient * bonus,
+            kl=(divergence * weight).sum().detach(),
+            entropy=(entropy * weight).sum().detach(),
             clipped=(clipped * weight).sum(),
             tokens=weight.sum(),
         )

@@ -10,6 +10,8 @@ from typing import Any
 
 from hgpo.evaluate import PanelResult
 from hgpo.rollout import Trajectory
+from hgpo.rollout_files import write_rollouts
+from hgpo.steps import StepTable
 
 
 class RunLog:
@@ -39,6 +41,18 @@ class RunLog:
         with self._evaluations.open("a") as file:
             for result in results:
                 file.write(json.dumps(result.record(iteration)) + "\n")
+
+    def rollouts(self, iteration: int, trajectories: Sequence[Trajectory], steps: StepTable) -> None:
+        """Write an iteration's steps as rollouts/NUMBER.parquet; admissible commands are a further key.
+
+        Args:
+            iteration: counted from 1, as in the metrics.
+            trajectories: whose steps, in order, are the table's rows.
+            steps: the table that advantages were computed from.
+        """
+        lived = [step for trajectory in trajectories for step in trajectory.steps]
+        keys = {"commands": [step.commands for step in lived]}
+        write_rollouts(self.folder / "rollouts" / f"{iteration:06d}.parquet", steps, keys)
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """The metrics of all iterations so far."""

@@ -151,6 +151,20 @@ class StepTable:
         keys = _hashables("state_key", state_key)
         return self._replaced(state_key=keys, state_code=_frozen(factorize(keys, "state_key")))
 
+    def with_rewards(self, reward: Column) -> StepTable:
+        """The same steps with other rewards; finite, one a row."""
+        _check_lengths({"task_id": self.task_id, "reward": reward})
+        rewards = _floats("reward", reward)
+        _check_finite("reward", rewards, "0.0 where the environment gave none")
+        return self._replaced(reward=rewards)
+
+    def with_values(self, value: Column) -> StepTable:
+        """The same steps with a critic's values; finite, one a row."""
+        _check_lengths({"task_id": self.task_id, "value": value})
+        values = _floats("value", value)
+        _check_finite("value", values, "the return to go that is expected at the step")
+        return self._replaced(value=values)
+
     def take_tasks(self, rows: NDArray[np.int64]) -> StepTable:
         """What estimators read of some tasks, as a table of its own.
 

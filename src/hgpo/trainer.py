@@ -17,19 +17,28 @@ import numpy as np
 import torch
 
 from hgpo.batch import merge_rows, thin_out
-from hgpo.checkpoint import checkpoint_iteration, latest_checkpoint, load_optimizer, save_checkpoint
+from hgpo.checkpoint import (
+    checkpoint_iteration,
+    latest_checkpoint,
+    load_critic,
+    load_optimizer,
+    save_checkpoint,
+)
 from hgpo.config import TrainConfig, save_config
 from hgpo.display import Display, NoDisplay
 from hgpo.envs.base import Task
 from hgpo.errors import SettingError
+from hgpo.estimators import PPO
 from hgpo.evaluate import evaluate_panel
 from hgpo.groups import group_sizes, level_groups
 from hgpo.imitation import demonstrations, imitate
+from hgpo.policies.critic import Critic
 from hgpo.policies.tiny import create_policy
 from hgpo.policies.transformers import TransformersPolicy
 from hgpo.prompts import RESPONSE_FORMATS, Turn
 from hgpo.rollout import Agent, Trajectory, rollout, step_table
 from hgpo.runlog import RunLog
+from hgpo.sampling import Sample, sample_groups
 from hgpo.steps import StepTable
 from hgpo.update import UpdateMetrics, update_policy
 
@@ -52,7 +61,7 @@ class _Streams:
         return int(self.generator(stream, *place).integers(2**31))
 
 
-WEIGHTS, WARM_TASKS, WARM_ORDER, TASKS, ROLLOUT, UPDATE, EVALUATION, PROBE = range(8)
+WEIGHTS, WARM_TASKS, WARM_ORDER, TASKS, ROLLOUT, UPDATE, EVALUATION, PROBE, CRITIC = range(9)
 
 
 class Trainer:
@@ -113,6 +122,7 @@ class Trainer:
         self.policy.save(self.log.reference)
         self.reference = self._frozen_copy()
         self.optimizer = self._new_optimizer()
+        self.critic = self._new_critic()
         self._evaluate()
         self._save()
 
@@ -123,12 +133,15 @@ class Trainer:
         self.reference = self._frozen_copy()
         self.optimizer = self._new_optimizer()
         load_optimizer(checkpoint, self.optimizer)
+        self.critic = self._new_critic()
+        if self.critic is not None:
+            load_critic(checkpoint, self.critic)
         self.log.go_back(self.iteration)
         self.display.say(f"going on after iteration {self.iteration}")
 
     def _save(self) -> None:
         with _uninterrupted():
-            save_checkpoint(self.log.checkpoints, self.iteration, self.policy, self.optimizer)
+            save_checkpoint(self.log.checkpoints, self.iteration, self.policy, self.optimizer, self.critic)
 
     def _initial_policy(self) -> TransformersPolicy:
         config = self.config
@@ -200,6 +213,12 @@ class Trainer:
         parameters = [p for p in self.policy.model.parameters() if p.requires_grad]
         return torch.optim.AdamW(parameters, lr=self.config.learning_rate, weight_decay=0.0)
 
+    def _new_critic(self) -> Critic | None:
+        """A critic with the body of the reference policy, where the estimator needs one."""
+        if not isinstance(self.config.estimator, PPO):
+            return None
+        return Critic(self.reference, self.config.critic)
+
     def _frozen_copy(self) -> TransformersPolicy:
         reference = TransformersPolicy.load(self.log.reference, token_budget=self.config.token_budget)
         reference.model.requires_grad_(False)
@@ -227,22 +246,29 @@ class Trainer:
 
     def _iterate(self) -> None:
         started = time.perf_counter()
-        trajectories = self._rollout()
+        sample = self._rollout()
         rolled_out = time.perf_counter()
-        steps = step_table(trajectories, policy_version=self.iteration)
+        steps = step_table(sample.kept, policy_version=self.iteration)
+        steps = self.config.overlong(steps, self.agent.max_response_tokens)
+        if self.critic is not None:
+            steps = steps.with_values(self.critic.values(_prompts(steps)))
         advantages = self.config.estimator(steps)
         estimated = time.perf_counter()
+        if self.config.keep_rollouts:
+            self.log.rollouts(self.iteration + 1, sample.kept, steps)
         with _uninterrupted():
+            critic_metrics = self._fit_critic(steps)
             metrics = self._update(steps, advantages)
             self.iteration += 1
             ended = time.perf_counter()
             record = {
                 "iteration": self.iteration,
-                **_rollout_metrics(trajectories, steps),
+                **_rollout_metrics(sample, steps),
                 **_group_metrics(steps, self.config.history_length),
                 "zero_advantage_share": float(np.mean(advantages == 0)),
                 "advantage_mean": float(advantages.mean()),
                 "advantage_std": float(advantages.std()),
+                **critic_metrics,
                 **metrics,
                 "seconds_rollout": rolled_out - started,
                 "seconds_advantages": estimated - rolled_out,
@@ -251,20 +277,44 @@ class Trainer:
             }
             self.log.metrics(record)
         if self.config.sample_every and self.iteration % self.config.sample_every == 0:
-            self.log.sample(self.iteration, trajectories[:: self.config.group_size][:4])
+            self.log.sample(self.iteration, sample.tried[:: self.config.group_size][:4])
         self.display.iteration(record, self.config.iterations)
 
-    def _rollout(self) -> list[Trajectory]:
+    def _rollout(self) -> Sample:
         with self.display.phase("rollout") as advance:
-            return rollout(
-                self.suite,
-                self.agent,
-                self._training_tasks(self.config.tasks_per_iteration, TASKS, self.iteration),
+
+            def roll_out(number: int) -> list[Trajectory]:
+                # The first round's streams carry no number, as there is only one without dynamic sampling.
+                place = (self.iteration, number) if number else (self.iteration,)
+                return rollout(
+                    self.suite,
+                    self.agent,
+                    self._training_tasks(self.config.tasks_per_iteration, TASKS, *place),
+                    group_size=self.config.group_size,
+                    temperature=self.config.temperature,
+                    seed=[self.config.seed, ROLLOUT, *place],
+                    on_step=lambda finished, live: advance(finished, finished + live),
+                )
+
+            return sample_groups(
+                roll_out,
+                groups=self.config.tasks_per_iteration,
                 group_size=self.config.group_size,
-                temperature=self.config.temperature,
-                seed=[self.config.seed, ROLLOUT, self.iteration],
-                on_step=lambda finished, live: advance(finished, finished + live),
+                max_rounds=self.config.sampling_rounds,
             )
+
+    def _fit_critic(self, steps: StepTable) -> dict[str, float]:
+        if self.critic is None:
+            return {}
+        assert isinstance(self.config.estimator, PPO) and steps.value is not None
+        targets = self.config.estimator.value_targets(steps)
+        with self.display.phase("critic") as advance:
+            loss = self.critic.fit(
+                _prompts(steps), targets, self.streams.generator(CRITIC, self.iteration), advance
+            )
+        variance = targets.var()
+        explained = 1 - (targets - steps.value).var() / variance if variance > 0 else 0.0
+        return {"critic_loss": loss, "critic_explained_variance": float(explained)}
 
     def _learning_rate(self) -> float:
         """Of the coming update: it rises linearly over the first iterations."""
@@ -286,6 +336,7 @@ class Trainer:
                 passes=self.config.passes,
                 optimizer_steps=self.config.optimizer_steps,
                 temperature=self.config.temperature,
+                max_response_tokens=self.agent.max_response_tokens,
                 max_gradient_norm=self.config.max_gradient_norm,
                 rng=rng,
                 on_rows=advance,
@@ -317,15 +368,24 @@ class Trainer:
         self.display.say(f"evaluation after {self.iteration} iterations, greedy: {rates}")
 
 
-def _rollout_metrics(trajectories: list[Trajectory], steps: StepTable) -> dict[str, float]:
+def _prompts(steps: StepTable) -> list[tuple[int, ...]]:
+    assert steps.prompt_tokens is not None
+    return [tuple(prompt.tolist()) for prompt in steps.prompt_tokens]
+
+
+def _rollout_metrics(sample: Sample, steps: StepTable) -> dict[str, float]:
+    """Of everything that was tried; of tokens and validity in the steps that are learned from."""
     assert steps.prompt_tokens is not None and steps.action_valid is not None
     distinct = len({prompt.tobytes() for prompt in steps.prompt_tokens})
+    lengths = [len(trajectory.steps) for trajectory in sample.tried]
     return {
-        "success_rate": float(np.mean([trajectory.won for trajectory in trajectories])),
-        "return_mean": float(np.mean([trajectory.total_reward for trajectory in trajectories])),
-        "steps_mean": len(steps) / len(trajectories),
+        "success_rate": float(np.mean([trajectory.won for trajectory in sample.tried])),
+        "return_mean": float(np.mean([trajectory.total_reward for trajectory in sample.tried])),
+        "steps_mean": float(np.mean(lengths)),
         "valid_share": float(steps.action_valid.mean()),
-        "environment_steps": len(steps),
+        "environment_steps": sum(lengths),
+        "sampling_rounds": sample.rounds,
+        "kept_share": len(sample.kept) / len(sample.tried),
         "prompt_tokens_mean": float(np.mean([len(prompt) for prompt in steps.prompt_tokens])),
         "distinct_prompt_share": distinct / len(steps),
     }

@@ -38,15 +38,16 @@ def update_policy(
     passes: int,
     optimizer_steps: int,
     temperature: float,
+    max_response_tokens: int,
     max_gradient_norm: float,
     rng: np.random.Generator,
     on_rows: Callable[[int, int], None] = lambda done, total: None,
 ) -> UpdateMetrics:
     """Pass over the batch, each time in `optimizer_steps` mini-batches.
 
-    The loss of a mini-batch is its sum over tokens divided by (all response tokens of the iteration /
-    mini-batches): a denominator of the whole update, the same however mini-batches are cut into
-    micro-batches and however many rows were merged or left out.
+    The loss of a mini-batch is its sum over tokens divided by (the loss's denominator of all rows of the
+    iteration / mini-batches): the same however mini-batches are cut into micro-batches and however many rows
+    were merged or left out.
 
     Args:
         policy: changed in place.
@@ -57,6 +58,7 @@ def update_policy(
         passes: times that each pair is used.
         optimizer_steps: mini-batches of a pass.
         temperature: that the responses were sampled with.
+        max_response_tokens: the most tokens that a response may have.
         max_gradient_norm: the gradient is scaled down to this norm.
         rng: deals the pairs to the mini-batches.
         on_rows: told after every micro-batch how many pairs are done, and of how many.
@@ -66,10 +68,13 @@ def update_policy(
     parameters = [p for p in policy.model.parameters() if p.requires_grad]
     sums = torch.zeros(4, dtype=torch.float64)
     norms, done = [], 0
-    for part, denominator in _parts(batch, passes, optimizer_steps, rng):
+    denominator_of_all = loss.denominator(
+        tokens=batch.total_tokens, rows=batch.total_rows, max_response_tokens=max_response_tokens
+    )
+    for part, parts in _parts(batch, passes, optimizer_steps, rng):
         for micro in micro_batches(part, policy.token_budget):
             terms = _loss_terms(policy, reference, loss, micro, temperature)
-            (terms.total / denominator).backward()
+            (terms.total / (denominator_of_all / parts)).backward()
             sums += torch.stack([terms.kl, terms.entropy, terms.clipped, terms.tokens]).double()
             done += len(micro)
             on_rows(done, passes * len(batch))
@@ -82,12 +87,12 @@ def update_policy(
 
 def _parts(
     batch: UpdateBatch, passes: int, optimizer_steps: int, rng: np.random.Generator
-) -> Iterator[tuple[UpdateBatch, float]]:
-    """The mini-batches of all passes, dealt anew for each, and what the loss of each is divided by."""
+) -> Iterator[tuple[UpdateBatch, int]]:
+    """The mini-batches of all passes, dealt anew for each, and how many a pass has."""
     for _ in range(passes):
         parts = mini_batches(batch, optimizer_steps, rng)
         for part in parts:
-            yield part, batch.total_tokens / len(parts)
+            yield part, len(parts)
 
 
 def _loss_terms(

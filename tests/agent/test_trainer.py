@@ -8,16 +8,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from toy import ToySuite
 
 from hgpo.config import _TYPES as config_types
 from hgpo.config import TrainConfig, from_json, load_config, save_config, to_json
 from hgpo.errors import SettingError
-from hgpo.estimators import GRPO, HGPO
+from hgpo.estimators import GRPO, HGPO, PPO
 from hgpo.imitation import WarmStart
 from hgpo.policies.tiny import TinyModel
 from hgpo.prompts import Turn
+from hgpo.returns import trajectory_returns
+from hgpo.rollout_files import read_rollouts
+from hgpo.shaping import OverlongShaping
 from hgpo.trainer import Trainer
 
 
@@ -72,16 +76,52 @@ def test_a_model_made_here_has_a_token_for_every_word_of_its_prompts(response, t
     assert trainer.policy.tokenizer.unk_token_id not in tokens
 
 
-def test_a_resumed_run_equals_an_unbroken_one(tmp_path):
-    run(config(iterations=4), tmp_path / "unbroken")
-    run(config(iterations=2), tmp_path / "broken")
-    run(config(iterations=4), tmp_path / "broken")
+@pytest.mark.parametrize("estimator", [HGPO(), PPO()], ids=["hgpo", "ppo"])
+def test_a_resumed_run_equals_an_unbroken_one(tmp_path, estimator):
+    run(config(iterations=4, estimator=estimator), tmp_path / "unbroken")
+    run(config(iterations=2, estimator=estimator), tmp_path / "broken")
+    run(config(iterations=4, estimator=estimator), tmp_path / "broken")
     assert figures(tmp_path / "broken") == figures(tmp_path / "unbroken")
     for name in ("model.safetensors",):
         first, second = (
             tmp_path / which / "checkpoints" / "000004" / name for which in ("broken", "unbroken")
         )
         assert first.read_bytes() == second.read_bytes()
+
+
+def test_rollouts_are_kept_as_they_were_learned_from(tmp_path):
+    shaping = OverlongShaping(buffer=1, penalty=3.0)
+    trainer = run(
+        config(iterations=2, keep_rollouts=True, estimator=PPO(whiten=False), overlong=shaping), tmp_path
+    )
+    files = sorted((tmp_path / "rollouts").iterdir())
+    assert [file.name for file in files] == ["000001.parquet", "000002.parquet"]
+    for file, record in zip(files, figures(tmp_path), strict=True):
+        rollouts = read_rollouts(file)
+        steps = rollouts.steps
+        assert len(steps) == record["environment_steps"]
+        assert rollouts.state_keys.keys() == {"state_key", "observation", "commands"}
+        # The advantages follow from the file: shaped rewards and the critic's values are in it.
+        assert PPO(whiten=False)(steps).std() == pytest.approx(record["advantage_std"], rel=1e-12)
+        assert set(np.unique(steps.reward)) <= {0.0, 10.0, -3.0, 7.0}
+        assert steps.prompt_tokens is not None
+        prompt = trainer.policy.tokenizer.decode(steps.prompt_tokens[0])
+        assert prompt.startswith("task : bring the coin")
+
+
+def test_dynamic_sampling_learns_from_groups_of_different_returns(tmp_path):
+    warm_start = WarmStart(games=6, epochs=60, batch_rows=8)
+    run(config(iterations=3, sampling_rounds=9, keep_rollouts=True, warm_start=warm_start), tmp_path)
+    records = figures(tmp_path)
+    for file, record in zip(sorted((tmp_path / "rollouts").iterdir()), records, strict=True):
+        steps = read_rollouts(file).steps
+        returns: dict[str, set[float]] = {}
+        for task, total in zip(steps.task_id, trajectory_returns(steps), strict=True):
+            returns.setdefault(task, set()).add(float(total))
+        assert all(len(found) > 1 for found in returns.values())
+        assert len(returns) <= 3
+        assert record["kept_share"] == len(set(steps.trajectory_id)) / (12 * record["sampling_rounds"])
+    assert max(record["sampling_rounds"] for record in records) > 1
 
 
 @pytest.mark.parametrize("phase", ["_rollout", "_update"])
@@ -143,7 +183,11 @@ def test_every_metric_is_explained(tmp_path):
 
 @pytest.mark.parametrize(
     "estimator",
-    [HGPO(invalid_penalty=0.1, normalization="mean"), pytest.param(GRPO(), marks=pytest.mark.slow)],
+    [
+        pytest.param(HGPO(invalid_penalty=0.1, normalization="mean"), id="hgpo"),
+        pytest.param(GRPO(), id="grpo", marks=pytest.mark.slow),
+        pytest.param(PPO(), id="ppo", marks=pytest.mark.slow),
+    ],
 )
 def test_reinforcement_learning_wins_more(tmp_path, estimator):
     # Over three seeds: a short warm start wins some of the games, reinforcement learning most of them.

@@ -95,7 +95,7 @@ def gradient(model):
 
 
 def plain_gradient(steps, advantages, loss, reference):
-    """Row after row, nothing merged: the mean over all response tokens; rows without advantage add nothing."""
+    """Row after row, nothing merged; rows without advantage add nothing. A response has 4 tokens at most."""
     model = policy()
     tokens = sum(len(response) for response in steps.response_tokens)
     for row in np.flatnonzero(advantages):
@@ -112,16 +112,23 @@ def plain_gradient(steps, advantages, loss, reference):
             objective = torch.maximum(objective, torch.tensor(loss.dual_clip * advantage))
         k3 = (there - scores.logprobs).exp() - (there - scores.logprobs) - 1
         total = -objective + loss.kl_coefficient * k3 - loss.entropy_coefficient * scores.entropy
-        (total.sum() / tokens).backward()
+        share = {
+            "tokens": 1 / tokens,
+            "rows": 1 / len(response[0]) / len(steps),
+            "constant": 1 / (len(steps) * 4),
+        }[loss.average]
+        (total.sum() * share).backward()
     return gradient(model)
 
 
+@pytest.mark.parametrize("average", ["tokens", "rows", "constant"])
 @pytest.mark.parametrize("token_budget", [10_000, 12])
-def test_the_merged_update_is_the_plain_one(token_budget):
+def test_the_merged_update_is_the_plain_one(token_budget, average):
     rng = np.random.default_rng(1)
     steps = table(rng)
     advantages = rng.normal(size=len(steps)) * (rng.random(len(steps)) < 0.7)
-    loss, reference = PolicyLoss(kl_coefficient=0.3, entropy_coefficient=0.2), policy(7)
+    loss = PolicyLoss(kl_coefficient=0.3, entropy_coefficient=0.2, average=average)
+    reference = policy(7)
     expected = plain_gradient(steps, advantages, loss, reference)
     model = policy()
     model.token_budget = token_budget
@@ -130,7 +137,7 @@ def test_the_merged_update_is_the_plain_one(token_budget):
     optimizer = torch.optim.SGD(model.model.parameters(), lr=1.0)
     update_policy(
         *(model, reference, optimizer, loss, merge_rows(steps, advantages)),
-        passes=1, optimizer_steps=1, temperature=1.0, max_gradient_norm=1e9, rng=np.random.default_rng(0),
+        passes=1, optimizer_steps=1, temperature=1.0, max_response_tokens=4, max_gradient_norm=1e9, rng=np.random.default_rng(0),
     )  # fmt: skip
     after = torch.cat([p.detach().flatten() for p in model.model.parameters()])
     torch.testing.assert_close(before - after, expected, atol=2e-5, rtol=1e-3)

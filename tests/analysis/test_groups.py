@@ -2,36 +2,119 @@
 
 from __future__ import annotations
 
+import math
+
+import numpy as np
 import pytest
 
-from hgpo import StepTable
-from hgpo.analysis.groups import aliased_share, level_statistics
+from hgpo import HGPO, StepTable
+from hgpo.analysis.groups import LevelStatistics, aliased_share, level_statistics, recommend_history_length
 
 
-def table(states: dict[str, str], task: str = "t") -> StepTable:
-    """One trajectory for each name; each letter is a state."""
+def table(states: dict[str, str], task: str = "t", last: dict[str, float] | None = None) -> StepTable:
+    """One trajectory for each name; each letter is a state; `last` is the reward of its last step."""
     rows = [(name, index, state) for name, path in states.items() for index, state in enumerate(path)]
     return StepTable(
         task_id=[task] * len(rows),
         trajectory_id=[name for name, _, _ in rows],
         step_index=[index for _, index, _ in rows],
         state_key=[state for _, _, state in rows],
-        reward=[0.0] * len(rows),
+        reward=[
+            (last or {}).get(name, 0.0) if index == len(states[name]) - 1 else 0.0 for name, index, _ in rows
+        ],
     )
 
 
 def test_group_sizes_and_peers_by_level():
-    # x: A B A, y: A C. Level 0: A three times (x twice, y once), B, C: 3 groups of 5 rows.
+    # x: A B A, y: A C. Level 0: A three times (x twice, y once), B, C: groups of 3, 1, 1 rows.
     # Level 1 (from the second step on): AB, BA, AC: 3 groups of one. Two rows of five do not have the level.
-    zero, one = level_statistics(table({"x": "ABA", "y": "AC"}), 1)
-    assert (zero.groups, zero.mean_size, zero.largest) == (3, pytest.approx(5 / 3), 3)
+    zero, one = level_statistics(table({"x": "ABA", "y": "AC"}), HGPO(history_length=1))
+    assert (zero.groups, zero.sizes) == (3, (1, 3, 3))
     assert (zero.peer_share, zero.other_trajectory_share) == (3 / 5, 3 / 5)
-    assert (one.groups, one.mean_size, one.largest, one.peer_share) == (3, 1.0, 1, 0.0)
+    assert (one.groups, one.sizes, one.peer_share) == (3, (1, 1, 1), 0.0)
+    # Nothing is paid: no variance to explain, and every advantage is 0.
+    assert math.isnan(zero.explained) and math.isnan(one.gain)
+    assert (zero.zero_share, zero.advantage_mean) == (1.0, 0.0)
 
 
 def test_a_revisit_is_a_peer_but_not_one_of_another_trajectory():
-    (zero,) = level_statistics(table({"x": "ABA", "y": "CD"}), 0)
+    (zero,) = level_statistics(table({"x": "ABA", "y": "CD"}), HGPO(history_length=0))
     assert (zero.peer_share, zero.other_trajectory_share) == (2 / 5, 0.0)
+
+
+def test_the_variance_that_a_level_explains():
+    # γ = 0: only last steps are paid. In B: from A 1 and 3, from C 5 and 7; first steps get 0.
+    # Task: 0, 0, 0, 0, 1, 3, 5, 7: mean 2, Σ² = 16 + 1 + 1 + 9 + 25 = 52, over 7.
+    # Level 0: A [0, 0], C [0, 0], B about 4: 9 + 1 + 1 + 9 = 20 over 8 − 3 = 5: 4. Explained 1 − 4·7/52.
+    # Level 1: AB [1, 3], CB [5, 7]: Σ² = 4 over 2: 2. Of these four rows alone: within the task 20/3, which
+    # is within B the same: explained = gain = 1 − 2·3/20.
+    last = {"a": 1.0, "b": 3.0, "c": 5.0, "d": 7.0}
+    steps = table({"a": "AB", "b": "AB", "c": "CB", "d": "CB"}, last=last)
+    zero, one = level_statistics(steps, HGPO(history_length=1, discount=0.0))
+    assert (zero.explained, zero.gain) == (pytest.approx(1 - 28 / 52), pytest.approx(1 - 28 / 52))
+    assert (one.explained, one.gain) == (pytest.approx(0.7), pytest.approx(0.7))
+
+
+def test_the_drift_and_the_zeros_are_those_of_hgpo_with_that_depth():
+    last = {"a": 1.0, "b": 3.0, "c": 5.0, "d": 9.0}
+    steps = table({"a": "AB", "b": "AB", "c": "CB", "d": "DB"}, last=last)
+    statistics = level_statistics(steps, HGPO(history_length=2, normalization="mean"))
+    for depth, level in enumerate(statistics):
+        advantages = HGPO(history_length=depth, normalization="mean")(steps)
+        assert level.zero_share == np.mean(advantages == 0)
+        assert level.advantage_mean == pytest.approx(advantages.mean() / advantages.std())
+    # Within groups advantages add up to 0; a weighted mean of levels that differ from row to row drifts.
+    assert abs(statistics[0].advantage_mean) < 1e-12 < abs(statistics[1].advantage_mean)
+
+
+def test_what_chance_may_explain():
+    # Returns that no state tells anything of: the gain is within what chance may do in about 95 % of the draws.
+    rng = np.random.default_rng(0)
+    within = 0
+    for _ in range(200):
+        paths = {f"{i}": "".join(rng.choice(list("ABCDE"), 2)) for i in range(60)}
+        steps = table(paths, last={name: rng.normal() for name in paths})
+        (zero,) = level_statistics(steps, HGPO(history_length=0, discount=1.0))
+        within += abs(zero.gain) < zero.chance
+    assert 170 <= within <= 200
+
+
+def level(number: int, other_trajectory_share: float, gain: float, chance: float = 0.0) -> LevelStatistics:
+    return LevelStatistics(number, 9, (1, 2, 3), 1.0, other_trajectory_share, 0.5, gain, chance, 0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("levels", "depth", "words"),
+    [
+        ([(0.9, 0.3), (0.5, 0.2), (0.05, 0.2)], 1, "at level 2 only 5.0% of the rows have a peer"),
+        ([(0.9, 0.3), (0.5, 0.004)], 0, "level 1 explains 0.4% of the variance that level 0 leaves"),
+        (
+            [(0.9, 0.3), (0.5, 0.1, 0.2)],
+            0,
+            "level 1 explains 10.0% of the variance that level 0 leaves, less than chance may",
+        ),
+        ([(0.9, 0.3), (0.5, -0.1)], 0, "level 1 explains 0.0%"),
+        ([(0.9, 0.3), (0.5, math.nan)], 0, "level 0 leaves no variance to explain"),
+        ([(0.9, 0.3), (0.5, 0.2), (0.4, 0.02)], 2, "every level down to 2"),
+        # A level below one that is not worth it is not asked any more.
+        ([(0.9, 0.3), (0.5, 0.0), (0.5, 0.9)], 0, "level 1 explains 0.0%"),
+    ],
+)
+def test_the_recommended_depth_and_why(levels, depth, words):
+    found, reason = recommend_history_length([level(i, *each) for i, each in enumerate(levels)])
+    assert found == depth
+    assert words in reason
+
+
+@pytest.mark.parametrize(("spread", "depth"), [(0.0, 0), (3.0, 1)])
+def test_the_recommendation_sees_whether_the_past_matters(spread, depth):
+    # What B pays depends on the state before by `spread`, and on the one before that not at all.
+    rng = np.random.default_rng(0)
+    paths = {f"{i}": "".join(rng.choice(list("ACD"), 2)) + "B" for i in range(200)}
+    pays = {state: spread * value for state, value in zip("ACD", (-1, 0, 1), strict=True)}
+    last = {name: pays[path[1]] + rng.normal() for name, path in paths.items()}
+    statistics = level_statistics(table(paths, last=last), HGPO(history_length=2, discount=0.0))
+    assert recommend_history_length(statistics)[0] == depth
 
 
 def test_aliasing_counts_the_rows_of_a_key_with_several_true_states():

@@ -1,52 +1,122 @@
-"""Who is compared with whom: sizes of the groups of each level, and how much a state key leaves untold."""
+"""Who is compared with whom: the groups of each level, what they explain, and how deep to compare."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hgpo.groups import group_sizes, iterate_level_groups
+from hgpo.estimators import HGPO
+from hgpo.groups import group_sizes, level_groups
+from hgpo.returns import discounted_returns
 from hgpo.steps import StepTable
+from hgpo.variance import nested_variance
+
+LEAST_GAIN = 0.01
+"""A level is worth comparing at if it explains at least this share of what the one above leaves,"""
+LEAST_PEERS = 0.1
+"""and if at least this share of all rows has a peer of another trajectory there."""
 
 
 @dataclass(frozen=True)
 class LevelStatistics:
-    """The groups of one level."""
+    """The groups of one level, and what HGPO makes of them with this level as its deepest."""
 
     level: int
     """k: same state and the same k states before it."""
     groups: int
     """How many groups there are, those of one row included."""
-    mean_size: float
-    """Σ over groups of their rows / groups."""
-    largest: int
-    """Rows of the largest group."""
+    sizes: tuple[int, int, int]
+    """The median of the groups' sizes in rows, the size that nine of ten do not exceed, and the largest."""
     peer_share: float
     """Share of all rows that share their group with another row."""
     other_trajectory_share: float
     """Share of all rows that share their group with a row of another trajectory."""
+    explained: float
+    """Share of the returns' variance within tasks that lies between this level's groups, of the rows that
+    have a peer here: 1 − σ²(level) / σ²(task), unbiased; NaN where no return differs or no row has a peer."""
+    gain: float
+    """The same against the groups of the level above (the task for level 0) instead of the task's."""
+    chance: float
+    """What the gain may come to by chance alone, twice its standard error if the level told nothing."""
+    advantage_mean: float
+    """Mean advantage of HGPO with K = k, in their standard deviations: how far it drifts off 0."""
+    zero_share: float
+    """Share of the rows to which HGPO with K = k gives exactly 0."""
 
 
-def level_statistics(steps: StepTable, history_length: int) -> list[LevelStatistics]:
-    """Statistics of the levels 0 … K of a table with rows."""
+def level_statistics(steps: StepTable, estimator: HGPO) -> list[LevelStatistics]:
+    """Statistics of the levels 0 … K of a table with rows.
+
+    Args:
+        steps: The step table.
+        estimator: Its K is the deepest level; its discount and penalty make the returns.
+    """
+    returns = discounted_returns(
+        steps,
+        estimator.discount,
+        invalid_penalty=estimator.invalid_penalty,
+        propagate_penalty=estimator.propagate_penalty,
+    )
+    all_groups = level_groups(steps, estimator.history_length, start_token=estimator.start_token)
     statistics = []
-    for level, groups in enumerate(iterate_level_groups(steps, history_length)):
+    for level, (above, groups) in enumerate(pairwise([steps.task_code, *all_groups])):
         sizes = group_sizes(groups)
-        count = int(groups.max(initial=-1)) + 1
-        members = int((groups >= 0).sum())
+        compared = np.where(sizes >= 2, groups, -1)
+        advantages = replace(estimator, history_length=level)(steps)
         statistics.append(
             LevelStatistics(
                 level=level,
-                groups=count,
-                mean_size=members / count if count else 0.0,
-                largest=int(sizes.max(initial=0)),
+                groups=int(groups.max(initial=-1)) + 1,
+                sizes=_quantiles(groups),
                 peer_share=float(np.mean(sizes >= 2)),
                 other_trajectory_share=float(np.mean(_kinds_met(groups, steps.trajectory_code) >= 2)),
+                explained=_explained(returns, steps.task_code, compared),
+                gain=_explained(returns, above, compared),
+                chance=_chance(above, compared),
+                advantage_mean=float(advantages.mean() / (advantages.std() or 1.0)),
+                zero_share=float(np.mean(advantages == 0.0)),
             )
         )
     return statistics
+
+
+def recommend_history_length(statistics: list[LevelStatistics]) -> tuple[int, str]:
+    """The K to compare with, and the reason.
+
+    It is the deepest level down to which each one explains at least 1 % of the variance that the level above
+    leaves, and more than chance may (else it adds noise and removes no bias), and has a peer of another
+    trajectory for at least 10 % of the rows (else it hardly speaks).
+
+    Args:
+        statistics: Of the levels 0, 1, …, at least one.
+    """
+    for level in statistics[1:]:
+        above = level.level - 1
+        if level.other_trajectory_share < LEAST_PEERS:
+            return above, (
+                f"at level {level.level} only {level.other_trajectory_share:.1%} of the rows have a peer of "
+                f"another trajectory, fewer than {LEAST_PEERS:.0%}"
+            )
+        if math.isnan(level.gain):
+            return above, (
+                f"where rows have a peer at level {level.level} level {above} leaves no variance to explain"
+            )
+        least = max(LEAST_GAIN, level.chance)
+        if level.gain < least:
+            least_by = "chance may" if least > LEAST_GAIN else f"{LEAST_GAIN:.0%}"
+            return above, (
+                f"level {level.level} explains {max(level.gain, 0.0):.1%} of the variance that level {above} "
+                f"leaves, less than {least_by}: it would add noise and remove no bias"
+            )
+    deepest = statistics[-1].level
+    return deepest, (
+        f"every level down to {deepest} explains {LEAST_GAIN:.0%} and more of what the one above leaves and "
+        f"has peers of other trajectories for {LEAST_PEERS:.0%} of the rows; deeper ones were not looked at"
+    )
 
 
 def aliased_share(steps: StepTable, truth: StepTable) -> float:
@@ -61,13 +131,52 @@ def aliased_share(steps: StepTable, truth: StepTable) -> float:
     """
     if len(steps) != len(truth) or not np.array_equal(steps.step_index, truth.step_index):
         raise ValueError("both tables must hold the same steps in the same order")
-    groups = next(iterate_level_groups(steps, 0))
+    groups = level_groups(steps, 0)[0]
     return float(np.mean(_kinds_met(groups, truth.state_code) >= 2))
+
+
+def _quantiles(groups: NDArray[np.int64]) -> tuple[int, int, int]:
+    """The median, the ninth decile and the maximum of the groups' sizes."""
+    size = np.bincount(groups[groups >= 0])
+    if not len(size):
+        return 0, 0, 0
+    median, decile, largest = np.quantile(size, [0.5, 0.9, 1.0], method="inverted_cdf")
+    return int(median), int(decile), int(largest)
+
+
+def _explained(returns: NDArray[np.float64], outer: NDArray[np.int64], inner: NDArray[np.int64]) -> float:
+    """1 − σ²(inner) / σ²(outer), the variances within groups, of the rows in an inner group."""
+    kept = inner >= 0
+    outer = np.where(kept, outer, -1)
+    everyone = np.zeros(len(returns), np.int64)
+    before = nested_variance(returns, everyone, outer).within
+    after = nested_variance(returns, everyone, inner).within
+    # Rounding leaves equal returns a variance of about their square times 1e-32.
+    negligible = 1e-24 * float(np.square(returns[kept]).max(initial=0.0))
+    return 1.0 - after / before if before > negligible else math.nan
+
+
+def _chance(outer: NDArray[np.int64], inner: NDArray[np.int64]) -> float:
+    """Twice the standard error of what `_explained` returns if the inner groups' expectations are equal.
+
+    With d = inner − outer groups and e = rows − inner groups, degrees of freedom between and within, and
+    F = (Σ² between / d) / (Σ² within / e), the share is d (F − 1) / (d F + e), and F has a variance of about
+    2/d + 2/e about 1. That is for independent normal returns; those of one trajectory hang together, which
+    makes chance larger.
+    """
+    kept = inner >= 0
+    outer_count, inner_count = len(np.unique(outer[kept])), len(np.unique(inner[kept]))
+    between, within = inner_count - outer_count, int(kept.sum()) - inner_count
+    if not between or not within:
+        return 0.0
+    return 2 * between / (between + within) * math.sqrt(2 / between + 2 / within)
 
 
 def _kinds_met(groups: NDArray[np.int64], kinds: NDArray[np.int64]) -> NDArray[np.int64]:
     """How many different kinds each row's group has; 0 for a row in no group."""
-    pairs = np.unique(np.stack([groups, kinds]), axis=1)
-    met = np.bincount(pairs[0] + 1)[groups + 1]
+    pairs = np.unique((groups + 1) * (kinds.max(initial=0) + 1) + kinds)
+    met = np.bincount(pairs // (kinds.max(initial=0) + 1), minlength=int(groups.max(initial=-1)) + 2)[
+        groups + 1
+    ]
     met[groups < 0] = 0
     return met

@@ -1,15 +1,18 @@
-"""The command line: `hgpo train`, `hgpo evaluate`, `hgpo diagnose`, `hgpo env`."""
+"""The command line: `hgpo train` and the other commands."""
 
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
 COMMANDS = {
     "train": ("hgpo.cli.train", "train an agent and watch it learn"),
     "evaluate": ("hgpo.cli.evaluate", "play the held-out games with the agent of a run"),
-    "diagnose": ("hgpo.cli.diagnose", "show how the steps of a run group, level by level"),
+    "advantages": ("hgpo.cli.advantages", "compute the advantages of rollouts in a file"),
+    "diagnose": ("hgpo.cli.diagnose", "show how steps group, level by level, and how deep to compare"),
+    "compare-estimators": ("hgpo.cli.compare_estimators", "show how far estimators agree on rollouts"),
     "env": ("hgpo.cli.environments", "play or check an environment"),
 }
 """Each command's module, imported when it is called, and what it does."""
@@ -36,11 +39,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ModuleNotFoundError as error:
         if error.name is not None and error.name.startswith("hgpo"):
             raise
-        return wrong_use(f"{error.name} is not installed, which this needs: pip install 'hgpo[train]'")
+        extra = "tools" if error.name in ("rich", "tyro", "pyarrow", "rapidfuzz") else "train"
+        return wrong_use(f"{error.name} is not installed, which this needs: pip install 'hgpo[{extra}]'")
     try:
         return module.main(args[1:])
     except KeyboardInterrupt:
         return INTERRUPTED
+    except BrokenPipeError:
+        # Who reads what is printed, `head` for one, has seen enough; nothing may be written to it any more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
 
 
 def wrong_use(message: str) -> int:
@@ -51,5 +59,5 @@ def wrong_use(message: str) -> int:
 
 def _help() -> str:
     lines = ["usage: hgpo COMMAND …", "", "Train LLM agents on long-horizon tasks by comparing steps.", ""]
-    lines += [f"  hgpo {name:10} {purpose}" for name, (_, purpose) in COMMANDS.items()]
+    lines += [f"  hgpo {name:18} {purpose}" for name, (_, purpose) in COMMANDS.items()]
     return "\n".join([*lines, "", "hgpo COMMAND --help tells more of each."])

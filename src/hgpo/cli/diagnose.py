@@ -1,104 +1,144 @@
-"""`hgpo diagnose`: the groups that a run's rollouts form, under each state key."""
+"""`hgpo diagnose`: the groups that rollouts form, and how deep to compare them."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Sequence
+import math
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-import transformers
 import tyro
+from rich import box
 from rich.console import Console, Group
 from rich.table import Table
 
-from hgpo.analysis.groups import aliased_share, level_statistics
+from hgpo.analysis.groups import (
+    LevelStatistics,
+    aliased_share,
+    level_statistics,
+    recommend_history_length,
+)
 from hgpo.cli import wrong_use
 from hgpo.cli.parse import parse
-from hgpo.cli.runs import open_run
-from hgpo.display import RichDisplay
+from hgpo.cli.rollouts import open_rollouts
 from hgpo.errors import SettingError
-from hgpo.rollout import rollout, step_table
-from hgpo.states import STATE_KEYS
+from hgpo.estimators import HGPO
 from hgpo.steps import StepTable
-from hgpo.trainer import EVALUATION
+
+TRUTHS = ("full_state", "commands")
+"""Keys that true states are told apart by: the whole state; or at least what can be done in it."""
 
 
 @dataclass(frozen=True)
 class DiagnoseCommand:
-    """Play training games with a run's agent and show how its steps group, level by level.
+    """Show how steps group, level by level, and say how deep to compare them.
 
-    In an environment with a choice of state keys the same rollouts are grouped under each of them. "aliased"
-    is the share of steps whose key stands for more than one full state of their game: what is compared there
-    is not the same, and the comparison biased.
+    SOURCE is a file of rollouts (Parquet or JSON lines; docs/rollout-files.md), or the folder of a run, whose
+    agent then plays training games. Where there are several state keys the same steps are grouped under each.
+    "aliased" is the share of steps whose key stands, in their task, for more than one value of the key that
+    --truth names: what is compared there is not the same, and the comparison biased.
     """
 
-    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    """The run's folder."""
+    source: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
+    """A .parquet or .jsonl file of rollouts, or a run's folder."""
+    history_length: int = 4
+    """The deepest level that is looked at."""
+    discount: float = 0.95
+    """γ of the returns to go."""
+    invalid_penalty: float = 0.0
+    """Taken off the return of a row whose action was not valid, in units of reward."""
+    truth: Annotated[str | None, tyro.conf.arg(metavar="KEY")] = None
+    """The key that tells true states apart; by default full_state, or else commands, where there is one."""
+    rename: tuple[str, ...] = ()
+    """THEIRS=OURS for each column that goes by another name in the file, e.g. uid=task_id."""
     tasks: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
-    """Games that are played; as many as in an iteration of the run if not given."""
+    """Of a run: games that are played; as many as in one of its iterations if not given."""
     seed: int = 0
-    """Draws games and actions."""
+    """Of a run: draws games and actions."""
 
 
 def main(args: Sequence[str]) -> int:
-    """Play, group and print."""
+    """Read or play, group and print."""
     console = Console()
-    transformers.utils.logging.disable_progress_bar()
     try:
         command = parse(DiagnoseCommand, args, prog="hgpo diagnose")
         if command.seed < 0 or (command.tasks is not None and command.tasks < 1):
             raise SettingError("--tasks must be at least 1 and --seed at least 0")
-        run = open_run(command.run)
-        config, agent = run.config, run.agent
-        tables: dict[str, StepTable] = {}
-        with RichDisplay(console) as display:
-            for name, suite in _suites(config.env).items():
-                # Neither games nor actions depend on the key, so these are the same rollouts each time.
-                tasks = suite.tasks(
-                    suite.splits[0], command.tasks or config.tasks_per_iteration, seed=command.seed
-                )
-                with display.phase(name) as advance:
-                    trajectories = rollout(
-                        suite,
-                        agent,
-                        tasks,
-                        group_size=config.group_size,
-                        temperature=config.temperature,
-                        seed=[command.seed, EVALUATION],
-                        on_step=lambda finished, live, advance=advance: advance(finished, finished + live),
-                    )
-                tables[name] = step_table(trajectories, policy_version=run.iteration)
+        try:
+            estimator = HGPO(
+                history_length=command.history_length,
+                discount=command.discount,
+                invalid_penalty=command.invalid_penalty,
+            )
+        except ValueError as error:
+            raise SettingError(str(error)) from None
+        if command.source.is_file():
+            rollouts = open_rollouts(command.source, command.rename, console)
+            keys = rollouts.state_keys
+            tables = {name: rollouts.steps.with_state_keys(key) for name, key in keys.items()}
+        else:
+            # A run needs its model, and that torch; a file does not.
+            from hgpo.cli.diagnose_run import tables_of_run
+
+            tables = tables_of_run(command.source, command.tasks, command.seed, console)
+        truth = _truth(command.truth, tables)
+        try:
+            report = _report(tables, truth, estimator)
+        except ValueError as error:
+            raise SettingError(f"{command.source}: {error}") from None
     except SettingError as error:
         return wrong_use(str(error))
-    console.print(_report(tables, config.history_length))
+    console.print(report)
     return 0
 
 
-def _suites(suite: Any) -> dict[str, Any]:
-    """The suite under each state key that it can have; a suite without the choice as it is."""
-    if "state_key" not in {field.name for field in dataclasses.fields(suite)}:
-        return {"its own": suite}
-    return {name: dataclasses.replace(suite, state_key=name) for name in STATE_KEYS}
+def _truth(name: str | None, keys: Collection[str]) -> str | None:
+    """The name of the key that aliasing is measured against; None if no key tells enough."""
+    if name is not None and name not in keys:
+        raise SettingError(f"--truth {name}: there is no such key, but {', '.join(keys)}")
+    return name or next((known for known in TRUTHS if known in keys), None)
 
 
-def _report(tables: dict[str, StepTable], history_length: int) -> Group:
-    truth = tables.get("full_state")
-    parts: list[Any] = [f"{next(iter(tables.values()))!r}"]
-    for name, rows in tables.items():
-        aliased = "" if truth is None else f": {aliased_share(rows, truth):.1%} of the steps aliased"
-        table = Table(title=f"state key {name}{aliased}", title_justify="left")
-        for column in ("level", "groups", "mean size", "largest", "with a peer", "of another trajectory"):
-            table.add_column(column, justify="right")
-        for level in level_statistics(rows, history_length):
-            table.add_row(
-                str(level.level),
-                str(level.groups),
-                f"{level.mean_size:.1f}",
-                str(level.largest),
-                f"{level.peer_share:.1%}",
-                f"{level.other_trajectory_share:.1%}",
-            )
-        parts.append(table)
+def _report(tables: dict[str, StepTable], truth: str | None, estimator: HGPO) -> Group:
+    parts: list[Any] = []
+    for name, steps in tables.items():
+        statistics = level_statistics(steps, estimator)
+        title = f"state key {name}"
+        if truth not in (None, name):
+            title += f": {aliased_share(steps, tables[truth]):.1%} of the steps aliased"
+        history_length, reason = recommend_history_length(statistics)
+        parts += [_table(title, statistics), f"K = {history_length}: {reason}.\n"]
+    aliased = f" aliased: the key stands for more than one value of {truth}." if truth else ""
+    parts.append(
+        "[dim]size: of the groups, median/nine of ten/largest. peer, other's: rows with a peer, with one of "
+        "another trajectory. expl.: share of the returns' variance within tasks that lies between groups, "
+        "of the rows with a peer; gain: of what the level above leaves; chance: what the gain may come to by "
+        "chance. drift, zero: mean advantage of HGPO with this K in standard deviations, share exactly 0. "
+        f"No K needs to be deeper than the history in the prompts.{aliased}[/]"
+    )
     return Group(*parts)
+
+
+def _table(title: str, statistics: Sequence[LevelStatistics]) -> Table:
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for column in ("K", "groups", "size", "peer", "other's", "expl.", "gain", "chance", "drift", "zero"):
+        table.add_column(column, justify="right")
+    for level in statistics:
+        table.add_row(
+            str(level.level),
+            str(level.groups),
+            "/".join(map(str, level.sizes)),
+            f"{level.peer_share:.0%}",
+            f"{level.other_trajectory_share:.0%}",
+            _share(level.explained),
+            _share(level.gain),
+            _share(level.chance),
+            f"{level.advantage_mean:+.3f}",
+            f"{level.zero_share:.0%}",
+        )
+    return table
+
+
+def _share(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.1%}"

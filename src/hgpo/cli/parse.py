@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import io
 import re
 from collections.abc import Sequence
@@ -46,8 +47,10 @@ def _in_one_line(box: str) -> str:
             blocks.append([])
     message, *hints = [" ".join(block) for block in blocks if block] or ["wrong options"]
     message = re.sub(r"^Error parsing \w+: ", "", message)
-    suggestion = next((line for line in lines if re.match(r"--\w", line)), None)
-    if suggestion and message.startswith("Unrecognized"):
-        return f"{message}; did you mean {suggestion.split()[0]}?"
+    suggestions = [line.split()[0] for line in lines if re.match(r"--\w", line)]
+    unknown = re.match(r"Unrecognized options: ([^\s,]+)", message)
+    if suggestions and unknown:
+        nearest = difflib.get_close_matches(unknown[1], suggestions, n=1, cutoff=0.0)[0]
+        return f"{message}; did you mean {nearest}?"
     choices = next((hint for hint in hints if hint.startswith("Available subcommands: ")), None)
     return f"{message}; {choices.lower()}" if choices else message

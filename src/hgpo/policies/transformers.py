@@ -121,12 +121,12 @@ class TransformersPolicy:
     ) -> None:
         """Append the completions of `rows` to `tokens` and `logprobs`; `prompts` are distinct."""
         max_new = uniforms.shape[1]
-        input_ids, mask = self._pad_left(prompts)
+        input_ids, mask, positions = self.pad(prompts)
         cache = DynamicCache(config=self.model.config) if max_new > 1 else None
         output = self.model(
             input_ids=input_ids,
             attention_mask=mask,
-            position_ids=_positions(mask),
+            position_ids=positions,
             past_key_values=cache,
             use_cache=cache is not None,
             logits_to_keep=1,
@@ -173,11 +173,11 @@ class TransformersPolicy:
         """
         sequences = [(*p, *r) for p, r in zip(prompts, responses, strict=True)]
         longest = max(len(response) for response in responses)
-        input_ids, attention = self._pad_left(sequences)
+        input_ids, attention, positions = self.pad(sequences)
         logits = self.model(
             input_ids=input_ids,
             attention_mask=attention,
-            position_ids=_positions(attention),
+            position_ids=positions,
             use_cache=False,
             logits_to_keep=longest + 1,
         ).logits[:, :-1]
@@ -189,14 +189,16 @@ class TransformersPolicy:
         entropy = -(distribution.exp() * distribution).sum(-1) * mask
         return SequenceScores(logprobs, entropy, mask)
 
-    def _pad_left(self, sequences: Sequence[tuple[int, ...]]) -> tuple[Tensor, Tensor]:
+    def pad(self, sequences: Sequence[tuple[int, ...]]) -> tuple[Tensor, Tensor, Tensor]:
+        """Token ids, mask and positions of sequences padded on the left, each [sequences, longest]."""
         width = max(len(sequence) for sequence in sequences)
         ids = np.full((len(sequences), width), self._pad, dtype=np.int64)
         mask = np.zeros((len(sequences), width), dtype=np.int64)
         for row, sequence in enumerate(sequences):
             ids[row, width - len(sequence) :] = sequence
             mask[row, width - len(sequence) :] = 1
-        return torch.from_numpy(ids), torch.from_numpy(mask)
+        tokens, attention = torch.from_numpy(ids), torch.from_numpy(mask)
+        return tokens, attention, _positions(attention)
 
 
 def _positions(mask: Tensor) -> Tensor:

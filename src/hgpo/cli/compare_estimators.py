@@ -1,0 +1,117 @@
+"""`hgpo compare-estimators`: what each estimator makes of the same rollouts."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import tyro
+from numpy.typing import NDArray
+from rich.console import Console, Group
+from rich.table import Table
+
+from hgpo.analysis.agreement import Agreement, agreement
+from hgpo.cli import wrong_use
+from hgpo.cli.parse import parse
+from hgpo.cli.rollouts import open_rollouts
+from hgpo.errors import SettingError
+from hgpo.estimators import ESTIMATORS, HGPO, Estimator
+
+
+@dataclass(frozen=True)
+class CompareEstimatorsCommand:
+    """Print how far the estimators agree on the same rollouts: correlation, and agreement of signs.
+
+    Signs are compared over the rows to which at least one of a pair gives other than 0. HGPO is there three
+    times: as the paper defines it, as the released recipe computes it, and with weights by reliability.
+    PPO takes part where the file has a critic's values.
+    """
+
+    file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
+    """A .parquet or .jsonl file of rollouts; see docs/rollout-files.md."""
+    history_length: int = 2
+    """K of HGPO."""
+    discount: float = 0.95
+    """γ of all estimators that discount."""
+    invalid_penalty: float = 0.0
+    """Taken off the return of a row whose action was not valid, in units of reward."""
+    rename: tuple[str, ...] = ()
+    """THEIRS=OURS for each column that goes by another name in the file, e.g. uid=task_id."""
+
+
+def main(args: Sequence[str]) -> int:
+    """Read, estimate and print."""
+    console = Console()
+    try:
+        command = parse(CompareEstimatorsCommand, args, prog="hgpo compare-estimators")
+        try:
+            estimators = _estimators(command)
+        except ValueError as error:
+            raise SettingError(str(error)) from None
+        steps = open_rollouts(command.file, command.rename, console).steps
+        if steps.value is None:
+            del estimators["ppo"]
+        try:
+            found = agreement(steps, estimators)
+        except ValueError as error:
+            raise SettingError(f"{command.file}: {error}") from None
+    except SettingError as error:
+        return wrong_use(str(error))
+    console.print(_report(found))
+    return 0
+
+
+def _estimators(command: CompareEstimatorsCommand) -> dict[str, Estimator]:
+    shared = {
+        "history_length": command.history_length,
+        "discount": command.discount,
+        "invalid_penalty": command.invalid_penalty,
+    }
+
+    def settings(estimator: Any) -> dict[str, Any]:
+        names = {setting.name for setting in dataclasses.fields(estimator)}
+        return {name: value for name, value in shared.items() if name in names}
+
+    return {
+        "hgpo": HGPO(**settings(HGPO)),
+        "hgpo reference": HGPO.reference(**settings(HGPO)),
+        "hgpo reliability": HGPO(**settings(HGPO), level_weights="reliability"),
+        **{
+            name.replace("_plus_plus", "++").replace("_", " "): estimator(**settings(estimator))
+            for name, estimator in ESTIMATORS.items()
+            if estimator is not HGPO
+        },
+    }
+
+
+def _report(found: Agreement) -> Group:
+    names = Table(title="the estimators", title_justify="left")
+    names.add_column("")
+    names.add_column("estimator")
+    names.add_column("exactly 0", justify="right")
+    for letter, name, zero in zip(_letters(found), found.names, found.zero_share, strict=True):
+        names.add_row(letter, name, f"{zero:.1%}")
+    return Group(
+        names,
+        _matrix("correlation of the advantages", found, found.correlation, "{:+.2f}"),
+        _matrix("same sign, of the rows where one is not 0", found, found.same_sign, "{:.0%}"),
+    )
+
+
+def _letters(found: Agreement) -> list[str]:
+    return [chr(ord("a") + i) for i in range(len(found.names))]
+
+
+def _matrix(title: str, found: Agreement, values: NDArray[np.float64], form: str) -> Table:
+    table = Table(title=title, title_justify="left")
+    table.add_column("")
+    for letter in _letters(found):
+        table.add_column(letter, justify="right")
+    for i, letter in enumerate(_letters(found)):
+        cells = ["–" if np.isnan(value) else form.format(value) for value in values[i, : i + 1]]
+        table.add_row(letter, *cells)
+    return table

@@ -1,0 +1,131 @@
+"""A critic: what return to go to expect when the agent reads a prompt. PPO alone needs one."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from hgpo.policies.batching import split_by_length
+from hgpo.policies.transformers import TransformersPolicy
+
+
+@dataclass(frozen=True)
+class CriticTraining:
+    """How the critic learns, where the estimator needs one."""
+
+    learning_rate: float = 1e-3
+    """Of AdamW; 1e-5 for models of 1.5B parameters and more."""
+    passes: int = 2
+    """Times that each iteration's prompts are used."""
+    optimizer_steps: int = 4
+    """Mini-batches that the prompts are dealt into at each pass."""
+    max_gradient_norm: float = 1.0
+    """Longer gradients are scaled down to this norm."""
+
+    def __post_init__(self) -> None:
+        if not 0 < self.learning_rate < float("inf") or not 0 < self.max_gradient_norm < float("inf"):
+            raise ValueError("learning_rate and max_gradient_norm must be numbers above 0")
+        if self.passes < 1 or self.optimizer_steps < 1:
+            raise ValueError("passes and optimizer_steps must be at least 1")
+
+
+class Critic:
+    """The body of a causal LM, a copy of its own, with a head that reads a value off the prompt's last token.
+
+    The head starts at 0: before it has learned, an advantage is the return.
+    """
+
+    def __init__(self, policy: TransformersPolicy, training: CriticTraining) -> None:
+        """Copy the body of the policy's model as it is now."""
+        self.policy, self.training = policy, training
+        body = copy.deepcopy(policy.model.base_model).requires_grad_(True)
+        head = nn.Linear(body.config.hidden_size, 1)
+        nn.init.zeros_(head.weight)
+        nn.init.zeros_(head.bias)
+        self.model = nn.ModuleDict({"body": body, "head": head}).eval()
+        self.optimizer = torch.optim.AdamW(
+            self.model.parameters(), lr=training.learning_rate, weight_decay=0.0
+        )
+
+    @torch.no_grad()
+    def values(self, prompts: Sequence[tuple[int, ...]]) -> NDArray[np.float64]:
+        """The value of each prompt, [prompts]; equal prompts are read once."""
+        distinct = sorted(set(prompts), key=lambda prompt: (len(prompt), prompt))
+        value_of: dict[tuple[int, ...], float] = {}
+        for part in self._parts(distinct):
+            found = self._forward([distinct[i] for i in part]).tolist()
+            value_of.update(zip([distinct[i] for i in part], found, strict=True))
+        return np.array([value_of[prompt] for prompt in prompts], np.float64)
+
+    def fit(
+        self,
+        prompts: Sequence[tuple[int, ...]],
+        targets: NDArray[np.float64],
+        rng: np.random.Generator,
+        on_rows: Callable[[int, int], None] = lambda done, total: None,
+    ) -> float:
+        """Fit the values to targets by squared error; the mean of (V − target)² / 2 before each step.
+
+        Rows with the same prompt have the same value, so a prompt enters once, with the mean of its targets
+        and their number: Σ (V − y_i)² = n (V − mean y)² + what does not depend on V.
+
+        Args:
+            prompts: token ids of each row's prompt.
+            targets: [rows].
+            rng: deals the prompts to the mini-batches.
+            on_rows: told after every forward pass how many prompts are done, and of how many.
+        """
+        number: dict[tuple[int, ...], int] = {}
+        row = np.array([number.setdefault(prompt, len(number)) for prompt in prompts])
+        count = np.bincount(row).astype(np.float64)
+        mean = np.bincount(row, targets) / count
+        distinct = list(number)
+        losses, done, total = [], 0, self.training.passes * len(distinct)
+        for _ in range(self.training.passes):
+            batches = np.array_split(rng.permutation(len(distinct)), self.training.optimizer_steps)
+            for batch in (batch for batch in batches if len(batch)):
+                order = sorted(batch.tolist(), key=lambda i: len(distinct[i]))
+                loss = 0.0
+                for part in self._parts([distinct[i] for i in order]):
+                    chosen = order[part.start : part.stop]
+                    values = self._forward([distinct[i] for i in chosen])
+                    errors = values - torch.from_numpy(mean[chosen]).float()
+                    weights = torch.from_numpy(count[chosen] / count[batch].sum()).float()
+                    part_loss = (weights * errors**2).sum() / 2
+                    part_loss.backward()
+                    loss += part_loss.item()
+                    done += len(chosen)
+                    on_rows(done, total)
+                losses.append(loss)
+                nn.utils.clip_grad_norm_(self.model.parameters(), self.training.max_gradient_norm)
+                self.optimizer.step()
+                self.optimizer.zero_grad()
+        return float(np.mean(losses))
+
+    def save(self, path: Path) -> None:
+        """Write weights and optimizer."""
+        torch.save({"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}, path)
+
+    def load(self, path: Path) -> None:
+        """Take weights and optimizer from a file that `save` wrote."""
+        state = torch.load(path, weights_only=True)
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+
+    def _parts(self, prompts: Sequence[tuple[int, ...]]):
+        return split_by_length([len(prompt) for prompt in prompts], self.policy.token_budget)
+
+    def _forward(self, prompts: Sequence[tuple[int, ...]]) -> Tensor:
+        ids, mask, positions = self.policy.pad(prompts)
+        hidden = self.model["body"](
+            input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False
+        ).last_hidden_state
+        # Padding is on the left, so the last column holds every prompt's last token.
+        return self.model["head"](hidden[:, -1].float())[:, 0]

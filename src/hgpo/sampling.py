@@ -1,0 +1,60 @@
+"""Dynamic sampling: groups that all fail or all win teach nothing, and others take their place."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from hgpo.rollout import Trajectory
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The trajectories of an iteration; those of a group together."""
+
+    tried: list[Trajectory]
+    """All that were rolled out."""
+    kept: list[Trajectory]
+    """Those that the update learns from."""
+    rounds: int
+    """How many times a set of groups was rolled out."""
+
+
+def sample_groups(
+    roll_out: Callable[[int], list[Trajectory]], *, groups: int, group_size: int, max_rounds: int
+) -> Sample:
+    """Roll out groups until enough of them have trajectories of different returns.
+
+    With more than one round groups of equal returns are dropped (DAPO, arXiv 2503.14476, eq. 11), and what
+    is over in the last round too. If no group has different returns the first round is kept as it is.
+
+    Args:
+        roll_out: makes the trajectories of the round with this number, group by group.
+        groups: how many groups the update wants.
+        group_size: trajectories of each group.
+        max_rounds: 1 keeps whatever comes.
+    """
+    tried = roll_out(0)
+    if max_rounds == 1:
+        return Sample(tried, tried, 1)
+    kept = _with_different_returns(tried, group_size)
+    rounds = 1
+    while len(kept) < groups * group_size and rounds < max_rounds:
+        # A task may come again in another round; it is another group then.
+        again = [
+            replace(trajectory, trajectory_id=f"round {rounds}/{trajectory.trajectory_id}")
+            for trajectory in roll_out(rounds)
+        ]
+        tried = tried + again
+        kept = kept + _with_different_returns(again, group_size)
+        rounds += 1
+    return Sample(tried, kept[: groups * group_size] or tried[: groups * group_size], rounds)
+
+
+def _with_different_returns(trajectories: list[Trajectory], group_size: int) -> list[Trajectory]:
+    kept = []
+    for start in range(0, len(trajectories), group_size):
+        group = trajectories[start : start + group_size]
+        if len({trajectory.total_reward for trajectory in group}) > 1:
+            kept += group
+    return kept

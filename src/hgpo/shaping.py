@@ -1,0 +1,47 @@
+"""Reward shaping: what a response costs for being too long."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from hgpo.steps import StepTable
+
+
+@dataclass(frozen=True)
+class OverlongShaping:
+    """DAPO's soft punishment of responses that come near to the limit, off by default.
+
+        0                                 |y| ≤ L − b
+        −c (|y| − (L − b)) / b            L − b < |y| ≤ L
+
+    |y| is the response's length in tokens, L the most that it may have: a response that was cut off there
+    gets −c. It is added to the reward of the step. Source: arXiv 2503.14476 (eq. 13).
+    """
+
+    buffer: int = 0
+    """b: the last tokens before the limit, over which the punishment grows; 0 switches it off. 4,096 of
+    20,480 in DAPO."""
+    penalty: float = 1.0
+    """c: the punishment at the limit, in units of reward; 1 in DAPO, where a right answer earns 1."""
+
+    def __post_init__(self) -> None:
+        if self.buffer < 0 or not 0 <= self.penalty < float("inf"):
+            raise ValueError(
+                f"buffer {self.buffer}, penalty {self.penalty}: expected tokens and reward of at least 0"
+            )
+
+    def __call__(self, steps: StepTable, max_response_tokens: int) -> StepTable:
+        """The steps with shaped rewards.
+
+        Args:
+            steps: with response_tokens.
+            max_response_tokens: L.
+        """
+        if self.buffer == 0:
+            return steps
+        assert steps.response_tokens is not None
+        length = np.array([len(response) for response in steps.response_tokens])
+        excess = np.clip(length - (max_response_tokens - self.buffer), 0, self.buffer)
+        return steps.with_rewards(steps.reward - self.penalty * excess / self.buffer)

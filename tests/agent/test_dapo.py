@@ -1,0 +1,112 @@
+"""DAPO's settings: dynamic sampling, clip-higher, overlong shaping. (Its token-level loss: test_update.)"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from toy import toy_task
+
+from hgpo import StepTable
+from hgpo.losses import PolicyLoss
+from hgpo.policies.base import Completion
+from hgpo.prompts import Action
+from hgpo.rollout import Step, Trajectory
+from hgpo.sampling import sample_groups
+from hgpo.shaping import OverlongShaping
+
+SOME_STEP = Step(
+    "", "s", (), (1,), Completion(np.array([1]), np.array([0.0]), ""), Action("", True), 0.0, True, False
+)
+
+
+def group(*returns: float, name: str) -> list[Trajectory]:
+    """A trajectory of one step for each return."""
+    return [
+        Trajectory(
+            toy_task("hall", "attic"),
+            f"{name}/{member}",
+            (Step(**{**vars(SOME_STEP), "reward": value}),),
+            "",
+            value > 0,
+        )
+        for member, value in enumerate(returns)
+    ]
+
+
+def ids(trajectories: list[Trajectory]) -> list[str]:
+    return [trajectory.trajectory_id.rpartition("/")[0] for trajectory in trajectories]
+
+
+def test_groups_of_equal_returns_make_place_for_others():
+    rounds = [
+        group(0, 0, name="all fail") + group(10, 0, name="first"),
+        group(10, 10, name="all win") + group(0, 10, name="second"),
+        group(0, 10, name="too late") + group(0, 10, name="much too late"),
+    ]
+    sample = sample_groups(rounds.__getitem__, groups=2, group_size=2, max_rounds=5)
+    assert sample.rounds == 2
+    assert ids(sample.kept) == ["first", "first", "round 1/second", "round 1/second"]
+    assert len(sample.tried) == 8
+
+
+def test_what_is_over_is_dropped():
+    rounds = [
+        group(0, 0, name="all fail") + group(10, 0, name="a"),
+        group(10, 0, name="b") + group(0, 10, name="over"),
+    ]
+    sample = sample_groups(rounds.__getitem__, groups=2, group_size=2, max_rounds=2)
+    assert ids(sample.kept)[::2] == ["a", "round 1/b"]
+
+
+def test_the_rounds_come_to_an_end():
+    fails = [group(0, 0, name=f"{number}") for number in range(9)]
+    sample = sample_groups(fails.__getitem__, groups=1, group_size=2, max_rounds=3)
+    assert (sample.rounds, len(sample.tried), ids(sample.kept)) == (3, 6, ["0", "0"])
+
+
+def test_one_round_keeps_whatever_comes():
+    sample = sample_groups(lambda number: group(0, 0, name="fails"), groups=1, group_size=2, max_rounds=1)
+    assert ids(sample.kept) == ["fails", "fails"]
+
+
+def lengths_table(*lengths: int) -> StepTable:
+    rows = len(lengths)
+    return StepTable(
+        task_id=["t"] * rows, trajectory_id=list(range(rows)), step_index=[0] * rows, state_key=["s"] * rows,
+        reward=[1.0] * rows, response_tokens=[[7] * length for length in lengths],
+    )  # fmt: skip
+
+
+def test_the_punishment_grows_over_the_buffer():
+    # L = 10, b = 4: nothing up to 6 tokens, then a quarter of 2 for each more, 2 at the limit.
+    shaped = OverlongShaping(buffer=4, penalty=2.0)(lengths_table(1, 6, 7, 9, 10), 10)
+    assert shaped.reward.tolist() == [1.0, 1.0, 0.5, -0.5, -1.0]
+    unshaped = OverlongShaping()(lengths_table(10), 10)
+    assert unshaped.reward.tolist() == [1.0]
+
+
+@pytest.mark.parametrize("wrong", [{"buffer": -1}, {"penalty": -1.0}, {"penalty": float("nan")}])
+def test_wrong_shaping_is_refused(wrong):
+    with pytest.raises(ValueError, match="of at least 0"):
+        OverlongShaping(**wrong)
+
+
+@pytest.mark.parametrize(("ratio", "moves"), [(1.25, True), (1.3, False), (0.75, False), (0.85, True)])
+def test_clip_higher_lets_the_ratio_rise_farther_than_it_may_fall(ratio, moves):
+    # ε_low 0.2 and ε_high 0.28: up to 1.28 for A > 0, down to 0.8 for A < 0.
+    logprobs = torch.tensor([[np.log(ratio)]], requires_grad=True)
+    positive = torch.tensor([1.0 if ratio > 1 else 0.0])
+    zeros = torch.zeros(1, 1)
+    PolicyLoss(clip_high=0.28, kl_coefficient=0.0)(
+        logprobs,
+        zeros,
+        zeros,
+        zeros,
+        positive,
+        1 - positive,
+        torch.ones(1),
+        torch.ones(1, 1, dtype=torch.bool),
+    ).total.backward()
+    assert logprobs.grad is not None
+    assert (logprobs.grad.item() != 0) == moves

@@ -1,0 +1,117 @@
+"""The commands that read a file of rollouts."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pyarrow.parquet
+import pytest
+
+from hgpo import HGPO, GiGPO, StepTable
+from hgpo.cli import main
+from hgpo.rollout_files import read_rollouts, write_rollouts
+
+
+@pytest.fixture
+def rollouts(tmp_path):
+    """A file of random walks in which what is paid depends on the state before, with two further keys."""
+    rng = np.random.default_rng(0)
+    columns = {
+        name: [] for name in ("task_id", "trajectory_id", "step_index", "state_key", "reward", "action_valid")
+    }
+    for walk in range(400):
+        states = rng.choice(list("ABC"), 3)
+        for step, state in enumerate(states):
+            paid = {"A": 0.0, "B": 5.0, "C": 10.0}[states[1]] + rng.normal() if step == 2 else 0.0
+            values = (f"task {walk // 200}", f"walk {walk}", step, state, paid, bool(rng.integers(4)))
+            for column, value in zip(columns.values(), values, strict=True):
+                column.append(value)
+    steps = StepTable(**columns)
+    path = tmp_path / "r.parquet"
+    both = [f"{state}{step}" for state, step in zip(steps.state_key, steps.step_index, strict=True)]
+    write_rollouts(path, steps, {"full_state": both, "nothing": ["same"] * len(steps)})
+    return path
+
+
+def test_advantages_are_written_beside_the_ids(rollouts, capsys):
+    assert main(["advantages", str(rollouts), "--history-length", "1", "--alpha", "2"]) == 0
+    assert "r.advantages.parquet" in capsys.readouterr().out
+    written = pyarrow.parquet.read_table(rollouts.with_name("r.advantages.parquet"))
+    assert written.column_names == ["task_id", "trajectory_id", "step_index", "advantage"]
+    steps = read_rollouts(rollouts).steps
+    expected = HGPO(history_length=1, alpha=2.0)(steps)
+    np.testing.assert_array_equal(written["advantage"].to_numpy(), expected)
+    assert written["trajectory_id"].to_pylist() == steps.trajectory_id.tolist()
+
+
+def test_an_estimator_brings_its_own_settings(rollouts):
+    out = rollouts.with_name("a.jsonl")
+    line = ["advantages", str(rollouts), "--estimator", "gigpo", "--step-weight", "0.5", "--out", str(out)]
+    assert main(line) == 0
+    expected = GiGPO(step_weight=0.5)(read_rollouts(rollouts).steps)
+    found = [json.loads(row)["advantage"] for row in out.read_text().splitlines()]
+    assert found == expected.tolist()
+    assert main(line) == 2  # it is there already
+    assert main([*line, "--overwrite"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["--estimator", "best"], "--estimator best: choose from hgpo, gigpo"),
+        (["--estimator", "grpo", "--alpha", "1"], "--alpha"),
+        (["--alpha", "-1"], "alpha is -1.0; give a number of at least 0"),
+        (["--estimator", "ppo"], "these advantages need a critic's values"),
+        (["--similarity", "0.9"], "compares the texts that the agent saw, but the table has none"),
+        (["--workers", "0"], "--workers is 0"),
+        (["--out", "x.csv"], "ends in .parquet or .jsonl"),
+        (["--rename", "uid"], "expected THEIRS=OURS"),
+        (["--rename", "uid=task_id"], "no column 'uid' to rename"),
+    ],
+)
+def test_wrong_use_ends_in_one_line(args, words, rollouts, capsys):
+    assert main(["advantages", str(rollouts), *args]) == 2
+    error = capsys.readouterr().err
+    assert words in error
+    assert error.startswith("hgpo: ") and error.count("\n") == 1
+    assert [path.name for path in rollouts.parent.iterdir()] == ["r.parquet"]
+
+
+def test_the_rollouts_themselves_are_never_overwritten(rollouts, capsys):
+    before = rollouts.read_bytes()
+    assert main(["advantages", str(rollouts), "--out", str(rollouts), "--overwrite"]) == 2
+    assert rollouts.read_bytes() == before
+
+
+def test_diagnose_shows_levels_aliasing_and_the_depth_to_compare(rollouts, capsys):
+    assert main(["diagnose", str(rollouts), "--history-length", "2", "--discount", "0"]) == 0
+    shown = capsys.readouterr().out
+    # The key without the step stands for several full states at each of its three letters; the past matters
+    # by one state.
+    assert "state key state_key: 100.0% of the steps aliased" in shown
+    assert "state key nothing: 100.0% of the steps aliased" in shown
+    assert "K = 1: level 2 explains" in shown
+    assert max(map(len, shown.splitlines()[1:])) <= 80  # the first line holds the path
+    assert main(["diagnose", str(rollouts), "--truth", "state"]) == 2
+    assert "there is no such key, but state_key, full_state, nothing" in capsys.readouterr().err
+
+
+def test_estimators_are_compared_on_the_same_rollouts(rollouts, capsys):
+    assert main(["compare-estimators", str(rollouts), "--invalid-penalty", "0.1"]) == 0
+    shown = capsys.readouterr().out
+    for name in ("hgpo reliability", "gigpo", "dr grpo", "rloo", "reinforce++"):
+        assert name in shown
+    assert "ppo" not in shown  # the file has no values
+    assert main(["compare-estimators", str(rollouts), "--history-length", "-1"]) == 2
+
+
+def test_files_are_read_without_torch(rollouts):
+    code = (
+        "import sys; from hgpo.cli import main\n"
+        f"for name in ('diagnose', 'compare-estimators', 'advantages'): assert main([name, {str(rollouts)!r}]) == 0\n"
+        "assert not {'torch', 'transformers', 'matplotlib'} & sys.modules.keys()"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
