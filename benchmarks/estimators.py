@@ -3,15 +3,19 @@
 Beside it the plain loop of examples/hgpo_one_file.py, timed in the same run on the same rows.
 
     python benchmarks/estimators.py [--rows 4160 41600 …] [--repeats 5] [--loop-up-to 100000]
+    python benchmarks/estimators.py --family 1000000      every estimator, and HGPO's options, beside HGPO
+    python benchmarks/estimators.py --large 10000000      K = 4: one thread beside all cores
 
-Runs on one core. Every row has a string of its own (600 characters), as a rollout's rows have, so that no
-hash is cached and equal states have to be compared. Memory is tracemalloc's peak beyond the input, in a run
-of its own, as tracing slows the clock.
+The first two run on one core. In the first every row has a string of its own (600 characters), as a rollout's
+rows have, so that no hash is cached and equal states have to be compared; memory is tracemalloc's peak beyond
+the input, in a run of its own, as tracing slows the clock.
 """
 
 import argparse
 import gc
 import math
+import os
+import resource
 import sys
 import time
 import tracemalloc
@@ -80,6 +84,66 @@ def as_rows(columns: dict[str, list[Any]]) -> list[dict[str, Any]]:
     return [dict(zip(names, values, strict=True)) for values in zip(*columns.values(), strict=True)]
 
 
+def numbered_table(rows: int, seed: int) -> hgpo.StepTable:
+    """The same kind of batch with numbers for ids and states, a critic's values and validity."""
+    rng = np.random.default_rng(seed)
+    trajectories = rows // STEPS
+    step = np.tile(np.arange(STEPS), trajectories)
+    trajectory = np.repeat(np.arange(trajectories), STEPS)
+    success = rng.integers(2, size=trajectories)[trajectory]
+    return hgpo.StepTable(
+        task_id=trajectory // ROLLOUTS,
+        trajectory_id=trajectory,
+        step_index=step,
+        state_key=rng.integers(STATES, size=len(step)),
+        reward=np.where(step == STEPS - 1, 10.0 * success, 0.0),
+        action_valid=rng.random(len(step)) < 0.9,
+        value=rng.normal(5, 2, size=len(step)),
+    )
+
+
+def family(rows: int, repeats: int) -> None:
+    """Print the time of every estimator as a multiple of HGPO's, on the same table."""
+    variants: dict[str, Any] = {
+        **{name: estimator(invalid_penalty=0.1) for name, estimator in hgpo.ESTIMATORS.items()},
+        "hgpo, the reference": hgpo.HGPO.reference(invalid_penalty=0.1),
+        "hgpo, episode level": hgpo.HGPO(episode_level=True),
+        "hgpo, peers=others": hgpo.HGPO(peers="others"),
+        "hgpo, peers=other_trajectories": hgpo.HGPO(peers="other_trajectories"),
+        "hgpo, start token": hgpo.HGPO(start_token=True),
+        "hgpo, weights by size": hgpo.HGPO(level_weights="size"),
+        "hgpo, weights by reliability": hgpo.HGPO(level_weights="reliability"),
+    }
+    times: dict[str, list[float]] = {name: [] for name in variants}
+    for repeat in range(repeats):
+        table = numbered_table(rows, repeat)
+        for name, estimator in variants.items():
+            start = time.perf_counter()
+            estimator(table)
+            times[name].append(time.perf_counter() - start)
+    print(f"| {rows:,} rows | seconds | / hgpo |")
+    print("|---|---:|---:|")
+    for name, taken in times.items():
+        print(f"| {name} | {median(taken):.3f} | {median(taken) / median(times['hgpo']):.2f} |")
+
+
+def large(rows: int) -> None:
+    """Print time and memory of HGPO with K = 4 on a large table, by one thread and by all cores."""
+    table = numbered_table(rows, 0)
+    estimator = hgpo.HGPO(history_length=4)
+    start = time.perf_counter()
+    serial = estimator(table)
+    alone = time.perf_counter()
+    parallel = hgpo.in_parallel(estimator, table)
+    together = time.perf_counter()
+    gigabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(
+        f"{len(table):,} rows, K = 4: {alone - start:.1f} s by one thread, {together - alone:.1f} s by "
+        f"{os.cpu_count()}, {'the same bits' if np.array_equal(serial, parallel) else 'DIFFERENT'}; "
+        f"{gigabytes:.1f} GiB at most, the table included"
+    )
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(
@@ -89,7 +153,13 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--loop-up-to", type=int, default=100_000, help="most rows that the loop is timed on")
     parser.add_argument("--history-length", type=int, default=2)
+    parser.add_argument("--family", type=int, metavar="ROWS", help="compare the estimators instead")
+    parser.add_argument("--large", type=int, metavar="ROWS", help="one large table instead")
     arguments = parser.parse_args()
+    if arguments.family:
+        return family(arguments.family, arguments.repeats)
+    if arguments.large:
+        return large(arguments.large)
     estimator = hgpo.HGPO(history_length=arguments.history_length)
 
     def package(columns: dict[str, list[Any]]) -> Any:

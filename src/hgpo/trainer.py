@@ -28,7 +28,7 @@ from hgpo.config import TrainConfig, save_config
 from hgpo.display import Display, NoDisplay
 from hgpo.envs.base import Task
 from hgpo.errors import SettingError
-from hgpo.estimators import PPO
+from hgpo.estimators import CriticEstimator
 from hgpo.evaluate import evaluate_panel
 from hgpo.groups import group_sizes, level_groups
 from hgpo.imitation import demonstrations, imitate
@@ -215,7 +215,7 @@ class Trainer:
 
     def _new_critic(self) -> Critic | None:
         """A critic with the body of the reference policy, where the estimator needs one."""
-        if not isinstance(self.config.estimator, PPO):
+        if not isinstance(self.config.estimator, CriticEstimator):
             return None
         return Critic(self.reference, self.config.critic)
 
@@ -306,7 +306,7 @@ class Trainer:
     def _fit_critic(self, steps: StepTable) -> dict[str, float]:
         if self.critic is None:
             return {}
-        assert isinstance(self.config.estimator, PPO) and steps.value is not None
+        assert isinstance(self.config.estimator, CriticEstimator) and steps.value is not None
         targets = self.config.estimator.value_targets(steps)
         with self.display.phase("critic") as advance:
             loss = self.critic.fit(

@@ -3,7 +3,7 @@
 A new estimator is a class that follows `Estimator` and a line in `ESTIMATORS`.
 """
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,15 @@ class Estimator(Protocol):
 
     def __call__(self, steps: StepTable, /) -> NDArray[np.float64]:
         """Advantages, shape (rows,), in the order of the table."""
+        ...
+
+
+@runtime_checkable
+class CriticEstimator(Estimator, Protocol):
+    """An estimator that reads `StepTable.value`, so that training needs a critic."""
+
+    def value_targets(self, steps: StepTable, /) -> NDArray[np.float64]:
+        """What the critic should have said of each row, shape (rows,)."""
         ...
 
 
@@ -44,6 +53,7 @@ __all__ = [
     "HGPO",
     "PPO",
     "RLOO",
+    "CriticEstimator",
     "DrGRPO",
     "Estimator",
     "GiGPO",
