@@ -57,6 +57,12 @@ def test_a_member_joins_the_leader_it_is_most_like():
     }
 
 
+def test_the_most_frequent_state_leads():
+    # 1 is near to 0 and to 2, which are not near to each other. Twice seen, it leads both; if 0, the first in
+    # order, led, 2 would stand alone.
+    assert groups_of(neighbour_keys([0.0, 1.0, 1.0, 2.0], [0] * 4, radius=1.0)) == {frozenset(range(4))}
+
+
 def test_neighbours_do_not_chain():
     # 0, 1, 2, …, 9, each near to the next: no group is wider than twice the radius.
     points = np.arange(10.0)
