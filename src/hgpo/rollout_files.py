@@ -77,15 +77,30 @@ def read_rollouts(path: Path, rename: Mapping[str, str] | None = None) -> Rollou
 
 
 def write_rollouts(
-    path: Path, steps: StepTable, state_keys: Mapping[str, Sequence[Any]] | None = None
+    path: Path,
+    steps: StepTable,
+    state_keys: Mapping[str, Sequence[Any]] | None = None,
+    *,
+    logprob_step: float | None = None,
 ) -> None:
-    """Write steps, and further state keys by name, so that `read_rollouts` finds them.
+    """Write steps so that `read_rollouts` finds them.
 
     Keys and ids that are neither texts nor integers are written as numbers, equal where they are equal.
+
+    Args:
+        path: A .parquet or .jsonl file.
+        steps: What is written.
+        state_keys: Further keys by name, each with one a row.
+        logprob_step: Round log-probabilities to multiples of it, in nats: their last digits are noise that
+            no compression makes smaller. None keeps them.
     """
     columns: dict[str, Any] = {
         name: column for name in COLUMNS if (column := getattr(steps, name)) is not None
     }
+    if logprob_step is not None and steps.response_logprobs is not None:
+        columns["response_logprobs"] = tuple(
+            np.round(row / logprob_step) * logprob_step for row in steps.response_logprobs
+        )
     for name, keys in (state_keys or {}).items():
         columns[KEY_PREFIX + name] = steps.with_state_keys(keys).state_code
     for name, codes in (
@@ -184,7 +199,7 @@ def _write_parquet(path: Path, columns: Mapping[str, Any]) -> None:
         pyarrow.table(arrays),
         path,
         compression="zstd",
-        compression_level=9,
+        compression_level=19,
         # Texts, ids and numbers recur as a whole; within lists of tokens whole stretches do, which zstd finds
         # if they are left as they are and a page holds many rows.
         use_dictionary=repeated,  # pyright: ignore[reportArgumentType]

@@ -13,6 +13,9 @@ from hgpo.rollout import Trajectory
 from hgpo.rollout_files import write_rollouts
 from hgpo.steps import StepTable
 
+LOGPROB_STEP = 2**-10
+"""Kept rollouts have log-probabilities in steps of this many nats, which moves a ratio by 0.05 % at most."""
+
 
 class RunLog:
     """The files of one run's folder."""
@@ -52,7 +55,8 @@ class RunLog:
         """
         lived = [step for trajectory in trajectories for step in trajectory.steps]
         keys = {"commands": [step.commands for step in lived]}
-        write_rollouts(self.folder / "rollouts" / f"{iteration:06d}.parquet", steps, keys)
+        path = self.folder / "rollouts" / f"{iteration:06d}.parquet"
+        write_rollouts(path, steps, keys, logprob_step=LOGPROB_STEP)
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """The metrics of all iterations so far."""

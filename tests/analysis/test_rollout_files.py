@@ -71,6 +71,17 @@ def test_logprobs_lose_no_digit(tmp_path):
         assert logprobs is not None and logprobs[0].tolist() == [value]
 
 
+def test_logprobs_can_be_rounded(tmp_path):
+    # To multiples of a quarter: 0.3 → 0.25, −1.4 → −1.5.
+    steps = StepTable(
+        task_id=["t"], trajectory_id=["a"], step_index=[0], state_key=["s"], reward=[0.0],
+        response_tokens=[[1, 2]], response_logprobs=[[0.3, -1.4]],
+    )  # fmt: skip
+    write_rollouts(tmp_path / "x.parquet", steps, logprob_step=0.25)
+    logprobs = read_rollouts(tmp_path / "x.parquet").steps.response_logprobs
+    assert logprobs is not None and logprobs[0].tolist() == [0.25, -1.5]
+
+
 def lines(*rows: dict) -> str:
     return "".join(json.dumps(row) + "\n" for row in rows)
 
