@@ -30,11 +30,12 @@ from hgpo.envs.base import Task
 from hgpo.errors import SettingError
 from hgpo.estimators import CriticEstimator
 from hgpo.evaluate import evaluate_panel
-from hgpo.groups import group_sizes, level_groups
 from hgpo.imitation import demonstrations, imitate
+from hgpo.metrics import advantage_metrics, group_metrics, rollout_metrics
 from hgpo.policies.critic import Critic
 from hgpo.policies.tiny import create_policy
 from hgpo.policies.transformers import TransformersPolicy
+from hgpo.probe import ProbeTurn, answer_tokens_needed, prompt_tokens_needed, random_turns
 from hgpo.prompts import RESPONSE_FORMATS, Turn
 from hgpo.rollout import Agent, Trajectory, rollout, step_table
 from hgpo.runlog import RunLog
@@ -165,41 +166,18 @@ class Trainer:
             self.response_format,
             history_length=self.config.history_length,
             max_prompt_tokens=self.config.max_prompt_tokens,
-            max_response_tokens=self.config.max_response_tokens or self._longest_answer(policy),
+            max_response_tokens=self.config.max_response_tokens
+            or answer_tokens_needed(self._probe(), policy.encode_response, self.response_format),
         )
 
-    def _longest_answer(self, policy: TransformersPolicy) -> int:
-        """Tokens of the longest answer among some games' commands; an end token where there are several."""
-        longest = 1
-        for _, commands in self._probe_turns():
-            for command in commands:
-                answer = self.response_format.answer(command, commands)
-                longest = max(longest, len(policy.encode_response(answer, max_tokens=1_000)) - 1)
-        return longest if longest == 1 else longest + 4
-
-    def _probe_turns(self) -> Iterator[tuple[str, tuple[str, ...]]]:
-        """Observations and commands along random play of some training games."""
-        rng = self.streams.generator(PROBE)
-        environment = self.suite.make()
-        for task in self._training_tasks(12, PROBE):
-            observation, info = environment.reset(task)
-            over = False
-            while not over:
-                yield observation, info.admissible_commands
-                command = info.admissible_commands[rng.integers(len(info.admissible_commands))]
-                observation, _, terminated, truncated, info = environment.step(command)
-                over = terminated or truncated
+    def _probe(self) -> list[ProbeTurn]:
+        return random_turns(self.suite, self._training_tasks(12, PROBE), self.streams.generator(PROBE))
 
     def _check_history_fits(self) -> None:
         config = self.config
-        now = step = 0
-        for observation, commands in self._probe_turns():
-            turn = Turn("", (), observation, commands)
-            now = max(now, len(self.policy.encode(self.response_format.prompt(turn))))
-            longest_command = max(commands, key=len)
-            turn = Turn("", ((observation, longest_command),), "", ())
-            step = max(step, len(self.policy.encode(self.response_format.prompt(turn))))
-        needed = now + config.history_length * step
+        needed = prompt_tokens_needed(
+            self._probe(), self.policy.encode, self.response_format, config.history_length
+        )
         if needed > config.max_prompt_tokens:
             raise SettingError(
                 f"--history-length {config.history_length} needs prompts of up to {needed} tokens in these "
@@ -263,11 +241,9 @@ class Trainer:
             ended = time.perf_counter()
             record = {
                 "iteration": self.iteration,
-                **_rollout_metrics(sample, steps),
-                **_group_metrics(steps, self.config.history_length),
-                "zero_advantage_share": float(np.mean(advantages == 0)),
-                "advantage_mean": float(advantages.mean()),
-                "advantage_std": float(advantages.std()),
+                **rollout_metrics(sample, steps),
+                **group_metrics(steps, self.config.history_length),
+                **advantage_metrics(advantages),
                 **critic_metrics,
                 **metrics,
                 "seconds_rollout": rolled_out - started,
@@ -371,29 +347,6 @@ class Trainer:
 def _prompts(steps: StepTable) -> list[tuple[int, ...]]:
     assert steps.prompt_tokens is not None
     return [tuple(prompt.tolist()) for prompt in steps.prompt_tokens]
-
-
-def _rollout_metrics(sample: Sample, steps: StepTable) -> dict[str, float]:
-    """Of everything that was tried; of tokens and validity in the steps that are learned from."""
-    assert steps.prompt_tokens is not None and steps.action_valid is not None
-    distinct = len({prompt.tobytes() for prompt in steps.prompt_tokens})
-    lengths = [len(trajectory.steps) for trajectory in sample.tried]
-    return {
-        "success_rate": float(np.mean([trajectory.won for trajectory in sample.tried])),
-        "return_mean": float(np.mean([trajectory.total_reward for trajectory in sample.tried])),
-        "steps_mean": float(np.mean(lengths)),
-        "valid_share": float(steps.action_valid.mean()),
-        "environment_steps": sum(lengths),
-        "sampling_rounds": sample.rounds,
-        "kept_share": len(sample.kept) / len(sample.tried),
-        "prompt_tokens_mean": float(np.mean([len(prompt) for prompt in steps.prompt_tokens])),
-        "distinct_prompt_share": distinct / len(steps),
-    }
-
-
-def _group_metrics(steps: StepTable, history_length: int) -> dict[str, float]:
-    sizes = group_sizes(level_groups(steps, history_length))
-    return {f"peer_share_{level}": float(np.mean(row >= 2)) for level, row in enumerate(sizes)}
 
 
 @contextmanager

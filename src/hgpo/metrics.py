@@ -1,0 +1,43 @@
+"""What is measured in an iteration; docs/metrics.md has the formulas."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hgpo.groups import group_sizes, level_groups
+from hgpo.sampling import Sample
+from hgpo.steps import StepTable
+
+
+def rollout_metrics(sample: Sample, steps: StepTable) -> dict[str, float]:
+    """Of everything that was tried; of tokens and validity in the steps that are learned from."""
+    assert steps.prompt_tokens is not None and steps.action_valid is not None
+    distinct = len({prompt.tobytes() for prompt in steps.prompt_tokens})
+    lengths = [len(trajectory.steps) for trajectory in sample.tried]
+    return {
+        "success_rate": float(np.mean([trajectory.won for trajectory in sample.tried])),
+        "return_mean": float(np.mean([trajectory.total_reward for trajectory in sample.tried])),
+        "steps_mean": float(np.mean(lengths)),
+        "valid_share": float(steps.action_valid.mean()),
+        "environment_steps": sum(lengths),
+        "sampling_rounds": sample.rounds,
+        "kept_share": len(sample.kept) / len(sample.tried),
+        "prompt_tokens_mean": float(np.mean([len(prompt) for prompt in steps.prompt_tokens])),
+        "distinct_prompt_share": distinct / len(steps),
+    }
+
+
+def group_metrics(steps: StepTable, history_length: int) -> dict[str, float]:
+    """The share of rows with a peer at each level."""
+    sizes = group_sizes(level_groups(steps, history_length))
+    return {f"peer_share_{level}": float(np.mean(row >= 2)) for level, row in enumerate(sizes)}
+
+
+def advantage_metrics(advantages: NDArray[np.float64]) -> dict[str, float]:
+    """How many advantages are exactly 0, their mean and standard deviation."""
+    return {
+        "zero_advantage_share": float(np.mean(advantages == 0)),
+        "advantage_mean": float(advantages.mean()),
+        "advantage_std": float(advantages.std()),
+    }

@@ -1,0 +1,65 @@
+"""How many tokens a suite's prompts and answers take, measured on random play of a few games."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from hgpo.envs.base import Task, TaskSuite
+from hgpo.prompts import ResponseFormat, Turn
+
+
+@dataclass(frozen=True)
+class ProbeTurn:
+    """What an agent would see at one step."""
+
+    observation: str
+    commands: tuple[str, ...]
+
+
+def random_turns(suite: TaskSuite, tasks: Sequence[Task], rng: np.random.Generator) -> list[ProbeTurn]:
+    """The turns of random play, each task once."""
+    turns = []
+    environment = suite.make()
+    for task in tasks:
+        observation, info = environment.reset(task)
+        over = False
+        while not over:
+            turns.append(ProbeTurn(observation, info.admissible_commands))
+            command = info.admissible_commands[rng.integers(len(info.admissible_commands))]
+            observation, _, terminated, truncated, info = environment.step(command)
+            over = terminated or truncated
+    return turns
+
+
+def answer_tokens_needed(
+    turns: Sequence[ProbeTurn],
+    encode_response: Callable[[str, int], Sequence[int]],
+    response_format: ResponseFormat,
+) -> int:
+    """Tokens of the longest answer among the turns' commands; an end token where there are several."""
+    longest = 1
+    for turn in turns:
+        for command in turn.commands:
+            answer = response_format.answer(command, turn.commands)
+            longest = max(longest, len(encode_response(answer, 1_000)) - 1)
+    return longest if longest == 1 else longest + 4
+
+
+def prompt_tokens_needed(
+    turns: Sequence[ProbeTurn],
+    encode: Callable[[str], Sequence[int]],
+    response_format: ResponseFormat,
+    history_length: int,
+) -> int:
+    """Tokens of a prompt in which the longest turn stands after so many of the longest steps."""
+    now = step = 0
+    for turn in turns:
+        shown = Turn("", (), turn.observation, turn.commands)
+        now = max(now, len(encode(response_format.prompt(shown))))
+        longest_command = max(turn.commands, key=len)
+        past = Turn("", ((turn.observation, longest_command),), "", ())
+        step = max(step, len(encode(response_format.prompt(past))))
+    return now + history_length * step
