@@ -24,7 +24,7 @@ INVALID_PENALTY = 0.1
 """What published runs take off the return of a step whose action is not admissible."""
 
 
-def _default(estimator: Any) -> Any:
+def default_estimator(estimator: Any) -> Any:
     """An estimator as training has it by default.
 
     Where it can be, a return is not divided by its group's standard deviation: where all of a group fail,
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     SuiteChoice = TaskSuite
 else:
     EstimatorChoice = tyro.extras.subcommand_type_from_defaults(
-        {name: _default(estimator) for name, estimator in ESTIMATORS.items()},
+        {name: default_estimator(estimator) for name, estimator in ESTIMATORS.items()},
     )
     SuiteChoice = (
         tyro.extras.subcommand_type_from_defaults({name: suite() for name, suite in ENVIRONMENTS.items()})
@@ -59,7 +59,7 @@ class TrainConfig:
 
     env: SuiteChoice = field(default_factory=next(iter(ENVIRONMENTS.values())))
     """The games."""
-    estimator: EstimatorChoice = field(default_factory=lambda: _default(HGPO))
+    estimator: EstimatorChoice = field(default_factory=lambda: default_estimator(HGPO))
     """How advantages are computed."""
     loss: PolicyLoss = field(default_factory=lambda: PolicyLoss(entropy_coefficient=0.01))
     """The policy's objective."""
@@ -77,6 +77,9 @@ class TrainConfig:
     """Fixes everything that is drawn: weights, games, actions, batches."""
     iterations: int = 180
     """Rounds of rollout and update."""
+    budget_steps: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
+    """End after the iteration in which so many environment steps are reached, if --iterations does not end
+    the run before; None: no such limit."""
     tasks_per_iteration: int = 16
     """Games of an iteration."""
     group_size: int = 16
@@ -133,7 +136,14 @@ class TrainConfig:
         )
         self._check_positive(
             *("tasks_per_iteration", "max_prompt_tokens", "passes", "optimizer_steps", "token_budget"),
-            *("checkpoint_every", "max_response_tokens", "evaluation_games", "threads", "sampling_rounds"),
+            *(
+                "checkpoint_every",
+                "max_response_tokens",
+                "evaluation_games",
+                "threads",
+                "sampling_rounds",
+                "budget_steps",
+            ),
             at_least=1,
         )
         self._check_positive("seed", "history_length", at_least=0)

@@ -52,6 +52,8 @@ class PanelResult:
     """Steps an episode, those that were not won included."""
     valid_share: float
     """Share of steps with an admissible action."""
+    games_won: tuple[bool, ...]
+    """Of each game, in the panel's order, whether it was won."""
 
     def record(self, iteration: int) -> dict[str, Any]:
         """The result as JSON values, with rate and interval spelled out, after `iteration` iterations."""
@@ -162,6 +164,7 @@ def summarize(split: str, temperature: float, trajectories: Sequence[Trajectory]
         by_kind={kind: _success([t for t in trajectories if t.task.kind == kind]) for kind in kinds},
         mean_steps=len(steps) / len(trajectories) if trajectories else math.nan,
         valid_share=sum(step.action.valid for step in steps) / len(steps) if steps else math.nan,
+        games_won=tuple(trajectory.won for trajectory in trajectories),
     )
 
 

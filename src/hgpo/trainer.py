@@ -87,6 +87,7 @@ class Trainer:
         self.streams = _Streams(config.seed)
         self.response_format = RESPONSE_FORMATS[config.response]
         self.iteration = 0
+        self.environment_steps = 0
         self.policy = self._initial_policy()
         self.agent = self.agent_of(self.policy)
         self._check_history_fits()
@@ -103,18 +104,22 @@ class Trainer:
         else:
             self._go_back_to(checkpoint)
         try:
-            while self.iteration < self.config.iterations:
+            while not self._finished():
                 self._iterate()
                 every = self.config.evaluate_every
-                last = self.iteration == self.config.iterations
-                if last or (every and self.iteration % every == 0):
+                if self._finished() or (every and self.iteration % every == 0):
                     self._evaluate()
-                if last or self.iteration % self.config.checkpoint_every == 0:
+                if self._finished() or self.iteration % self.config.checkpoint_every == 0:
                     self._save()
         except KeyboardInterrupt:
             self._save()
             raise
         return self.log.read_evaluations()
+
+    def _finished(self) -> bool:
+        config = self.config
+        out_of_budget = config.budget_steps is not None and self.environment_steps >= config.budget_steps
+        return self.iteration >= config.iterations or out_of_budget
 
     def _start(self) -> None:
         self.log.go_back(-1)
@@ -135,9 +140,11 @@ class Trainer:
         self.optimizer = self._new_optimizer()
         load_optimizer(checkpoint, self.optimizer)
         self.critic = self._new_critic()
-        if self.critic is not None:
+        # Before the first iteration a critic knows nothing, whatever run made the checkpoint.
+        if self.critic is not None and self.iteration > 0:
             load_critic(checkpoint, self.critic)
         self.log.go_back(self.iteration)
+        self.environment_steps = sum(record["environment_steps"] for record in self.log.read_metrics())
         self.display.say(f"going on after iteration {self.iteration}")
 
     def _save(self) -> None:
@@ -251,6 +258,7 @@ class Trainer:
                 "seconds_update": ended - estimated,
                 "seconds": ended - started,
             }
+            self.environment_steps += record["environment_steps"]
             self.log.metrics(record)
         if self.config.sample_every and self.iteration % self.config.sample_every == 0:
             self.log.sample(self.iteration, sample.tried[:: self.config.group_size][:4])

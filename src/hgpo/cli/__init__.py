@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 COMMANDS = {
     "train": ("hgpo.cli.train", "train an agent and watch it learn"),
+    "compare": ("hgpo.cli.compare", "train with several methods and say which is better"),
     "evaluate": ("hgpo.cli.evaluate", "play the held-out games with the agent of a run"),
     "advantages": ("hgpo.cli.advantages", "compute the advantages of rollouts in a file"),
     "diagnose": ("hgpo.cli.diagnose", "show how steps group, level by level, and how deep to compare"),

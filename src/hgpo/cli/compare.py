@@ -1,0 +1,124 @@
+"""`hgpo compare`."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+
+from hgpo.cli import INTERRUPTED, wrong_use
+from hgpo.cli.parse import parse
+from hgpo.cli.train import TrainCommand
+from hgpo.compare.plan import ABLATIONS, Plan, load_plan
+from hgpo.compare.report import plot_curves, plot_success, summary_table, write_results
+from hgpo.compare.runs import Progress, carry_out
+from hgpo.compare.summary import finished_seeds, summarize
+from hgpo.config import TrainConfig
+from hgpo.display import RichDisplay
+from hgpo.envs import ENVIRONMENTS
+from hgpo.errors import SettingError
+
+
+@dataclass(frozen=True)
+class CompareCommand:
+    """Train with several methods on the same games, from the same warm start, with the same budget, and say
+    which is better, with intervals over seeds and games.
+
+    The runs share the cores, one each. Ctrl-C saves; --resume goes on. What stands behind "--" is given to
+    every run, as to `hgpo train`: hgpo compare --estimators grpo hgpo -- --group-size 8 --iterations 90
+    """
+
+    estimators: tuple[str, ...] = ("grpo", "gigpo", "hgpo")
+    """The methods: hgpo, gigpo, grpo, dr_grpo, rloo, reinforce_plus_plus, ppo, and HGPO with one setting
+    changed: hgpo-k0, hgpo-k1, hgpo-k4, hgpo-alpha0, hgpo-alpha2, hgpo-episode, hgpo-others (peers from other
+    trajectories), hgpo-reliability, hgpo-size. HGPO, or else the
+    last one named, is set against each of the others."""
+    ablations: tyro.conf.FlagCreatePairsOff[bool] = False
+    """HGPO's ablations too: K of 0, 1, 4, α of 0, 2, the episode level, peers of other trajectories."""
+    seeds: int = 5
+    """Runs of each method, with the seeds 0, 1, …"""
+    env: str = "household"
+    """The games; their settings go behind "--"."""
+    budget_steps: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
+    """A run ends after the iteration in which it has taken so many environment steps, so that a method whose
+    episodes are short gets more of them; None: every run has the same iterations."""
+    jobs: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
+    """Runs at the same time; None: one a core."""
+    out: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
+    """The comparison's folder; by default a new one under runs/."""
+    resume: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
+    """Go on with the comparison in this folder; but for --jobs nothing else may be given."""
+
+
+def main(args: Sequence[str]) -> int:
+    """Run what is not done yet, then print the table and where everything is."""
+    console = Console()
+    words = list(args)
+    place = words.index("--") if "--" in words else len(words)
+    own, training = words[:place], words[place + 1 :]
+    try:
+        command = parse(CompareCommand, own, prog="hgpo compare")
+        if command.jobs is not None and command.jobs < 1:
+            raise SettingError(f"--jobs is {command.jobs}: expected 1 or more")
+        plan, folder = _plan(command, training)
+        jobs = command.jobs or os.cpu_count() or 1
+        try:
+            with RichDisplay(console) as display, display.phase("iterations") as advance:
+                total = len(plan.methods) * plan.seeds * plan.settings.iterations
+
+                def show(progress: Progress) -> None:
+                    advance(progress.iterations_done, total)
+
+                carry_out(plan, folder, jobs, show)
+        except KeyboardInterrupt:
+            console.print(f"stopped; go on with: hgpo compare --resume {folder}", soft_wrap=True)
+            return INTERRUPTED
+    except SettingError as error:
+        return wrong_use(str(error))
+    reference = "hgpo" if "hgpo" in plan.methods else plan.methods[-1]
+    seeds = finished_seeds(plan, folder)
+    summaries = summarize(plan, folder, reference)
+    write_results(folder, summaries, reference)
+    plot_success(summaries, folder / "success.png")
+    plot_curves(plan, folder, plan.methods, seeds, folder / "curves.png")
+    console.print(summary_table(summaries, seeds, reference))
+    console.print(
+        f"comparison: {folder} (results.md, results.json, success.png, curves.png, runs)", soft_wrap=True
+    )
+    return 0
+
+
+def _plan(command: CompareCommand, training: Sequence[str]) -> tuple[Plan, Path]:
+    """The comparison and its folder, new or old."""
+    if command.resume is not None:
+        if dataclasses.replace(command, resume=None, jobs=None) != CompareCommand() or training:
+            raise SettingError("--resume takes the plan in the folder: give nothing but --jobs with it")
+        return load_plan(command.resume / "plan.json"), command.resume
+    if command.env not in ENVIRONMENTS:
+        raise SettingError(f"--env {command.env}: choose from {', '.join(ENVIRONMENTS)}")
+    names_env = any(word.startswith("env:") for word in training)
+    train = parse(
+        TrainCommand, [*training, *([] if names_env else [f"env:{command.env}"])], prog="hgpo train"
+    )
+    if train.out is not None or train.resume is not None:
+        raise SettingError('give --out or --resume of the comparison, before "--"')
+    values = {field.name: getattr(train, field.name) for field in dataclasses.fields(TrainConfig)}
+    if command.budget_steps is not None:
+        values["budget_steps"] = command.budget_steps
+    methods = (*command.estimators, *(ABLATIONS if command.ablations else ()))
+    plan = Plan(tuple(dict.fromkeys(methods)), command.seeds, TrainConfig(**values))
+    folder = command.out or Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-compare-{command.env}"
+    if (folder / "plan.json").exists():
+        raise SettingError(
+            f"{folder} holds a comparison already: go on with it by --resume, or give another --out"
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    plan.save(folder / "plan.json")
+    return plan, folder

@@ -1,0 +1,83 @@
+"""What a comparison consists of: methods, seeds, and the settings that all runs share."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hgpo.config import TrainConfig, default_estimator, from_json, to_json
+from hgpo.errors import SettingError
+from hgpo.estimators import ESTIMATORS, HGPO, Estimator
+
+
+def _hgpo(**settings: Any) -> HGPO:
+    return dataclasses.replace(default_estimator(HGPO), **settings)
+
+
+ABLATIONS: dict[str, Estimator] = {
+    "hgpo-k0": _hgpo(history_length=0),
+    "hgpo-k1": _hgpo(history_length=1),
+    "hgpo-k4": _hgpo(history_length=4),
+    "hgpo-alpha0": _hgpo(alpha=0.0),
+    "hgpo-alpha2": _hgpo(alpha=2.0),
+    "hgpo-episode": _hgpo(episode_level=True),
+    "hgpo-others": _hgpo(peers="other_trajectories"),
+}
+"""HGPO (K = 2, α = 1) with one setting changed. The prompts' history stays as long as in all other runs."""
+
+METHODS: dict[str, Estimator] = {
+    **{name: default_estimator(estimator) for name, estimator in ESTIMATORS.items()},
+    **ABLATIONS,
+    "hgpo-reliability": _hgpo(level_weights="reliability"),
+    "hgpo-size": _hgpo(level_weights="size"),
+}
+"""What can be compared, by name: every estimator as training has it by default, and variants of HGPO."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A comparison; each method has one run for each seed."""
+
+    methods: tuple[str, ...]
+    seeds: int
+    """Seeds 0, 1, … of the runs."""
+    settings: TrainConfig
+    """Of all runs, but for estimator and seed."""
+
+    def __post_init__(self) -> None:
+        if unknown := [name for name in self.methods if name not in METHODS]:
+            raise SettingError(f"there is no method {unknown[0]!r} to compare, but {', '.join(METHODS)}")
+        if not self.methods or len(set(self.methods)) < len(self.methods):
+            raise SettingError(f"the methods are {', '.join(self.methods) or 'none'}: name each once")
+        if self.seeds < 1:
+            raise SettingError(f"--seeds is {self.seeds}: expected 1 or more")
+
+    def config(self, method: str, seed: int) -> TrainConfig:
+        """The settings of one run."""
+        return dataclasses.replace(self.settings, estimator=METHODS[method], seed=seed)
+
+    def save(self, path: Path) -> None:
+        """Write the plan as JSON."""
+        plan = {"methods": self.methods, "seeds": self.seeds, "settings": to_json(self.settings)}
+        unfinished = path.with_name(f".{path.name}.unfinished")
+        unfinished.write_text(json.dumps(plan, indent=2) + "\n")
+        os.replace(unfinished, path)
+
+
+def load_plan(path: Path) -> Plan:
+    """Read a plan that `Plan.save` wrote.
+
+    Raises:
+        SettingError: if there is none.
+    """
+    try:
+        plan = json.loads(path.read_text())
+        return Plan(tuple(plan["methods"]), plan["seeds"], from_json(plan["settings"]))
+    except FileNotFoundError:
+        raise SettingError(f"no comparison in {path.parent}: {path.name} is missing there") from None
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise SettingError(f"{path} is not the plan of a comparison: {error}") from None

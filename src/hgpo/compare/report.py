@@ -1,0 +1,138 @@
+"""A comparison as tables and pictures."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from rich.table import Table
+
+from hgpo.compare.plan import Plan
+from hgpo.compare.runs import run_folder
+from hgpo.compare.summary import GOALS, WINDOW, Interval, MethodSummary
+from hgpo.runlog import RunLog
+
+
+def summary_table(summaries: Sequence[MethodSummary], seeds: Sequence[int], reference: str) -> Table:
+    """Methods by panel; narrow enough for any terminal."""
+    table = Table(
+        title=f"greedy success after training, seeds {', '.join(map(str, seeds))}; 95 % intervals over seeds "
+        "and games",
+        title_justify="left",
+    )
+    for column in ("method", "panel"):
+        table.add_column(column)
+    goals = [f"steps to {goal:.0%}" for goal in GOALS]
+    for column in ("success", f"less {reference}'s", *goals):
+        table.add_column(column, justify="right")
+    for summary in summaries:
+        table.add_row(
+            summary.method,
+            summary.split,
+            _percent(summary.success),
+            "" if summary.difference is None else _points(summary.difference),
+            *(_thousands(steps) for steps in summary.steps_to),
+        )
+    return table
+
+
+def markdown(summaries: Sequence[MethodSummary], reference: str) -> str:
+    """The same as a table of Markdown, with the budgets that were used."""
+    goals = " | ".join(f"steps to {goal:.0%}" for goal in GOALS)
+    lines = [
+        f"| method | panel | success | less {reference}'s | {goals} | environment steps | optimizer steps |",
+        "|---|---|---|---|" + "---|" * (len(GOALS) + 2),
+    ]
+    for summary in summaries:
+        difference = "" if summary.difference is None else _points(summary.difference)
+        steps = " | ".join(_thousands(count) for count in summary.steps_to)
+        lines.append(
+            f"| {summary.method} | {summary.split} | {_percent(summary.success)} | {difference} | {steps} | "
+            f"{_thousands(summary.environment_steps)} | {summary.optimizer_steps:.0f} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def write_results(folder: Path, summaries: Sequence[MethodSummary], reference: str) -> None:
+    """Write results.json and results.md."""
+    values = [asdict(summary) for summary in summaries]
+    for value in values:
+        value["steps_to"] = [None if math.isinf(steps) else steps for steps in value["steps_to"]]
+    (folder / "results.json").write_text(json.dumps(values, indent=2) + "\n")
+    (folder / "results.md").write_text(markdown(summaries, reference))
+
+
+def plot_curves(plan: Plan, folder: Path, methods: Sequence[str], seeds: Sequence[int], path: Path) -> None:
+    """Success of the training rollouts by environment steps: mean over the seeds, and each seed thinly."""
+    figure = Figure(figsize=(7.5, 4.5), layout="constrained")
+    axes = figure.add_subplot()
+    for number, method in enumerate(methods):
+        color = f"C{number % 10}"
+        curves = [_curve(RunLog(run_folder(folder, method, seed))) for seed in seeds]
+        for steps, rates in curves:
+            axes.plot(steps, rates, color=color, alpha=0.2, linewidth=0.8)
+        # All seeds are read off at the same steps, as far as the shortest of them goes.
+        end = min(steps[-1] for steps, _ in curves)
+        grid = np.linspace(max(steps[0] for steps, _ in curves), end, 100)
+        mean = np.mean([np.interp(grid, steps, rates) for steps, rates in curves], axis=0)
+        axes.plot(grid, mean, color=color, linewidth=2, label=method)
+    axes.set(
+        xlabel="environment steps", ylabel=f"success in training, mean of {WINDOW} iterations", ylim=(0, 1)
+    )
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value / 1000:.0f} k")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(path, dpi=120)
+
+
+def plot_success(summaries: Sequence[MethodSummary], path: Path) -> None:
+    """Success of each method on each panel with its interval."""
+    splits = list(dict.fromkeys(summary.split for summary in summaries))
+    methods = list(dict.fromkeys(summary.method for summary in summaries))
+    figure = Figure(figsize=(7.5, 1.5 + 0.4 * len(methods)), layout="constrained")
+    axes = figure.add_subplot()
+    for number, split in enumerate(splits):
+        found = {summary.method: summary.success for summary in summaries if summary.split == split}
+        places = [place + 0.2 * (number - (len(splits) - 1) / 2) for place in range(len(methods))]
+        means = [found[method].mean for method in methods]
+        errors = [
+            [found[method].mean - found[method].low for method in methods],
+            [found[method].high - found[method].mean for method in methods],
+        ]
+        axes.errorbar(means, places, xerr=errors, fmt="o", capsize=3, label=split)
+    axes.set(yticks=range(len(methods)), yticklabels=methods, xlabel="greedy success")
+    axes.invert_yaxis()
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(path, dpi=120)
+
+
+def _curve(log: RunLog) -> tuple[list[float], list[float]]:
+    """Environment steps and mean success of the last iterations, from the first whole window on."""
+    metrics = log.read_metrics()
+    steps = np.cumsum([record["environment_steps"] for record in metrics])
+    rates = [record["success_rate"] for record in metrics]
+    ends = range(min(WINDOW, len(rates)), len(rates) + 1)
+    return (
+        [float(steps[end - 1]) for end in ends],
+        [sum(rates[max(0, end - WINDOW) : end]) / min(WINDOW, end) for end in ends],
+    )
+
+
+def _percent(interval: Interval) -> str:
+    return f"{interval.mean:.1%} ({interval.low:.0%} – {interval.high:.0%})"
+
+
+def _points(interval: Interval) -> str:
+    return f"{100 * interval.mean:+.1f} ({100 * interval.low:+.0f} – {100 * interval.high:+.0f})"
+
+
+def _thousands(steps: float) -> str:
+    return "never" if math.isinf(steps) else f"{steps / 1000:.0f} k"

@@ -1,0 +1,123 @@
+"""Carries a comparison out: runs in parallel processes, each of which goes on where it stopped."""
+
+from __future__ import annotations
+
+import dataclasses
+import multiprocessing
+import shutil
+import signal
+import time
+from collections.abc import Callable
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+
+from hgpo.checkpoint import latest_checkpoint
+from hgpo.compare.plan import Plan
+from hgpo.config import TrainConfig, load_config, save_config
+from hgpo.runlog import RunLog
+
+POLL_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Progress:
+    """How far a comparison is."""
+
+    runs_done: int
+    iterations_done: int
+
+
+def run_folder(folder: Path, method: str, seed: int) -> Path:
+    """Where the run of a method with a seed is."""
+    return folder / "runs" / f"{method}-seed{seed}"
+
+
+def carry_out(
+    plan: Plan, folder: Path, jobs: int, on_progress: Callable[[Progress], None] = lambda progress: None
+) -> None:
+    """Do what of the plan is not done yet.
+
+    The warm start and the first evaluation do not depend on the method: they are done once for each seed, in
+    a run of no iterations, from whose checkpoint the runs of all methods go on.
+
+    Args:
+        plan: the comparison.
+        folder: where its runs are.
+        jobs: processes at the same time, each with one thread.
+        on_progress: told about once a second.
+
+    Raises:
+        KeyboardInterrupt: after every process has saved its run.
+    """
+    starts = {
+        folder / "starts" / f"seed{seed}": dataclasses.replace(
+            plan.config(plan.methods[0], seed), iterations=0
+        )
+        for seed in range(plan.seeds)
+    }
+    # Seed by seed, so that a comparison that is cut short has whole seeds.
+    runs = {
+        run_folder(folder, method, seed): (plan.config(method, seed), folder / "starts" / f"seed{seed}")
+        for seed in range(plan.seeds)
+        for method in plan.methods
+    }
+
+    def report() -> None:
+        iterations = [len(RunLog(run).read_metrics()) for run in runs]
+        done = sum((run / "finished").exists() for run in runs)
+        on_progress(Progress(done, sum(iterations)))
+
+    # Processes start afresh: a fork of one that has used threads may hang.
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_quiet) as pool:
+        try:
+            _wait([pool.submit(_run, start, config) for start, config in starts.items()], report)
+            for run, (config, start) in runs.items():
+                _prepare(run, config, start)
+            _wait([pool.submit(_run, run, config) for run, (config, _) in runs.items()], report)
+        except KeyboardInterrupt:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+
+
+def _wait(futures: list, report: Callable[[], None]) -> None:
+    pending = set(futures)
+    while pending:
+        done, pending = wait(pending, timeout=POLL_SECONDS, return_when=FIRST_COMPLETED)
+        for future in done:
+            future.result()
+        report()
+
+
+def _quiet() -> None:
+    import transformers
+
+    transformers.utils.logging.disable_progress_bar()
+    # Ctrl-C reaches all processes; each saves its run, which takes a moment.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _prepare(run: Path, config: TrainConfig, start: Path) -> None:
+    """A run's folder, at the end of the warm start."""
+    if latest_checkpoint(run / "checkpoints") is not None:
+        return
+    partial = run.with_name(f"{run.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    shutil.copytree(start, partial, ignore=shutil.ignore_patterns("finished", "samples"))
+    save_config(config, partial / "config.json")
+    shutil.rmtree(run, ignore_errors=True)
+    partial.rename(run)
+
+
+def _run(run: Path, config: TrainConfig) -> None:
+    """Train to the end of the run, if that is not done; its metrics tell the parent how far it is."""
+    from hgpo.trainer import Trainer
+
+    if (run / "finished").exists():
+        return
+    if (run / "config.json").exists():
+        config = load_config(run / "config.json")
+    started = time.time()
+    Trainer(dataclasses.replace(config, threads=1), run).run()
+    (run / "finished").write_text(f"{time.time() - started:.0f} seconds in the last part\n")

@@ -1,0 +1,133 @@
+"""What a comparison says: success with intervals, differences, and how soon a method gets there."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hgpo.compare.plan import Plan
+from hgpo.compare.runs import run_folder
+from hgpo.runlog import RunLog
+
+DRAWS = 10_000
+"""Bootstrap samples behind every interval."""
+WINDOW = 10
+"""Iterations whose training rollouts make one success rate; each has few games."""
+GOALS = (0.5, 0.8)
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean and the 95 % interval about it."""
+
+    mean: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class MethodSummary:
+    """One method on one panel, greedy, after the last iteration."""
+
+    method: str
+    split: str
+    success: Interval
+    difference: Interval | None
+    """Success less that of the reference method with the same seeds and games; None for itself."""
+    steps_to: tuple[float, ...]
+    """For each of `GOALS`: the median over seeds of the environment steps until the success of the training
+    rollouts, a mean of 10 iterations, has reached it; ∞ where half of the seeds or more never do."""
+    environment_steps: float
+    """Mean over the seeds of all steps taken in training."""
+    optimizer_steps: float
+    """Mean over the seeds."""
+
+
+def summarize(plan: Plan, folder: Path, reference: str) -> list[MethodSummary]:
+    """The summaries of all methods on all panels, of the seeds that all methods have finished.
+
+    Args:
+        plan: the comparison.
+        folder: where its runs are.
+        reference: the method that the others are compared with.
+    """
+    seeds = finished_seeds(plan, folder)
+    if not seeds:
+        return []
+    summaries = []
+    for split in plan.settings.env.splits[1:]:
+        won = {method: outcomes(plan, folder, method, split, seeds) for method in plan.methods}
+        for method in plan.methods:
+            logs = [RunLog(run_folder(folder, method, seed)).read_metrics() for seed in seeds]
+            iterations = np.mean([len(log) for log in logs])
+            summaries.append(
+                MethodSummary(
+                    method=method,
+                    split=split,
+                    success=bootstrap(won[method]),
+                    difference=None if method == reference else bootstrap(won[method] - won[reference]),
+                    steps_to=tuple(float(np.median([steps_to(log, goal) for log in logs])) for goal in GOALS),
+                    environment_steps=float(
+                        np.mean([sum(record["environment_steps"] for record in log) for log in logs])
+                    ),
+                    optimizer_steps=float(iterations * plan.settings.passes * plan.settings.optimizer_steps),
+                )
+            )
+    return summaries
+
+
+def finished_seeds(plan: Plan, folder: Path) -> list[int]:
+    """The seeds with which every method has come to its end."""
+    return [
+        seed
+        for seed in range(plan.seeds)
+        if all((run_folder(folder, method, seed) / "finished").exists() for method in plan.methods)
+    ]
+
+
+def outcomes(plan: Plan, folder: Path, method: str, split: str, seeds: Sequence[int]) -> NDArray[np.float64]:
+    """Whether each game of a panel was won greedily at the end, [seeds, games]."""
+    rows = []
+    for seed in seeds:
+        records = RunLog(run_folder(folder, method, seed)).read_evaluations()
+        last = [r for r in records if r["split"] == split and r["temperature"] == 0][-1]
+        rows.append(last["games_won"])
+    return np.array(rows, np.float64)
+
+
+def bootstrap(values: NDArray[np.float64], draws: int = DRAWS, seed: int = 0) -> Interval:
+    """The mean of a table of seeds and games, and the 95 % percentile interval.
+
+    Seeds and games are drawn with replacement, each for itself: all seeds play the same games, so neither
+    alone is a sample of independent values.
+
+    Args:
+        values: Shape (seeds, games).
+        draws: Bootstrap samples.
+        seed: Of the draws.
+    """
+    rng = np.random.default_rng(seed)
+    seeds, games = values.shape
+    # The mean over drawn seeds and games is a product with how often each was drawn.
+    seed_share = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=draws) / seeds
+    game_share = rng.multinomial(games, np.full(games, 1 / games), size=draws) / games
+    means = np.einsum("ds,sg,dg->d", seed_share, values, game_share, optimize=True)
+    low, high = np.quantile(means, [0.025, 0.975])
+    return Interval(float(values.mean()), float(low), float(high))
+
+
+def steps_to(metrics: Sequence[dict], goal: float) -> float:
+    """Environment steps until the mean success of the last 10 iterations' rollouts reaches `goal`, or ∞."""
+    steps = 0
+    rates: list[float] = []
+    for record in metrics:
+        steps += record["environment_steps"]
+        rates = [*rates[-(WINDOW - 1) :], record["success_rate"]]
+        if len(rates) == WINDOW and sum(rates) / WINDOW >= goal:
+            return float(steps)
+    return math.inf
