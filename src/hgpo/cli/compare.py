@@ -17,7 +17,7 @@ from hgpo.cli import INTERRUPTED, wrong_use
 from hgpo.cli.parse import parse
 from hgpo.cli.train import TrainCommand
 from hgpo.compare.plan import ABLATIONS, Plan, load_plan
-from hgpo.compare.report import plot_curves, plot_success, summary_table, write_results
+from hgpo.compare.report import plot_curves, plot_success, summary_tables, write_results
 from hgpo.compare.runs import Progress, carry_out
 from hgpo.compare.summary import finished_seeds, summarize
 from hgpo.config import TrainConfig
@@ -88,7 +88,7 @@ def main(args: Sequence[str]) -> int:
     write_results(folder, summaries, reference)
     plot_success(summaries, folder / "success.png")
     plot_curves(plan, folder, plan.methods, seeds, folder / "curves.png")
-    console.print(summary_table(summaries, seeds, reference))
+    console.print(summary_tables(summaries, seeds, reference))
     console.print(
         f"comparison: {folder} (results.md, results.json, success.png, curves.png, runs)", soft_wrap=True
     )

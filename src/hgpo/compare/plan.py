@@ -57,8 +57,8 @@ class Plan:
             raise SettingError(f"--seeds is {self.seeds}: expected 1 or more")
 
     def config(self, method: str, seed: int) -> TrainConfig:
-        """The settings of one run."""
-        return dataclasses.replace(self.settings, estimator=METHODS[method], seed=seed)
+        """The settings of one run, which has one thread: the runs share the cores."""
+        return dataclasses.replace(self.settings, estimator=METHODS[method], seed=seed, threads=1)
 
     def save(self, path: Path) -> None:
         """Write the plan as JSON."""

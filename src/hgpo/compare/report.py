@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from rich.console import Group, RenderableType
 from rich.table import Table
 
 from hgpo.compare.plan import Plan
@@ -18,34 +19,33 @@ from hgpo.compare.summary import GOALS, WINDOW, Interval, MethodSummary
 from hgpo.runlog import RunLog
 
 
-def summary_table(summaries: Sequence[MethodSummary], seeds: Sequence[int], reference: str) -> Table:
-    """Methods by panel; narrow enough for any terminal."""
-    table = Table(
-        title=f"greedy success after training, seeds {', '.join(map(str, seeds))}; 95 % intervals over seeds "
-        "and games",
-        title_justify="left",
+def summary_tables(summaries: Sequence[MethodSummary], seeds: Sequence[int], reference: str) -> Group:
+    """A table for each panel, narrow enough for any terminal."""
+    tables: list[RenderableType] = []
+    for split in dict.fromkeys(summary.split for summary in summaries):
+        table = Table(title=f"{split}, greedy, after training", title_justify="left")
+        table.add_column("method")
+        goals = [f"to {goal:.0%}" for goal in GOALS]
+        for column in ("success %", "95 %", f"− {reference}", "95 %", *goals):
+            table.add_column(column, justify="right")
+        for summary in (summary for summary in summaries if summary.split == split):
+            difference = ("", "") if summary.difference is None else _cells(summary.difference, signed=True)
+            steps = [_thousands(count) for count in summary.steps_to]
+            table.add_row(summary.method, *_cells(summary.success), *difference, *steps)
+        tables.append(table)
+    tables.append(
+        f"[dim]Seeds {', '.join(map(str, seeds))}; intervals by bootstrap over seeds and games. to 50%: "
+        f"environment steps until {WINDOW} iterations of training rollouts are won so often.[/]"
     )
-    for column in ("method", "panel"):
-        table.add_column(column)
-    goals = [f"steps to {goal:.0%}" for goal in GOALS]
-    for column in ("success", f"less {reference}'s", *goals):
-        table.add_column(column, justify="right")
-    for summary in summaries:
-        table.add_row(
-            summary.method,
-            summary.split,
-            _percent(summary.success),
-            "" if summary.difference is None else _points(summary.difference),
-            *(_thousands(steps) for steps in summary.steps_to),
-        )
-    return table
+    return Group(*tables)
 
 
 def markdown(summaries: Sequence[MethodSummary], reference: str) -> str:
     """The same as a table of Markdown, with the budgets that were used."""
     goals = " | ".join(f"steps to {goal:.0%}" for goal in GOALS)
     lines = [
-        f"| method | panel | success | less {reference}'s | {goals} | environment steps | optimizer steps |",
+        f"| method | panel | success % (95 %) | less {reference}'s (95 %) | {goals} "
+        "| environment steps | optimizer steps |",
         "|---|---|---|---|" + "---|" * (len(GOALS) + 2),
     ]
     for summary in summaries:
@@ -127,11 +127,19 @@ def _curve(log: RunLog) -> tuple[list[float], list[float]]:
 
 
 def _percent(interval: Interval) -> str:
-    return f"{interval.mean:.1%} ({interval.low:.0%} – {interval.high:.0%})"
+    return "{} ({})".format(*_cells(interval))
 
 
 def _points(interval: Interval) -> str:
-    return f"{100 * interval.mean:+.1f} ({100 * interval.low:+.0f} – {100 * interval.high:+.0f})"
+    return "{} ({})".format(*_cells(interval, signed=True))
+
+
+def _cells(interval: Interval, signed: bool = False) -> tuple[str, str]:
+    """Mean and interval in percent, or in points of percent with a sign."""
+    mean, low, high = (100 * value for value in (interval.mean, interval.low, interval.high))
+    if signed:
+        return f"{mean:+.1f}", f"{low:+.0f} … {high:+.0f}"
+    return f"{mean:.1f}", f"{low:.0f} … {high:.0f}"
 
 
 def _thousands(steps: float) -> str:

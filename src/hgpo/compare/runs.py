@@ -119,5 +119,5 @@ def _run(run: Path, config: TrainConfig) -> None:
     if (run / "config.json").exists():
         config = load_config(run / "config.json")
     started = time.time()
-    Trainer(dataclasses.replace(config, threads=1), run).run()
+    Trainer(config, run).run()
     (run / "finished").write_text(f"{time.time() - started:.0f} seconds in the last part\n")

@@ -1,0 +1,137 @@
+"""The comparison: its arithmetic by hand, and a small one through the real command."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from hgpo.cli import main
+from hgpo.compare.plan import ABLATIONS, METHODS, Plan, load_plan
+from hgpo.compare.summary import bootstrap, steps_to
+from hgpo.config import TrainConfig, load_config
+from hgpo.errors import SettingError
+from hgpo.estimators import HGPO
+from hgpo.runlog import RunLog
+from hgpo.trainer import Trainer
+
+
+def test_steps_to_a_goal_are_counted_to_the_end_of_the_window():
+    # Nine iterations at 0, then 1 for ever: a mean of ten is 0.5 with five ones, after 9 + 5 iterations.
+    metrics = [{"environment_steps": 100, "success_rate": float(i >= 9)} for i in range(30)]
+    assert steps_to(metrics, 0.5) == 1400
+    assert steps_to(metrics, 0.8) == 1700
+    # The first nine iterations make no window, however good they are.
+    assert steps_to([{"environment_steps": 7, "success_rate": 1.0}] * 9, 0.5) == math.inf
+    assert steps_to([{"environment_steps": 7, "success_rate": 1.0}] * 10, 0.5) == 70
+
+
+def test_the_bootstrap_of_equal_values_has_no_width():
+    interval = bootstrap(np.full((3, 20), 0.25))
+    assert (interval.mean, interval.low, interval.high) == pytest.approx((0.25, 0.25, 0.25))
+
+
+def test_the_bootstraps_width_is_that_of_the_sample_mean():
+    # One seed and 400 games won with probability a half: the standard error is 0.5 / √400 = 0.025.
+    values = np.repeat([[0.0, 1.0]], 200, axis=0).reshape(1, 400)
+    interval = bootstrap(values)
+    assert interval.mean == 0.5
+    assert interval.low == pytest.approx(0.5 - 1.96 * 0.025, abs=0.005)
+    assert interval.high == pytest.approx(0.5 + 1.96 * 0.025, abs=0.005)
+
+
+def test_seeds_that_differ_widen_the_interval():
+    # Four seeds win all games or none: games say nothing, the four seeds all. √(0.25 / 4) = 0.25.
+    values = np.repeat([[0.0], [1.0], [0.0], [1.0]], 500, axis=1)
+    interval = bootstrap(values)
+    assert (interval.low, interval.high) == pytest.approx((0.0, 1.0))
+
+
+@pytest.mark.parametrize(
+    ("methods", "seeds", "words"),
+    [(("best",), 1, "no method 'best'"), ((), 1, "none: name each once"), (("hgpo", "hgpo"), 1, "each once"), (("hgpo",), 0, "--seeds is 0")],
+)  # fmt: skip
+def test_a_plan_that_cannot_be_is_refused(methods, seeds, words):
+    with pytest.raises(SettingError, match=words):
+        Plan(methods, seeds, TrainConfig())
+
+
+def test_the_ablations_change_one_setting_each():
+    base = vars(METHODS["hgpo"])
+    for estimator in ABLATIONS.values():
+        assert isinstance(estimator, HGPO)
+        assert sum(base[name] != value for name, value in vars(estimator).items()) == 1
+
+
+def test_a_plan_comes_back_from_its_file(tmp_path):
+    plan = Plan(("grpo", "hgpo-k4"), 3, TrainConfig(iterations=7))
+    plan.save(tmp_path / "plan.json")
+    assert load_plan(tmp_path / "plan.json") == plan
+    (tmp_path / "plan.json").write_text("{}")
+    with pytest.raises(SettingError, match="not the plan of a comparison"):
+        load_plan(tmp_path / "plan.json")
+
+
+def figures(folder) -> list[dict]:
+    return [
+        {name: value for name, value in record.items() if not name.startswith("seconds")}
+        for record in RunLog(folder).read_metrics()
+    ]
+
+
+SMALL = "--iterations 2 --warm-start.games 20 --warm-start.epochs 2 --tasks-per-iteration 2 --group-size 4 --evaluation-games 6"
+
+
+def test_a_comparison_from_start_to_table(tmp_path, capsys):
+    folder = tmp_path / "c"
+    line = ["compare", "--estimators", "gigpo", "ppo", "--seeds", "1", "--out", str(folder), "--jobs", "2"]
+    assert main([*line, "--", *SMALL.split()]) == 0
+    shown = capsys.readouterr().out
+    assert "valid_seen, greedy" in shown and "valid_unseen, greedy" in shown and "− ppo" in shown
+    results = json.loads((folder / "results.json").read_text())
+    assert [(r["method"], r["split"]) for r in results] == [
+        *(("gigpo", "valid_seen"), ("ppo", "valid_seen")),
+        *(("gigpo", "valid_unseen"), ("ppo", "valid_unseen")),
+    ]
+    assert results[0]["optimizer_steps"] == 4
+    for name in ("curves.png", "success.png"):
+        assert (folder / name).read_bytes().startswith(b"\x89PNG")
+
+    # The warm start that the methods share changes nothing: a run by itself gives the same numbers.
+    for method in ("gigpo", "ppo"):
+        run = folder / "runs" / f"{method}-seed0"
+        alone = tmp_path / f"alone-{method}"
+        Trainer(load_config(run / "config.json"), alone).run()
+        assert figures(run) == figures(alone)
+        assert RunLog(run).read_evaluations() == RunLog(alone).read_evaluations()
+
+    # A run that was cut short goes on; one that is finished is left alone.
+    expected = figures(folder / "runs" / "gigpo-seed0")
+    (folder / "runs" / "gigpo-seed0" / "finished").unlink()
+    untouched = (folder / "runs" / "ppo-seed0" / "metrics.jsonl").stat().st_mtime_ns
+    assert main(["compare", "--resume", str(folder)]) == 0
+    assert figures(folder / "runs" / "gigpo-seed0") == expected
+    assert (folder / "runs" / "ppo-seed0" / "metrics.jsonl").stat().st_mtime_ns == untouched
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (["--estimators", "best"], "no method 'best'"),
+        (["--env", "moon"], "--env moon: choose from household, alfworld"),
+        (["--jobs", "0"], "--jobs is 0"),
+        (["--resume", "nowhere"], "no comparison in nowhere"),
+        (["--resume", "nowhere", "--seeds", "3"], "--resume takes the plan"),
+        (["--", "--out", "x"], "give --out or --resume of the comparison"),
+        (["--", "--iterationz", "3"], "did you mean --iterations"),
+    ],
+)
+def test_wrong_use_ends_in_one_line(args, words, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["compare", *args]) == 2
+    error = capsys.readouterr().err
+    assert words in error
+    assert error.startswith("hgpo: ") and error.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
