@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
 
+from hgpo.errors import RunError, SettingError
 from hgpo.policies.critic import Critic
 from hgpo.policies.transformers import TransformersPolicy
 
+STATE = "state.json"
+"""Written last: a folder without it is no checkpoint."""
 KEPT = 2
 """Older checkpoints are removed once so many newer ones are complete."""
 
@@ -33,12 +38,21 @@ def save_checkpoint(
         return target
     partial = folder / f"{target.name}.partial"
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    policy.save(partial)
-    torch.save(optimizer.state_dict(), partial / "optimizer.pt")
-    if critic is not None:
-        critic.save(partial / "critic.pt")
-    (partial / "state.json").write_text(json.dumps({"iteration": iteration}))
+    try:
+        partial.mkdir(parents=True)
+        policy.save(partial)
+        torch.save(optimizer.state_dict(), partial / "optimizer.pt")
+        if critic is not None:
+            critic.save(partial / "critic.pt")
+        files = {path.name: path.stat().st_size for path in sorted(partial.iterdir())}
+        (partial / STATE).write_text(json.dumps({"iteration": iteration, "files": files}))
+    except Exception as error:
+        # A full disk shows as an OSError here and as errors of their own in torch and safetensors.
+        shutil.rmtree(partial, ignore_errors=True)
+        raise RunError(
+            f"the checkpoint after iteration {iteration} could not be written ({error}); the one before it "
+            f"is whole: make room and go on with hgpo train --resume {folder.parent}"
+        ) from error
     partial.rename(target)
     for old in _complete(folder)[:-KEPT]:
         shutil.rmtree(old)
@@ -51,20 +65,75 @@ def latest_checkpoint(folder: Path) -> Path | None:
 
 
 def checkpoint_iteration(checkpoint: Path) -> int:
-    """How many iterations lie behind a checkpoint."""
-    return json.loads((checkpoint / "state.json").read_text())["iteration"]
+    """How many iterations lie behind a checkpoint.
+
+    Raises:
+        SettingError: if the checkpoint is not whole, or none of ours.
+    """
+    try:
+        state = json.loads((checkpoint / STATE).read_text())
+        iteration, files = int(state["iteration"]), dict(state["files"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise _unusable(checkpoint, f"{STATE} is not what this version of hgpo writes") from None
+    for name, size in files.items():
+        path = checkpoint / name
+        found = path.stat().st_size if path.is_file() else 0
+        if found != size:
+            raise _unusable(checkpoint, f"{name} has {found} of {size} bytes")
+    return iteration
+
+
+def load_policy(checkpoint: Path, *, token_budget: int) -> TransformersPolicy:
+    """The policy of a checkpoint.
+
+    Raises:
+        SettingError: if it cannot be read.
+    """
+    with _readable(checkpoint):
+        return TransformersPolicy.load(checkpoint, token_budget=token_budget)
 
 
 def load_optimizer(checkpoint: Path, optimizer: torch.optim.Optimizer) -> None:
-    """Put the optimizer into the state that the checkpoint holds."""
-    optimizer.load_state_dict(torch.load(checkpoint / "optimizer.pt", weights_only=True))
+    """Put the optimizer into the state that the checkpoint holds.
+
+    Raises:
+        SettingError: if it cannot be read, or is another model's.
+    """
+    with _readable(checkpoint):
+        optimizer.load_state_dict(torch.load(checkpoint / "optimizer.pt", weights_only=True))
 
 
 def load_critic(checkpoint: Path, critic: Critic) -> None:
-    """Put the critic into the state that the checkpoint holds."""
-    critic.load(checkpoint / "critic.pt")
+    """Put the critic into the state that the checkpoint holds.
+
+    Raises:
+        SettingError: if it cannot be read, or is another model's.
+    """
+    with _readable(checkpoint):
+        critic.load(checkpoint / "critic.pt")
+
+
+@contextmanager
+def _readable(checkpoint: Path) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        # What a damaged file makes of torch, safetensors and transformers is not theirs to promise.
+        raise _unusable(checkpoint, str(error).splitlines()[0] if str(error) else repr(error)) from error
+
+
+def _unusable(checkpoint: Path, why: str) -> SettingError:
+    """What to say of a checkpoint that cannot be used, and which one there is instead."""
+    earlier = [path for path in _complete(checkpoint.parent) if path < checkpoint]
+    cure = (
+        f"; to go on from the one before, {earlier[-1].name}, move it out of the way: mv {checkpoint} "
+        f"{checkpoint}.damaged"
+        if earlier
+        else "; there is none before it"
+    )
+    return SettingError(f"{checkpoint} cannot be used: {why}{cure}")
 
 
 def _complete(folder: Path) -> list[Path]:
     found = (path for path in folder.glob("*") if path.name.isdigit())
-    return sorted(path for path in found if (path / "state.json").is_file())
+    return sorted(path for path in found if (path / STATE).is_file())

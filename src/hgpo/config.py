@@ -119,10 +119,13 @@ class TrainConfig:
     """Of the sampled evaluation; the other one is greedy."""
     evaluation_games: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
     """Only the first so many games of each panel; None plays all."""
+    environment_timeout: float = 60.0
+    """Seconds that an environment may take for a step; then its trajectory is lost, and the group goes on
+    without it. 0 waits for ever."""
     keep_rollouts: tyro.conf.FlagCreatePairsOff[bool] = False
     """Keep every iteration's rollouts in the run's folder, as rollouts/NUMBER.parquet."""
-    checkpoint_every: int = 20
-    """Iterations between checkpoints."""
+    checkpoint_every: int = 1
+    """Iterations between checkpoints: what is lost at most if the run is killed."""
     sample_every: int = 20
     """Iterations between transcripts of sample episodes."""
     threads: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
@@ -154,7 +157,7 @@ class TrainConfig:
             value = getattr(self, name)
             if not 0 < value < float("inf"):
                 raise SettingError(f"{_flag(name)} is {value}: expected a number above 0")
-        for name in ("evaluation_temperature", "thin_out_below"):
+        for name in ("evaluation_temperature", "thin_out_below", "environment_timeout"):
             value = getattr(self, name)
             if not 0 <= value < float("inf"):
                 raise SettingError(f"{_flag(name)} is {value}: expected a number of at least 0")

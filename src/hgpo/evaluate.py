@@ -74,6 +74,7 @@ def evaluate_panel(
     seed: Sequence[int],
     games: int | None = None,
     on_step: Callable[[int, int], None] = lambda finished, live: None,
+    timeout: float | None = None,
 ) -> PanelResult:
     """Play each game of a held-out panel once.
 
@@ -84,11 +85,18 @@ def evaluate_panel(
         temperature: 0 is greedy.
         seed: of sampling.
         games: only the first so many; None plays all.
-        on_step: as in `rollout`.
+        on_step, timeout: as in `rollout`; a game whose environment fails is not won.
     """
     tasks = suite.tasks(split, games)
     trajectories = rollout(
-        suite, agent, tasks, group_size=1, temperature=temperature, seed=seed, on_step=on_step
+        suite,
+        agent,
+        tasks,
+        group_size=1,
+        temperature=temperature,
+        seed=seed,
+        on_step=on_step,
+        timeout=timeout,
     )
     return summarize(split, temperature, trajectories)
 

@@ -15,6 +15,7 @@ def rollout_metrics(sample: Sample, steps: StepTable) -> dict[str, float]:
     assert steps.prompt_tokens is not None and steps.action_valid is not None
     distinct = len({prompt.tobytes() for prompt in steps.prompt_tokens})
     lengths = [len(trajectory.steps) for trajectory in sample.tried]
+    lost = sum(trajectory.lost is not None for trajectory in sample.tried)
     return {
         "success_rate": float(np.mean([trajectory.won for trajectory in sample.tried])),
         "return_mean": float(np.mean([trajectory.total_reward for trajectory in sample.tried])),
@@ -22,6 +23,7 @@ def rollout_metrics(sample: Sample, steps: StepTable) -> dict[str, float]:
         "valid_share": float(steps.action_valid.mean()),
         "environment_steps": sum(lengths),
         "sampling_rounds": sample.rounds,
+        "lost_trajectories": lost,
         "kept_share": len(sample.kept) / len(sample.tried),
         "prompt_tokens_mean": float(np.mean([len(prompt) for prompt in steps.prompt_tokens])),
         "distinct_prompt_share": distinct / len(steps),

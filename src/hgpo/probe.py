@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hgpo.envs.base import Task, TaskSuite
+from hgpo.errors import SettingError
 from hgpo.prompts import ResponseFormat, Turn
 
 
@@ -20,17 +21,31 @@ class ProbeTurn:
 
 
 def random_turns(suite: TaskSuite, tasks: Sequence[Task], rng: np.random.Generator) -> list[ProbeTurn]:
-    """The turns of random play, each task once."""
-    turns = []
+    """The turns of random play, each task once; an episode ends where its environment fails.
+
+    Raises:
+        SettingError: if no episode comes so far as to be seen.
+    """
+    turns: list[ProbeTurn] = []
     environment = suite.make()
+    failure: Exception | None = None
     for task in tasks:
-        observation, info = environment.reset(task)
-        over = False
-        while not over:
-            turns.append(ProbeTurn(observation, info.admissible_commands))
-            command = info.admissible_commands[rng.integers(len(info.admissible_commands))]
-            observation, _, terminated, truncated, info = environment.step(command)
-            over = terminated or truncated
+        try:
+            observation, info = environment.reset(task)
+            over = False
+            while not over:
+                turns.append(ProbeTurn(observation, info.admissible_commands))
+                command = info.admissible_commands[rng.integers(len(info.admissible_commands))]
+                observation, _, terminated, truncated, info = environment.step(command)
+                over = terminated or truncated
+        except SettingError:
+            raise
+        except Exception as error:
+            failure = error
+    if failure is not None and not turns:
+        raise SettingError(
+            f"the environment fails at once with {type(failure).__name__}: {failure}; see hgpo env check"
+        ) from failure
     return turns
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 
 from hgpo.envs.base import Environment, Info, Task, TaskSuite
+from hgpo.envs.guard import EnvironmentFault, check_outcome, check_view, guarded
 from hgpo.policies.base import Completion, Policy
 from hgpo.prompts import Action, ResponseFormat, Turn, fit_prompt
 from hgpo.steps import StepTable
@@ -53,6 +55,8 @@ class Trajectory:
     steps: tuple[Step, ...]
     final_observation: str
     won: bool
+    lost: str | None = None
+    """Why the environment failed before the episode's end; its steps are then of no use."""
 
     @property
     def total_reward(self) -> float:
@@ -68,9 +72,17 @@ class _LiveEpisode:
     trajectory_id: str
     environment: Environment
     rng: np.random.Generator
-    observation: str
-    info: Info
+    observation: str = ""
+    info: Info = field(default_factory=lambda: Info((), None))
     steps: list[Step] = field(default_factory=list)
+    lost: str | None = None
+
+    def reset(self) -> bool:
+        """Start the episode."""
+        observation, info = self.environment.reset(self.task)
+        check_view(observation, info, over=False)
+        self.observation, self.info = observation, info
+        return True
 
     def turn(self, history_length: int) -> Turn:
         recent = self.steps[-history_length:] if history_length else []
@@ -89,14 +101,18 @@ class _LiveEpisode:
         commands = self.info.admissible_commands
         action = response_format.parse(completion.text, commands)
         before, state_key = self.observation, self.info.state_key
-        self.observation, reward, terminated, truncated, self.info = self.environment.step(action.command)
+        observation, reward, terminated, truncated, info = self.environment.step(action.command)
+        check_outcome(reward, terminated, truncated)
+        check_view(observation, info, over=terminated or truncated)
+        self.observation, self.info = observation, info
         self.steps.append(
             Step(before, state_key, commands, prompt, completion, action, reward, terminated, truncated)
         )
         return not (terminated or truncated)
 
     def finished(self) -> Trajectory:
-        return Trajectory(self.task, self.trajectory_id, tuple(self.steps), self.observation, self.info.won)
+        won = self.info.won and self.lost is None
+        return Trajectory(self.task, self.trajectory_id, tuple(self.steps), self.observation, won, self.lost)
 
 
 def rollout(
@@ -108,6 +124,7 @@ def rollout(
     temperature: float,
     seed: Sequence[int],
     on_step: Callable[[int, int], None] = lambda finished, live: None,
+    timeout: float | None = None,
 ) -> list[Trajectory]:
     """Try every task `group_size` times.
 
@@ -122,31 +139,43 @@ def rollout(
         temperature: of sampling; 0 is greedy.
         seed: of the random streams.
         on_step: told after every common step how many episodes have ended and how many are live.
+        timeout: seconds that an environment may take for a step; None waits for ever.
 
     Returns:
-        The trajectories, those of a task together and in the tasks' order.
+        The trajectories, those of a task together and in the tasks' order. One whose environment raised an
+        error, returned nonsense or did not answer in time says so (`lost`); the others know nothing of it.
     """
     live: list[_LiveEpisode] = []
     for number, task in enumerate(tasks):
         for member in range(group_size):
-            environment = suite.make()
-            observation, info = environment.reset(task)
             rng = np.random.default_rng([*seed, number, member])
-            live.append(
-                _LiveEpisode(task, f"{number}/{task.id}/{member}", environment, rng, observation, info)
-            )
+            live.append(_LiveEpisode(task, f"{number}/{task.id}/{member}", suite.make(), rng))
     everyone = list(live)
+    live = _still_live(live, [episode.reset for episode in live], timeout)
     while live:
         prompts = _prompts(live, agent)
         uniforms = np.stack([episode.rng.random(agent.max_response_tokens) for episode in live])
         completions = agent.policy.generate(prompts, uniforms, temperature)
-        live = [
-            episode
+        advances = [
+            partial(episode.advance, prompt, completion, agent.response_format)
             for episode, prompt, completion in zip(live, prompts, completions, strict=True)
-            if episode.advance(prompt, completion, agent.response_format)
         ]
+        live = _still_live(live, advances, timeout)
         on_step(len(everyone) - len(live), len(live))
     return [episode.finished() for episode in everyone]
+
+
+def _still_live(
+    episodes: Sequence[_LiveEpisode], jobs: Sequence[Callable[[], bool]], timeout: float | None
+) -> list[_LiveEpisode]:
+    """The episodes that go on after their jobs; what a fault is about is kept with the episode."""
+    live = []
+    for episode, outcome in zip(episodes, guarded(jobs, timeout), strict=True):
+        if isinstance(outcome, EnvironmentFault):
+            episode.lost = str(outcome)
+        elif outcome:
+            live.append(episode)
+    return live
 
 
 def _prompts(live: Sequence[_LiveEpisode], agent: Agent) -> list[tuple[int, ...]]:
@@ -164,10 +193,14 @@ def _prompts(live: Sequence[_LiveEpisode], agent: Agent) -> list[tuple[int, ...]
 
 
 def step_table(trajectories: Sequence[Trajectory], *, policy_version: int) -> StepTable:
-    """The steps of trajectories as a table, one row a step; a task drawn twice is two tasks."""
+    """The steps of trajectories as a table, one row a step; a task drawn twice is two tasks.
+
+    Trajectories that were lost are left out.
+    """
     steps = [
         (trajectory, index, step)
         for trajectory in trajectories
+        if trajectory.lost is None
         for index, step in enumerate(trajectory.steps)
     ]
     return StepTable(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from hgpo.rollout import Trajectory
@@ -10,7 +10,7 @@ from hgpo.rollout import Trajectory
 
 @dataclass(frozen=True)
 class Sample:
-    """The trajectories of an iteration; those of a group together."""
+    """The trajectories of an iteration; those of a group together. What is lost is tried, not kept."""
 
     tried: list[Trajectory]
     """All that were rolled out."""
@@ -36,25 +36,31 @@ def sample_groups(
     """
     tried = roll_out(0)
     if max_rounds == 1:
-        return Sample(tried, tried, 1)
-    kept = _with_different_returns(tried, group_size)
+        return Sample(tried, _whole(tried), 1)
+    kept_groups = _with_different_returns(tried, group_size)
     rounds = 1
-    while len(kept) < groups * group_size and rounds < max_rounds:
+    while len(kept_groups) < groups and rounds < max_rounds:
         # A task may come again in another round; it is another group then.
         again = [
             replace(trajectory, trajectory_id=f"round {rounds}/{trajectory.trajectory_id}")
             for trajectory in roll_out(rounds)
         ]
         tried = tried + again
-        kept = kept + _with_different_returns(again, group_size)
+        kept_groups += _with_different_returns(again, group_size)
         rounds += 1
-    return Sample(tried, kept[: groups * group_size] or tried[: groups * group_size], rounds)
+    kept = [trajectory for group in kept_groups[:groups] for trajectory in group]
+    return Sample(tried, kept or _whole(tried[: groups * group_size]), rounds)
 
 
-def _with_different_returns(trajectories: list[Trajectory], group_size: int) -> list[Trajectory]:
+def _whole(trajectories: Sequence[Trajectory]) -> list[Trajectory]:
+    return [trajectory for trajectory in trajectories if trajectory.lost is None]
+
+
+def _with_different_returns(trajectories: list[Trajectory], group_size: int) -> list[list[Trajectory]]:
+    """The groups, without what was lost of them, that have trajectories of different returns."""
     kept = []
     for start in range(0, len(trajectories), group_size):
-        group = trajectories[start : start + group_size]
+        group = _whole(trajectories[start : start + group_size])
         if len({trajectory.total_reward for trajectory in group}) > 1:
-            kept += group
+            kept.append(group)
     return kept

@@ -22,12 +22,13 @@ from hgpo.checkpoint import (
     latest_checkpoint,
     load_critic,
     load_optimizer,
+    load_policy,
     save_checkpoint,
 )
 from hgpo.config import TrainConfig, save_config
 from hgpo.display import Display, NoDisplay
 from hgpo.envs.base import Task
-from hgpo.errors import SettingError
+from hgpo.errors import RunError, SettingError
 from hgpo.estimators import CriticEstimator
 from hgpo.evaluate import evaluate_panel
 from hgpo.imitation import demonstrations, imitate
@@ -45,6 +46,8 @@ from hgpo.update import UpdateMetrics, update_policy
 
 MAX_COMMANDS = 60
 """The highest command number that a model made here has a token for."""
+MAX_SKIPPED = 3
+"""So many optimizer steps in a row without a finite gradient end a run."""
 MAX_STEPS = 100
 """The highest step number that a model made here has a token for, where prompts tell it."""
 
@@ -88,6 +91,7 @@ class Trainer:
         self.response_format = RESPONSE_FORMATS[config.response]
         self.iteration = 0
         self.environment_steps = 0
+        self.skipped_in_a_row = 0
         self.policy = self._initial_policy()
         self.agent = self.agent_of(self.policy)
         self._check_history_fits()
@@ -134,7 +138,7 @@ class Trainer:
 
     def _go_back_to(self, checkpoint: Path) -> None:
         self.iteration = checkpoint_iteration(checkpoint)
-        self.policy = TransformersPolicy.load(checkpoint, token_budget=self.config.token_budget)
+        self.policy = load_policy(checkpoint, token_budget=self.config.token_budget)
         self.agent = self.agent_of(self.policy)
         self.reference = self._frozen_copy()
         self.optimizer = self._new_optimizer()
@@ -260,6 +264,13 @@ class Trainer:
             }
             self.environment_steps += record["environment_steps"]
             self.log.metrics(record)
+        if self.skipped_in_a_row >= MAX_SKIPPED:
+            self._save()
+            raise RunError(
+                f"loss or gradient was not finite in {self.skipped_in_a_row} optimizer steps in a row; they "
+                f"were not taken, and the state is saved in {self.log.folder}. A lower --learning-rate or a "
+                "longer --learning-rate-warmup may help, in a new run"
+            )
         if self.config.sample_every and self.iteration % self.config.sample_every == 0:
             self.log.sample(self.iteration, sample.tried[:: self.config.group_size][:4])
         self.display.iteration(record, self.config.iterations)
@@ -278,14 +289,32 @@ class Trainer:
                     temperature=self.config.temperature,
                     seed=[self.config.seed, ROLLOUT, *place],
                     on_step=lambda finished, live: advance(finished, finished + live),
+                    timeout=self._timeout,
                 )
 
-            return sample_groups(
+            sample = sample_groups(
                 roll_out,
                 groups=self.config.tasks_per_iteration,
                 group_size=self.config.group_size,
                 max_rounds=self.config.sampling_rounds,
             )
+        lost = [trajectory for trajectory in sample.tried if trajectory.lost is not None]
+        if lost:
+            self.display.say(
+                f"{len(lost)} of {len(sample.tried)} trajectories lost, the first {lost[0].trajectory_id}: "
+                f"{lost[0].lost}"
+            )
+        if not sample.kept:
+            raise RunError(
+                f"every environment failed in iteration {self.iteration + 1}, the first with: "
+                f"{lost[0].lost}; mend it (hgpo env check) and go on with hgpo train --resume "
+                f"{self.log.folder}"
+            )
+        return sample
+
+    @property
+    def _timeout(self) -> float | None:
+        return self.config.environment_timeout or None
 
     def _fit_critic(self, steps: StepTable) -> dict[str, float]:
         if self.critic is None:
@@ -323,12 +352,14 @@ class Trainer:
                 max_response_tokens=self.agent.max_response_tokens,
                 max_gradient_norm=self.config.max_gradient_norm,
                 rng=rng,
+                skipped_in_a_row=self.skipped_in_a_row,
                 on_rows=advance,
             )
+        self.skipped_in_a_row = metrics.skipped_in_a_row
         return {
             "learning_rate": self._learning_rate(),
             "update_row_share": len(batch) / len(steps),
-            **vars(metrics),
+            **{name: value for name, value in vars(metrics).items() if name != "skipped_in_a_row"},
         }
 
     def _evaluate(self) -> None:
@@ -344,6 +375,7 @@ class Trainer:
                         seed=[self.config.seed, EVALUATION],
                         games=self.config.evaluation_games,
                         on_step=lambda finished, live, advance=advance: advance(finished, finished + live),
+                        timeout=self._timeout,
                     )
                 results.append(result)
         with _uninterrupted():

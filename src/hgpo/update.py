@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -25,7 +26,11 @@ class UpdateMetrics:
     clip_share: float
     """Share of tokens whose gradient the clip stops."""
     gradient_norm: float
-    """Norm of the gradient before it is clipped, mean over the optimizer steps."""
+    """Norm of the gradient before it is clipped, mean over the optimizer steps that were taken."""
+    skipped_steps: int = 0
+    """Optimizer steps that were not taken, as loss or gradient was not finite."""
+    skipped_in_a_row: int = 0
+    """How many of these were the last ones, all optimizer steps of earlier updates before them included."""
 
 
 def update_policy(
@@ -41,6 +46,7 @@ def update_policy(
     max_response_tokens: int,
     max_gradient_norm: float,
     rng: np.random.Generator,
+    skipped_in_a_row: int = 0,
     on_rows: Callable[[int, int], None] = lambda done, total: None,
 ) -> UpdateMetrics:
     """Pass over the batch, each time in `optimizer_steps` mini-batches.
@@ -61,28 +67,44 @@ def update_policy(
         max_response_tokens: the most tokens that a response may have.
         max_gradient_norm: the gradient is scaled down to this norm.
         rng: deals the pairs to the mini-batches.
+        skipped_in_a_row: how many optimizer steps before this update were skipped, without one in between.
         on_rows: told after every micro-batch how many pairs are done, and of how many.
     """
     if not len(batch):
-        return UpdateMetrics(kl=0.0, entropy=0.0, clip_share=0.0, gradient_norm=0.0)
+        return UpdateMetrics(0.0, 0.0, 0.0, 0.0, skipped_in_a_row=skipped_in_a_row)
     parameters = [p for p in policy.model.parameters() if p.requires_grad]
     sums = torch.zeros(4, dtype=torch.float64)
-    norms, done = [], 0
+    norms, done, skipped = [], 0, 0
     denominator_of_all = loss.denominator(
         tokens=batch.total_tokens, rows=batch.total_rows, max_response_tokens=max_response_tokens
     )
     for part, parts in _parts(batch, passes, optimizer_steps, rng):
+        part_sums = torch.zeros(4, dtype=torch.float64)
         for micro in micro_batches(part, policy.token_budget):
             terms = _loss_terms(policy, reference, loss, micro, temperature)
             (terms.total / (denominator_of_all / parts)).backward()
-            sums += torch.stack([terms.kl, terms.entropy, terms.clipped, terms.tokens]).double()
+            part_sums += torch.stack([terms.kl, terms.entropy, terms.clipped, terms.tokens]).double()
             done += len(micro)
             on_rows(done, passes * len(batch))
-        norms.append(float(torch.nn.utils.clip_grad_norm_(parameters, max_gradient_norm)))
-        optimizer.step()
+        norm = float(torch.nn.utils.clip_grad_norm_(parameters, max_gradient_norm))
+        if math.isfinite(norm) and bool(part_sums.isfinite().all()):
+            optimizer.step()
+            norms.append(norm)
+            sums += part_sums
+            skipped_in_a_row = 0
+        else:
+            skipped += 1
+            skipped_in_a_row += 1
         optimizer.zero_grad()
-    kl, entropy, clipped = (sums[:3] / sums[3]).tolist()
-    return UpdateMetrics(kl=kl, entropy=entropy, clip_share=clipped, gradient_norm=float(np.mean(norms)))
+    kl, entropy, clipped = (sums[:3] / sums[3].clamp(min=1)).tolist()
+    return UpdateMetrics(
+        kl=kl,
+        entropy=entropy,
+        clip_share=clipped,
+        gradient_norm=float(np.mean(norms)) if norms else 0.0,
+        skipped_steps=skipped,
+        skipped_in_a_row=skipped_in_a_row,
+    )
 
 
 def _parts(

@@ -18,12 +18,13 @@ COMMANDS = {
 }
 """Each command's module, imported when it is called, and what it does."""
 
+FAILED = 1
 WRONG_USE = 2
 INTERRUPTED = 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; the exit code: 0, 1 for a failed check, 2 for wrong use, 130 after Ctrl-C."""
+    """Run one command; the exit code: 0, 1 for a failure, 2 for wrong use, 130 after Ctrl-C."""
     args = list(sys.argv[1:] if argv is None else argv)
     if not args or args[0] in ("-h", "--help"):
         print(_help())
@@ -56,6 +57,12 @@ def wrong_use(message: str) -> int:
     """Print one line of what is wrong; the exit code for it."""
     print(f"hgpo: {message}", file=sys.stderr)
     return WRONG_USE
+
+
+def failed(message: str) -> int:
+    """Print one line of what went wrong; the exit code for it."""
+    print(f"hgpo: {message}", file=sys.stderr)
+    return FAILED
 
 
 def _help() -> str:

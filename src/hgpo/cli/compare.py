@@ -13,7 +13,7 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 
-from hgpo.cli import INTERRUPTED, wrong_use
+from hgpo.cli import INTERRUPTED, failed, wrong_use
 from hgpo.cli.parse import parse
 from hgpo.cli.train import TrainCommand
 from hgpo.compare.plan import ABLATIONS, Plan, load_plan
@@ -23,7 +23,7 @@ from hgpo.compare.summary import finished_seeds, summarize
 from hgpo.config import TrainConfig
 from hgpo.display import RichDisplay
 from hgpo.envs import ENVIRONMENTS
-from hgpo.errors import SettingError
+from hgpo.errors import RunError, SettingError
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,8 @@ def main(args: Sequence[str]) -> int:
             return INTERRUPTED
     except SettingError as error:
         return wrong_use(str(error))
+    except RunError as error:
+        return failed(str(error))
     reference = "hgpo" if "hgpo" in plan.methods else plan.methods[-1]
     seeds = finished_seeds(plan, folder)
     summaries = summarize(plan, folder, reference)

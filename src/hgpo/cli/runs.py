@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from hgpo.checkpoint import checkpoint_iteration, latest_checkpoint
+from hgpo.checkpoint import checkpoint_iteration, latest_checkpoint, load_policy
 from hgpo.config import TrainConfig, load_config
 from hgpo.errors import SettingError
-from hgpo.policies.transformers import TransformersPolicy
 from hgpo.rollout import Agent
 from hgpo.trainer import Trainer
 
@@ -34,6 +33,6 @@ def open_run(folder: Path) -> OpenRun:
     checkpoint = latest_checkpoint(folder / "checkpoints")
     if checkpoint is None:
         raise SettingError(f"{folder} has no checkpoint yet: go on with hgpo train --resume {folder}")
-    policy = TransformersPolicy.load(checkpoint, token_budget=config.token_budget)
+    policy = load_policy(checkpoint, token_budget=config.token_budget)
     agent = Trainer(config, folder).agent_of(policy)
     return OpenRun(config, checkpoint, checkpoint_iteration(checkpoint), agent)

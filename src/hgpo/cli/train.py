@@ -13,11 +13,11 @@ import transformers
 import tyro
 from rich.console import Console
 
-from hgpo.cli import INTERRUPTED, wrong_use
+from hgpo.cli import INTERRUPTED, failed, wrong_use
 from hgpo.cli.parse import parse
 from hgpo.config import TrainConfig, load_config
 from hgpo.display import RichDisplay, evaluation_tables
-from hgpo.errors import SettingError
+from hgpo.errors import RunError, SettingError
 from hgpo.plots import plot_learning_curve
 from hgpo.trainer import Trainer
 
@@ -53,6 +53,8 @@ def main(args: Sequence[str]) -> int:
                 return INTERRUPTED
     except SettingError as error:
         return wrong_use(str(error))
+    except RunError as error:
+        return failed(str(error))
     plot_learning_curve(trainer.log.read_metrics(), evaluations, folder / "learning_curve.png")
     minutes = (time.perf_counter() - started) / 60
     console.print(evaluation_tables(evaluations, f"each held-out game once; {minutes:.1f} minutes"))

@@ -1,0 +1,96 @@
+"""Keeps what is wrong with one environment from the rest: exceptions, nonsense, and no answer at all."""
+
+from __future__ import annotations
+
+import math
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+
+from hgpo.envs.base import Info
+
+T = TypeVar("T")
+
+
+class EnvironmentFault(Exception):
+    """An environment raised an error, returned nonsense or did not answer in time."""
+
+
+def guarded(jobs: Sequence[Callable[[], T]], timeout: float | None) -> list[T | EnvironmentFault]:
+    """What each job returns, or the fault in its place.
+
+    The jobs run one after another in a thread beside this one. Where one does not come back in time it is
+    given up: another thread does the rest. Python cannot stop a thread, so one that never ends goes on using
+    its share of a core until the program ends.
+
+    Args:
+        jobs: calls of environments.
+        timeout: seconds that each may take; None waits for ever.
+    """
+    outcomes: list[Any] = []
+    while len(outcomes) < len(jobs):
+        outcomes += _until_one_hangs(jobs[len(outcomes) :], timeout)
+    return outcomes
+
+
+def _until_one_hangs(jobs: Sequence[Callable[[], T]], timeout: float | None) -> list[T | EnvironmentFault]:
+    """The outcomes of the jobs up to the first that hangs, that one included, or of all."""
+    answers: queue.SimpleQueue[T | EnvironmentFault] = queue.SimpleQueue()
+    given_up = threading.Event()
+
+    def work() -> None:
+        for job in jobs:
+            if given_up.is_set():
+                return
+            try:
+                answer: T | EnvironmentFault = job()
+            except EnvironmentFault as fault:
+                answer = fault
+            except Exception as error:
+                answer = EnvironmentFault(f"{type(error).__name__}: {error}")
+            answers.put(answer)
+
+    threading.Thread(target=work, daemon=True).start()
+    outcomes: list[T | EnvironmentFault] = []
+    for _ in jobs:
+        try:
+            outcomes.append(answers.get(timeout=timeout))
+        except queue.Empty:
+            given_up.set()
+            outcomes.append(EnvironmentFault(f"no answer within {timeout:g} seconds"))
+            break
+    return outcomes
+
+
+def check_view(observation: Any, info: Any, *, over: bool) -> None:
+    """Raise an EnvironmentFault unless an agent can go on from what is seen.
+
+    Args:
+        observation: must be a text.
+        info: must have admissible commands, texts and at least one of them, unless the episode is over.
+        over: whether the episode has ended.
+    """
+    if not isinstance(observation, str):
+        raise EnvironmentFault(f"the observation is a {type(observation).__name__}, not a text")
+    if not isinstance(info, Info):
+        raise EnvironmentFault(f"the info is a {type(info).__name__}, not an Info")
+    commands = info.admissible_commands
+    if not isinstance(commands, tuple) or not all(isinstance(command, str) for command in commands):
+        raise EnvironmentFault("the admissible commands are not a tuple of texts")
+    if not commands and not over:
+        raise EnvironmentFault("there is no admissible command, yet the episode is not over")
+    try:
+        hash(info.state_key)
+    except TypeError:
+        raise EnvironmentFault(f"the state key is a {type(info.state_key).__name__}: no hash") from None
+
+
+def check_outcome(reward: Any, terminated: Any, truncated: Any) -> None:
+    """Raise an EnvironmentFault unless the reward is a finite number and the flags are True or False."""
+    if not isinstance(reward, int | float | np.number) or not math.isfinite(reward):
+        raise EnvironmentFault(f"the reward is {reward!r}, not a finite number")
+    if not (isinstance(terminated, bool | np.bool_) and isinstance(truncated, bool | np.bool_)):
+        raise EnvironmentFault(f"terminated is {terminated!r}, truncated {truncated!r}: not True or False")

@@ -1,0 +1,79 @@
+"""One environment's fault is not the others': exceptions, nonsense, no answer."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+
+from hgpo.envs.base import Info
+from hgpo.envs.guard import EnvironmentFault, check_outcome, check_view, guarded
+
+
+def test_answers_come_in_order_and_faults_in_their_place():
+    def fail():
+        raise KeyError("mug")
+
+    one, fault, three = guarded([lambda: 1, fail, lambda: 3], timeout=None)
+    assert (one, three) == (1, 3)
+    assert str(fault) == "KeyError: 'mug'"
+
+
+def test_what_hangs_is_given_up_and_the_rest_is_done():
+    release = threading.Event()
+    done = []
+    started = time.monotonic()
+    outcomes = guarded(
+        [lambda: 1, lambda: release.wait(20), lambda: done.append("after") or 3, lambda: 4], timeout=0.2
+    )
+    assert time.monotonic() - started < 10
+    assert outcomes[0] == 1 and outcomes[2:] == [3, 4]
+    assert str(outcomes[1]) == "no answer within 0.2 seconds"
+    # When it answers after all, nobody does the rest a second time.
+    release.set()
+    time.sleep(0.1)
+    assert done == ["after"]
+
+
+def test_nothing_to_do():
+    assert guarded([], timeout=1.0) == []
+
+
+GOOD = Info(("look",), "key")
+
+
+@pytest.mark.parametrize(
+    ("observation", "info", "words"),
+    [
+        (None, GOOD, "the observation is a NoneType, not a text"),
+        ("hall", {"won": True}, "the info is a dict, not an Info"),
+        ("hall", Info(["look"], "key"), "not a tuple of texts"),  # pyright: ignore
+        ("hall", Info((1,), "key"), "not a tuple of texts"),  # pyright: ignore
+        ("hall", Info((), "key"), "there is no admissible command, yet the episode is not over"),
+        ("hall", Info(("look",), ["key"]), "the state key is a list: no hash"),  # pyright: ignore
+    ],
+)
+def test_views_that_are_nonsense(observation, info, words):
+    with pytest.raises(EnvironmentFault, match=words):
+        check_view(observation, info, over=False)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "words"),
+    [
+        ((float("nan"), False, False), "the reward is nan"),
+        (("much", False, False), "the reward is 'much'"),
+        ((0.0, None, False), "terminated is None"),
+        ((0.0, False, 1), "truncated 1"),
+    ],
+)
+def test_outcomes_that_are_nonsense(outcome, words):
+    with pytest.raises(EnvironmentFault, match=words):
+        check_outcome(*outcome)
+
+
+def test_what_is_right_passes():
+    check_view("hall", GOOD, over=False)
+    check_view("the end", Info((), "key"), over=True)
+    check_outcome(1, True, False)
