@@ -199,7 +199,7 @@ def _write_parquet(path: Path, columns: Mapping[str, Any]) -> None:
         pyarrow.table(arrays),
         path,
         compression="zstd",
-        compression_level=19,
+        compression_level=15,
         # Texts, ids and numbers recur as a whole; within lists of tokens whole stretches do, which zstd finds
         # if they are left as they are and a page holds many rows.
         use_dictionary=repeated,  # pyright: ignore[reportArgumentType]
