@@ -127,7 +127,7 @@ class TrainConfig:
     checkpoint_every: int = 1
     """Iterations between checkpoints: what is lost at most if the run is killed."""
     sample_every: int = 20
-    """Iterations between transcripts of sample episodes."""
+    """Iterations between samples: transcripts, and the rollouts that the report shows."""
     threads: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
     """Threads of the model's arithmetic; None takes one a core. Sums, and so the numbers, depend on it."""
 

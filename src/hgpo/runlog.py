@@ -39,23 +39,26 @@ class RunLog:
         with self._metrics.open("a") as file:
             file.write(json.dumps(record) + "\n")
 
-    def evaluation(self, iteration: int, results: Sequence[PanelResult]) -> None:
-        """Add the results of the panels after `iteration` iterations."""
+    def evaluation(self, iteration: int, results: Sequence[PanelResult], seconds: float) -> None:
+        """Add the results of the panels after `iteration` iterations, which took so long each."""
         with self._evaluations.open("a") as file:
             for result in results:
-                file.write(json.dumps(result.record(iteration)) + "\n")
+                file.write(json.dumps({**result.record(iteration), "seconds": seconds}) + "\n")
 
-    def rollouts(self, iteration: int, trajectories: Sequence[Trajectory], steps: StepTable) -> None:
-        """Write an iteration's steps as rollouts/NUMBER.parquet; admissible commands are a further key.
+    def rollouts(
+        self, name: str, iteration: int, trajectories: Sequence[Trajectory], steps: StepTable
+    ) -> None:
+        """Write an iteration's steps as NAME/NUMBER.parquet; admissible commands are a further key.
 
         Args:
+            name: the folder's name.
             iteration: counted from 1, as in the metrics.
             trajectories: whose steps, in order, are the table's rows.
             steps: the table that advantages were computed from.
         """
         lived = [step for trajectory in trajectories for step in trajectory.steps]
         keys = {"commands": [step.commands for step in lived]}
-        path = self.folder / "rollouts" / f"{iteration:06d}.parquet"
+        path = self.folder / name / f"{iteration:06d}.parquet"
         write_rollouts(path, steps, keys, logprob_step=LOGPROB_STEP)
 
     def read_metrics(self) -> list[dict[str, Any]]:

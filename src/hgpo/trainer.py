@@ -244,7 +244,7 @@ class Trainer:
         advantages = self.config.estimator(steps)
         estimated = time.perf_counter()
         if self.config.keep_rollouts:
-            self.log.rollouts(self.iteration + 1, sample.kept, steps)
+            self.log.rollouts("rollouts", self.iteration + 1, sample.kept, steps)
         with _uninterrupted():
             critic_metrics = self._fit_critic(steps)
             metrics = self._update(steps, advantages)
@@ -271,8 +271,10 @@ class Trainer:
                 f"were not taken, and the state is saved in {self.log.folder}. A lower --learning-rate or a "
                 "longer --learning-rate-warmup may help, in a new run"
             )
-        if self.config.sample_every and self.iteration % self.config.sample_every == 0:
+        every = self.config.sample_every
+        if every and (self.iteration % every == 0 or self._finished()):
             self.log.sample(self.iteration, sample.tried[:: self.config.group_size][:4])
+            self.log.rollouts("samples", self.iteration, sample.kept, steps)
         self.display.iteration(record, self.config.iterations)
 
     def _rollout(self) -> Sample:
@@ -363,7 +365,7 @@ class Trainer:
         }
 
     def _evaluate(self) -> None:
-        results = []
+        results, started = [], time.perf_counter()
         for split in self.suite.splits[1:]:
             for temperature in (0.0, self.config.evaluation_temperature):
                 with self.display.phase(split) as advance:
@@ -379,7 +381,7 @@ class Trainer:
                     )
                 results.append(result)
         with _uninterrupted():
-            self.log.evaluation(self.iteration, results)
+            self.log.evaluation(self.iteration, results, (time.perf_counter() - started) / len(results))
         rates = ", ".join(f"{r.split} {r.success.rate:.1%}" for r in results if r.temperature == 0)
         self.display.say(f"evaluation after {self.iteration} iterations, greedy: {rates}")
 

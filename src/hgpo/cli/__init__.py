@@ -14,6 +14,7 @@ COMMANDS = {
     "advantages": ("hgpo.cli.advantages", "compute the advantages of rollouts in a file"),
     "diagnose": ("hgpo.cli.diagnose", "show how steps group, level by level, and how deep to compare"),
     "compare-estimators": ("hgpo.cli.compare_estimators", "show how far estimators agree on rollouts"),
+    "report": ("hgpo.cli.report", "write a run's report, one page to look at"),
     "env": ("hgpo.cli.environments", "play or check an environment"),
 }
 """Each command's module, imported when it is called, and what it does."""

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from hgpo.cli import INTERRUPTED, failed, wrong_use
 from hgpo.cli.parse import parse
+from hgpo.cli.report import write_report
 from hgpo.config import TrainConfig, load_config
 from hgpo.display import RichDisplay, evaluation_tables
 from hgpo.errors import RunError, SettingError
@@ -58,7 +59,10 @@ def main(args: Sequence[str]) -> int:
     plot_learning_curve(trainer.log.read_metrics(), evaluations, folder / "learning_curve.png")
     minutes = (time.perf_counter() - started) / 60
     console.print(evaluation_tables(evaluations, f"each held-out game once; {minutes:.1f} minutes"))
-    console.print(f"run: {folder} (learning_curve.png, metrics.jsonl, samples, checkpoints)", soft_wrap=True)
+    write_report(folder)
+    console.print(
+        f"run: {folder} (report.html, learning_curve.png, metrics.jsonl, checkpoints)", soft_wrap=True
+    )
     return 0
 
 

@@ -1,0 +1,208 @@
+"""What a report shows, as JSON values: curves, a few task groups as graphs, their episodes step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hgpo.config import TrainConfig, to_json
+from hgpo.estimators import HGPO
+from hgpo.groups import level_groups
+from hgpo.returns import discounted_returns
+from hgpo.rollout_files import read_rollouts
+from hgpo.runlog import RunLog
+from hgpo.steps import StepTable
+
+TASKS_SHOWN = 4
+"""Task groups in a report; those whose advantages differ most come first."""
+HISTOGRAM_BINS = 41
+
+
+@dataclass(frozen=True)
+class SampledRollouts:
+    """The rollouts of one iteration, and what the estimator makes of them."""
+
+    iteration: int
+    steps: StepTable
+    advantages: NDArray[np.float64]
+    returns: NDArray[np.float64]
+    groups: NDArray[np.int64]
+    """Group ids by level, [levels, rows]."""
+
+
+def report_data(config: TrainConfig, log: RunLog, decode: Callable[[Sequence[int]], str]) -> dict[str, Any]:
+    """All that the page needs.
+
+    Args:
+        config: the run's settings.
+        log: the run's folder.
+        decode: token ids to text.
+    """
+    sample = latest_sample(config, log.folder / "samples")
+    return {
+        "name": log.folder.name,
+        "settings": _flat(to_json(config)),
+        "metrics": log.read_metrics(),
+        "evaluations": log.read_evaluations(),
+        "sample": None if sample is None else sample_data(sample, decode),
+    }
+
+
+def latest_sample(config: TrainConfig, folder: Path) -> SampledRollouts | None:
+    """The last rollouts that the run has kept as a sample; None if it kept none."""
+    files = sorted(folder.glob("*.parquet"))
+    if not files:
+        return None
+    steps = read_rollouts(files[-1]).steps
+    estimator = config.estimator
+    return SampledRollouts(
+        iteration=int(files[-1].stem),
+        steps=steps,
+        advantages=estimator(steps),
+        returns=discounted_returns(
+            steps,
+            getattr(estimator, "discount", 1.0),
+            invalid_penalty=getattr(estimator, "invalid_penalty", 0.0),
+            propagate_penalty=getattr(estimator, "propagate_penalty", False),
+        ),
+        groups=level_groups(
+            steps, estimator.history_length if isinstance(estimator, HGPO) else config.history_length
+        ),
+    )
+
+
+def sample_data(sample: SampledRollouts, decode: Callable[[Sequence[int]], str]) -> dict[str, Any]:
+    """The sample's distribution of advantages, and some of its task groups."""
+    tasks = np.unique(sample.steps.task_code)
+    spread = [float(sample.advantages[sample.steps.task_code == task].std()) for task in tasks]
+    shown = tasks[np.argsort(spread)[::-1][:TASKS_SHOWN]]
+    counts, edges = np.histogram(sample.advantages, HISTOGRAM_BINS)
+    return {
+        "iteration": sample.iteration,
+        "histogram": {"counts": counts.tolist(), "edges": edges.tolist()},
+        "tasks": [task_data(sample, int(task), decode) for task in shown],
+    }
+
+
+def task_data(sample: SampledRollouts, task: int, decode: Callable[[Sequence[int]], str]) -> dict[str, Any]:
+    """One task group: its states as a graph, its trajectories as paths through it.
+
+    Rows are numbered within the task, in the order of trajectories and steps.
+    """
+    steps = sample.steps
+    order = steps.time_order[steps.task_code[steps.time_order] == task]
+    states, state_of = np.unique(steps.state_code[order], return_inverse=True)
+    texts: list[str] = []
+    number_of: dict[str, int] = {}
+
+    def text(value: str) -> int:
+        """The number of a text; each is in the file once."""
+        if value not in number_of:
+            number_of[value] = len(texts)
+            texts.append(value)
+        return number_of[value]
+
+    rows = []
+    trajectories: list[dict[str, Any]] = []
+    for number, row in enumerate(order):
+        if steps.step_index[row] == 0:
+            trajectories.append({"id": str(steps.trajectory_id[row]), "rows": []})
+        trajectories[-1]["rows"].append(number)
+        rows.append(
+            {
+                "trajectory": len(trajectories) - 1,
+                "step": int(steps.step_index[row]),
+                "state": int(state_of[number]),
+                "observation": text(_cell(steps.observation, row)),
+                "prompt": text(_tokens(steps.prompt_tokens, row, decode)),
+                "response": text(_tokens(steps.response_tokens, row, decode)),
+                "action": text(_cell(steps.action, row)),
+                "valid": True if steps.action_valid is None else bool(steps.action_valid[row]),
+                "reward": float(steps.reward[row]),
+                "return": float(sample.returns[row]),
+                "advantage": float(sample.advantages[row]),
+                "groups": sample.groups[:, row].tolist(),
+            }
+        )
+    for trajectory in trajectories:
+        trajectory["reward"] = sum(rows[number]["reward"] for number in trajectory["rows"])
+    return {
+        "id": str(steps.task_id[order[0]]),
+        "texts": texts,
+        "rows": rows,
+        "trajectories": trajectories,
+        "states": _states(rows, len(states)),
+        "edges": _edges(rows),
+    }
+
+
+def _states(rows: Sequence[dict[str, Any]], count: int) -> list[dict[str, Any]]:
+    """Each state's place in the map, its visits and its mean advantage."""
+    visits: list[list[int]] = [[] for _ in range(count)]
+    for number, row in enumerate(rows):
+        visits[row["state"]].append(number)
+    layers: dict[int, list[int]] = {}
+    for state, numbers in enumerate(visits):
+        layers.setdefault(min(rows[number]["step"] for number in numbers), []).append(state)
+    height: dict[int, float] = {}
+
+    def height_of_origins(state: int) -> float:
+        """Where those who come to a state come from; beside them it stands, so that paths cross seldom."""
+        origins = [rows[number - 1]["state"] for number in visits[state] if rows[number]["step"] > 0]
+        known = [height[origin] for origin in origins if origin in height]
+        return sum(known) / len(known) if known else 0.0
+
+    layer_of: dict[int, int] = {}
+    for layer, step in enumerate(sorted(layers)):
+        ordered = sorted(layers[step], key=lambda state: (height_of_origins(state), state))
+        for place, state in enumerate(ordered):
+            layer_of[state] = layer
+            height[state] = (place + 0.5) / len(ordered)
+    return [
+        {
+            "layer": layer_of[state],
+            "height": height[state],
+            "visits": len(numbers),
+            "advantage": sum(rows[number]["advantage"] for number in numbers) / len(numbers),
+            "observation": rows[numbers[0]]["observation"],
+        }
+        for state, numbers in enumerate(visits)
+    ]
+
+
+def _edges(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The transitions between states: how often, and the mean advantage of the actions that made them."""
+    found: dict[tuple[int, int], list[float]] = {}
+    for row, following in pairwise(rows):
+        if row["trajectory"] == following["trajectory"]:
+            found.setdefault((row["state"], following["state"]), []).append(row["advantage"])
+    return [
+        {"from": start, "to": end, "count": len(values), "advantage": sum(values) / len(values)}
+        for (start, end), values in found.items()
+    ]
+
+
+def _cell(column: NDArray[Any] | None, row: int) -> str:
+    return "" if column is None else str(column[row])
+
+
+def _tokens(column: Sequence[Any] | None, row: int, decode: Callable[[Sequence[int]], str]) -> str:
+    return "" if column is None else decode(column[row].tolist())
+
+
+def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, str]:
+    """Settings by their dotted names."""
+    flat: dict[str, str] = {}
+    for name, inner in value.items():
+        if isinstance(inner, dict):
+            flat[prefix + name] = str(inner["type"])
+            flat |= _flat({k: v for k, v in inner.items() if k != "type"}, f"{prefix}{name}.")
+        elif name != "type":
+            flat[prefix + name] = str(inner)
+    return flat

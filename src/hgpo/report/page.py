@@ -1,0 +1,31 @@
+"""Writes the page: the template with the run's data in it."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+
+def write_page(data: dict[str, Any], path: Path) -> None:
+    """Write the report as one file that needs no other."""
+    template = files("hgpo.report").joinpath("template.html").read_text(encoding="utf-8")
+    # "<" cannot end the script that holds the data, and JSON has no NaN.
+    text = json.dumps(_finite(data), ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
+    unfinished = path.with_name(f".{path.name}.unfinished")
+    unfinished.write_text(template.replace("/*DATA*/null", text), encoding="utf-8")
+    os.replace(unfinished, path)
+
+
+def _finite(value: Any) -> Any:
+    """The value with null in place of every number that is not finite."""
+    if isinstance(value, dict):
+        return {name: _finite(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
