@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,7 +60,7 @@ class UpdateBatch:
         )
 
 
-def merge_rows(steps: StepTable, advantages: NDArray[np.float64]) -> UpdateBatch:
+def merge_rows(steps: StepTable, advantages: NDArray[np.float64], *, merge: bool = True) -> UpdateBatch:
     """The rows of a table as distinct (prompt, response) pairs.
 
     Rows with the same prompt and response have the same probability ratio, and the clipped objective is
@@ -70,18 +71,20 @@ def merge_rows(steps: StepTable, advantages: NDArray[np.float64]) -> UpdateBatch
     Args:
         steps: rows with prompt_tokens, response_tokens and response_logprobs.
         advantages: [rows].
+        merge: if False each row is a pair of its own: the same gradient at a higher price.
 
     Returns:
         The pairs in the order of their first rows; rows whose advantage is 0 are left out.
     """
     if steps.prompt_tokens is None or steps.response_tokens is None or steps.response_logprobs is None:
         raise ValueError("the table has no tokens: give prompt_tokens, response_tokens and response_logprobs")
-    pair_of: dict[tuple[bytes, bytes], int] = {}
+    pair_of: dict[Any, int] = {}
     rows = np.flatnonzero(advantages)
     pairs = np.empty(len(rows), dtype=np.int64)
     first: list[int] = []
     for i, row in enumerate(rows):
-        key = (steps.prompt_tokens[row].tobytes(), steps.response_tokens[row].tobytes())
+        prompt, response = steps.prompt_tokens[row].tobytes(), steps.response_tokens[row].tobytes()
+        key = (prompt, response) if merge else row
         pairs[i] = pair_of.setdefault(key, len(pair_of))
         if pairs[i] == len(first):
             first.append(int(row))

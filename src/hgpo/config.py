@@ -111,6 +111,8 @@ class TrainConfig:
     gradient is the same on average and costs less. 0 keeps all rows."""
     max_gradient_norm: float = 1.0
     """Longer gradients are scaled down to this norm."""
+    merge_rows: bool = True
+    """Read rows with the same prompt and response once; the gradient is the same without."""
     token_budget: int = 16_384
     """Most tokens in one forward pass: what bounds the memory."""
     evaluate_every: int = 0

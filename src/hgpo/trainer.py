@@ -338,7 +338,8 @@ class Trainer:
 
     def _update(self, steps: StepTable, advantages: np.ndarray) -> dict[str, float]:
         rng = self.streams.generator(UPDATE, self.iteration)
-        batch = merge_rows(steps, thin_out(advantages, self.config.thin_out_below, rng))
+        kept = thin_out(advantages, self.config.thin_out_below, rng)
+        batch = merge_rows(steps, kept, merge=self.config.merge_rows)
         for group in self.optimizer.param_groups:
             group["lr"] = self._learning_rate()
         with self.display.phase("update") as advance:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from hgpo.batch import UpdateBatch, micro_batches, mini_batches
-from hgpo.losses import PolicyLoss
+from hgpo.losses import LossTerms, PolicyLoss
 from hgpo.policies.transformers import TransformersPolicy
 
 
@@ -81,7 +81,7 @@ def update_policy(
     for part, parts in _parts(batch, passes, optimizer_steps, rng):
         part_sums = torch.zeros(4, dtype=torch.float64)
         for micro in micro_batches(part, policy.token_budget):
-            terms = _loss_terms(policy, reference, loss, micro, temperature)
+            terms = loss_terms(policy, reference, loss, micro, temperature)
             (terms.total / (denominator_of_all / parts)).backward()
             part_sums += torch.stack([terms.kl, terms.entropy, terms.clipped, terms.tokens]).double()
             done += len(micro)
@@ -117,13 +117,14 @@ def _parts(
             yield part, len(parts)
 
 
-def _loss_terms(
+def loss_terms(
     policy: TransformersPolicy,
     reference: TransformersPolicy,
     loss: PolicyLoss,
     micro: UpdateBatch,
     temperature: float,
-):
+) -> LossTerms:
+    """The terms of the loss of some pairs, differentiable; two forward passes."""
     scores = policy.score(micro.prompts, micro.responses, temperature)
     with torch.no_grad():
         reference_logprobs = reference.score(micro.prompts, micro.responses, temperature).logprobs
