@@ -1,8 +1,8 @@
 """What the trainer's shortcuts save, on the household games with the model that `hgpo train` makes.
 
-    python benchmarks/training.py [--repeats 3] [--tasks 16] [--group-size 16]
+    python benchmarks/training.py [--repeats 3] [--tasks 16] [--group-size 16] [--run FOLDER]
 
-In one run, on the same agent and games:
+In one run, on the same games and the same agent, that of a short run or of the run in FOLDER:
 
 rollout   ours against the plain loop: every prompt is read, all in one padded batch, and episodes that are
           over generate on until the last one ends. The episodes must come out equal.
@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -26,7 +27,7 @@ import torch
 from transformers import DynamicCache
 
 from hgpo.batch import UpdateBatch, merge_rows, micro_batches, thin_out
-from hgpo.config import TrainConfig
+from hgpo.config import TrainConfig, load_config
 from hgpo.imitation import WarmStart
 from hgpo.policies.base import Completion
 from hgpo.policies.transformers import TransformersPolicy
@@ -194,6 +195,7 @@ def main() -> None:
     parser.add_argument(
         "--iterations", type=int, default=10, help="of the run that the phases are taken from"
     )
+    parser.add_argument("--run", type=Path, help="whose agent plays; it has to be finished")
     arguments = parser.parse_args()
     with TemporaryDirectory() as folder:
         config = TrainConfig(
@@ -203,7 +205,9 @@ def main() -> None:
             evaluation_games=6,
             warm_start=WarmStart(games=200, epochs=5),
         )
-        trainer = Trainer(config, Path(folder))
+        if arguments.run:
+            config = replace(load_config(arguments.run / "config.json"), threads=None)
+        trainer = Trainer(config, arguments.run or Path(folder))
         trainer.run()
         records = trainer.log.read_metrics()
         tasks = list(trainer.suite.tasks("train", arguments.tasks, seed=7))

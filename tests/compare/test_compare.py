@@ -111,6 +111,11 @@ def test_a_comparison_from_start_to_table(tmp_path, capsys):
         assert figures(run) == figures(alone)
         assert outcomes(run) == outcomes(alone)
 
+    # What is finished can be told without running anything.
+    (folder / "results.json").unlink()
+    assert main(["compare", "--resume", str(folder), "--report-only"]) == 0
+    assert json.loads((folder / "results.json").read_text()) == results
+
     # A run that was cut short goes on; one that is finished is left alone.
     expected = figures(folder / "runs" / "gigpo-seed0")
     (folder / "runs" / "gigpo-seed0" / "finished").unlink()
@@ -126,6 +131,7 @@ def test_a_comparison_from_start_to_table(tmp_path, capsys):
         (["--estimators", "best"], "no method 'best'"),
         (["--env", "moon"], "--env moon: choose from household, alfworld"),
         (["--jobs", "0"], "--jobs is 0"),
+        (["--report-only"], "give its --resume FOLDER"),
         (["--resume", "nowhere"], "no comparison in nowhere"),
         (["--resume", "nowhere", "--seeds", "3"], "--resume takes the plan"),
         (["--", "--out", "x"], "give --out or --resume of the comparison"),

@@ -54,7 +54,9 @@ class CompareCommand:
     out: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
     """The comparison's folder; by default a new one under runs/."""
     resume: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
-    """Go on with the comparison in this folder; but for --jobs nothing else may be given."""
+    """Go on with the comparison in this folder; only --jobs and --report-only may be given with it."""
+    report_only: tyro.conf.FlagCreatePairsOff[bool] = False
+    """With --resume: run nothing, and say what the seeds that all methods have finished tell so far."""
 
 
 def main(args: Sequence[str]) -> int:
@@ -68,41 +70,62 @@ def main(args: Sequence[str]) -> int:
         if command.jobs is not None and command.jobs < 1:
             raise SettingError(f"--jobs is {command.jobs}: expected 1 or more")
         plan, folder = _plan(command, training)
-        jobs = command.jobs or os.cpu_count() or 1
-        try:
-            with RichDisplay(console) as display, display.phase("iterations") as advance:
-                total = len(plan.methods) * plan.seeds * plan.settings.iterations
-
-                def show(progress: Progress) -> None:
-                    advance(progress.iterations_done, total)
-
-                carry_out(plan, folder, jobs, show)
-        except KeyboardInterrupt:
-            console.print(f"stopped; go on with: hgpo compare --resume {folder}", soft_wrap=True)
-            return INTERRUPTED
+        stopped = not command.report_only and not _carry_out(plan, folder, command.jobs, console)
+        seeds = finished_seeds(plan, folder)
+        if command.report_only and not seeds:
+            raise SettingError(f"no seed is finished by all methods in {folder} yet: nothing to report")
     except SettingError as error:
         return wrong_use(str(error))
     except RunError as error:
         return failed(str(error))
+    if seeds:
+        _report(plan, folder, seeds, console)
+    if stopped:
+        console.print(f"stopped; go on with: hgpo compare --resume {folder}", soft_wrap=True)
+        return INTERRUPTED
+    return 0
+
+
+def _carry_out(plan: Plan, folder: Path, jobs: int | None, console: Console) -> bool:
+    """Run what is not done yet; False if Ctrl-C came before the end."""
+    total = len(plan.methods) * plan.seeds * plan.settings.iterations
+    try:
+        with RichDisplay(console) as display, display.phase("iterations") as advance:
+
+            def show(progress: Progress) -> None:
+                advance(progress.iterations_done, total)
+
+            carry_out(plan, folder, jobs or os.cpu_count() or 1, show)
+    except KeyboardInterrupt:
+        return False
+    return True
+
+
+def _report(plan: Plan, folder: Path, seeds: Sequence[int], console: Console) -> None:
+    """Write and print what the finished seeds say."""
     reference = "hgpo" if "hgpo" in plan.methods else plan.methods[-1]
-    seeds = finished_seeds(plan, folder)
     summaries = summarize(plan, folder, reference)
     write_results(folder, summaries, reference)
     plot_success(summaries, folder / "success.png")
     plot_curves(plan, folder, plan.methods, seeds, folder / "curves.png")
     console.print(summary_tables(summaries, seeds, reference))
-    console.print(
-        f"comparison: {folder} (results.md, results.json, success.png, curves.png, runs)", soft_wrap=True
-    )
-    return 0
+    contents = "results.md, results.json, success.png, curves.png, runs"
+    console.print(f"comparison: {folder} ({contents})", soft_wrap=True)
 
 
 def _plan(command: CompareCommand, training: Sequence[str]) -> tuple[Plan, Path]:
     """The comparison and its folder, new or old."""
     if command.resume is not None:
-        if dataclasses.replace(command, resume=None, jobs=None) != CompareCommand() or training:
-            raise SettingError("--resume takes the plan in the folder: give nothing but --jobs with it")
+        if (
+            dataclasses.replace(command, resume=None, jobs=None, report_only=False) != CompareCommand()
+            or training
+        ):
+            raise SettingError(
+                "--resume takes the plan in the folder: give only --jobs or --report-only with it"
+            )
         return load_plan(command.resume / "plan.json"), command.resume
+    if command.report_only:
+        raise SettingError("--report-only reports on a comparison that is there: give its --resume FOLDER")
     if command.env not in ENVIRONMENTS:
         raise SettingError(f"--env {command.env}: choose from {', '.join(ENVIRONMENTS)}")
     names_env = any(word.startswith("env:") for word in training)
