@@ -176,9 +176,8 @@ def test_a_checkpoint_that_cannot_be_used_is_named_and_the_one_before_offered(ho
     run(config(checkpoint_every=1), tmp_path)
     expected = figures(tmp_path)
     checkpoint = damaged(tmp_path, how)
-    with pytest.raises(
-        SettingError, match=r"000004 cannot be used: .*from the one before, 000003.*mv "
-    ) as error:
+    words = rf"000004 cannot be used: {why}.*from the one before, 000003.*mv "
+    with pytest.raises(SettingError, match=words) as error:
         run(config(checkpoint_every=1), tmp_path)
     assert "\n" not in str(error.value)
     # What the message says is done, and the run ends as it did.
