@@ -10,6 +10,8 @@ from rich.console import Console, Group
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from hgpo.evaluate import Success
+
 Advance = Callable[[int, int], None]
 """Told how much of a phase is done, and of how much."""
 
@@ -125,7 +127,7 @@ def evaluation_tables(records: Sequence[dict[str, Any]], title: str) -> Group:
         kinds.add_column(f"{record['split']}\n{decoding(record['temperature'])}", justify="right")
     for kind in sorted({kind for record in last for kind in record["by_kind"]}):
         cells = [record["by_kind"].get(kind) for record in last]
-        kinds.add_row(short_kind(kind), *("–" if not s else f"{s['won'] / s['games']:.0%}" for s in cells))
+        kinds.add_row(short_kind(kind), *map(_kind_cell, cells))
     kinds.add_row("steps an episode", *(f"{record['mean_steps']:.1f}" for record in last), end_section=True)
     return Group(overall, kinds)
 
@@ -135,6 +137,15 @@ def _success_cell(record: dict[str, Any] | None) -> str:
         return "–"
     low, high = record["interval_95"]
     return f"{record['success_rate']:.1%}  [dim]({low:.0%} – {high:.0%})[/]"
+
+
+def _kind_cell(counts: dict[str, int] | None) -> str:
+    """Success in percent and its 95 % interval."""
+    if not counts:
+        return "–"
+    success = Success(**counts)
+    low, high = success.interval()
+    return f"{100 * success.rate:.0f}% [dim]({100 * low:.0f}–{100 * high:.0f})[/]"
 
 
 def decoding(temperature: float) -> str:
