@@ -185,7 +185,9 @@ def test_a_run_ends_with_its_report(tmp_path, capsys):
     assert np.isfinite(data["evaluations"][0]["seconds"])
     (folder / "report.html").unlink()
     # Advantages that a user has computed lie beside the sample, and are no sample.
-    assert main(["advantages", str(folder / "samples" / "000001.parquet"), "--estimator", "rloo"]) == 0
+    samples = folder / "samples"
+    out = ["--out", str(samples / "scores.parquet")]
+    assert main(["advantages", str(samples / "000001.parquet"), "--estimator", "rloo", *out]) == 0
     assert main(["report", str(folder)]) == 0
     assert (folder / "report.html").exists()
 
