@@ -64,7 +64,7 @@ class HGPO:
     """"power": (k + 1)^α (the paper). "size": (k + 1)^α times the row's number of peers at level k, as a mean
     of many is less noisy. "reliability": how far each level's mean is worth more than the level above, by
     components of variance that are estimated from the batch; α plays no part. In five synthetic cases, from
-    a past that tells nothing to one that tells all, its baseline was the nearest to the truth or within 1 %
+    a past that tells nothing to one that tells all, its baseline was the nearest to the truth or within 2 %
     of the nearest; "size" and each fixed α were far off in some (docs/estimators.md has the derivation and
     the figures). That an agent learns faster by it is not shown."""
     similarity: float | None = None
