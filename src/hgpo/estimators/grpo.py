@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,7 +91,35 @@ class GRPO:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DrGRPO:
+class _Undivided:
+    """What Dr. GRPO and RLOO share: a GRPO that does not divide by the standard deviation."""
+
+    invalid_penalty: float = 0.0
+    """Taken off the score of a row whose action was not valid, in units of reward."""
+    propagate_penalty: bool = False
+    """Count the penalties into the trajectory's return, on all its rows, instead."""
+
+    task_local: ClassVar[bool] = True
+    """What a task's rows get depends on that task alone."""
+
+    def __post_init__(self) -> None:
+        self._grpo()  # checks the settings
+
+    def __call__(self, steps: StepTable) -> NDArray[np.float64]:
+        """Advantages, shape (rows,), in the order of the table."""
+        return self._grpo()(steps)
+
+    def _grpo(self, **settings: Any) -> GRPO:
+        return GRPO(
+            normalization="mean",
+            invalid_penalty=self.invalid_penalty,
+            propagate_penalty=self.propagate_penalty,
+            **settings,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrGRPO(_Undivided):
     """GRPO done right: not divided by the standard deviation, which would favour tasks of near-equal returns.
 
         A = R_τ − mean,  R_τ = Σ_t r_t,  on every row of τ
@@ -102,32 +130,13 @@ class DrGRPO:
 
     statistics: Statistics = "trajectories"
     """What the mean runs over; see GRPO."""
-    invalid_penalty: float = 0.0
-    """Taken off the score of a row whose action was not valid, in units of reward."""
-    propagate_penalty: bool = False
-    """Count the penalties into the trajectory's return, on all its rows, instead."""
 
-    task_local: ClassVar[bool] = True
-    """What a task's rows get depends on that task alone."""
-
-    def __post_init__(self) -> None:
-        self._grpo()  # checks the settings
-
-    def __call__(self, steps: StepTable) -> NDArray[np.float64]:
-        """Advantages, shape (rows,), in the order of the table."""
-        return self._grpo()(steps)
-
-    def _grpo(self) -> GRPO:
-        return GRPO(
-            normalization="mean",
-            statistics=self.statistics,
-            invalid_penalty=self.invalid_penalty,
-            propagate_penalty=self.propagate_penalty,
-        )
+    def _grpo(self, **settings: Any) -> GRPO:
+        return super()._grpo(statistics=self.statistics, **settings)
 
 
 @dataclass(frozen=True, kw_only=True)
-class RLOO:
+class RLOO(_Undivided):
     """REINFORCE with a leave-one-out baseline: each trajectory's return against the mean of the others'.
 
         A = R_τ − mean_{τ' ≠ τ} R_τ',  R_τ = Σ_t r_t,  on every row of τ
@@ -136,25 +145,5 @@ class RLOO:
     Source: arXiv 2402.14740.
     """
 
-    invalid_penalty: float = 0.0
-    """Taken off the score of a row whose action was not valid, in units of reward."""
-    propagate_penalty: bool = False
-    """Count the penalties into the trajectory's return, on all its rows, instead."""
-
-    task_local: ClassVar[bool] = True
-    """What a task's rows get depends on that task alone."""
-
-    def __post_init__(self) -> None:
-        self._grpo()  # checks the settings
-
-    def __call__(self, steps: StepTable) -> NDArray[np.float64]:
-        """Advantages, shape (rows,), in the order of the table."""
-        return self._grpo()(steps)
-
-    def _grpo(self) -> GRPO:
-        return GRPO(
-            normalization="mean",
-            peers="other_trajectories",
-            invalid_penalty=self.invalid_penalty,
-            propagate_penalty=self.propagate_penalty,
-        )
+    def _grpo(self, **settings: Any) -> GRPO:
+        return super()._grpo(peers="other_trajectories", **settings)
