@@ -26,16 +26,16 @@ import numpy as np
 import torch
 from transformers import DynamicCache
 
-from hgpo.batch import UpdateBatch, merge_rows, micro_batches, thin_out
+from hgpo.batch import UpdateBatch, merge_rows, thin_out
 from hgpo.config import TrainConfig, load_config
 from hgpo.imitation import WarmStart
 from hgpo.policies.base import Completion
-from hgpo.policies.transformers import TransformersPolicy
+from hgpo.policies.transformers import SequenceScores, TransformersPolicy
 from hgpo.prompts import Turn, fit_prompt
 from hgpo.rollout import Agent, rollout, step_table
 from hgpo.steps import StepTable
 from hgpo.trainer import Trainer
-from hgpo.update import loss_terms
+from hgpo.update import micro_batches
 
 
 class PlainPolicy:
@@ -116,6 +116,27 @@ def plain_rollout(trainer: Trainer, tasks: list, group_size: int, seed: list[int
     return [(episode[4].won, [command for _, command in episode[5]]) for episode in episodes]
 
 
+def plain_scores(
+    policy: TransformersPolicy, prompts: list[tuple], responses: list[np.ndarray], temperature: float
+) -> SequenceScores:
+    """Every pair read for itself, padded to the longest."""
+    longest = max(len(response) for response in responses)
+    sequences = [(*p, *r.tolist()) for p, r in zip(prompts, responses, strict=True)]
+    ids, attention, positions = policy.pad(sequences)
+    logits = policy.model(
+        input_ids=ids,
+        attention_mask=attention,
+        position_ids=positions,
+        use_cache=False,
+        logits_to_keep=longest + 1,
+    ).logits[:, :-1]
+    distribution = torch.log_softmax(logits.float() / temperature, dim=-1)
+    lengths = torch.tensor([len(response) for response in responses])
+    mask = torch.arange(longest)[None] >= longest - lengths[:, None]
+    logprobs = distribution.gather(2, ids[:, -longest:, None])[..., 0] * mask
+    return SequenceScores(logprobs, -(distribution.exp() * distribution).sum(-1) * mask, mask)
+
+
 def plain_update(trainer: Trainer, steps: StepTable, advantages: np.ndarray) -> torch.Tensor:
     """The gradient with every row padded to the longest, in batches of as many rows as the budget holds."""
     assert steps.prompt_tokens and steps.response_tokens and steps.response_logprobs
@@ -130,9 +151,9 @@ def plain_update(trainer: Trainer, steps: StepTable, advantages: np.ndarray) -> 
         rows = [*range(start, min(start + size - 1, len(steps))), widest]
         prompts = [tuple(steps.prompt_tokens[i].tolist()) for i in rows]
         responses = [steps.response_tokens[i] for i in rows]
-        scores = policy.score(prompts, responses, trainer.config.temperature)
+        scores = plain_scores(policy, prompts, responses, trainer.config.temperature)
         with torch.no_grad():
-            there = reference.score(prompts, responses, trainer.config.temperature).logprobs
+            there = plain_scores(reference, prompts, responses, trainer.config.temperature).logprobs
         old = torch.zeros(scores.mask.shape)
         old[scores.mask] = torch.from_numpy(
             np.concatenate([steps.response_logprobs[i] for i in rows])
@@ -158,8 +179,8 @@ def our_update(trainer: Trainer, batch: UpdateBatch) -> torch.Tensor:
     """The gradient as the trainer computes it."""
     policy = trainer.policy
     policy.model.zero_grad()
-    for micro in micro_batches(batch, policy.token_budget):
-        terms = loss_terms(policy, trainer.reference, trainer.config.loss, micro, trainer.config.temperature)
+    settings = trainer.config
+    for terms, _ in micro_batches(policy, trainer.reference, settings.loss, batch, settings.temperature):
         (terms.total / batch.total_tokens).backward()
     return _gradient(policy)
 
@@ -178,10 +199,11 @@ def timed(function: Callable[[], Any], repeats: int) -> tuple[float, Any]:
     return median(times), value
 
 
-def padding_share(batch: UpdateBatch, token_budget: int) -> float:
-    """Share of what the update reads that is padding."""
-    read = sum(len(micro) * micro.lengths().max() for micro in micro_batches(batch, token_budget))
-    return 1 - batch.lengths().sum() / read
+def padding_share(policy: TransformersPolicy, batch: UpdateBatch) -> float:
+    """Share of what the update reads that is padding; padding sees nothing but itself."""
+    rows = [reading.rows for reading in policy.readings(batch.prompts, batch.responses)]
+    padding = sum(int((row.sees.sum(-1) == 1).sum()) - len(row.tokens) for row in rows)
+    return padding / sum(row.tokens.numel() for row in rows)
 
 
 def main() -> None:
@@ -195,6 +217,7 @@ def main() -> None:
     parser.add_argument(
         "--iterations", type=int, default=10, help="of the run that the phases are taken from"
     )
+    parser.add_argument("--threads", type=int, help="of the model's arithmetic; one a core by default")
     parser.add_argument("--run", type=Path, help="whose agent plays; it has to be finished")
     arguments = parser.parse_args()
     with TemporaryDirectory() as folder:
@@ -203,10 +226,11 @@ def main() -> None:
             group_size=arguments.group_size,
             iterations=arguments.iterations,
             evaluation_games=6,
+            threads=arguments.threads,
             warm_start=WarmStart(games=200, epochs=5),
         )
         if arguments.run:
-            config = replace(load_config(arguments.run / "config.json"), threads=None)
+            config = replace(load_config(arguments.run / "config.json"), threads=arguments.threads)
         trainer = Trainer(config, arguments.run or Path(folder))
         trainer.run()
         records = trainer.log.read_metrics()
@@ -252,7 +276,7 @@ def main() -> None:
                 f"| {name} | {count / seconds:,.0f} | {count / plain_seconds:,.0f} "
                 f"| {plain_seconds / seconds:.1f} | {note} |"
             )
-        print(f"padding in the update: {padding_share(merged, config.token_budget):.1%} of what is read")
+        print(f"padding in the update: {padding_share(trainer.policy, merged):.1%} of what is read")
         total = sum(record["seconds"] for record in records)
         shares = (
             f"{name} {sum(r[f'seconds_{name}'] for r in records) / total:.2%}"

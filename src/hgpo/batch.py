@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hgpo.policies.batching import split_by_length
 from hgpo.steps import StepTable
 
 
@@ -39,12 +38,6 @@ class UpdateBatch:
 
     def __len__(self) -> int:
         return len(self.prompts)
-
-    def lengths(self) -> NDArray[np.int64]:
-        """Tokens of prompt and response together, [pairs]."""
-        return np.array(
-            [len(p) + len(r) for p, r in zip(self.prompts, self.responses, strict=True)], np.int64
-        )
 
     def take(self, pairs: Sequence[int] | NDArray[np.int64]) -> UpdateBatch:
         """The batch of some of the pairs."""
@@ -128,14 +121,3 @@ def mini_batches(batch: UpdateBatch, count: int, rng: np.random.Generator) -> li
     """
     order = rng.permutation(len(batch))
     return [batch.take(part) for part in np.array_split(order, count) if len(part)]
-
-
-def micro_batches(batch: UpdateBatch, token_budget: int) -> Iterator[UpdateBatch]:
-    """The batch cut into parts of similar lengths, each within `token_budget` tokens after padding.
-
-    A single pair longer than the budget makes a part of its own.
-    """
-    lengths = batch.lengths()
-    order = np.argsort(lengths, kind="stable")
-    for part in split_by_length(lengths[order], token_budget):
-        yield batch.take(order[part.start : part.stop])

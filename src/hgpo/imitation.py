@@ -9,7 +9,6 @@ import numpy as np
 import torch
 
 from hgpo.envs.base import Task, TaskSuite
-from hgpo.policies.batching import split_by_length
 from hgpo.policies.transformers import TransformersPolicy
 from hgpo.prompts import ResponseFormat, Turn, fit_prompt
 
@@ -129,24 +128,19 @@ def _backward(
 
     The prompts' tokens add their own mean, times `prompt_weight`.
     """
-    rows = sorted(rows, key=lambda row: len(row.prompt) + len(row.response))
     tokens = sum(len(row.response) for row in rows)
     prompt_tokens = sum(len(row.prompt) - 1 for row in rows)
     summed = 0.0
-    lengths = [len(row.prompt) + len(row.response) for row in rows]
-    for part in split_by_length(lengths, policy.token_budget):
-        chosen = rows[part.start : part.stop]
-        # To score the prompt too, all but its first token is taken for part of the response.
-        starts = [1 if prompt_weight else len(row.prompt) for row in chosen]
-        scores = policy.score(
-            [row.prompt[:start] for row, start in zip(chosen, starts, strict=True)],
-            [np.array(row.prompt[start:] + row.response) for row, start in zip(chosen, starts, strict=True)],
-            temperature=1.0,
-        )
-        answer = _last_columns(scores.mask, [len(row.response) for row in chosen])
+    # To score the prompt too, all but its first token is taken for part of the response.
+    starts = [1 if prompt_weight else len(row.prompt) for row in rows]
+    prompts = [row.prompt[:start] for row, start in zip(rows, starts, strict=True)]
+    rest = [np.array(row.prompt[start:] + row.response) for row, start in zip(rows, starts, strict=True)]
+    for reading in policy.readings(prompts, rest):
+        scores = policy.score(reading, temperature=1.0)
+        answer = _last_columns(scores.mask, [len(rows[i].response) for i in reading.members])
         loss = -(scores.logprobs * answer).sum()
-        reading = -(scores.logprobs * ~answer).sum()
-        (loss / tokens + prompt_weight * reading / prompt_tokens).backward()
+        reading_loss = -(scores.logprobs * ~answer).sum()
+        (loss / tokens + prompt_weight * reading_loss / prompt_tokens).backward()
         summed += loss.item()
     return summed, tokens
 

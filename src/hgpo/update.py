@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hgpo.batch import UpdateBatch, micro_batches, mini_batches
+from hgpo.batch import UpdateBatch, mini_batches
 from hgpo.losses import LossTerms, PolicyLoss
 from hgpo.policies.transformers import TransformersPolicy
 
@@ -80,11 +80,10 @@ def update_policy(
     )
     for part, parts in _parts(batch, passes, optimizer_steps, rng):
         part_sums = torch.zeros(4, dtype=torch.float64)
-        for micro in micro_batches(part, policy.token_budget):
-            terms = loss_terms(policy, reference, loss, micro, temperature)
+        for terms, pairs in micro_batches(policy, reference, loss, part, temperature):
             (terms.total / (denominator_of_all / parts)).backward()
             part_sums += torch.stack([terms.kl, terms.entropy, terms.clipped, terms.tokens]).double()
-            done += len(micro)
+            done += pairs
             on_rows(done, passes * len(batch))
         norm = float(torch.nn.utils.clip_grad_norm_(parameters, max_gradient_norm))
         if math.isfinite(norm) and bool(part_sums.isfinite().all()):
@@ -117,27 +116,30 @@ def _parts(
             yield part, len(parts)
 
 
-def loss_terms(
+def micro_batches(
     policy: TransformersPolicy,
     reference: TransformersPolicy,
     loss: PolicyLoss,
-    micro: UpdateBatch,
+    batch: UpdateBatch,
     temperature: float,
-) -> LossTerms:
-    """The terms of the loss of some pairs, differentiable; two forward passes."""
-    scores = policy.score(micro.prompts, micro.responses, temperature)
-    with torch.no_grad():
-        reference_logprobs = reference.score(micro.prompts, micro.responses, temperature).logprobs
-    return loss(
-        logprobs=scores.logprobs,
-        old_logprobs=_right_aligned(micro.old_logprobs, scores.mask),
-        reference_logprobs=reference_logprobs,
-        entropy=scores.entropy,
-        positive=torch.from_numpy(micro.positive).float(),
-        negative=torch.from_numpy(micro.negative).float(),
-        count=torch.from_numpy(micro.count),
-        mask=scores.mask,
-    )
+) -> Iterator[tuple[LossTerms, int]]:
+    """The terms of the loss, differentiable, of one forward pass after another, and the pairs of each."""
+    for reading in policy.readings(batch.prompts, batch.responses):
+        micro = batch.take(reading.members)
+        scores = policy.score(reading, temperature)
+        with torch.no_grad():
+            reference_logprobs = reference.score(reading, temperature).logprobs
+        terms = loss(
+            logprobs=scores.logprobs,
+            old_logprobs=_right_aligned(micro.old_logprobs, scores.mask),
+            reference_logprobs=reference_logprobs,
+            entropy=scores.entropy,
+            positive=torch.from_numpy(micro.positive).float(),
+            negative=torch.from_numpy(micro.negative).float(),
+            count=torch.from_numpy(micro.count),
+            mask=scores.mask,
+        )
+        yield terms, len(micro)
 
 
 def _right_aligned(rows: tuple[np.ndarray, ...], mask: Tensor) -> Tensor:

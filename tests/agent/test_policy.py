@@ -67,8 +67,10 @@ def test_a_completion_does_not_depend_on_its_batch():
 def test_scores_of_what_was_sampled_are_what_was_said_of_it(temperature):
     model = policy()
     completions = model.generate(PROMPTS, UNIFORMS, temperature)
-    scores = model.score(PROMPTS, [completion.tokens for completion in completions], temperature)
-    for row, completion in enumerate(completions):
+    (reading,) = model.readings(PROMPTS, [completion.tokens for completion in completions])
+    scores = model.score(reading, temperature)
+    for row, member in enumerate(reading.members):
+        completion = completions[member]
         scored = scores.logprobs[row][scores.mask[row]].detach().numpy()
         np.testing.assert_allclose(scored, completion.logprobs, atol=1e-5)
         assert (scores.logprobs[row][~scores.mask[row]] == 0).all()
@@ -80,7 +82,8 @@ def test_entropy_is_that_of_the_distribution():
     with torch.no_grad():
         for parameter in model.model.parameters():
             parameter.zero_()
-    scores = model.score([(5, 6)], [np.array([7, 8])], 1.0)
+    (reading,) = model.readings([(5, 6)], [np.array([7, 8])])
+    scores = model.score(reading, 1.0)
     expected = np.log(len(model.tokenizer))
     np.testing.assert_allclose(scores.entropy.detach().numpy(), [[expected, expected]], rtol=1e-5)
     np.testing.assert_allclose(scores.logprobs.detach().numpy(), [[-expected, -expected]], rtol=1e-5)

@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hgpo import StepTable
-from hgpo.batch import merge_rows, micro_batches, mini_batches, thin_out
+from hgpo.batch import merge_rows, mini_batches, thin_out
 from hgpo.losses import PolicyLoss
 from hgpo.policies.batching import split_by_length
 from hgpo.policies.tiny import TinyModel, create_policy
-from hgpo.update import update_policy
+from hgpo.update import micro_batches, update_policy
 
 TEXTS = ["a b c d e f g h i j"]
 
@@ -99,10 +99,11 @@ def plain_gradient(steps, advantages, loss, reference):
     model = policy()
     tokens = sum(len(response) for response in steps.response_tokens)
     for row in np.flatnonzero(advantages):
-        prompt, response = [tuple(steps.prompt_tokens[row].tolist())], [steps.response_tokens[row]]
-        scores = model.score(prompt, response, 1.0)
+        response = steps.response_tokens[row]
+        (reading,) = model.readings([tuple(steps.prompt_tokens[row].tolist())], [response])
+        scores = model.score(reading, 1.0)
         with torch.no_grad():
-            there = reference.score(prompt, response, 1.0).logprobs
+            there = reference.score(reading, 1.0).logprobs
         ratio = (scores.logprobs - torch.tensor(steps.response_logprobs[row])).exp()
         advantage = float(advantages[row])
         objective = torch.minimum(
@@ -114,7 +115,7 @@ def plain_gradient(steps, advantages, loss, reference):
         total = -objective + loss.kl_coefficient * k3 - loss.entropy_coefficient * scores.entropy
         share = {
             "tokens": 1 / tokens,
-            "rows": 1 / len(response[0]) / len(steps),
+            "rows": 1 / len(response) / len(steps),
             "constant": 1 / (len(steps) * 4),
         }[loss.average]
         (total.sum() * share).backward()
@@ -159,12 +160,21 @@ def test_rows_merge_by_prompt_and_response_with_their_signs_apart():
     assert (batch.count.tolist(), batch.total_tokens) == ([3, 1], 6)
 
 
-@given(st.lists(st.integers(1, 20), max_size=30), st.integers(1, 60))
-def test_batches_cover_all_rows_within_the_budget(lengths, budget):
+@given(st.lists(st.integers(1, 20), max_size=30), st.integers(1, 60), st.integers(0, 40))
+def test_batches_cover_all_rows_within_the_budget(lengths, budget, call_tokens):
     lengths = sorted(lengths)
-    parts = list(split_by_length(lengths, budget))
+    parts = list(split_by_length(lengths, budget, call_tokens))
     assert [row for part in parts for row in part] == list(range(len(lengths)))
-    assert all(len(part) == 1 or len(part) * lengths[part.stop - 1] <= budget for part in parts)
+    for part in parts:
+        size, read = len(part) * lengths[part.stop - 1], sum(lengths[row] for row in part)
+        assert len(part) == 1 or size <= budget
+        assert size - read <= call_tokens
+
+
+def test_a_batch_ends_where_padding_costs_more_than_a_call():
+    # With 3 and 4 the padding is 1 token, with 5, too, 1 + 2 = 3; the row of 9 would add 3 · 4 = 12.
+    assert list(split_by_length([3, 4, 5, 9], 1000, 14)) == [range(3), range(3, 4)]
+    assert list(split_by_length([3, 4, 5, 9], 1000, 15)) == [range(4)]
 
 
 def test_mini_batches_deal_every_pair_once():
@@ -175,7 +185,20 @@ def test_mini_batches_deal_every_pair_once():
     assert sum(map(len, parts)) == len(batch)
     assert sum(part.positive.sum() for part in parts) == pytest.approx(batch.positive.sum())
     assert max(map(len, parts)) - min(map(len, parts)) <= 1
-    assert sum(map(len, micro_batches(batch, 9))) == len(batch)
+
+
+@pytest.mark.parametrize("token_budget", [9, 10_000])
+def test_micro_batches_cover_every_pair_within_the_budget(token_budget):
+    rng = np.random.default_rng(2)
+    steps = table(rng)
+    batch = merge_rows(steps, rng.normal(size=len(steps)))
+    model = policy()
+    model.token_budget = token_budget
+    parts = [pairs for _, pairs in micro_batches(model, policy(7), PolicyLoss(), batch, 1.0)]
+    assert sum(parts) == len(batch)
+    for reading in model.readings(batch.prompts, batch.responses):
+        assert reading.rows.tokens.numel() <= token_budget or len(reading.rows.tokens) == 1
+    assert (len(parts) == 1) == (token_budget > 1000)
 
 
 def test_thinning_keeps_the_mean_of_every_advantage():

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-import queue
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -38,30 +38,34 @@ def guarded(jobs: Sequence[Callable[[], T]], timeout: float | None) -> list[T | 
 
 def _until_one_hangs(jobs: Sequence[Callable[[], T]], timeout: float | None) -> list[T | EnvironmentFault]:
     """The outcomes of the jobs up to the first that hangs, that one included, or of all."""
-    answers: queue.SimpleQueue[T | EnvironmentFault] = queue.SimpleQueue()
-    given_up = threading.Event()
+    outcomes: list[T | EnvironmentFault] = []
+    finished, given_up = threading.Event(), threading.Event()
+    began = time.monotonic()
 
     def work() -> None:
+        nonlocal began
         for job in jobs:
+            began = time.monotonic()
+            try:
+                outcome: T | EnvironmentFault = job()
+            except EnvironmentFault as fault:
+                outcome = fault
+            except Exception as error:
+                outcome = EnvironmentFault(f"{type(error).__name__}: {error}")
             if given_up.is_set():
                 return
-            try:
-                answer: T | EnvironmentFault = job()
-            except EnvironmentFault as fault:
-                answer = fault
-            except Exception as error:
-                answer = EnvironmentFault(f"{type(error).__name__}: {error}")
-            answers.put(answer)
+            outcomes.append(outcome)
+        finished.set()
 
     threading.Thread(target=work, daemon=True).start()
-    outcomes: list[T | EnvironmentFault] = []
-    for _ in jobs:
-        try:
-            outcomes.append(answers.get(timeout=timeout))
-        except queue.Empty:
+    # Waking up for every outcome would cost more than most environments' steps: only a late one is looked at.
+    if timeout is None:
+        finished.wait()
+        return outcomes
+    while not finished.wait(max(0.0, began + timeout - time.monotonic())):
+        if time.monotonic() >= began + timeout:
             given_up.set()
-            outcomes.append(EnvironmentFault(f"no answer within {timeout:g} seconds"))
-            break
+            return [*outcomes, EnvironmentFault(f"no answer within {timeout:g} seconds")][: len(jobs)]
     return outcomes
 
 

@@ -7,18 +7,29 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+CALL_TOKENS = 400
+"""What calling the model once more costs beside what it reads, in tokens read."""
 
-def split_by_length(sorted_lengths: Sequence[int] | NDArray[np.int64], token_budget: int) -> Iterator[range]:
+
+def split_by_length(
+    sorted_lengths: Sequence[int] | NDArray[np.int64], token_budget: int, call_tokens: float = CALL_TOKENS
+) -> Iterator[range]:
     """Ranges of consecutive rows, shortest first, whose padded size stays within the budget.
 
+    A range ends, too, where padding its rows to the length of the next one would cost more than another call.
     A single row longer than the budget makes a range of its own.
 
     Args:
         sorted_lengths: tokens of each row, ascending.
         token_budget: most tokens of a range, counted as rows times its longest row.
+        call_tokens: tokens of padding that are as dear as a range of its own; infinite pads to the budget.
     """
-    start = 0
+    start, padding = 0, 0
     for end in range(1, len(sorted_lengths) + 1):
-        if end == len(sorted_lengths) or sorted_lengths[end] * (end + 1 - start) > token_budget:
-            yield range(start, end)
-            start = end
+        rows = end - start
+        if end < len(sorted_lengths):
+            padding += rows * (int(sorted_lengths[end]) - int(sorted_lengths[end - 1]))
+            if padding <= call_tokens and sorted_lengths[end] * (rows + 1) <= token_budget:
+                continue
+        yield range(start, end)
+        start, padding = end, 0

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import pad
 from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
 
 from hgpo.policies.base import Completion
-from hgpo.policies.batching import split_by_length
+from hgpo.policies.trees import Rows, Tree, as_rows, batches, ends_of, grow_trees, outputs_of
 
 
 @dataclass(frozen=True)
@@ -31,8 +34,9 @@ class SequenceScores:
 class TransformersPolicy:
     """Samples from and scores with a causal LM.
 
-    Sequences are padded on the left, so that responses of a batch end in the same column, and batches are
-    cut by length and by a budget of tokens, so that little of a batch is padding.
+    Sequences that begin alike are read as trees (see `hgpo.policies.trees`) where the model attends to what
+    it is told to; other models, such as those with a sliding window, read each for itself. What is read at
+    once is cut by length and by a budget of tokens, so that little of it is padding.
     """
 
     def __init__(self, model: Any, tokenizer: Any, *, token_budget: int = 16_384) -> None:
@@ -43,6 +47,8 @@ class TransformersPolicy:
         self._end = tokenizer.eos_token_id
         # Padding is masked everywhere, so any token serves where a checkpoint names none.
         self._pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else (self._end or 0)
+        self._shares = _attends_as_told(model)
+        self._attention_scale = _attention_scale(model)
 
     @classmethod
     def load(cls, folder: Path | str, *, token_budget: int = 16_384) -> TransformersPolicy:
@@ -84,19 +90,21 @@ class TransformersPolicy:
     def generate(
         self, prompts: Sequence[tuple[int, ...]], uniforms: np.ndarray, temperature: float
     ) -> list[Completion]:
-        """One completion a prompt; equal prompts are read once (see `Policy.generate`)."""
-        rows_of: dict[tuple[int, ...], list[int]] = {}
+        """One completion a prompt; what prompts have in common is read once (see `Policy.generate`)."""
+        rows_of: dict[object, list[int]] = {}
         for row, prompt in enumerate(prompts):
-            rows_of.setdefault(prompt, []).append(row)
-        distinct = sorted(rows_of, key=len)
+            rows_of.setdefault(prompt if self._shares else row, []).append(row)
+        groups = list(rows_of.values())
+        distinct = [prompts[group[0]] for group in groups]
         tokens: list[list[int]] = [[] for _ in prompts]
         logprobs: list[list[float]] = [[] for _ in prompts]
-        for batch in split_by_length([len(prompt) for prompt in distinct], self.token_budget):
-            members = [rows_of[distinct[i]] for i in batch]
+        # What is read is cut by size; then all go on together, as a short call costs as much as a long one.
+        for batch in batches(self._trees(distinct, [1] * len(distinct)), self.token_budget, math.inf):
+            members = [groups[i] for tree in batch for i in tree.members]
             self._complete(
-                [distinct[i] for i in batch],
-                rows=[row for group in members for row in group],
-                prompt_of_row=[i for i, group in enumerate(members) for _ in group],
+                batch,
+                rows=np.concatenate(members),
+                leaf_of_row=np.repeat(np.arange(len(members)), [len(group) for group in members]),
                 uniforms=uniforms,
                 temperature=temperature,
                 tokens=tokens,
@@ -110,84 +118,104 @@ class TransformersPolicy:
 
     def _complete(
         self,
-        prompts: Sequence[tuple[int, ...]],
+        trees: Sequence[Tree],
         *,
-        rows: list[int],
-        prompt_of_row: list[int],
+        rows: NDArray[np.int64],
+        leaf_of_row: NDArray[np.int64],
         uniforms: np.ndarray,
         temperature: float,
         tokens: list[list[int]],
         logprobs: list[list[float]],
     ) -> None:
-        """Append the completions of `rows` to `tokens` and `logprobs`; `prompts` are distinct."""
+        """Append the completions of `rows` to `tokens` and `logprobs`.
+
+        A row stands at a leaf: the end of its prompt at first, then of what it has answered so far. Rows at
+        one leaf that draw the same token go on to the same leaf.
+        """
         max_new = uniforms.shape[1]
-        input_ids, mask, positions = self.pad(prompts)
-        cache = DynamicCache(config=self.model.config) if max_new > 1 else None
-        output = self.model(
-            input_ids=input_ids,
-            attention_mask=mask,
-            position_ids=positions,
-            past_key_values=cache,
-            use_cache=cache is not None,
-            logits_to_keep=1,
-        )
-        select = torch.tensor(prompt_of_row)
-        distribution = _log_softmax(output.logits[:, -1], temperature)[select]
-        if cache is not None:
-            cache.batch_select_indices(select)
-            mask = mask[select]
-        for position in range(max_new):
-            chosen = _sample(distribution, uniforms[rows, position], greedy=temperature == 0)
-            chosen_logprobs = distribution.gather(1, chosen[:, None])[:, 0]
-            for row, token, logprob in zip(rows, chosen.tolist(), chosen_logprobs.tolist(), strict=True):
+        logits, cache = self._read(trees, remember=max_new > 1)
+        leaves = ends_of(trees)
+        for place in range(max_new):
+            distribution = _log_softmax(logits, temperature)[leaf_of_row]
+            chosen = _sample(distribution, uniforms[rows, place], greedy=temperature == 0)
+            chosen_logprobs = distribution.gather(1, chosen[:, None])[:, 0].tolist()
+            drawn = chosen.numpy()
+            for row, token, logprob in zip(rows.tolist(), drawn.tolist(), chosen_logprobs, strict=True):
                 tokens[row].append(token)
                 logprobs[row].append(logprob)
-            alive = [i for i, row in enumerate(rows) if tokens[row][-1] != self._end]
-            if cache is None or not alive or position + 1 == max_new:
+            alive = drawn != self._end
+            if not alive.any() or place + 1 == max_new:
                 return
-            rows = [rows[i] for i in alive]
-            keep = torch.tensor(alive)
-            cache.batch_select_indices(keep)
-            mask = torch.cat([mask[keep], mask.new_ones(len(alive), 1)], dim=1)
-            output = self.model(
-                input_ids=chosen[keep][:, None],
-                attention_mask=mask,
-                position_ids=_positions(mask)[:, -1:],
-                past_key_values=cache,
-                use_cache=True,
-            )
-            distribution = _log_softmax(output.logits[:, -1], temperature)
+            rows = rows[alive]
+            leaf_and_token = np.stack([leaf_of_row[alive], drawn[alive]])
+            (parents, news), leaf_of_row = np.unique(leaf_and_token, axis=1, return_inverse=True)
+            read, leaves = leaves.grow(parents, news, self._pad)
+            logits = self._logits(read, cache)[leaves.tree, leaves.output]
 
-    def score(
-        self,
-        prompts: Sequence[tuple[int, ...]],
-        responses: Sequence[np.ndarray],
-        temperature: float,
-    ) -> SequenceScores:
-        """Log-probabilities and entropies of given responses, differentiable; one forward pass.
+    def _read(self, trees: Sequence[Tree], *, remember: bool) -> tuple[Tensor, DynamicCache | None]:
+        """What the model says at the end of each member, [members, vocabulary], and what it remembers."""
+        logits, caches = [], []
+        for batch in batches(trees, self.token_budget):
+            cache = DynamicCache(config=self.model.config) if remember else None
+            ends = ends_of(batch)
+            logits.append(self._logits(as_rows(batch, self._pad), cache)[ends.tree, ends.output])
+            caches.append(cache)
+        return torch.cat(logits), _side_by_side(caches, self.model.config) if remember else None
+
+    def _logits(self, rows: Rows, cache: DynamicCache | None) -> Tensor:
+        """What the model says at the nodes at the end of each row, [rows, wanted, vocabulary]."""
+        # Unless rows are shared, the last node of each sees all of it: then that is the usual padding mask.
+        return self.model(
+            input_ids=rows.tokens,
+            attention_mask=rows.sees if self._shares else rows.sees[:, 0, -1].long(),
+            position_ids=rows.positions,
+            past_key_values=cache,
+            use_cache=cache is not None,
+            logits_to_keep=rows.wanted,
+        ).logits
+
+    def readings(
+        self, prompts: Sequence[tuple[int, ...]], responses: Sequence[NDArray[np.int64]]
+    ) -> Iterator[Reading]:
+        """The pairs of prompts and responses in parts, each of which a forward pass within the budget scores.
 
         Args:
             prompts: token ids of each prompt.
             responses: token ids of each response, one or more.
+        """
+        # A token is scored where the one before it stands, so the last one of a response is not read.
+        sequences = [(*p, *r[:-1].tolist()) for p, r in zip(prompts, responses, strict=True)]
+        lengths = [len(response) for response in responses]
+        for batch in batches(self._trees(sequences, lengths), self.token_budget):
+            members = np.array([member for tree in batch for member in tree.members])
+            yield Reading(
+                members, as_rows(batch, self._pad), outputs_of(batch), [responses[i] for i in members]
+            )
+
+    def score(self, reading: Reading, temperature: float) -> SequenceScores:
+        """Log-probabilities and entropies of the responses, differentiable; one forward pass.
+
+        Args:
+            reading: prompts and responses.
             temperature: the temperature the responses were sampled with, above 0.
         """
-        sequences = [(*p, *r) for p, r in zip(prompts, responses, strict=True)]
-        longest = max(len(response) for response in responses)
-        input_ids, attention, positions = self.pad(sequences)
-        logits = self.model(
-            input_ids=input_ids,
-            attention_mask=attention,
-            position_ids=positions,
-            use_cache=False,
-            logits_to_keep=longest + 1,
-        ).logits[:, :-1]
-        distribution = _log_softmax(logits, temperature)
-        targets = input_ids[:, -longest:]
-        lengths = torch.tensor([len(response) for response in responses])
+        (trees, places), of_token = reading.outputs
+        distribution = _log_softmax(self._logits(reading.rows, None)[trees, places], temperature)
+        entropy = -(distribution.exp() * distribution).sum(-1)
+        targets = torch.from_numpy(np.concatenate(reading.responses))
+        lengths = torch.tensor([len(response) for response in reading.responses])
+        longest = int(lengths.max())
         mask = torch.arange(longest)[None] >= longest - lengths[:, None]
-        logprobs = distribution.gather(2, targets[..., None])[..., 0] * mask
-        entropy = -(distribution.exp() * distribution).sum(-1) * mask
-        return SequenceScores(logprobs, entropy, mask)
+        zeros = torch.zeros(mask.shape)
+        return SequenceScores(
+            zeros.masked_scatter(mask, distribution[of_token, targets]),
+            zeros.masked_scatter(mask, entropy[of_token]),
+            mask,
+        )
+
+    def _trees(self, sequences: Sequence[tuple[int, ...]], wanted: Sequence[int]) -> list[Tree]:
+        most = self.token_budget if self._shares else 0
+        return grow_trees(sequences, wanted, attention_scale=self._attention_scale, most_nodes=most)
 
     def pad(self, sequences: Sequence[tuple[int, ...]]) -> tuple[Tensor, Tensor, Tensor]:
         """Token ids, mask and positions of sequences padded on the left, each [sequences, longest]."""
@@ -199,6 +227,57 @@ class TransformersPolicy:
             mask[row, width - len(sequence) :] = 1
         tokens, attention = torch.from_numpy(ids), torch.from_numpy(mask)
         return tokens, attention, _positions(attention)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Prompts and responses as one forward pass reads them."""
+
+    members: NDArray[np.int64]
+    """Which of the pairs that were asked for these are."""
+    rows: Rows
+    """The model's input."""
+    outputs: tuple[tuple[NDArray[np.int64], NDArray[np.int64]], NDArray[np.int64]]
+    """Where the model's wanted outputs are, and, for each response token in turn, the number of its own."""
+    responses: list[NDArray[np.int64]]
+    """Token ids of each response."""
+
+
+def _side_by_side(caches: Sequence[DynamicCache], config: Any) -> DynamicCache:
+    """One cache for the rows of all, padded on the left to the longest."""
+    if len(caches) == 1:
+        return caches[0]
+    longest = max(cache.get_seq_length() for cache in caches)
+
+    def joined(tensors: list[Tensor]) -> Tensor:
+        return torch.cat([pad(tensor, (0, 0, longest - tensor.shape[2], 0)) for tensor in tensors])
+
+    whole = DynamicCache(config=config)
+    for number, layers in enumerate(zip(*(cache.layers for cache in caches), strict=True)):
+        attention: list[Any] = list(layers)
+        keys, values = [layer.keys for layer in attention], [layer.values for layer in attention]
+        whole.update(joined(keys), joined(values), number)
+    return whole
+
+
+def _attends_as_told(model: Any) -> bool:
+    """Whether the model takes a mask of its own for every token, and follows it in all of its layers."""
+    config = model.config.get_text_config()
+    layers = getattr(config, "layer_types", None) or ["full_attention"]
+    whole = set(layers) == {"full_attention"} and getattr(config, "sliding_window", None) is None
+    return config._attn_implementation == "sdpa" and whole and not model._is_stateful
+
+
+def _attention_scale(model: Any) -> float:
+    """The row length at which a token's attention costs as much as the weights that it passes.
+
+    A weight is one multiplication a token; attention is two for each token attended to, in every channel of
+    every layer.
+    """
+    weights = (
+        sum(p.numel() for p in model.base_model.parameters()) - model.get_input_embeddings().weight.numel()
+    )
+    return weights / (2 * model.config.num_hidden_layers * model.config.hidden_size)
 
 
 def _positions(mask: Tensor) -> Tensor:
