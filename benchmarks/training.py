@@ -31,7 +31,7 @@ from hgpo.config import TrainConfig, load_config
 from hgpo.imitation import WarmStart
 from hgpo.policies.base import Completion
 from hgpo.policies.transformers import SequenceScores, TransformersPolicy
-from hgpo.prompts import Turn, fit_prompt
+from hgpo.prompts import Turn, fit_prompts
 from hgpo.rollout import Agent, rollout, step_table
 from hgpo.steps import StepTable
 from hgpo.trainer import Trainer
@@ -60,6 +60,7 @@ class PlainPolicy:
                 position_ids=positions,
                 past_key_values=cache,
                 use_cache=True,
+                logits_to_keep=1,
             )
             distribution = torch.log_softmax(output.logits[:, -1].float() / temperature, dim=-1)
             cumulative = distribution.double().exp().cumsum(dim=-1)
@@ -92,19 +93,19 @@ def plain_rollout(trainer: Trainer, tasks: list, group_size: int, seed: list[int
             rng = np.random.default_rng([*seed, number, member])
             episodes.append([task, environment, rng, observation, info, [], False])
     while not all(episode[6] for episode in episodes):
-        prompts, uniforms = [], []
+        turns, uniforms = [], []
         for task, _, rng, observation, info, past, _ in episodes:
-            turn = Turn(
-                task.instruction,
-                tuple(past[-agent.history_length :]),
-                observation,
-                info.admissible_commands,
-                step=len(past),
-            )
-            prompts.append(
-                tuple(fit_prompt(turn, agent.response_format, policy.encode, agent.max_prompt_tokens))
+            turns.append(
+                Turn(
+                    task.instruction,
+                    tuple(past[-agent.history_length :]),
+                    observation,
+                    info.admissible_commands,
+                    step=len(past),
+                )
             )
             uniforms.append(rng.random(agent.max_response_tokens))
+        prompts = fit_prompts(turns, agent.response_format, policy.encode, agent.max_prompt_tokens)
         completions = policy.generate(prompts, np.stack(uniforms), trainer.config.temperature)
         for episode, completion in zip(episodes, completions, strict=True):
             if not episode[6]:
@@ -189,14 +190,16 @@ def _gradient(policy: TransformersPolicy) -> torch.Tensor:
     return torch.cat([p.grad.flatten().clone() for p in policy.model.parameters() if p.grad is not None])
 
 
-def timed(function: Callable[[], Any], repeats: int) -> tuple[float, Any]:
-    """Median seconds, and what the last call returned."""
-    times, value = [], None
+def timed(*functions: Callable[[], Any], repeats: int) -> list[tuple[float, Any]]:
+    """Median seconds of each, and what its last call returned; they take turns, as machines have moods."""
+    times: list[list[float]] = [[] for _ in functions]
+    values: list[Any] = [None] * len(functions)
     for _ in range(repeats):
-        start = time.perf_counter()
-        value = function()
-        times.append(time.perf_counter() - start)
-    return median(times), value
+        for number, function in enumerate(functions):
+            start = time.perf_counter()
+            values[number] = function()
+            times[number].append(time.perf_counter() - start)
+    return [(median(taken), value) for taken, value in zip(times, values, strict=True)]
 
 
 def padding_share(policy: TransformersPolicy, batch: UpdateBatch) -> float:
@@ -242,9 +245,10 @@ def main() -> None:
                 trainer.suite, agent, tasks, group_size=arguments.group_size, temperature=1.0, seed=[1]
             )
 
-        our_seconds, trajectories = timed(ours, arguments.repeats)
-        plain_seconds, plain = timed(
-            lambda: plain_rollout(trainer, tasks, arguments.group_size, [1]), arguments.repeats
+        (our_seconds, trajectories), (plain_seconds, plain) = timed(
+            ours,
+            lambda: plain_rollout(trainer, tasks, arguments.group_size, [1]),
+            repeats=arguments.repeats,
         )
         mine = [(t.won, [step.action.command for step in t.steps]) for t in trajectories]
         equal = sum(a == b for a, b in zip(mine, plain, strict=True)) / len(mine)
@@ -260,9 +264,12 @@ def main() -> None:
         advantages = config.estimator(steps)
         merged = merge_rows(steps, advantages)
         thinned = merge_rows(steps, thin_out(advantages, config.thin_out_below, np.random.default_rng(0)))
-        our_seconds, gradient = timed(lambda: our_update(trainer, merged), arguments.repeats)
-        thin_seconds, _ = timed(lambda: our_update(trainer, thinned), arguments.repeats)
-        plain_seconds, expected = timed(lambda: plain_update(trainer, steps, advantages), arguments.repeats)
+        (our_seconds, gradient), (thin_seconds, _), (plain_seconds, expected) = timed(
+            lambda: our_update(trainer, merged),
+            lambda: our_update(trainer, thinned),
+            lambda: plain_update(trainer, steps, advantages),
+            repeats=arguments.repeats,
+        )
         distance = float((gradient - expected).norm() / expected.norm())
         for name, seconds, note in (
             (

@@ -10,7 +10,7 @@ import torch
 
 from hgpo.envs.base import Task, TaskSuite
 from hgpo.policies.transformers import TransformersPolicy
-from hgpo.prompts import ResponseFormat, Turn, fit_prompt
+from hgpo.prompts import ResponseFormat, Turn, fit_prompts
 
 
 @dataclass(frozen=True)
@@ -62,21 +62,25 @@ def demonstrations(
             raise ValueError(f"task {task.id} has no walkthrough to imitate: set --warm-start.games 0")
         observation, info = environment.reset(task)
         history: list[tuple[str, str]] = []
+        turns, answers = [], []
         for command in walkthrough:
-            turn = Turn(
-                task.instruction,
-                tuple(history[-history_length:] if history_length else ()),
-                observation,
-                info.admissible_commands,
-                step=len(history),
+            turns.append(
+                Turn(
+                    task.instruction,
+                    tuple(history[-history_length:] if history_length else ()),
+                    observation,
+                    info.admissible_commands,
+                    step=len(history),
+                )
             )
-            prompt = fit_prompt(turn, response_format, policy.encode, max_prompt_tokens)
-            answer = response_format.answer(command, info.admissible_commands)
-            rows.append(Demonstration(tuple(prompt), policy.encode_response(answer, max_response_tokens)))
+            answers.append(response_format.answer(command, info.admissible_commands))
             history.append((observation, command))
             observation, _, _, _, info = environment.step(command)
         if not info.won:
             raise ValueError(f"the walkthrough of task {task.id} does not win it")
+        prompts = fit_prompts(turns, response_format, policy.encode, max_prompt_tokens)
+        for prompt, answer in zip(prompts, answers, strict=True):
+            rows.append(Demonstration(prompt, policy.encode_response(answer, max_response_tokens)))
     return rows
 
 

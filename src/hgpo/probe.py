@@ -65,16 +65,15 @@ def answer_tokens_needed(
 
 def prompt_tokens_needed(
     turns: Sequence[ProbeTurn],
-    encode: Callable[[str], Sequence[int]],
+    encode: Callable[[Sequence[str]], list[tuple[int, ...]]],
     response_format: ResponseFormat,
     history_length: int,
 ) -> int:
     """Tokens of a prompt in which the longest turn stands after so many of the longest steps."""
-    now = step = 0
-    for turn in turns:
-        shown = Turn("", (), turn.observation, turn.commands)
-        now = max(now, len(encode(response_format.prompt(shown))))
-        longest_command = max(turn.commands, key=len)
-        past = Turn("", ((turn.observation, longest_command),), "", ())
-        step = max(step, len(encode(response_format.prompt(past))))
-    return now + history_length * step
+    now = [Turn("", (), turn.observation, turn.commands) for turn in turns]
+    past = [Turn("", ((turn.observation, max(turn.commands, key=len)),), "", ()) for turn in turns]
+    longest_now, longest_step = (
+        max((len(tokens) for tokens in encode([response_format.prompt(turn) for turn in shown])), default=0)
+        for shown in (now, past)
+    )
+    return longest_now + history_length * longest_step

@@ -157,26 +157,30 @@ class PromptTooLongError(ValueError):
     """The task, the observation and the commands alone do not fit into the prompt."""
 
 
-def fit_prompt(
-    turn: Turn,
+def fit_prompts(
+    turns: Sequence[Turn],
     response_format: ResponseFormat,
-    encode: Callable[[str], Sequence[int]],
+    encode: Callable[[Sequence[str]], list[tuple[int, ...]]],
     max_tokens: int,
-) -> Sequence[int]:
-    """The tokens of the turn's prompt, with as much of its history as `max_tokens` hold.
+) -> list[tuple[int, ...]]:
+    """The tokens of each turn's prompt, with as much of its history as `max_tokens` hold.
 
     The oldest steps go first; the task and what is seen now are never cut.
 
     Raises:
-        PromptTooLongError: if not even the prompt without history fits.
+        PromptTooLongError: if not even a prompt without history fits.
     """
-    tokens = encode(response_format.prompt(turn))
-    while len(tokens) > max_tokens:
-        if not turn.history:
+    prompts = encode([response_format.prompt(turn) for turn in turns])
+    too_long = [number for number, tokens in enumerate(prompts) if len(tokens) > max_tokens]
+    for number in too_long:
+        if not turns[number].history:
             raise PromptTooLongError(
-                f"the prompt needs {len(tokens)} tokens without any history, but may have {max_tokens}: "
-                "raise --max-prompt-tokens"
+                f"the prompt needs {len(prompts[number])} tokens without any history, but may have "
+                f"{max_tokens}: raise --max-prompt-tokens"
             )
-        turn = replace(turn, history=turn.history[1:])
-        tokens = encode(response_format.prompt(turn))
-    return tokens
+    if too_long:
+        shorter = [replace(turns[number], history=turns[number].history[1:]) for number in too_long]
+        fitted = fit_prompts(shorter, response_format, encode, max_tokens)
+        for number, tokens in zip(too_long, fitted, strict=True):
+            prompts[number] = tokens
+    return prompts

@@ -11,7 +11,7 @@ import numpy as np
 from hgpo.envs.base import Environment, Info, Task, TaskSuite
 from hgpo.envs.guard import EnvironmentFault, check_outcome, check_view, guarded
 from hgpo.policies.base import Completion, Policy
-from hgpo.prompts import Action, ResponseFormat, Turn, fit_prompt
+from hgpo.prompts import Action, ResponseFormat, Turn, fit_prompts
 from hgpo.steps import StepTable
 
 
@@ -180,16 +180,11 @@ def _still_live(
 
 def _prompts(live: Sequence[_LiveEpisode], agent: Agent) -> list[tuple[int, ...]]:
     # In a task group most turns are equal; each distinct one is put into tokens once.
-    known: dict[Turn, tuple[int, ...]] = {}
-    prompts = []
-    for episode in live:
-        turn = episode.turn(agent.history_length)
-        if turn not in known:
-            known[turn] = tuple(
-                fit_prompt(turn, agent.response_format, agent.policy.encode, agent.max_prompt_tokens)
-            )
-        prompts.append(known[turn])
-    return prompts
+    turns = [episode.turn(agent.history_length) for episode in live]
+    distinct = list(dict.fromkeys(turns))
+    fitted = fit_prompts(distinct, agent.response_format, agent.policy.encode, agent.max_prompt_tokens)
+    prompt_of = dict(zip(distinct, fitted, strict=True))
+    return [prompt_of[turn] for turn in turns]
 
 
 def step_table(trajectories: Sequence[Trajectory], *, policy_version: int) -> StepTable:

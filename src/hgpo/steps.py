@@ -315,15 +315,26 @@ def _booleans(name: str, column: Any) -> NDArray[np.bool_]:
 
 
 def _token_ids(name: str, column: Any) -> tuple[NDArray[np.int64], ...]:
-    return tuple(_ragged(name, row, values, np.int64, "iu") for row, values in enumerate(column))
+    return _ragged(name, column, np.int64, "iu")
 
 
 def _token_logprobs(name: str, column: Any) -> tuple[NDArray[np.float64], ...]:
-    return tuple(_ragged(name, row, values, np.float64, "iuf") for row, values in enumerate(column))
+    return _ragged(name, column, np.float64, "iuf")
 
 
-def _ragged(name: str, row: int, values: Any, dtype: type, kinds: str) -> NDArray[Any]:
-    array = np.array(values)
+def _ragged(name: str, column: Any, dtype: type, kinds: str) -> tuple[NDArray[Any], ...]:
+    # Rows of one prompt often hold the same object: it is converted once, and kept so that its id stays its.
+    known: dict[int, tuple[Any, NDArray[Any]]] = {}
+    rows = []
+    for row, values in enumerate(column):
+        if id(values) not in known:
+            known[id(values)] = values, _flat_numbers(name, row, values, dtype, kinds)
+        rows.append(known[id(values)][1])
+    return tuple(rows)
+
+
+def _flat_numbers(name: str, row: int, values: Any, dtype: type, kinds: str) -> NDArray[Any]:
+    array = np.asarray(values)
     if array.ndim != 1 or (len(array) and array.dtype.kind not in kinds):
         raise TypeError(f"row {row}: {name} is {values!r:.60}; give a flat list, one number per token")
     return _frozen(array.astype(dtype))

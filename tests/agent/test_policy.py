@@ -16,12 +16,12 @@ def test_a_chat_template_frames_the_prompt():
     plain = create_policy(
         ["a b user assistant : <"], TinyModel(16, 1, 1), max_tokens=20, max_commands=1, seed=0
     )
-    words = plain.encode("user : a b assistant :")
+    words = plain.encode(["user : a b assistant :", "user : b assistant :"])
     plain.tokenizer.chat_template = (
         "{% for m in messages %}{{ m.role }} : {{ m.content }} {% endfor %}"
         "{% if add_generation_prompt %}assistant :{% endif %}"
     )
-    assert plain.encode("a b") == words
+    assert plain.encode(["a b", "b"]) == words
 
 
 def policy(seed: int = 0) -> TransformersPolicy:
@@ -102,6 +102,6 @@ def test_a_saved_policy_comes_back_the_same(tmp_path):
     loaded = TransformersPolicy.load(tmp_path)
     first, second = (p.generate(PROMPTS, UNIFORMS, 1.0) for p in (policy(), loaded))
     assert [c.text for c in first] == [c.text for c in second]
-    assert loaded.encode("put the mug") == policy().encode("put the mug")
+    assert loaded.encode(["put the mug"]) == policy().encode(["put the mug"])
     with pytest.raises(FileNotFoundError, match="no model in"):
         TransformersPolicy.load(tmp_path / "nowhere")

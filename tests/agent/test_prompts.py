@@ -15,7 +15,7 @@ from hgpo.prompts import (
     PromptTooLongError,
     ThinkAction,
     Turn,
-    fit_prompt,
+    fit_prompts,
 )
 
 TURN = Turn(
@@ -116,12 +116,13 @@ def test_every_answer_is_understood_as_the_command_that_it_names(commands):
 
 
 def test_the_oldest_history_is_left_out_first():
-    def encode(text):
-        return tuple(text.split())
+    def encode(texts):
+        return [tuple(text.split()) for text in texts]
 
-    whole = encode(CommandText().prompt(TURN))
     one = Turn(TURN.instruction, TURN.history[1:], TURN.observation, TURN.commands)
-    assert fit_prompt(TURN, CommandText(), encode, len(whole)) == whole
-    assert fit_prompt(TURN, CommandText(), encode, len(whole) - 1) == encode(CommandText().prompt(one))
+    whole, shorter = encode([CommandText().prompt(TURN), CommandText().prompt(one)])
+    # Of two turns the longer alone is cut, and each keeps its place.
+    assert fit_prompts([TURN, one], CommandText(), encode, len(whole)) == [whole, shorter]
+    assert fit_prompts([one, TURN, one], CommandText(), encode, len(whole) - 1) == [shorter] * 3
     with pytest.raises(PromptTooLongError, match="needs 19 tokens without any history, but may have 5"):
-        fit_prompt(TURN, CommandText(), encode, 5)
+        fit_prompts([TURN], CommandText(), encode, 5)

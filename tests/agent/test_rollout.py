@@ -22,9 +22,9 @@ SUITE = ToySuite()
 class Scripted:
     """A policy that answers by the uniform drawn: below 0.5 the first listed command, else nonsense."""
 
-    def encode(self, text):
-        self.prompts = [*getattr(self, "prompts", []), text]
-        return tuple(text.encode())
+    def encode(self, texts):
+        self.prompts = [*getattr(self, "prompts", []), *texts]
+        return [tuple(text.encode()) for text in texts]
 
     def generate(self, prompts, uniforms, temperature):
         self.batches = [*getattr(self, "batches", []), len(prompts)]
@@ -179,8 +179,8 @@ def test_results_are_broken_down_by_task_type():
 class Wanderer:
     """A policy that takes any listed command, by the uniform drawn."""
 
-    def encode(self, text):
-        return tuple(text.encode())
+    def encode(self, texts):
+        return [tuple(text.encode()) for text in texts]
 
     def generate(self, prompts, uniforms, temperature):
         listed = [bytes(prompt).decode().count(" #") for prompt in prompts]

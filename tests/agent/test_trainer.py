@@ -75,7 +75,7 @@ def test_a_model_made_here_has_a_token_for_every_word_of_its_prompts(response, t
     # Step 41 of an episode: in a thinking agent's prompt the numbers 40 … 42 stand beside the words.
     trainer = Trainer(config(response=response, max_prompt_tokens=400), tmp_path)
     turn = Turn("", (("", ""),), "", (), step=41)
-    tokens = trainer.policy.encode(trainer.response_format.prompt(turn))
+    (tokens,) = trainer.policy.encode([trainer.response_format.prompt(turn)])
     assert trainer.policy.tokenizer.unk_token_id not in tokens
 
 

@@ -24,8 +24,8 @@ class Completion:
 class Policy(Protocol):
     """A language model as the rollout sees it."""
 
-    def encode(self, text: str) -> tuple[int, ...]:
-        """Token ids of a text."""
+    def encode(self, texts: Sequence[str]) -> list[tuple[int, ...]]:
+        """Token ids of each text."""
         ...
 
     def generate(

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-CALL_TOKENS = 400
+CALL_TOKENS = 100
 """What calling the model once more costs beside what it reads, in tokens read."""
 
 

@@ -72,14 +72,15 @@ class TransformersPolicy:
         self.model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
 
-    def encode(self, text: str) -> tuple[int, ...]:
-        """Token ids of a prompt: as a user's message if the tokenizer has a chat template, else as it is."""
+    def encode(self, texts: Sequence[str]) -> list[tuple[int, ...]]:
+        """Token ids of each prompt, as a user's message if the tokenizer has a chat template."""
+        if not texts:
+            return []
         if self.tokenizer.chat_template is None:
-            return tuple(self.tokenizer.encode(text))
-        message = [{"role": "user", "content": text}]
-        return tuple(
-            self.tokenizer.apply_chat_template(message, add_generation_prompt=True, return_dict=False)
-        )
+            return [tuple(ids) for ids in self.tokenizer(list(texts)).input_ids]
+        messages = [[{"role": "user", "content": text}] for text in texts]
+        encoded = self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
+        return [tuple(ids) for ids in encoded]
 
     def encode_response(self, text: str, max_tokens: int) -> tuple[int, ...]:
         """Token ids of a response: the end-of-sequence token last, unless `max_tokens` are reached first."""
