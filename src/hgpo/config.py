@@ -19,6 +19,7 @@ from hgpo.policies.critic import CriticTraining
 from hgpo.policies.tiny import TinyModel
 from hgpo.prompts import RESPONSE_FORMATS
 from hgpo.shaping import OverlongShaping
+from hgpo.trackers import TrackerName, check_trackers
 
 INVALID_PENALTY = 0.1
 """What published runs take off the return of a step whose action is not admissible."""
@@ -130,6 +131,9 @@ class TrainConfig:
     """Iterations between checkpoints: what is lost at most if the run is killed."""
     sample_every: int = 20
     """Iterations between samples: transcripts, and the rollouts that the report shows."""
+    track: tuple[TrackerName, ...] = ()
+    """Experiment trackers that get the metrics, too: tensorboard and wandb keep them in the run's folder
+    (wandb online with WANDB_MODE=online), trackio in its local database."""
     threads: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
     """Threads of the model's arithmetic; None takes one a core. Sums, and so the numbers, depend on it."""
 
@@ -166,6 +170,7 @@ class TrainConfig:
         if self.response not in RESPONSE_FORMATS:
             known = ", ".join(RESPONSE_FORMATS)
             raise SettingError(f"--response is {self.response!r}: expected one of {known}")
+        check_trackers(self.track)
         if self.model is not None and not (Path(self.model) / "config.json").is_file():
             raise SettingError(
                 f"--model {self.model}: no checkpoint there (expected a folder with config.json, weights and "
@@ -212,6 +217,8 @@ def from_json(value: Any) -> Any:
     Raises:
         SettingError: if a class or a setting is unknown, as in a file of another version.
     """
+    if isinstance(value, list):
+        return tuple(map(from_json, value))
     if not isinstance(value, dict):
         return value
     values = {name: from_json(inner) for name, inner in value.items() if name != "type"}

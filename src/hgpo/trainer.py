@@ -25,7 +25,7 @@ from hgpo.checkpoint import (
     load_policy,
     save_checkpoint,
 )
-from hgpo.config import TrainConfig, save_config
+from hgpo.config import TrainConfig, save_config, to_json
 from hgpo.display import Display, NoDisplay
 from hgpo.envs.base import Task
 from hgpo.errors import RunError, SettingError
@@ -42,6 +42,7 @@ from hgpo.rollout import Agent, Trajectory, rollout, step_table
 from hgpo.runlog import RunLog
 from hgpo.sampling import Sample, sample_groups
 from hgpo.steps import StepTable
+from hgpo.trackers import Trackers
 from hgpo.update import UpdateMetrics, update_policy
 
 MAX_COMMANDS = 60
@@ -107,7 +108,9 @@ class Trainer:
             self._start()
         else:
             self._go_back_to(checkpoint)
+        trackers = Trackers(self.config.track, self.log.folder, to_json(self.config), self.display.say)
         try:
+            trackers.send(self.log.read_metrics(), self.log.read_evaluations())
             while not self._finished():
                 self._iterate()
                 every = self.config.evaluate_every
@@ -115,9 +118,12 @@ class Trainer:
                     self._evaluate()
                 if self._finished() or self.iteration % self.config.checkpoint_every == 0:
                     self._save()
+                trackers.send(self.log.read_metrics(), self.log.read_evaluations())
         except KeyboardInterrupt:
             self._save()
             raise
+        finally:
+            trackers.close()
         return self.log.read_evaluations()
 
     def _finished(self) -> bool:

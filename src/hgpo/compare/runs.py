@@ -52,7 +52,7 @@ def carry_out(
     """
     starts = {
         folder / "starts" / f"seed{seed}": dataclasses.replace(
-            plan.config(plan.methods[0], seed), iterations=0
+            plan.config(plan.methods[0], seed), iterations=0, track=()
         )
         for seed in range(plan.seeds)
     }

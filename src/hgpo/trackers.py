@@ -1,0 +1,226 @@
+"""Sends what a run logs to experiment trackers: TensorBoard, Weights & Biases, Trackio.
+
+The run's own files stay the record of what happened; a tracker that fails is left out, and the run goes on.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from hgpo.errors import SettingError
+
+Record = Mapping[str, Any]
+TrackerName = Literal["tensorboard", "wandb", "trackio"]
+
+
+class Tracker(Protocol):
+    """A run in an experiment tracker."""
+
+    def log(self, values: Mapping[str, float], iteration: int) -> None:
+        """Add numbers, known by their names, of an iteration; iterations never fall."""
+        ...
+
+    def close(self) -> None:
+        """Nothing more will come for now."""
+        ...
+
+
+@dataclass(frozen=True)
+class TrackedRun:
+    """What a tracker is told of a run."""
+
+    folder: Path
+    """The run's folder."""
+    id: str
+    """The same whenever the run goes on, and no other run's."""
+    settings: dict[str, Any]
+    """As JSON values."""
+
+    @property
+    def name(self) -> str:
+        """What people see; the id's first digits tell apart folders of the same name."""
+        return f"{self.folder.name}-{self.id[:6]}"
+
+
+class TensorBoard:
+    """Event files in the run's folder: `tensorboard --logdir RUN`."""
+
+    def __init__(self, run: TrackedRun) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._writer = SummaryWriter(str(run.folder / "tensorboard"))
+        self._writer.add_text("settings", f"```\n{json.dumps(run.settings, indent=2)}\n```", 0)
+
+    def log(self, values: Mapping[str, float], iteration: int) -> None:
+        """See `Tracker.log`."""
+        for name, value in values.items():
+            self._writer.add_scalar(name, value, iteration)
+        self._writer.flush()
+
+    def close(self) -> None:
+        """See `Tracker.close`."""
+        self._writer.close()
+
+
+class WeightsAndBiases:
+    """A run of the project "hgpo", kept in the run's folder until `wandb sync RUN/wandb/offline-run-*`.
+
+    WANDB_MODE=online sends it at once; WANDB_PROJECT names another project.
+    """
+
+    def __init__(self, run: TrackedRun) -> None:
+        import wandb
+
+        self._run = wandb.init(
+            project=os.environ.get("WANDB_PROJECT", "hgpo"),
+            id=run.id,
+            name=run.name,
+            dir=str(run.folder),
+            config=run.settings,
+            mode=None if "WANDB_MODE" in os.environ else "offline",
+            resume="allow",
+            settings=wandb.Settings(silent=True),
+        )
+
+    def log(self, values: Mapping[str, float], iteration: int) -> None:
+        """See `Tracker.log`."""
+        self._run.log(dict(values), step=iteration)
+
+    def close(self) -> None:
+        """See `Tracker.close`."""
+        self._run.finish()
+
+
+class Trackio:
+    """A run of the project "hgpo" in Trackio's local database: `trackio show --project hgpo`.
+
+    TRACKIO_DIR says where that is.
+    """
+
+    def __init__(self, run: TrackedRun) -> None:
+        with redirect_stdout(StringIO()):
+            import trackio
+
+            self._run = trackio.init(
+                project="hgpo",
+                name=run.name,
+                config=run.settings,
+                resume="allow",
+                embed=False,
+                auto_log_gpu=False,
+                auto_log_cpu=False,
+            )
+
+    def log(self, values: Mapping[str, float], iteration: int) -> None:
+        """See `Tracker.log`."""
+        self._run.log(dict(values), step=iteration)
+
+    def close(self) -> None:
+        """See `Tracker.close`."""
+        with redirect_stdout(StringIO()):
+            self._run.finish()
+
+
+TRACKERS: dict[str, Callable[[TrackedRun], Tracker]] = {
+    "tensorboard": TensorBoard,
+    "wandb": WeightsAndBiases,
+    "trackio": Trackio,
+}
+"""Trackers by name, which is also the name of the package that each needs."""
+
+
+def check_trackers(names: Sequence[str]) -> None:
+    """Raise a SettingError if a tracker is unknown or its package is missing."""
+    for name in names:
+        if name not in TRACKERS:
+            raise SettingError(f"--track is {name!r}: expected one of {', '.join(TRACKERS)}")
+        if importlib.util.find_spec(name) is None:
+            raise SettingError(f"--track {name} needs the package {name}: pip install 'hgpo[trackers]'")
+
+
+class Trackers:
+    """The trackers of one run. Each record is sent once, also where a run is interrupted and goes on."""
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        folder: Path,
+        settings: dict[str, Any],
+        warn: Callable[[str], None] = lambda message: None,
+    ) -> None:
+        """Open the trackers.
+
+        Args:
+            names: see `TRACKERS`.
+            folder: the run's; what has been sent is noted there, in tracked.json.
+            settings: of the run, as JSON values.
+            warn: told of a tracker that fails.
+        """
+        self._warn = warn
+        self._note = folder / "tracked.json"
+        note = json.loads(self._note.read_text()) if self._note.exists() else {}
+        self._id: str = note.get("id") or uuid.uuid4().hex
+        # The last iteration of which metrics were sent, and the last of which an evaluation was.
+        self._sent: dict[str, tuple[int, int]] = {name: (0, -1) for name in names}
+        self._sent.update({name: tuple(last) for name, last in note.get("sent", {}).items()})
+        self._open: dict[str, Tracker] = {}
+        run = TrackedRun(folder, self._id, settings)
+        for name in names:
+            self._try(name, lambda name=name: self._open.update({name: TRACKERS[name](run)}))
+
+    def send(self, metrics: Sequence[Record], evaluations: Sequence[Record]) -> None:
+        """Send those of a run's records that have not been sent before.
+
+        Args:
+            metrics: of iterations, in order; see `RunLog.read_metrics`.
+            evaluations: in order; see `RunLog.read_evaluations`.
+        """
+        for name, tracker in list(self._open.items()):
+            last_metrics, last_evaluation = self._sent[name]
+            news = [
+                *((r["iteration"], numbers_of(r)) for r in metrics if r["iteration"] > last_metrics),
+                *((r["iteration"], results_of(r)) for r in evaluations if r["iteration"] > last_evaluation),
+            ]
+            for iteration, values in sorted(news, key=lambda item: item[0]):
+                self._try(name, lambda t=tracker, v=values, i=iteration: t.log(v, i))
+            self._sent[name] = (
+                max([last_metrics, *(r["iteration"] for r in metrics)]),
+                max([last_evaluation, *(r["iteration"] for r in evaluations)]),
+            )
+        if self._open:
+            partial = self._note.with_name(self._note.name + ".partial")
+            partial.write_text(json.dumps({"id": self._id, "sent": self._sent}))
+            os.replace(partial, self._note)
+
+    def close(self) -> None:
+        """Close all."""
+        for name, tracker in list(self._open.items()):
+            self._try(name, tracker.close)
+
+    def _try(self, name: str, call: Callable[[], None]) -> None:
+        try:
+            call()
+        except Exception as error:
+            self._open.pop(name, None)
+            self._warn(f"{name} failed and is left out: {type(error).__name__}: {error}")
+
+
+def numbers_of(record: Record) -> dict[str, float]:
+    """The numbers of an iteration's metrics, by the names that docs/metrics.md explains."""
+    return {name: value for name, value in record.items() if name != "iteration"}
+
+
+def results_of(record: Record) -> dict[str, float]:
+    """The numbers of an evaluation, with the panel and the way of decoding before their names."""
+    decoding = "greedy" if record["temperature"] == 0 else "sampled"
+    names = ("success_rate", "mean_steps", "valid_share")
+    return {f"{record['split']}/{decoding}/{name}": record[name] for name in names}
