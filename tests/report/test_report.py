@@ -14,7 +14,7 @@ import pytest
 from hgpo import HGPO, StepTable
 from hgpo.cli import main
 from hgpo.groups import level_groups
-from hgpo.report.data import SampledRollouts, sample_data, task_data
+from hgpo.report.data import SampledRollouts, group_sizes, sample_data, task_data
 from hgpo.report.page import write_page
 from hgpo.returns import discounted_returns
 
@@ -65,6 +65,13 @@ def test_a_task_group_as_a_graph():
     assert first["groups"][0] == data["rows"][3]["groups"][0] and first["groups"][1] == -1
     # Equal texts are in the file once: "in <room> A", two prompts of steps 0 and 1, …
     assert len(data["texts"]) == len(set(data["texts"]))
+
+
+def test_how_many_rows_are_in_groups_of_a_size():
+    # Groups of 3 and of 1 row, and a row without one: of 5 rows 4 have a group, 3 a group of 2 or more.
+    assert group_sizes(np.array([0, 0, 0, 1, -1])) == [[1, 0.8], [2, 0.6]]
+    assert group_sizes(np.array([7, 7, 7, 7])) == [[1, 1.0], [2, 1.0], [4, 1.0]]
+    assert group_sizes(np.array([-1, -1])) == [[1, 0.0]]
 
 
 def test_the_tasks_that_differ_most_come_first():
@@ -154,7 +161,7 @@ def test_the_page_loads_and_the_map_answers_clicks(tmp_path):
           episode: document.querySelector("#episode").textContent, lead: document.querySelector("#lead").textContent };
         """,
     )
-    assert (found["circles"], found["charts"], found["levels"]) == (3, 7, 2)
+    assert (found["circles"], found["charts"], found["levels"]) == (3, 8, 2)
     assert found["before"] == "in <room> A" and found["state"] == "in <room> C"
     assert (found["taken"], found["chosen"], found["steps"]) == (2, 1, 3)  # y: A → B → C
     assert "return 0.00" in found["episode"]

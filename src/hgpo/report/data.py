@@ -87,8 +87,21 @@ def sample_data(sample: SampledRollouts, decode: Callable[[Sequence[int]], str])
     return {
         "iteration": sample.iteration,
         "histogram": {"counts": counts.tolist(), "edges": edges.tolist()},
+        "group_sizes": [group_sizes(level) for level in sample.groups],
         "tasks": [task_data(sample, int(task), decode) for task in shown],
     }
+
+
+def group_sizes(groups: NDArray[np.int64]) -> list[list[float]]:
+    """[n, share of rows whose group has n rows or more] for n = 1, 2, 4, … up to the largest group.
+
+    Args:
+        groups: each row's group at one level, -1 where it has none, [rows].
+    """
+    size_of = np.bincount(groups[groups >= 0], minlength=1)
+    sizes = np.where(groups >= 0, size_of[groups], 0)
+    steps = 2 ** np.arange(int(sizes.max(initial=1)).bit_length())
+    return [[int(n), float((sizes >= n).mean())] for n in steps]
 
 
 def task_data(sample: SampledRollouts, task: int, decode: Callable[[Sequence[int]], str]) -> dict[str, Any]:
