@@ -5,10 +5,7 @@ The trainer does not know which estimator, which games or which model it runs.
 
 from __future__ import annotations
 
-import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +29,7 @@ from hgpo.errors import RunError, SettingError
 from hgpo.estimators import CriticEstimator
 from hgpo.evaluate import evaluate_panel
 from hgpo.imitation import demonstrations, imitate
+from hgpo.interrupts import uninterrupted
 from hgpo.metrics import advantage_metrics, group_metrics, rollout_metrics
 from hgpo.policies.critic import Critic
 from hgpo.policies.tiny import create_policy
@@ -158,7 +156,7 @@ class Trainer:
         self.display.say(f"going on after iteration {self.iteration}")
 
     def _save(self) -> None:
-        with _uninterrupted():
+        with uninterrupted():
             save_checkpoint(self.log.checkpoints, self.iteration, self.policy, self.optimizer, self.critic)
 
     def _initial_policy(self) -> TransformersPolicy:
@@ -251,7 +249,7 @@ class Trainer:
         estimated = time.perf_counter()
         if self.config.keep_rollouts:
             self.log.rollouts("rollouts", self.iteration + 1, sample.kept, steps)
-        with _uninterrupted():
+        with uninterrupted():
             critic_metrics = self._fit_critic(steps)
             metrics = self._update(steps, advantages)
             self.iteration += 1
@@ -387,7 +385,7 @@ class Trainer:
                         timeout=self._timeout,
                     )
                 results.append(result)
-        with _uninterrupted():
+        with uninterrupted():
             self.log.evaluation(self.iteration, results, (time.perf_counter() - started) / len(results))
         rates = ", ".join(f"{r.split} {r.success.rate:.1%}" for r in results if r.temperature == 0)
         self.display.say(f"evaluation after {self.iteration} iterations, greedy: {rates}")
@@ -396,22 +394,3 @@ class Trainer:
 def _prompts(steps: StepTable) -> list[tuple[int, ...]]:
     assert steps.prompt_tokens is not None
     return [tuple(prompt.tolist()) for prompt in steps.prompt_tokens]
-
-
-@contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Hold back Ctrl-C until the block is done: half an update is no state to go on from."""
-    try:
-        previous = signal.getsignal(signal.SIGINT)
-        pending = []
-        signal.signal(signal.SIGINT, lambda number, frame: pending.append(number))
-    except ValueError:
-        # Signals reach the main thread only; elsewhere there is nothing to hold back.
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, previous)
-    if pending:
-        raise KeyboardInterrupt

@@ -17,6 +17,7 @@ from hgpo.config import TrainConfig, from_json, load_config, save_config, to_jso
 from hgpo.errors import SettingError
 from hgpo.estimators import GRPO, HGPO, PPO
 from hgpo.imitation import WarmStart
+from hgpo.interrupts import terminate_like_interrupt
 from hgpo.policies.tiny import TinyModel
 from hgpo.prompts import Turn
 from hgpo.returns import trajectory_returns
@@ -132,18 +133,19 @@ def test_dynamic_sampling_learns_from_groups_of_different_returns(tmp_path):
 
 
 @pytest.mark.parametrize("phase", ["_rollout", "_update"])
-def test_ctrl_c_leaves_a_checkpoint_to_go_on_from(tmp_path, monkeypatch, phase):
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_and_sigterm_leave_a_checkpoint_to_go_on_from(tmp_path, monkeypatch, phase, number):
     run(config(), tmp_path / "unbroken")
     original, calls = getattr(Trainer, phase), []
 
     def interrupted(self, *args):
         calls.append(phase)
         if len(calls) == 4:  # in iteration 4, between the checkpoints of 2 and 4
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(number)
         return original(self, *args)
 
     monkeypatch.setattr(Trainer, phase, interrupted)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt), terminate_like_interrupt():
         run(config(), tmp_path / "broken")
     # In a rollout nothing has happened yet; an update that has begun is finished first.
     done = 3 if phase == "_rollout" else 4

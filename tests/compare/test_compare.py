@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import math
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
@@ -123,6 +126,34 @@ def test_a_comparison_from_start_to_table(tmp_path, capsys):
     assert main(["compare", "--resume", str(folder)]) == 0
     assert figures(folder / "runs" / "gigpo-seed0") == expected
     assert (folder / "runs" / "ppo-seed0" / "metrics.jsonl").stat().st_mtime_ns == untouched
+
+
+def test_a_signal_to_the_comparison_alone_stops_its_runs_and_begins_none(tmp_path):
+    folder = tmp_path / "comparison"
+    command = [sys.executable, "-c", "from hgpo.cli import main; raise SystemExit(main())", "compare"]
+    settings = ["--estimators", "grpo", "gigpo", "hgpo", "--seeds", "1", "--jobs", "1", "--out", str(folder)]
+    process = subprocess.Popen(
+        [*command, *settings, "--", *SMALL.replace("--iterations 2", "--iterations 5000").split()],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    metrics = folder / "runs" / "grpo-seed0" / "metrics.jsonl"
+    deadline = time.monotonic() + 120
+    try:
+        while not metrics.exists() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.1)
+        process.terminate()
+        said, _ = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    assert process.returncode == 130
+    assert "stopped; go on with: hgpo compare --resume" in said
+    done = figures(folder / "runs" / "grpo-seed0")
+    # The state is that of the last iteration that was measured, and the other methods are where they began.
+    assert (folder / "runs" / "grpo-seed0" / "checkpoints" / f"{len(done):06d}" / "state.json").exists()
+    assert 1 <= len(done) < 5000
+    for method in ("gigpo", "hgpo"):
+        assert not (folder / "runs" / f"{method}-seed0" / "metrics.jsonl").exists()
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,8 @@ import os
 import sys
 from collections.abc import Sequence
 
+from hgpo.interrupts import terminate_like_interrupt
+
 COMMANDS = {
     "train": ("hgpo.cli.train", "train an agent and watch it learn"),
     "compare": ("hgpo.cli.compare", "train with several methods and say which is better"),
@@ -25,7 +27,7 @@ INTERRUPTED = 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; the exit code: 0, 1 for a failure, 2 for wrong use, 130 after Ctrl-C."""
+    """Run one command; the exit code: 0, 1 for a failure, 2 for wrong use, 130 after Ctrl-C or SIGTERM."""
     args = list(sys.argv[1:] if argv is None else argv)
     if not args or args[0] in ("-h", "--help"):
         print(_help())
@@ -45,7 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         extra = "tools" if error.name in ("rich", "tyro", "pyarrow", "rapidfuzz") else "train"
         return wrong_use(f"{error.name} is not installed, which this needs: pip install 'hgpo[{extra}]'")
     try:
-        return module.main(args[1:])
+        with terminate_like_interrupt():
+            return module.main(args[1:])
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:

@@ -11,13 +11,17 @@ from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from hgpo.checkpoint import latest_checkpoint
 from hgpo.compare.plan import Plan
 from hgpo.config import TrainConfig, load_config, save_config
+from hgpo.interrupts import SIGNALS, terminate_like_interrupt
 from hgpo.runlog import RunLog
 
 POLL_SECONDS = 1.0
+_stop: Any = None
+"""In a worker: the event that says that no further run is to be begun."""
 
 
 @dataclass(frozen=True)
@@ -70,13 +74,17 @@ def carry_out(
 
     # Processes start afresh: a fork of one that has used threads may hang.
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_quiet) as pool:
+    stop = context.Event()
+    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_start_worker, initargs=(stop,)) as pool:
         try:
             _wait([pool.submit(_run, start, config) for start, config in starts.items()], report)
             for run, (config, start) in runs.items():
                 _prepare(run, config, start)
             _wait([pool.submit(_run, run, config) for run, (config, _) in runs.items()], report)
         except KeyboardInterrupt:
+            stop.set()
+            for worker in multiprocessing.active_children():
+                worker.terminate()
             pool.shutdown(wait=True, cancel_futures=True)
             raise
 
@@ -90,12 +98,16 @@ def _wait(futures: list, report: Callable[[], None]) -> None:
         report()
 
 
-def _quiet() -> None:
+def _start_worker(stop: Any) -> None:
+    """Wait for work; `stop` is set when none is to be begun any more."""
+    global _stop
     import transformers
 
     transformers.utils.logging.disable_progress_bar()
-    # Ctrl-C reaches all processes; each saves its run, which takes a moment.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    _stop = stop
+    # Ctrl-C reaches all processes of a terminal, a scheduler's signal only one: the parent tells the others.
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _prepare(run: Path, config: TrainConfig, start: Path) -> None:
@@ -114,10 +126,12 @@ def _run(run: Path, config: TrainConfig) -> None:
     """Train to the end of the run, if that is not done; its metrics tell the parent how far it is."""
     from hgpo.trainer import Trainer
 
-    if (run / "finished").exists():
-        return
-    if (run / "config.json").exists():
-        config = load_config(run / "config.json")
-    started = time.time()
-    Trainer(config, run).run()
-    (run / "finished").write_text(f"{time.time() - started:.0f} seconds in the last part\n")
+    # In this order, as the parent sets `stop` before it sends the signal: one of the two is noticed.
+    with terminate_like_interrupt():
+        if _stop.is_set() or (run / "finished").exists():
+            return
+        if (run / "config.json").exists():
+            config = load_config(run / "config.json")
+        started = time.time()
+        Trainer(config, run).run()
+        (run / "finished").write_text(f"{time.time() - started:.0f} seconds in the last part\n")
