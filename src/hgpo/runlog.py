@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
+
+from hgpo.errors import RunError
 from hgpo.evaluate import PanelResult
 from hgpo.rollout import Trajectory
 from hgpo.rollout_files import write_rollouts
@@ -26,6 +30,22 @@ class RunLog:
         self.reference = folder / "reference"
         self._metrics = folder / "metrics.jsonl"
         self._evaluations = folder / "evaluations.jsonl"
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Keep other processes from training in the folder, which is made if need be.
+
+        Raises:
+            RunError: if one does already.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            with FileLock(self.folder / ".lock", timeout=0):
+                yield
+        except Timeout:
+            raise RunError(
+                f"another process is training in {self.folder}: wait until it ends, or stop it"
+            ) from None
 
     def go_back(self, iteration: int) -> None:
         """Forget what came after `iteration` iterations, as it is about to be done again."""

@@ -99,9 +99,16 @@ class Trainer:
         """Train to the last iteration, from the start or from the latest checkpoint; all evaluations.
 
         On KeyboardInterrupt the state after the last whole iteration is saved before it is passed on.
+
+        Raises:
+            RunError: if the run cannot go on, or another process is training in its folder.
         """
+        with self.log.alone():
+            self._run()
+        return self.log.read_evaluations()
+
+    def _run(self) -> None:
         checkpoint = latest_checkpoint(self.log.checkpoints)
-        self.log.folder.mkdir(parents=True, exist_ok=True)
         if checkpoint is None:
             self._start()
         else:
@@ -122,7 +129,6 @@ class Trainer:
             raise
         finally:
             trackers.close()
-        return self.log.read_evaluations()
 
     def _finished(self) -> bool:
         config = self.config

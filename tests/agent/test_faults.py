@@ -22,6 +22,7 @@ from hgpo.cli import main
 from hgpo.config import _TYPES as config_types
 from hgpo.errors import RunError, SettingError
 from hgpo.policies.transformers import TransformersPolicy
+from hgpo.runlog import RunLog
 
 
 @dataclass(frozen=True)
@@ -80,6 +81,13 @@ def test_a_faulty_environment_loses_its_trajectory_alone(fault, tmp_path):
         assert record["lost_trajectories"] in (2, 3)
         assert record["kept_share"] == pytest.approx(1 - record["lost_trajectories"] / 12)
         assert file.stat().st_size > 0
+
+
+def test_two_processes_do_not_train_in_one_folder(tmp_path):
+    run(config(iterations=1), tmp_path)
+    with RunLog(tmp_path).alone(), pytest.raises(RunError, match="another process is training in"):
+        run(config(iterations=1), tmp_path)
+    run(config(iterations=1), tmp_path)
 
 
 def test_a_fault_of_one_changes_nothing_for_the_others(tmp_path):

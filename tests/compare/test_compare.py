@@ -7,6 +7,7 @@ import math
 import subprocess
 import sys
 import time
+from contextlib import suppress
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from hgpo.cli import main
 from hgpo.compare.plan import ABLATIONS, METHODS, Plan, load_plan
 from hgpo.compare.summary import bootstrap, steps_to
 from hgpo.config import TrainConfig, load_config
-from hgpo.errors import SettingError
+from hgpo.errors import RunError, SettingError
 from hgpo.estimators import HGPO
 from hgpo.runlog import RunLog
 from hgpo.trainer import Trainer
@@ -128,8 +129,8 @@ def test_a_comparison_from_start_to_table(tmp_path, capsys):
     assert (folder / "runs" / "ppo-seed0" / "metrics.jsonl").stat().st_mtime_ns == untouched
 
 
-def test_a_signal_to_the_comparison_alone_stops_its_runs_and_begins_none(tmp_path):
-    folder = tmp_path / "comparison"
+def long_comparison(folder) -> subprocess.Popen:
+    """One that goes on for minutes, when its first run has measured its first iteration."""
     command = [sys.executable, "-c", "from hgpo.cli import main; raise SystemExit(main())", "compare"]
     settings = ["--estimators", "grpo", "gigpo", "hgpo", "--seeds", "1", "--jobs", "1", "--out", str(folder)]
     process = subprocess.Popen(
@@ -139,9 +140,28 @@ def test_a_signal_to_the_comparison_alone_stops_its_runs_and_begins_none(tmp_pat
     )
     metrics = folder / "runs" / "grpo-seed0" / "metrics.jsonl"
     deadline = time.monotonic() + 120
+    while not metrics.exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return process
+
+
+def test_runs_end_when_the_comparison_is_killed(tmp_path):
+    process = long_comparison(tmp_path / "comparison")
+    process.kill()
+    process.communicate()
+    # The run's folder is free within the iteration: an orphan would keep it, and go on in it.
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        with suppress(RunError), RunLog(tmp_path / "comparison" / "runs" / "grpo-seed0").alone():
+            return
+        time.sleep(0.1)
+    raise AssertionError("a run is still going on")
+
+
+def test_a_signal_to_the_comparison_alone_stops_its_runs_and_begins_none(tmp_path):
+    folder = tmp_path / "comparison"
+    process = long_comparison(folder)
     try:
-        while not metrics.exists() and process.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.1)
         process.terminate()
         said, _ = process.communicate(timeout=120)
     finally:
