@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import subprocess
 import sys
 import time
@@ -120,9 +121,11 @@ def test_a_comparison_from_start_to_table(tmp_path, capsys):
     assert main(["compare", "--resume", str(folder), "--report-only"]) == 0
     assert json.loads((folder / "results.json").read_text()) == results
 
-    # A run that was cut short goes on; one that is finished is left alone.
+    # A run that was cut short goes on; one that is finished is left alone, also if its numbers alone are kept.
     expected = figures(folder / "runs" / "gigpo-seed0")
     (folder / "runs" / "gigpo-seed0" / "finished").unlink()
+    for name in ("checkpoints", "reference", "samples"):
+        shutil.rmtree(folder / "runs" / "ppo-seed0" / name)
     untouched = (folder / "runs" / "ppo-seed0" / "metrics.jsonl").stat().st_mtime_ns
     assert main(["compare", "--resume", str(folder)]) == 0
     assert figures(folder / "runs" / "gigpo-seed0") == expected

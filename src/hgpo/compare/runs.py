@@ -56,20 +56,19 @@ def carry_out(
     Raises:
         KeyboardInterrupt: after every process has saved its run.
     """
+    # Seed by seed, so that a comparison that is cut short has whole seeds. Of a run that is finished metrics
+    # and evaluations may be all that was kept.
+    everything = [(method, seed) for seed in range(plan.seeds) for method in plan.methods]
+    to_do = [run for run in everything if not (run_folder(folder, *run) / "finished").exists()]
     starts = {
         folder / "starts" / f"seed{seed}": dataclasses.replace(
             plan.config(plan.methods[0], seed), iterations=0, track=()
         )
-        for seed in range(plan.seeds)
-    }
-    # Seed by seed, so that a comparison that is cut short has whole seeds.
-    runs = {
-        run_folder(folder, method, seed): (plan.config(method, seed), folder / "starts" / f"seed{seed}")
-        for seed in range(plan.seeds)
-        for method in plan.methods
+        for seed in dict.fromkeys(seed for _, seed in to_do)
     }
 
     def report() -> None:
+        runs = [run_folder(folder, *run) for run in everything]
         iterations = [len(RunLog(run).read_metrics()) for run in runs]
         done = sum((run / "finished").exists() for run in runs)
         on_progress(Progress(done, sum(iterations)))
@@ -80,9 +79,13 @@ def carry_out(
     with ProcessPoolExecutor(jobs, mp_context=context, initializer=_start_worker, initargs=(stop,)) as pool:
         try:
             _wait([pool.submit(_run, start, config) for start, config in starts.items()], report)
-            for run, (config, start) in runs.items():
-                _prepare(run, config, start)
-            _wait([pool.submit(_run, run, config) for run, (config, _) in runs.items()], report)
+            for method, seed in to_do:
+                start = folder / "starts" / f"seed{seed}"
+                _prepare(run_folder(folder, method, seed), plan.config(method, seed), start)
+            _wait(
+                [pool.submit(_run, run_folder(folder, *run), plan.config(*run)) for run in to_do],
+                report,
+            )
         except KeyboardInterrupt:
             stop.set()
             for worker in multiprocessing.active_children():
