@@ -246,8 +246,8 @@ class Trainer:
     def _iterate(self) -> None:
         started = time.perf_counter()
         sample = self._rollout()
-        rolled_out = time.perf_counter()
         steps = step_table(sample.kept, policy_version=self.iteration)
+        rolled_out = time.perf_counter()
         steps = self.config.overlong(steps, self.agent.max_response_tokens)
         if self.critic is not None:
             steps = steps.with_values(self.critic.values(_prompts(steps)))

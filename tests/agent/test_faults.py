@@ -52,6 +52,8 @@ class FaultyEnvironment(ToyEnvironment):
         self.calls += 1
         if self.calls == 2 and self.fault == "raises":
             raise OSError("the simulator is gone")
+        if self.calls == 2 and self.fault == "exits":
+            sys.exit("no licence")
         if self.calls == 2 and self.fault == "hangs":
             time.sleep(1.5)
         if self.calls == 2 and self.fault == "nonsense":
@@ -66,7 +68,7 @@ def toys_can_be_saved(monkeypatch):
     FaultySuite.made = 0  # pyright: ignore
 
 
-@pytest.mark.parametrize("fault", ["raises", "hangs", "nonsense"])
+@pytest.mark.parametrize("fault", ["raises", "exits", "hangs", "nonsense"])
 def test_a_faulty_environment_loses_its_trajectory_alone(fault, tmp_path):
     settings = config(
         env=FaultySuite(fault=fault),
