@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ from filelock import FileLock, Timeout
 
 from hgpo.errors import RunError
 from hgpo.evaluate import PanelResult
+from hgpo.files import write_whole
 from hgpo.rollout import Trajectory
 from hgpo.rollout_files import write_rollouts
 from hgpo.steps import StepTable
@@ -52,7 +52,7 @@ class RunLog:
         for path in (self._metrics, self._evaluations):
             if path.exists():
                 kept = [record for record in _records(path) if record["iteration"] <= iteration]
-                _replace(path, "".join(json.dumps(record) + "\n" for record in kept))
+                write_whole(path, "".join(json.dumps(record) + "\n" for record in kept))
 
     def metrics(self, record: Mapping[str, float]) -> None:
         """Add one iteration's metrics."""
@@ -94,7 +94,7 @@ class RunLog:
         folder = self.folder / "samples"
         folder.mkdir(exist_ok=True)
         text = "\n\n".join(transcript(trajectory) for trajectory in trajectories)
-        _replace(folder / f"{iteration:06d}.txt", text + "\n")
+        write_whole(folder / f"{iteration:06d}.txt", text + "\n")
 
 
 def transcript(trajectory: Trajectory) -> str:
@@ -117,9 +117,3 @@ def _records(path: Path) -> list[dict[str, Any]]:
         except json.JSONDecodeError:
             break
     return records
-
-
-def _replace(path: Path, text: str) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text)
-    os.replace(partial, path)

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from hgpo.errors import SettingError
+from hgpo.files import write_whole
 
 Record = Mapping[str, Any]
 TrackerName = Literal["tensorboard", "wandb", "trackio"]
@@ -197,9 +198,7 @@ class Trackers:
                 max([last_evaluation, *(r["iteration"] for r in evaluations)]),
             )
         if self._open:
-            partial = self._note.with_name(self._note.name + ".partial")
-            partial.write_text(json.dumps({"id": self._id, "sent": self._sent}))
-            os.replace(partial, self._note)
+            write_whole(self._note, json.dumps({"id": self._id, "sent": self._sent}))
 
     def close(self) -> None:
         """Close all."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 from hgpo.config import TrainConfig, default_estimator, from_json, to_json
 from hgpo.errors import SettingError
 from hgpo.estimators import ESTIMATORS, HGPO, Estimator
+from hgpo.files import write_whole
 
 
 def _hgpo(**settings: Any) -> HGPO:
@@ -63,9 +63,7 @@ class Plan:
     def save(self, path: Path) -> None:
         """Write the plan as JSON."""
         plan = {"methods": self.methods, "seeds": self.seeds, "settings": to_json(self.settings)}
-        unfinished = path.with_name(f".{path.name}.unfinished")
-        unfinished.write_text(json.dumps(plan, indent=2) + "\n")
-        os.replace(unfinished, path)
+        write_whole(path, json.dumps(plan, indent=2) + "\n")
 
 
 def load_plan(path: Path) -> Plan:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
+
+from hgpo.files import write_whole
 
 
 def write_page(data: dict[str, Any], path: Path) -> None:
@@ -15,9 +16,7 @@ def write_page(data: dict[str, Any], path: Path) -> None:
     template = files("hgpo.report").joinpath("template.html").read_text(encoding="utf-8")
     # "<" cannot end the script that holds the data, and JSON has no NaN.
     text = json.dumps(_finite(data), ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
-    unfinished = path.with_name(f".{path.name}.unfinished")
-    unfinished.write_text(template.replace("/*DATA*/null", text), encoding="utf-8")
-    os.replace(unfinished, path)
+    write_whole(path, template.replace("/*DATA*/null", text))
 
 
 def _finite(value: Any) -> Any:
