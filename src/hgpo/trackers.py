@@ -178,13 +178,20 @@ class Trackers:
         for name in names:
             self._try(name, lambda name=name: self._open.update({name: TRACKERS[name](run)}))
 
-    def send(self, metrics: Sequence[Record], evaluations: Sequence[Record]) -> None:
-        """Send those of a run's records that have not been sent before.
+    def send(
+        self,
+        read_metrics: Callable[[], Sequence[Record]],
+        read_evaluations: Callable[[], Sequence[Record]],
+    ) -> None:
+        """Send those of a run's records not sent before; nothing is read if no tracker is open.
 
         Args:
-            metrics: of iterations, in order; see `RunLog.read_metrics`.
-            evaluations: in order; see `RunLog.read_evaluations`.
+            read_metrics: gives those of all iterations, in order; see `RunLog.read_metrics`.
+            read_evaluations: gives all, in order; see `RunLog.read_evaluations`.
         """
+        if not self._open:
+            return
+        metrics, evaluations = read_metrics(), read_evaluations()
         for name, tracker in list(self._open.items()):
             last_metrics, last_evaluation = self._sent[name]
             news = [
@@ -197,8 +204,7 @@ class Trackers:
                 max([last_metrics, *(r["iteration"] for r in metrics)]),
                 max([last_evaluation, *(r["iteration"] for r in evaluations)]),
             )
-        if self._open:
-            write_whole(self._note, json.dumps({"id": self._id, "sent": self._sent}))
+        write_whole(self._note, json.dumps({"id": self._id, "sent": self._sent}))
 
     def close(self) -> None:
         """Close all."""

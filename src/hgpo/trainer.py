@@ -115,7 +115,7 @@ class Trainer:
             self._go_back_to(checkpoint)
         trackers = Trackers(self.config.track, self.log.folder, to_json(self.config), self.display.say)
         try:
-            trackers.send(self.log.read_metrics(), self.log.read_evaluations())
+            trackers.send(self.log.read_metrics, self.log.read_evaluations)
             while not self._finished():
                 self._iterate()
                 every = self.config.evaluate_every
@@ -123,7 +123,7 @@ class Trainer:
                     self._evaluate()
                 if self._finished() or self.iteration % self.config.checkpoint_every == 0:
                     self._save()
-                trackers.send(self.log.read_metrics(), self.log.read_evaluations())
+                trackers.send(self.log.read_metrics, self.log.read_evaluations)
         except KeyboardInterrupt:
             self._save()
             raise

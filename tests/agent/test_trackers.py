@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from hgpo.cli import main
+from hgpo.config import load_config
 from hgpo.errors import SettingError
 from hgpo.trackers import TRACKERS, Trackers, check_trackers, results_of
 
@@ -50,6 +51,10 @@ def metrics(*iterations):
     return [{"iteration": iteration, "kl": iteration / 10} for iteration in iterations]
 
 
+def send(trackers, metrics, evaluations):
+    trackers.send(lambda: metrics, lambda: evaluations)
+
+
 def evaluation(iteration):
     return {
         **{"iteration": iteration, "split": "unseen", "temperature": 0.0, "success": {"won": 1, "games": 2}},
@@ -68,14 +73,14 @@ def test_every_record_is_sent_once_over_an_interruption(tmp_path, monkeypatch):
     pages, ids = [], []
     monkeypatch.setitem(TRACKERS, "notebook", lambda run: ids.append(run.id) or Notebook(pages))
     first = Trackers(["notebook"], tmp_path, {})
-    first.send([], [evaluation(0)])
-    first.send(metrics(1), [evaluation(0)])
-    first.send(metrics(1, 2), [evaluation(0)])
+    send(first, [], [evaluation(0)])
+    send(first, metrics(1), [evaluation(0)])
+    send(first, metrics(1, 2), [evaluation(0)])
     # The run goes on after iteration 1: iteration 2 is done again, and is known; 3 and its evaluation are new.
     second = Trackers(["notebook"], tmp_path, {})
-    second.send(metrics(1), [evaluation(0)])
-    second.send(metrics(1, 2), [evaluation(0)])
-    second.send(metrics(1, 2, 3), [evaluation(0), evaluation(3)])
+    send(second, metrics(1), [evaluation(0)])
+    send(second, metrics(1, 2), [evaluation(0)])
+    send(second, metrics(1, 2, 3), [evaluation(0), evaluation(3)])
     second.close()
     assert pages == [
         (0, RESULTS),
@@ -102,7 +107,7 @@ def test_a_tracker_that_fails_is_left_out_and_the_others_go_on(tmp_path, monkeyp
     monkeypatch.setitem(TRACKERS, "absent", lambda run: 1 / 0)
     trackers = Trackers(["absent", "broken", "notebook"], tmp_path, {}, said.append)
     for last in (1, 2, 3):
-        trackers.send(metrics(*range(1, last + 1)), [])
+        send(trackers, metrics(*range(1, last + 1)), [])
     trackers.close()
     assert [iteration for iteration, _ in pages[:-1]] == [1, 2, 3]
     assert broken == [(1, {"kl": 0.1})]
@@ -204,4 +209,5 @@ def test_the_settings_of_a_tracked_run_come_back(tmp_path):
     pytest.importorskip("tensorboard", reason="tensorboard is not installed: pip install 'hgpo[trackers]'")
     folder = tmp_path / "run"
     assert main(["train", "--out", str(folder), "--iterations", "0", "--track", "tensorboard", *SMALL]) == 0
+    assert load_config(folder / "config.json").track == ("tensorboard",)
     assert main(["train", "--resume", str(folder)]) == 0

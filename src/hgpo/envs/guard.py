@@ -50,9 +50,8 @@ def _until_one_hangs(jobs: Sequence[Callable[[], T]], timeout: float | None) -> 
                 outcome: T | EnvironmentFault = job()
             except EnvironmentFault as fault:
                 outcome = fault
-            except (
-                BaseException
-            ) as error:  # an environment that calls sys.exit ends nothing but its trajectory
+            # Also SystemExit: an environment that calls sys.exit ends nothing but its trajectory.
+            except BaseException as error:
                 outcome = EnvironmentFault(f"{type(error).__name__}: {error}")
             if given_up.is_set():
                 return
