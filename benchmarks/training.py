@@ -26,13 +26,14 @@ import numpy as np
 import torch
 from transformers import DynamicCache
 
+from hgpo.agents import LanguageAgent
 from hgpo.batch import UpdateBatch, merge_rows, thin_out
 from hgpo.config import TrainConfig, load_config
 from hgpo.imitation import WarmStart
 from hgpo.policies.base import Completion
 from hgpo.policies.transformers import SequenceScores, TransformersPolicy
 from hgpo.prompts import Turn, fit_prompts
-from hgpo.rollout import Agent, rollout, step_table
+from hgpo.rollout import rollout, step_table
 from hgpo.steps import StepTable
 from hgpo.trainer import Trainer
 from hgpo.update import micro_batches
@@ -238,7 +239,7 @@ def main() -> None:
         trainer.run()
         records = trainer.log.read_metrics()
         tasks = list(trainer.suite.tasks("train", arguments.tasks, seed=7))
-        agent: Agent = trainer.agent
+        agent: LanguageAgent = trainer.agent
 
         def ours() -> list:
             return rollout(

@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from hgpo.agents.base import Agent
 from hgpo.envs.base import TaskSuite
-from hgpo.rollout import Agent, Trajectory, rollout
+from hgpo.episodes import Trajectory
+from hgpo.rollout import rollout
 
 
 @dataclass(frozen=True)

@@ -8,60 +8,11 @@ from functools import partial
 
 import numpy as np
 
+from hgpo.agents.base import Agent, Decision, Situation
 from hgpo.envs.base import Environment, Info, Task, TaskSuite
 from hgpo.envs.guard import EnvironmentFault, check_outcome, check_view, guarded
-from hgpo.policies.base import Completion, Policy
-from hgpo.prompts import Action, ResponseFormat, Turn, fit_prompts
+from hgpo.episodes import Step, Trajectory
 from hgpo.steps import StepTable
-
-
-@dataclass(frozen=True)
-class Agent:
-    """A policy and the way it reads and answers."""
-
-    policy: Policy
-    """The language model."""
-    response_format: ResponseFormat
-    """How commands are listed and answers understood."""
-    history_length: int
-    """K: how many of the last steps the prompt shows."""
-    max_prompt_tokens: int
-    """The oldest history is left out of longer prompts."""
-    max_response_tokens: int
-    """A response ends here at the latest."""
-
-
-@dataclass(frozen=True)
-class Step:
-    """One step of an episode, as the agent lived it."""
-
-    observation: str
-    state_key: object
-    commands: tuple[str, ...]
-    prompt: tuple[int, ...]
-    completion: Completion
-    action: Action
-    reward: float
-    terminated: bool
-    truncated: bool
-
-
-@dataclass(frozen=True)
-class Trajectory:
-    """One episode from its start to its end."""
-
-    task: Task
-    trajectory_id: str
-    steps: tuple[Step, ...]
-    final_observation: str
-    won: bool
-    lost: str | None = None
-    """Why the environment failed before the episode's end; its steps are then of no use."""
-
-    @property
-    def total_reward(self) -> float:
-        """The undiscounted sum of rewards."""
-        return sum(step.reward for step in self.steps)
 
 
 @dataclass
@@ -84,29 +35,36 @@ class _LiveEpisode:
         self.observation, self.info = observation, info
         return True
 
-    def turn(self, history_length: int) -> Turn:
-        recent = self.steps[-history_length:] if history_length else []
-        return Turn(
-            instruction=self.task.instruction,
-            history=tuple((step.observation, step.action.command) for step in recent),
+    def situation(self) -> Situation:
+        return Situation(
+            task=self.task,
+            trajectory_id=self.trajectory_id,
+            steps=self.steps,
             observation=self.observation,
             commands=self.info.admissible_commands,
-            step=len(self.steps),
+            rng=self.rng,
         )
 
-    def advance(
-        self, prompt: tuple[int, ...], completion: Completion, response_format: ResponseFormat
-    ) -> bool:
-        """Carry out what the completion says; True if the episode goes on."""
+    def advance(self, decision: Decision) -> bool:
+        """Carry out what was decided; True if the episode goes on."""
         commands = self.info.admissible_commands
-        action = response_format.parse(completion.text, commands)
         before, state_key = self.observation, self.info.state_key
-        observation, reward, terminated, truncated, info = self.environment.step(action.command)
+        observation, reward, terminated, truncated, info = self.environment.step(decision.action.command)
         check_outcome(reward, terminated, truncated)
         check_view(observation, info, over=terminated or truncated)
         self.observation, self.info = observation, info
         self.steps.append(
-            Step(before, state_key, commands, prompt, completion, action, reward, terminated, truncated)
+            Step(
+                observation=before,
+                state_key=state_key,
+                commands=commands,
+                prompt=decision.prompt,
+                completion=decision.completion,
+                action=decision.action,
+                reward=reward,
+                terminated=terminated,
+                truncated=truncated,
+            )
         )
         return not (terminated or truncated)
 
@@ -128,12 +86,12 @@ def rollout(
 ) -> list[Trajectory]:
     """Try every task `group_size` times.
 
-    All live episodes take a step together, in one call of the policy; one that ends leaves at once. Each
+    All live episodes take a step together, in one call of the agent; one that ends leaves at once. Each
     episode draws from a random stream of its own, so that what happens in it depends on nothing beside it.
 
     Args:
         suite: makes the environments.
-        agent: reads and answers.
+        agent: plays.
         tasks: what is tried.
         group_size: N, trajectories of each task.
         temperature: of sampling; 0 is greedy.
@@ -153,12 +111,9 @@ def rollout(
     everyone = list(live)
     live = _still_live(live, [episode.reset for episode in live], timeout)
     while live:
-        prompts = _prompts(live, agent)
-        uniforms = np.stack([episode.rng.random(agent.max_response_tokens) for episode in live])
-        completions = agent.policy.generate(prompts, uniforms, temperature)
+        decisions = agent.act([episode.situation() for episode in live], temperature)
         advances = [
-            partial(episode.advance, prompt, completion, agent.response_format)
-            for episode, prompt, completion in zip(live, prompts, completions, strict=True)
+            partial(episode.advance, decision) for episode, decision in zip(live, decisions, strict=True)
         ]
         live = _still_live(live, advances, timeout)
         on_step(len(everyone) - len(live), len(live))
@@ -176,15 +131,6 @@ def _still_live(
         elif outcome:
             live.append(episode)
     return live
-
-
-def _prompts(live: Sequence[_LiveEpisode], agent: Agent) -> list[tuple[int, ...]]:
-    # In a task group most turns are equal; each distinct one is put into tokens once.
-    turns = [episode.turn(agent.history_length) for episode in live]
-    distinct = list(dict.fromkeys(turns))
-    fitted = fit_prompts(distinct, agent.response_format, agent.policy.encode, agent.max_prompt_tokens)
-    prompt_of = dict(zip(distinct, fitted, strict=True))
-    return [prompt_of[turn] for turn in turns]
 
 
 def step_table(trajectories: Sequence[Trajectory], *, policy_version: int) -> StepTable:

@@ -10,10 +10,10 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
+from hgpo.episodes import Trajectory
 from hgpo.errors import RunError
 from hgpo.evaluate import PanelResult
 from hgpo.files import write_whole
-from hgpo.rollout import Trajectory
 from hgpo.rollout_files import write_rollouts
 from hgpo.steps import StepTable
 

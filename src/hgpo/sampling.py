@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from hgpo.rollout import Trajectory
+from hgpo.episodes import Trajectory
 
 
 @dataclass(frozen=True)

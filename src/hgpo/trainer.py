@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from hgpo.agents.language import LanguageAgent
 from hgpo.batch import merge_rows, thin_out
 from hgpo.checkpoint import (
     checkpoint_iteration,
@@ -25,6 +26,7 @@ from hgpo.checkpoint import (
 from hgpo.config import TrainConfig, save_config, to_json
 from hgpo.display import Display, NoDisplay
 from hgpo.envs.base import Task
+from hgpo.episodes import Trajectory
 from hgpo.errors import RunError, SettingError
 from hgpo.estimators import CriticEstimator
 from hgpo.evaluate import evaluate_panel
@@ -36,7 +38,7 @@ from hgpo.policies.tiny import create_policy
 from hgpo.policies.transformers import TransformersPolicy
 from hgpo.probe import ProbeTurn, answer_tokens_needed, prompt_tokens_needed, random_turns
 from hgpo.prompts import RESPONSE_FORMATS, Turn
-from hgpo.rollout import Agent, Trajectory, rollout, step_table
+from hgpo.rollout import rollout, step_table
 from hgpo.runlog import RunLog
 from hgpo.sampling import Sample, sample_groups
 from hgpo.steps import StepTable
@@ -180,9 +182,9 @@ class Trainer:
         policy.token_budget = config.token_budget
         return policy
 
-    def agent_of(self, policy: TransformersPolicy) -> Agent:
+    def agent_of(self, policy: TransformersPolicy) -> LanguageAgent:
         """The run's agent with this policy."""
-        return Agent(
+        return LanguageAgent(
             policy,
             self.response_format,
             history_length=self.config.history_length,

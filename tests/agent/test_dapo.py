@@ -8,10 +8,10 @@ import torch
 from toy import toy_task
 
 from hgpo import StepTable
+from hgpo.episodes import Step, Trajectory
 from hgpo.losses import PolicyLoss
 from hgpo.policies.base import Completion
 from hgpo.prompts import Action
-from hgpo.rollout import Step, Trajectory
 from hgpo.sampling import sample_groups
 from hgpo.shaping import OverlongShaping
 

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 from toy import ToySuite, toy_task
 
+from hgpo.agents import LanguageAgent
 from hgpo.evaluate import PublishedProtocol, Success, evaluate_panel, evaluate_published, summarize
 from hgpo.imitation import WarmStart, demonstrations, imitate
 from hgpo.policies.base import Completion
 from hgpo.policies.tiny import TinyModel, create_policy
 from hgpo.prompts import CommandNumber, CommandText, ThinkAction, Turn
-from hgpo.rollout import Agent, rollout, step_table
+from hgpo.rollout import rollout, step_table
 
 SUITE = ToySuite()
 
@@ -33,7 +34,9 @@ class Scripted:
 
 
 def agent(policy, history_length=2):
-    return Agent(policy, CommandNumber(), history_length, max_prompt_tokens=4000, max_response_tokens=1)
+    return LanguageAgent(
+        policy, CommandNumber(), history_length, max_prompt_tokens=4000, max_response_tokens=1
+    )
 
 
 def test_an_episode_that_has_ended_leaves_and_the_rest_go_on():
@@ -136,7 +139,7 @@ def test_demonstrations_are_the_walkthroughs_step_by_step():
 def test_imitation_learns_the_walkthroughs():
     # The loss falls to what cannot be known (where the coin lies), and greedy play wins some of the games.
     policy = policy_for_toys()
-    player = Agent(policy, CommandText(), 1, 150, 4)
+    player = LanguageAgent(policy, CommandText(), 1, 150, 4)
     before = evaluate_panel(SUITE, player, "held_out", temperature=0.0, seed=[0]).success
     losses = imitate(
         policy, toy_demonstrations(policy), WarmStart(epochs=60, batch_rows=8), np.random.default_rng(0)

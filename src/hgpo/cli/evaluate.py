@@ -12,6 +12,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+from hgpo.agents.language import LanguageAgent
 from hgpo.cli import wrong_use
 from hgpo.cli.parse import parse
 from hgpo.cli.runs import open_run
@@ -19,7 +20,6 @@ from hgpo.config import TrainConfig
 from hgpo.display import RichDisplay, evaluation_tables
 from hgpo.errors import SettingError
 from hgpo.evaluate import PublishedProtocol, evaluate_panel, evaluate_published
-from hgpo.rollout import Agent
 from hgpo.trainer import EVALUATION
 
 
@@ -75,7 +75,7 @@ def main(args: Sequence[str]) -> int:
     return 0
 
 
-def _published_table(config: TrainConfig, agent: Agent, seed: int, console: Console) -> Table:
+def _published_table(config: TrainConfig, agent: LanguageAgent, seed: int, console: Console) -> Table:
     protocol = PublishedProtocol()
     table = Table(
         title=f"success in %, {protocol.seeds} × {protocol.draws} draws, temperature {protocol.temperature}",

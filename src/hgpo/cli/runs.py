@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from hgpo.agents.language import LanguageAgent
 from hgpo.checkpoint import checkpoint_iteration, latest_checkpoint, load_policy
 from hgpo.config import TrainConfig, load_config
 from hgpo.errors import SettingError
-from hgpo.rollout import Agent
 from hgpo.trainer import Trainer
 
 
@@ -20,7 +20,7 @@ class OpenRun:
     checkpoint: Path
     iteration: int
     """Iterations that lie behind the checkpoint."""
-    agent: Agent
+    agent: LanguageAgent
 
 
 def open_run(folder: Path) -> OpenRun:

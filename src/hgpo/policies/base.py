@@ -20,6 +20,11 @@ class Completion:
     text: str
     """The response in words, without special tokens."""
 
+    @classmethod
+    def of_text(cls, text: str) -> Completion:
+        """A response of which only the words are known."""
+        return cls(np.empty(0, np.int64), np.empty(0, np.float32), text)
+
 
 class Policy(Protocol):
     """A language model as the rollout sees it."""

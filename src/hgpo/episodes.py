@@ -1,0 +1,42 @@
+"""What is kept of an episode: its steps, and how it ended."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hgpo.envs.base import Task
+from hgpo.policies.base import Completion
+from hgpo.prompts import Action
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of an episode, as the agent lived it."""
+
+    observation: str
+    state_key: object
+    commands: tuple[str, ...]
+    prompt: tuple[int, ...]
+    completion: Completion
+    action: Action
+    reward: float
+    terminated: bool
+    truncated: bool
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """One episode from its start to its end."""
+
+    task: Task
+    trajectory_id: str
+    steps: tuple[Step, ...]
+    final_observation: str
+    won: bool
+    lost: str | None = None
+    """Why the environment failed before the episode's end; its steps are then of no use."""
+
+    @property
+    def total_reward(self) -> float:
+        """The undiscounted sum of rewards."""
+        return sum(step.reward for step in self.steps)
