@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -10,7 +10,7 @@ from rich.console import Console, Group
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from hgpo.evaluate import Success
+from hgpo.evaluate import PanelResult, ProtocolResult, PublishedProtocol, Success
 
 Advance = Callable[[int, int], None]
 """Told how much of a phase is done, and of how much."""
@@ -126,24 +126,85 @@ def evaluation_tables(records: Sequence[dict[str, Any]], title: str) -> Group:
     for record in last:
         kinds.add_column(f"{record['split']}\n{decoding(record['temperature'])}", justify="right")
     for kind in sorted({kind for record in last for kind in record["by_kind"]}):
-        cells = [record["by_kind"].get(kind) for record in last]
-        kinds.add_row(short_kind(kind), *map(_kind_cell, cells))
+        counts = [record["by_kind"].get(kind) for record in last]
+        kinds.add_row(short_kind(kind), *(_kind_cell(Success(**c) if c else None) for c in counts))
     kinds.add_row("steps an episode", *(f"{record['mean_steps']:.1f}" for record in last), end_section=True)
     return Group(overall, kinds)
+
+
+def players_tables(rows: Mapping[str, Sequence[PanelResult]]) -> Group:
+    """Success of several players on the same panels, overall and by task type, a table of its own each.
+
+    Args:
+        rows: of each player, its result on every panel; the same panels for all.
+    """
+    panels = [result.split for result in next(iter(rows.values()))]
+    overall = Table(title="success of each held-out game once, in % (95 %)", title_justify="left")
+    overall.add_column("player")
+    for panel in panels:
+        overall.add_column(panel, justify="right")
+    overall.add_column("steps", justify="right")
+    overall.add_column("valid", justify="right")
+    for player, results in rows.items():
+        overall.add_row(
+            player,
+            *(_short_rate_cell(result.success) for result in results),
+            " / ".join(f"{result.mean_steps:.1f}" for result in results),
+            " / ".join(f"{result.valid_share:.0%}" for result in results),
+        )
+    return Group(overall, *(_kinds_table(number, panel, rows) for number, panel in enumerate(panels)))
+
+
+def _short_rate_cell(success: Success) -> str:
+    low, high = success.interval()
+    return f"{100 * success.rate:.1f} [dim]({100 * low:.0f}–{100 * high:.0f})[/]"
+
+
+def _kinds_table(number: int, panel: str, rows: Mapping[str, Sequence[PanelResult]]) -> Table:
+    table = Table(title=f"{panel} by task type", title_justify="left")
+    table.add_column("task type")
+    for player in rows:
+        table.add_column(player, justify="right")
+    for kind in sorted({kind for results in rows.values() for kind in results[number].by_kind}):
+        found = [results[number].by_kind.get(kind) for results in rows.values()]
+        table.add_row(short_kind(kind), *map(_kind_cell, found))
+    return table
+
+
+def published_table(rows: Mapping[str, Sequence[ProtocolResult]]) -> Table:
+    """Success of several players under the published protocol, to lay beside the paper's table.
+
+    Args:
+        rows: of each player, its result on every panel; the same panels for all.
+    """
+    protocol = PublishedProtocol()
+    table = Table(
+        title=f"success in %, {protocol.seeds} × {protocol.draws} draws, temperature {protocol.temperature}",
+        title_justify="left",
+    )
+    table.add_column("player")
+    for result in next(iter(rows.values())):
+        table.add_column(result.split, justify="right")
+    for player, results in rows.items():
+        table.add_row(player, *(f"{100 * r.mean:.2f} ± {100 * r.std:.2f}" for r in results))
+    return table
+
+
+def _rate_cell(success: Success) -> str:
+    low, high = success.interval()
+    return f"{success.rate:.1%}  [dim]({low:.0%} – {high:.0%})[/]"
 
 
 def _success_cell(record: dict[str, Any] | None) -> str:
     if record is None:
         return "–"
-    low, high = record["interval_95"]
-    return f"{record['success_rate']:.1%}  [dim]({low:.0%} – {high:.0%})[/]"
+    return _rate_cell(Success(**record["success"]))
 
 
-def _kind_cell(counts: dict[str, int] | None) -> str:
+def _kind_cell(success: Success | None) -> str:
     """Success in percent and its 95 % interval."""
-    if not counts:
+    if success is None or not success.games:
         return "–"
-    success = Success(**counts)
     low, high = success.interval()
     return f"{100 * success.rate:.0f}% [dim]({100 * low:.0f}–{100 * high:.0f})[/]"
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from hgpo.agents.base import Agent
-from hgpo.envs.base import TaskSuite
+from hgpo.agents.base import Agent, ReflectingAgent
+from hgpo.envs.base import Task, TaskSuite
 from hgpo.episodes import Trajectory
 from hgpo.rollout import rollout
 
@@ -78,7 +78,7 @@ def evaluate_panel(
     on_step: Callable[[int, int], None] = lambda finished, live: None,
     timeout: float | None = None,
 ) -> PanelResult:
-    """Play each game of a held-out panel once.
+    """Play each game of a held-out panel once, or as often as the agent tries again (see `play`).
 
     Args:
         suite: has the panel.
@@ -90,17 +90,50 @@ def evaluate_panel(
         on_step, timeout: as in `rollout`; a game whose environment fails is not won.
     """
     tasks = suite.tasks(split, games)
-    trajectories = rollout(
-        suite,
-        agent,
-        tasks,
-        group_size=1,
-        temperature=temperature,
-        seed=seed,
-        on_step=on_step,
-        timeout=timeout,
+    trajectories = play(
+        suite, agent, tasks, temperature=temperature, seed=seed, on_step=on_step, timeout=timeout
     )
     return summarize(split, temperature, trajectories)
+
+
+def play(
+    suite: TaskSuite,
+    agent: Agent,
+    tasks: Sequence[Task],
+    *,
+    temperature: float,
+    seed: Sequence[int],
+    on_step: Callable[[int, int], None] = lambda finished, live: None,
+    timeout: float | None = None,
+) -> list[Trajectory]:
+    """One trajectory a task, the last one of an agent that reflects and tries again what it has not won.
+
+    Args:
+        suite, agent, tasks, temperature, seed, on_step, timeout: as in `rollout`.
+    """
+
+    def attempt(agent: Agent, numbers: Sequence[int], *trial: int) -> dict[int, Trajectory]:
+        tried = rollout(
+            suite,
+            agent,
+            [tasks[number] for number in numbers],
+            group_size=1,
+            temperature=temperature,
+            seed=[*seed, *trial],
+            on_step=lambda finished, live: on_step(len(tasks) - len(numbers) + finished, live),
+            timeout=timeout,
+        )
+        return dict(zip(numbers, tried, strict=True))
+
+    last = attempt(agent, range(len(tasks)))
+    if isinstance(agent, ReflectingAgent):
+        for trial in range(1, agent.trials):
+            failed = [number for number, t in last.items() if not t.won and t.lost is None]
+            if not failed:
+                break
+            agent = agent.reflect([last[number] for number in failed], temperature)
+            last.update(attempt(agent, failed, trial))
+    return list(last.values())
 
 
 @dataclass(frozen=True)
@@ -150,11 +183,10 @@ def evaluate_published(
     rates = []
     for number in range(protocol.seeds):
         drawn = np.random.default_rng([*seed, number]).integers(len(panel), size=protocol.draws)
-        trajectories = rollout(
+        trajectories = play(
             suite,
             agent,
             [panel[i] for i in drawn],
-            group_size=1,
             temperature=protocol.temperature,
             seed=[*seed, number],
             on_step=on_step,

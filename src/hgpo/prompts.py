@@ -88,7 +88,7 @@ class CommandText:
 
     def parse(self, response: str, commands: Sequence[str]) -> Action:
         """The response in lower case with single spaces; valid if it is listed."""
-        return _listed(response, commands)
+        return listed_action(response, commands)
 
 
 @dataclass(frozen=True)
@@ -127,7 +127,7 @@ class ThinkAction:
         )
         if len(found) != 1 or thought is None:
             return Action((found or [response])[-1].strip(), valid=False)
-        return _listed(found[0], commands)
+        return listed_action(found[0], commands)
 
 
 RESPONSE_FORMATS: dict[str, ResponseFormat] = {
@@ -138,8 +138,8 @@ RESPONSE_FORMATS: dict[str, ResponseFormat] = {
 """The ways to answer, by the name that the settings use."""
 
 
-def _listed(text: str, commands: Sequence[str]) -> Action:
-    """The command that a text names, in lower case with single spaces; valid if it is listed."""
+def listed_action(text: str, commands: Sequence[str]) -> Action:
+    """The command that a text names, whatever its case and spaces; valid if it is listed."""
     command = " ".join(text.lower().split())
     by_key = {" ".join(listed.lower().split()): listed for listed in commands}
     return Action(by_key.get(command, command), valid=command in by_key)

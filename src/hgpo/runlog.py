@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
-
 from hgpo.episodes import Trajectory
-from hgpo.errors import RunError
 from hgpo.evaluate import PanelResult
-from hgpo.files import write_whole
+from hgpo.files import only_process, write_whole
 from hgpo.rollout_files import write_rollouts
 from hgpo.steps import StepTable
 
@@ -31,21 +28,9 @@ class RunLog:
         self._metrics = folder / "metrics.jsonl"
         self._evaluations = folder / "evaluations.jsonl"
 
-    @contextmanager
-    def alone(self) -> Iterator[None]:
-        """Keep other processes from training in the folder, which is made if need be.
-
-        Raises:
-            RunError: if one does already.
-        """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        try:
-            with FileLock(self.folder / ".lock", timeout=0):
-                yield
-        except Timeout:
-            raise RunError(
-                f"another process is training in {self.folder}: wait until it ends, or stop it"
-            ) from None
+    def alone(self) -> AbstractContextManager[None]:
+        """Keep other processes from training in the folder; see `only_process`."""
+        return only_process(self.folder, "training")
 
     def go_back(self, iteration: int) -> None:
         """Forget what came after `iteration` iterations, as it is about to be done again."""

@@ -94,7 +94,7 @@ class Trainer:
         self.environment_steps = 0
         self.skipped_in_a_row = 0
         self.policy = self._initial_policy()
-        self.agent = self.agent_of(self.policy)
+        self.agent = language_agent(self.config, self.policy)
         self._check_history_fits()
 
     def run(self) -> list[dict[str, Any]]:
@@ -151,7 +151,7 @@ class Trainer:
     def _go_back_to(self, checkpoint: Path) -> None:
         self.iteration = checkpoint_iteration(checkpoint)
         self.policy = load_policy(checkpoint, token_budget=self.config.token_budget)
-        self.agent = self.agent_of(self.policy)
+        self.agent = language_agent(self.config, self.policy)
         self.reference = self._frozen_copy()
         self.optimizer = self._new_optimizer()
         load_optimizer(checkpoint, self.optimizer)
@@ -182,24 +182,10 @@ class Trainer:
         policy.token_budget = config.token_budget
         return policy
 
-    def agent_of(self, policy: TransformersPolicy) -> LanguageAgent:
-        """The run's agent with this policy."""
-        return LanguageAgent(
-            policy,
-            self.response_format,
-            history_length=self.config.history_length,
-            max_prompt_tokens=self.config.max_prompt_tokens,
-            max_response_tokens=self.config.max_response_tokens
-            or answer_tokens_needed(self._probe(), policy.encode_response, self.response_format),
-        )
-
-    def _probe(self) -> list[ProbeTurn]:
-        return random_turns(self.suite, self._training_tasks(12, PROBE), self.streams.generator(PROBE))
-
     def _check_history_fits(self) -> None:
         config = self.config
         needed = prompt_tokens_needed(
-            self._probe(), self.policy.encode, self.response_format, config.history_length
+            _probe(config), self.policy.encode, self.response_format, config.history_length
         )
         if needed > config.max_prompt_tokens:
             raise SettingError(
@@ -208,7 +194,7 @@ class Trainer:
             )
 
     def _training_tasks(self, count: int, *stream: int) -> list[Task]:
-        return list(self.suite.tasks(self.suite.splits[0], count, seed=self.streams.integer(*stream)))
+        return _training_tasks(self.config, count, *stream)
 
     def _new_optimizer(self) -> torch.optim.Optimizer:
         parameters = [p for p in self.policy.model.parameters() if p.requires_grad]
@@ -397,6 +383,29 @@ class Trainer:
             self.log.evaluation(self.iteration, results, (time.perf_counter() - started) / len(results))
         rates = ", ".join(f"{r.split} {r.success.rate:.1%}" for r in results if r.temperature == 0)
         self.display.say(f"evaluation after {self.iteration} iterations, greedy: {rates}")
+
+
+def language_agent(config: TrainConfig, policy: TransformersPolicy) -> LanguageAgent:
+    """The agent of a run with these settings, with this policy."""
+    response_format = RESPONSE_FORMATS[config.response]
+    return LanguageAgent(
+        policy,
+        response_format,
+        history_length=config.history_length,
+        max_prompt_tokens=config.max_prompt_tokens,
+        max_response_tokens=config.max_response_tokens
+        or answer_tokens_needed(_probe(config), policy.encode_response, response_format),
+    )
+
+
+def _probe(config: TrainConfig) -> list[ProbeTurn]:
+    streams = _Streams(config.seed)
+    return random_turns(config.env, _training_tasks(config, 12, PROBE), streams.generator(PROBE))
+
+
+def _training_tasks(config: TrainConfig, count: int, *stream: int) -> list[Task]:
+    suite = config.env
+    return list(suite.tasks(suite.splits[0], count, seed=_Streams(config.seed).integer(*stream)))
 
 
 def _prompts(steps: StepTable) -> list[tuple[int, ...]]:

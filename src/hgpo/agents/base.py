@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from hgpo.envs.base import Task
-from hgpo.episodes import Step
+from hgpo.episodes import Step, Trajectory
 from hgpo.policies.base import Completion
 from hgpo.prompts import Action, Turn
 
@@ -66,4 +66,18 @@ class Agent(Protocol):
             situations: where the live episodes of a rollout stand.
             temperature: of sampling, for agents that sample; 0 takes the likeliest.
         """
+        ...
+
+
+@runtime_checkable
+class ReflectingAgent(Agent, Protocol):
+    """An agent that may try a task again and learns from what it did, without any weight changing."""
+
+    @property
+    def trials(self) -> int:
+        """How many times a task that was not won is tried."""
+        ...
+
+    def reflect(self, failed: Sequence[Trajectory], temperature: float) -> ReflectingAgent:
+        """The agent that knows of these episodes, none of which was won."""
         ...

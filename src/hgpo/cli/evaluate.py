@@ -2,35 +2,60 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import transformers
 import tyro
 from rich.console import Console
-from rich.table import Table
 
-from hgpo.agents.language import LanguageAgent
-from hgpo.cli import wrong_use
+from hgpo.cli import INTERRUPTED, failed, wrong_use
 from hgpo.cli.parse import parse
-from hgpo.cli.runs import open_run
-from hgpo.config import TrainConfig
-from hgpo.display import RichDisplay, evaluation_tables
-from hgpo.errors import SettingError
-from hgpo.evaluate import PublishedProtocol, evaluate_panel, evaluate_published
+from hgpo.cli.players import ENDPOINT, ModelOptions, Player, games_of, open_player
+from hgpo.config import SuiteChoice
+from hgpo.display import RichDisplay, players_tables, published_table
+from hgpo.envs import ENVIRONMENTS, TaskSuite
+from hgpo.errors import RunError, SettingError
+from hgpo.evaluate import (
+    PanelResult,
+    ProtocolResult,
+    PublishedProtocol,
+    evaluate_panel,
+    evaluate_published,
+)
+from hgpo.files import write_whole
 from hgpo.trainer import EVALUATION
 
 
 @dataclass(frozen=True)
 class EvaluateCommand:
-    """Play the held-out games once each with the agent of a run's latest checkpoint."""
+    """Play the held-out games once each, and print one table of all who played.
 
-    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    """The run's folder."""
-    published: bool = False
-    """Evaluate as the paper does: 512 games drawn with repetition, 3 seeds, temperature 0.4. It prints a row
+    Players are runs, by their folders: the agent of the latest checkpoint. --policy names others, and as many
+    as you like: expert (the walkthroughs), random (any admissible command), the folder of a model in
+    transformers' format, or endpoint: a model behind a server that speaks OpenAI's chat protocol.
+
+    hgpo evaluate runs/MINE --policy expert random
+    OPENAI_API_KEY=… hgpo evaluate --policy endpoint --model gpt-4o --prompting react env:alfworld
+    """
+
+    runs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[RUN …]")] = ()
+    """Folders of runs."""
+    policy: tuple[str, ...] = ()
+    """Further players: expert, random, endpoint, or folders."""
+    env: SuiteChoice = field(default_factory=next(iter(ENVIRONMENTS.values())))
+    """The games of all players; by default those of the runs, or household games if there is no run."""
+    models: tyro.conf.OmitArgPrefixes[ModelOptions] = field(default_factory=ModelOptions)
+    """How models that are no runs are asked."""
+    panel: tuple[str, ...] = ()
+    """Names of the panels; none: all."""
+    published: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Evaluate as the paper does: 512 games drawn with repetition, 3 seeds, temperature 0.4. It prints rows
     to lay beside the paper's table."""
     temperature: float = 0.0
     """Of sampling; 0 takes the most likely token. The published way has its own."""
@@ -38,6 +63,22 @@ class EvaluateCommand:
     """Only the first so many games of each panel; None plays all."""
     seed: int = 0
     """Of sampling."""
+    out: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
+    """Write the results there, as results.json. An endpoint's replies are kept there, too, so that the same
+    command goes on after an interruption; by default under runs/, by the model's name."""
+
+    def __post_init__(self) -> None:
+        if self.temperature < 0 or (self.games is not None and self.games < 1) or self.seed < 0:
+            raise SettingError("--temperature and --seed must be at least 0 and --games at least 1")
+        if self.published and (self.temperature or self.games is not None):
+            raise SettingError("--published has its own temperature and number of games: give neither")
+        if not (self.runs or self.policy):
+            raise SettingError("nobody plays: name the folder of a run, or --policy expert, random, endpoint")
+        if self.models != ModelOptions() and ENDPOINT not in self.policy and not self._has_folders():
+            raise SettingError("--model and what goes with it are for --policy endpoint or a model's folder")
+
+    def _has_folders(self) -> bool:
+        return any(Path(name).is_dir() for name in (*self.runs, *self.policy))
 
 
 def main(args: Sequence[str]) -> int:
@@ -46,55 +87,75 @@ def main(args: Sequence[str]) -> int:
     transformers.utils.logging.disable_progress_bar()
     try:
         command = parse(EvaluateCommand, args, prog="hgpo evaluate")
-        if command.temperature < 0 or (command.games is not None and command.games < 1) or command.seed < 0:
-            raise SettingError("--temperature and --seed must be at least 0 and --games at least 1")
-        if command.published and (command.temperature or command.games is not None):
-            raise SettingError("--published has its own temperature and number of games: give neither")
-        run = open_run(command.run)
-        config, agent = run.config, run.agent
-        if command.published:
-            console.print(_published_table(config, agent, command.seed, console))
-            return 0
-        records = []
-        with RichDisplay(console) as display:
-            for split in config.env.splits[1:]:
-                with display.phase(split) as advance:
-                    result = evaluate_panel(
-                        config.env,
-                        agent,
-                        split,
-                        temperature=command.temperature,
-                        seed=[command.seed, EVALUATION],
-                        games=command.games,
-                        on_step=lambda finished, live, advance=advance: advance(finished, finished + live),
-                    )
-                records.append(result.record(run.iteration))
+        names = (*command.runs, *command.policy)
+        games_chosen = any(word.startswith("env:") for word in args)
+        suite = command.env if games_chosen else games_of(names, command.env)
+        panels = _panels(command, suite)
+        folder = command.out or Path("runs") / _folder_name(command.models, suite)
+        rows: dict[str, list[Any]] = {}
+        for name in names:
+            with open_player(name, suite, command.models, folder) as player:
+                label = player.name if player.name not in rows else f"{player.name} ({name})"
+                try:
+                    with RichDisplay(console) as display:
+                        rows[label] = [_play(command, suite, player, panel, display) for panel in panels]
+                finally:
+                    if bill := player.bill():
+                        console.print(bill, soft_wrap=True, highlight=False)
     except SettingError as error:
         return wrong_use(str(error))
-    console.print(evaluation_tables(records, f"{run.checkpoint}: each held-out game once"))
+    except RunError as error:
+        return failed(str(error))
+    except KeyboardInterrupt:
+        if ENDPOINT in args:
+            console.print("stopped; the same command goes on from the replies that came", soft_wrap=True)
+        return INTERRUPTED
+    console.print(published_table(rows) if command.published else players_tables(rows))
+    if command.out is not None:
+        _write(rows, folder / "results.json")
+        console.print(f"written to {folder / 'results.json'}", soft_wrap=True, highlight=False)
     return 0
 
 
-def _published_table(config: TrainConfig, agent: LanguageAgent, seed: int, console: Console) -> Table:
-    protocol = PublishedProtocol()
-    table = Table(
-        title=f"success in %, {protocol.seeds} × {protocol.draws} draws, temperature {protocol.temperature}",
-        title_justify="left",
-    )
-    table.add_column("agent")
-    cells = [f"{type(config.estimator).__name__}, K={config.history_length}"]
-    with RichDisplay(console) as display:
-        for split in config.env.splits[1:]:
-            with display.phase(split) as advance:
-                result = evaluate_published(
-                    config.env,
-                    agent,
-                    split,
-                    protocol,
-                    [seed, EVALUATION],
-                    lambda finished, live, advance=advance: advance(finished, finished + live),
-                )
-            table.add_column(split, justify="right")
-            cells.append(f"{100 * result.mean:.2f} ± {100 * result.std:.2f}")
-    table.add_row(*cells)
-    return table
+def _panels(command: EvaluateCommand, suite: TaskSuite) -> tuple[str, ...]:
+    held_out = suite.splits[1:]
+    for panel in command.panel:
+        if panel not in held_out:
+            raise SettingError(f"--panel {panel}: choose from {', '.join(held_out)}")
+    return command.panel or held_out
+
+
+def _play(
+    command: EvaluateCommand, suite: TaskSuite, player: Player, panel: str, display: RichDisplay
+) -> PanelResult | ProtocolResult:
+    with display.phase(f"{player.name}: {panel}") as advance:
+
+        def on_step(finished: int, live: int) -> None:
+            advance(finished, finished + live)
+
+        seed = [command.seed, EVALUATION]
+        if command.published:
+            return evaluate_published(suite, player.agent, panel, PublishedProtocol(), seed, on_step)
+        return evaluate_panel(
+            suite,
+            player.agent,
+            panel,
+            temperature=command.temperature,
+            seed=seed,
+            games=command.games,
+            on_step=on_step,
+        )
+
+
+def _folder_name(models: ModelOptions, suite: TaskSuite) -> str:
+    words = f"{type(suite).__name__.removesuffix('Suite')} {models.model} {models.prompting}".lower()
+    return "evaluate-" + re.sub(r"[^a-z0-9.]+", "-", words)
+
+
+def _write(rows: dict[str, list[Any]], path: Path) -> None:
+    """Each player's results on each panel as JSON."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    results = [
+        {"player": player, **dataclasses.asdict(result)} for player, row in rows.items() for result in row
+    ]
+    write_whole(path, json.dumps(results, indent=1) + "\n")

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from hgpo.agents.language import LanguageAgent
+from hgpo.agents import LanguageAgent
 from hgpo.checkpoint import checkpoint_iteration, latest_checkpoint, load_policy
 from hgpo.config import TrainConfig, load_config
 from hgpo.errors import SettingError
-from hgpo.trainer import Trainer
+from hgpo.trainer import language_agent
 
 
 @dataclass(frozen=True)
@@ -34,5 +34,4 @@ def open_run(folder: Path) -> OpenRun:
     if checkpoint is None:
         raise SettingError(f"{folder} has no checkpoint yet: go on with hgpo train --resume {folder}")
     policy = load_policy(checkpoint, token_budget=config.token_budget)
-    agent = Trainer(config, folder).agent_of(policy)
-    return OpenRun(config, checkpoint, checkpoint_iteration(checkpoint), agent)
+    return OpenRun(config, checkpoint, checkpoint_iteration(checkpoint), language_agent(config, policy))

@@ -1,0 +1,111 @@
+"""How an untrained chat model is asked to play: the published prompt, ReAct, Reflexion.
+
+Pure functions from situations to conversations. The ideas are of arXiv 2210.03629 (ReAct) and 2303.11366
+(Reflexion); the words are our own.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from hgpo.agents.base import Situation
+from hgpo.episodes import Trajectory
+from hgpo.prompts import Action, ThinkAction, listed_action
+
+Message = dict[str, str]
+"""One message of a conversation: "role" and "content"."""
+PromptingName = Literal["plain", "react", "reflexion"]
+
+
+class Prompting(Protocol):
+    """How a situation becomes a conversation, and the reply an action."""
+
+    def messages(self, situation: Situation, lessons: Sequence[str]) -> list[Message]:
+        """What the model is sent; `lessons` are what it wrote of earlier trials of the task."""
+        ...
+
+    def parse(self, reply: str, commands: Sequence[str]) -> Action:
+        """The action that a reply names."""
+        ...
+
+
+@dataclass(frozen=True)
+class Plain:
+    """The prompt of training: one message with the last K steps, answered in think and action tags."""
+
+    history_length: int | None
+    """K; None shows the whole episode."""
+
+    def messages(self, situation: Situation, lessons: Sequence[str]) -> list[Message]:
+        """See `Prompting.messages`."""
+        return [_user(_after_lessons(ThinkAction().prompt(situation.turn(self.history_length)), lessons))]
+
+    def parse(self, reply: str, commands: Sequence[str]) -> Action:
+        """See `ThinkAction.parse`."""
+        return ThinkAction().parse(reply, commands)
+
+
+@dataclass(frozen=True)
+class ReAct:
+    """Thought, action and observation in turn, as a conversation in which the model sees its own thoughts."""
+
+    history_length: int | None
+    """How many of the last exchanges it is shown; None shows all."""
+
+    def messages(self, situation: Situation, lessons: Sequence[str]) -> list[Message]:
+        """Rules, task, what was seen and answered, and what is seen now with the commands."""
+        steps = situation.steps
+        shown = steps if self.history_length is None else steps[max(0, len(steps) - self.history_length) :]
+        messages: list[Message] = [{"role": "system", "content": _REACT_RULES}]
+        for step in shown:
+            messages += [
+                _user(f"You see: {step.observation}"),
+                {"role": "assistant", "content": step.completion.text},
+            ]
+        commands = "\n".join(f"- {command}" for command in situation.commands)
+        messages.append(_user(f"You see: {situation.observation}\nPossible commands:\n{commands}"))
+        task = _after_lessons(f"Your task: {situation.task.instruction}", lessons)
+        if len(shown) < len(steps):
+            task += f"\nYou have taken {len(steps)} steps; the first {len(steps) - len(shown)} are left out."
+        messages[1]["content"] = f"{task}\n{messages[1]['content']}"
+        return messages
+
+    def parse(self, reply: str, commands: Sequence[str]) -> Action:
+        """What stands behind the first "Action:" to the line's end, without quotes; valid if it is listed."""
+        found = re.search(r"^\W*action\W*:(.*)$", reply, re.IGNORECASE | re.MULTILINE)
+        return listed_action(found[1].strip(" \t.*`'\""), commands) if found else Action(reply.strip(), False)
+
+
+_REACT_RULES = (
+    "You play a text game. Each time you are told what you see and which commands are possible. Answer with "
+    "two lines:\n"
+    "Thought: what you conclude and plan to do\n"
+    "Action: one of the possible commands, word for word"
+)
+
+
+def reflection_messages(trajectory: Trajectory, lessons: Sequence[str]) -> list[Message]:
+    """A conversation that asks what an episode that was not won teaches."""
+    lines = [f"You played a text game. Your task: {trajectory.task.instruction}"]
+    for number, step in enumerate(trajectory.steps, 1):
+        lines += [f"You saw: {step.observation}", f"Step {number}: {step.action.command}"]
+    lines += [
+        f"You saw: {trajectory.final_observation}",
+        "You did not achieve the task in time. In at most four sentences, say what went wrong and what you "
+        "will do instead when you try the same task again.",
+    ]
+    return [_user(_after_lessons("\n".join(lines), lessons))]
+
+
+def _after_lessons(text: str, lessons: Sequence[str]) -> str:
+    if not lessons:
+        return text
+    told = "\n".join(f"- {lesson.strip()}" for lesson in lessons)
+    return f"You have failed this task before, and wrote of it:\n{told}\n{text}"
+
+
+def _user(text: str) -> Message:
+    return {"role": "user", "content": text}

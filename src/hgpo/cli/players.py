@@ -1,0 +1,217 @@
+"""Who plays in `hgpo evaluate`: trained agents, the expert, chance, and models behind a server."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from hgpo.agents import Agent, ExpertAgent, LanguageAgent, RandomAgent
+from hgpo.agents.prompting import Plain, Prompting, PromptingName, ReAct
+from hgpo.cli.runs import open_run
+from hgpo.config import ResponseFormatName, load_config
+from hgpo.envs import ENVIRONMENTS
+from hgpo.envs.base import TaskSuite
+from hgpo.errors import SettingError
+from hgpo.policies.transformers import TransformersPolicy
+from hgpo.prompts import RESPONSE_FORMATS
+
+ENDPOINT = "endpoint"
+DEFAULT_KEY = "OPENAI_API_KEY"
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """How a model that is not a run's is asked."""
+
+    model: str | None = None
+    """The endpoint's model, by the name that the server has for it."""
+    base_url: str | None = None
+    """The endpoint's address, which often ends in /v1; None is OpenAI's own."""
+    key_variable: str = DEFAULT_KEY
+    """The environment variable that holds the endpoint's key; a server of your own may need none."""
+    prompting: PromptingName = "plain"
+    """plain: the published prompt; react: thoughts and actions as a conversation; reflexion: that, and a task
+    that was not won is tried again after the model has written what it learned."""
+    trials: int = 3
+    """Times that Reflexion tries a task; it is told whether it has won, which the others never are."""
+    history_length: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
+    """K, the steps that a prompt shows; None: all for react and reflexion, 2 for the others."""
+    max_prompt_tokens: int = 4096
+    """Of models in folders: the oldest history is left out of longer prompts."""
+    max_response_tokens: int = 512
+    """A reply ends here at the latest."""
+    response: ResponseFormatName = "think_action"
+    """Of models in folders: how commands are listed and answers understood."""
+    concurrency: int = 16
+    """Requests to the endpoint at the same time."""
+    attempts: int = 8
+    """Times that a request is made, ever later, before the evaluation stops."""
+    request_timeout: float = 120.0
+    """Seconds that a request may take."""
+    request: str = "{}"
+    """Further fields of each request as a JSON object; null leaves one out, e.g. for models that think:
+    '{"max_tokens": null, "max_completion_tokens": 2048, "temperature": null}'."""
+    price_input: float | None = None
+    """Price of a million tokens read, in any currency; with --price-output the cost is told."""
+    price_output: float | None = None
+    """Price of a million tokens written."""
+
+    def __post_init__(self) -> None:
+        for name in ("trials", "concurrency", "attempts", "max_prompt_tokens", "max_response_tokens"):
+            if getattr(self, name) < 1:
+                raise SettingError(f"--{name.replace('_', '-')} is {getattr(self, name)}: expected 1 or more")
+        if self.history_length is not None and self.history_length < 0:
+            raise SettingError(f"--history-length is {self.history_length}: expected 0 or more")
+        if not self.request_timeout > 0:
+            raise SettingError(f"--request-timeout is {self.request_timeout}: expected a number above 0")
+        if (self.price_input is None) != (self.price_output is None):
+            raise SettingError("--price-input and --price-output go together: give both or neither")
+
+
+@dataclass(frozen=True)
+class Player:
+    """An agent with a name."""
+
+    name: str
+    """What its row is called."""
+    agent: Agent
+    bill: Callable[[], str | None] = lambda: None
+    """What it has cost so far, in words."""
+
+
+def games_of(names: Sequence[str], default: TaskSuite) -> TaskSuite:
+    """The games of the runs among these players, or the default without any.
+
+    Raises:
+        SettingError: if a name is nobody's, or two runs play different games.
+    """
+    suites: dict[str, TaskSuite] = {}
+    for name in names:
+        if name not in (*_SCRIPTED, ENDPOINT) and _is_run(Path(name)):
+            suites[name] = load_config(Path(name) / "config.json").env
+    first = next(iter(suites.items()), None)
+    for name, suite in suites.items():
+        if first is not None and suite != first[1]:
+            raise SettingError(
+                f"{first[0]} plays {first[1]} and {name} {suite}, which make no common table: choose games "
+                f"for all, as in env:{next(iter(ENVIRONMENTS))}"
+            )
+    return first[1] if first else default
+
+
+@contextmanager
+def open_player(name: str, suite: TaskSuite, options: ModelOptions, folder: Path) -> Iterator[Player]:
+    """The player of a name.
+
+    Args:
+        name: "expert", "random", "endpoint", or the folder of a run or of a model.
+        suite: the games.
+        options: how models are asked.
+        folder: where what is paid for is kept.
+
+    Raises:
+        SettingError: if there is no such player.
+    """
+    if name in _SCRIPTED:
+        yield Player(name, _SCRIPTED[name](suite))
+    elif name == ENDPOINT:
+        with _endpoint(options, folder) as player:
+            yield player
+    elif _is_run(Path(name)):
+        run = open_run(Path(name))
+        yield Player(f"{Path(name).name}, iteration {run.iteration}", run.agent)
+    else:
+        yield Player(Path(name).name, _untrained(Path(name), options))
+
+
+_SCRIPTED: dict[str, Callable[[TaskSuite], Agent]] = {
+    "expert": ExpertAgent,
+    "random": lambda _: RandomAgent(),
+}
+
+
+def _is_run(folder: Path) -> bool:
+    """Whether a folder is that of a run, rather than of a model: both have a config.json."""
+    try:
+        settings: Any = json.loads((folder / "config.json").read_text())
+    except (OSError, ValueError):
+        raise SettingError(
+            f"{folder} is neither a run nor a model (it has no config.json), and no player's name: expected "
+            f"a folder, {', '.join(_SCRIPTED)} or {ENDPOINT}"
+        ) from None
+    return not (isinstance(settings, dict) and "model_type" in settings)
+
+
+def _untrained(folder: Path, options: ModelOptions) -> LanguageAgent:
+    return LanguageAgent(
+        TransformersPolicy.load(folder),
+        RESPONSE_FORMATS[options.response],
+        history_length=2 if options.history_length is None else options.history_length,
+        max_prompt_tokens=options.max_prompt_tokens,
+        max_response_tokens=options.max_response_tokens,
+    )
+
+
+@contextmanager
+def _endpoint(options: ModelOptions, folder: Path) -> Iterator[Player]:
+    from hgpo.agents.chat import Server, Usage, open_chat
+    from hgpo.agents.endpoint import EndpointAgent
+
+    if options.model is None:
+        raise SettingError("--policy endpoint needs --model, the model's name on the server")
+    server = Server(
+        model=options.model,
+        base_url=options.base_url,
+        key=_key(options),
+        concurrency=options.concurrency,
+        attempts=options.attempts,
+        timeout=options.request_timeout,
+        request={"max_tokens": options.max_response_tokens, **_request_fields(options.request)},
+    )
+
+    def bill(usage: Usage) -> str:
+        told = (
+            f"{options.model}: {usage.asked} replies asked for, {usage.replayed} taken from {folder}, "
+            f"{usage.retries} attempts made again; {usage.prompt_tokens:,} tokens read, "
+            f"{usage.completion_tokens:,} written"
+        )
+        if options.price_input is None or options.price_output is None:
+            return told
+        cost = usage.prompt_tokens * options.price_input + usage.completion_tokens * options.price_output
+        return f"{told}, at a price of {cost / 1e6:.4f} in all"
+
+    trials = options.trials if options.prompting == "reflexion" else 1
+    with open_chat(server, folder) as client:
+        agent = EndpointAgent(client, _prompting(options), trials)
+        tried = f", {trials} trials" if trials > 1 else ""
+        yield Player(f"{options.model}, {options.prompting}{tried}", agent, lambda: bill(client.usage))
+
+
+def _prompting(options: ModelOptions) -> Prompting:
+    if options.prompting == "plain":
+        return Plain(2 if options.history_length is None else options.history_length)
+    return ReAct(options.history_length)
+
+
+def _key(options: ModelOptions) -> str:
+    key = os.environ.get(options.key_variable, "").strip()
+    if not key and (options.base_url is None or options.key_variable != DEFAULT_KEY):
+        raise SettingError(f"no key: set the environment variable {options.key_variable}")
+    return key or "none"
+
+
+def _request_fields(text: str) -> dict[str, Any]:
+    try:
+        fields = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise SettingError(f"--request is not JSON: {error}") from None
+    if not isinstance(fields, dict):
+        raise SettingError(f'--request is {text}: expected a JSON object, as in {{"top_p": 0.9}}')
+    return fields
