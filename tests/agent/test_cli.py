@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from hgpo.cli import main
@@ -22,7 +24,17 @@ from hgpo.cli import main
         (["train", "--history-length", "30"], "--max-prompt-tokens is 320"),
         (["train", "--resume", "nowhere"], "no run in nowhere"),
         (["train", "--resume", "nowhere", "--seed", "1"], "--resume takes the settings"),
-        (["evaluate", "nowhere"], "no run in nowhere"),
+        (["evaluate", "nowhere"], "nowhere is neither a run nor a model"),
+        (["evaluate"], "nobody plays"),
+        (["evaluate", "--policy", "expret"], "expert, random or endpoint"),
+        (["evaluate", "--policy", "endpoint"], "needs --model"),
+        (
+            ["evaluate", "--policy", "endpoint", "--model", "m", "--key-variable", "NO_SUCH"],
+            "variable NO_SUCH",
+        ),
+        (["evaluate", "--policy", "endpoint", "--model", "m", "--request", "[1]"], "expected a JSON object"),
+        (["evaluate", "--policy", "expert", "--panel", "train"], "choose from valid_seen, valid_unseen"),
+        (["evaluate", "--policy", "expert", "--model", "m"], "--policy endpoint or a model's folder"),
         (["evaluate", "nowhere", "--games", "0"], "--games at least 1"),
         (["evaluate", "nowhere", "--published", "--games", "3"], "--published has its own"),
         (["env", "check", "nowhere"], "nowhere"),
@@ -70,8 +82,25 @@ def test_a_run_from_start_to_evaluation(tmp_path, capsys):
     out = capsys.readouterr().out
     assert str(folder) in out.replace("\n", "") and "valid_unseen" in out
     assert (folder / "learning_curve.png").stat().st_size > 1000
-    assert main(["evaluate", str(folder), "--games", "2"]) == 0
+    rows = [
+        "--policy",
+        "expert",
+        str(folder / "reference"),
+        "--response",
+        "text",
+        "--max-response-tokens",
+        "4",
+    ]
+    assert main(["evaluate", str(folder), *rows, "--games", "2", "--out", str(tmp_path / "evaluated")]) == 0
     assert "iteration 1" in capsys.readouterr().out
+    results = json.loads((tmp_path / "evaluated/results.json").read_text())
+    assert [(r["player"], r["split"]) for r in results] == [
+        (player, panel)
+        for player in ("run, iteration 1", "expert", "reference")
+        for panel in ("valid_seen", "valid_unseen")
+    ]
+    assert [r["success"]["won"] for r in results if r["player"] == "expert"] == [2, 2]
+    assert len({tuple(r["by_kind"]) for r in results if r["split"] == "valid_seen"}) == 1
     assert main(["diagnose", str(folder), "--tasks", "1"]) == 0
     assert "2 trajectories, 1 tasks" in capsys.readouterr().out
     assert main(["train", "--out", str(folder)]) == 2

@@ -1,0 +1,44 @@
+"""The expert and chance: the ends of the table between which every agent should lie."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+from toy import ToySuite
+
+from hgpo.agents import ExpertAgent, RandomAgent, Situation
+from hgpo.errors import SettingError
+from hgpo.evaluate import evaluate_panel
+
+SUITE = ToySuite()
+
+
+def test_the_expert_wins_everything_in_as_many_steps_as_its_walkthroughs_have():
+    result = evaluate_panel(SUITE, ExpertAgent(SUITE), "held_out", temperature=0.0, seed=[0])
+    lengths = [len(SUITE.walkthrough(task)) for task in SUITE.tasks("held_out")]
+    assert result.success.rate == 1.0 and result.valid_share == 1.0
+    assert result.mean_steps == pytest.approx(np.mean(lengths))
+
+
+def test_chance_takes_every_command_equally_often_whatever_the_temperature():
+    commands = ("a", "b", "c", "d")
+    rng = np.random.default_rng(0)
+    situation = Situation(SUITE.tasks("held_out")[0], "0", (), "", commands, rng)
+    for temperature in (0.0, 1.0):
+        decisions = RandomAgent().act([situation] * 4000, temperature)
+        counts = [sum(d.action.command == command for d in decisions) for command in commands]
+        # 1,000 expected of each, standard deviation √(4000 · ¼ · ¾) = 27.
+        assert all(abs(count - 1000) < 5 * 27 for count in counts)
+        assert all(d.action.valid for d in decisions)
+
+
+def test_a_suite_without_walkthroughs_has_no_expert():
+    @dataclass(frozen=True)
+    class Unknown(ToySuite):
+        def walkthrough(self, task):
+            return None
+
+    with pytest.raises(SettingError, match="no walkthrough"):
+        evaluate_panel(Unknown(), ExpertAgent(Unknown()), "held_out", temperature=0.0, seed=[0])
