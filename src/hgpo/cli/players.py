@@ -73,6 +73,17 @@ class ModelOptions:
             raise SettingError(f"--request-timeout is {self.request_timeout}: expected a number above 0")
         if (self.price_input is None) != (self.price_output is None):
             raise SettingError("--price-input and --price-output go together: give both or neither")
+        self.request_fields()
+
+    def request_fields(self) -> dict[str, Any]:
+        """What --request says."""
+        try:
+            fields = json.loads(self.request)
+        except json.JSONDecodeError as error:
+            raise SettingError(f"--request is not JSON: {error}") from None
+        if not isinstance(fields, dict):
+            raise SettingError(f'--request is {self.request}: expected a JSON object, as in {{"top_p": 0.9}}')
+        return fields
 
 
 @dataclass(frozen=True)
@@ -173,7 +184,7 @@ def _endpoint(options: ModelOptions, folder: Path) -> Iterator[Player]:
         concurrency=options.concurrency,
         attempts=options.attempts,
         timeout=options.request_timeout,
-        request={"max_tokens": options.max_response_tokens, **_request_fields(options.request)},
+        request={"max_tokens": options.max_response_tokens, **options.request_fields()},
     )
 
     def bill(usage: Usage) -> str:
@@ -205,13 +216,3 @@ def _key(options: ModelOptions) -> str:
     if not key and (options.base_url is None or options.key_variable != DEFAULT_KEY):
         raise SettingError(f"no key: set the environment variable {options.key_variable}")
     return key or "none"
-
-
-def _request_fields(text: str) -> dict[str, Any]:
-    try:
-        fields = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise SettingError(f"--request is not JSON: {error}") from None
-    if not isinstance(fields, dict):
-        raise SettingError(f'--request is {text}: expected a JSON object, as in {{"top_p": 0.9}}')
-    return fields
