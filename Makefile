@@ -16,7 +16,7 @@ train: .venv/train.done
 	$(BIN)/hgpo train $(ARGS)
 
 test: .venv/test.done
-	$(BIN)/python -m pytest $(ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto $(ARGS)
 
 lint: .venv/dev.done
 	$(BIN)/ruff check .

@@ -21,6 +21,14 @@ COMMANDS = {
 }
 """Each command's module, imported when it is called, and what it does."""
 
+EXTRAS = {
+    **dict.fromkeys(("rich", "tyro", "pyarrow", "rapidfuzz"), "tools"),
+    **dict.fromkeys(("openai", "tenacity"), "endpoint"),
+    **dict.fromkeys(("peft", "accelerate"), "llm"),
+    "vllm": "vllm",
+}
+"""The extra that brings each package which is not there with all; any other comes with "train"."""
+
 FAILED = 1
 WRONG_USE = 2
 INTERRUPTED = 130
@@ -41,14 +49,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         return wrong_use(f"no command {args[0]!r}: there are {', '.join(COMMANDS)}")
     try:
         module = importlib.import_module(COMMANDS[args[0]][0])
+        with terminate_like_interrupt():
+            return module.main(args[1:])
     except ModuleNotFoundError as error:
         if error.name is not None and error.name.startswith("hgpo"):
             raise
-        extra = "tools" if error.name in ("rich", "tyro", "pyarrow", "rapidfuzz") else "train"
+        extra = EXTRAS.get(error.name or "", "train")
         return wrong_use(f"{error.name} is not installed, which this needs: pip install 'hgpo[{extra}]'")
-    try:
-        with terminate_like_interrupt():
-            return module.main(args[1:])
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
