@@ -143,6 +143,7 @@ def plain_update(trainer: Trainer, steps: StepTable, advantages: np.ndarray) -> 
     """The gradient with every row padded to the longest, in batches of as many rows as the budget holds."""
     assert steps.prompt_tokens and steps.response_tokens and steps.response_logprobs
     policy, reference, loss = trainer.policy, trainer.reference, trainer.config.loss
+    assert isinstance(reference, TransformersPolicy)
     # A row of the greatest length in each batch makes all of them as wide as the longest.
     lengths = [len(p) + len(r) for p, r in zip(steps.prompt_tokens, steps.response_tokens, strict=True)]
     longest = max(lengths)

@@ -11,7 +11,9 @@ from pathlib import Path
 import torch
 
 from hgpo.errors import RunError, SettingError
+from hgpo.policies.compute import Compute
 from hgpo.policies.critic import Critic
+from hgpo.policies.loading import load_policy
 from hgpo.policies.transformers import TransformersPolicy
 
 STATE = "state.json"
@@ -83,14 +85,14 @@ def checkpoint_iteration(checkpoint: Path) -> int:
     return iteration
 
 
-def load_policy(checkpoint: Path, *, token_budget: int) -> TransformersPolicy:
+def load_checkpoint(checkpoint: Path, compute: Compute) -> TransformersPolicy:
     """The policy of a checkpoint.
 
     Raises:
         SettingError: if it cannot be read.
     """
     with _readable(checkpoint):
-        return TransformersPolicy.load(checkpoint, token_budget=token_budget)
+        return load_policy(checkpoint, compute)
 
 
 def load_optimizer(checkpoint: Path, optimizer: torch.optim.Optimizer) -> None:

@@ -12,10 +12,12 @@ import tyro
 
 from hgpo.envs import ENVIRONMENTS, TaskSuite
 from hgpo.errors import SettingError
-from hgpo.estimators import ESTIMATORS, HGPO, Estimator
+from hgpo.estimators import ESTIMATORS, HGPO, CriticEstimator, Estimator
 from hgpo.imitation import WarmStart
 from hgpo.losses import PolicyLoss
+from hgpo.policies.compute import Compute, Precision, choose_compute
 from hgpo.policies.critic import CriticTraining
+from hgpo.policies.loading import Lora, check_source
 from hgpo.policies.tiny import TinyModel
 from hgpo.prompts import RESPONSE_FORMATS
 from hgpo.shaping import OverlongShaping
@@ -52,6 +54,8 @@ else:
     )
 
 ResponseFormatName = Literal["number", "text", "think_action"]
+EngineName = Literal["transformers", "vllm"]
+OldLogprobs = Literal["sampler", "recomputed"]
 
 
 @dataclass(frozen=True)
@@ -72,8 +76,23 @@ class TrainConfig:
     """Imitation before reinforcement learning."""
     tiny: TinyModel = field(default_factory=TinyModel)
     """Shape of the model that is made where --model is not given."""
-    model: str | None = None
-    """Folder of a causal LM and its tokenizer in transformers' format; None makes a tiny one here."""
+    model: Annotated[str | None, tyro.conf.arg(metavar="PATH_OR_NAME")] = None
+    """A causal LM with its tokenizer: a folder in transformers' format, a GGUF file, or a name on the Hugging
+    Face hub; None makes a tiny one here."""
+    lora: Lora = field(default_factory=Lora)
+    """Train a low-rank adapter of the model instead of all its weights."""
+    device: str | None = None
+    """Where the model is, as PyTorch names it; None: a GPU if there is one."""
+    precision: Precision = "auto"
+    """Of the model's products; auto: bfloat16 for --model on a GPU that has it, else float32. Weights that
+    learn are float32 always."""
+    gradient_checkpointing: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Compute what a gradient needs of a layer twice rather than keep it: less memory, a third more time."""
+    engine: EngineName = "transformers"
+    """What samples in rollouts: the model that learns, or vLLM, which takes over its weights once an
+    iteration (pip install 'hgpo[vllm]')."""
+    engine_memory: float = 0.4
+    """Share of the GPU's memory that vLLM may take; the update needs the rest."""
     seed: int = 0
     """Fixes everything that is drawn: weights, games, actions, batches."""
     iterations: int = 180
@@ -107,6 +126,12 @@ class TrainConfig:
     """Times that each iteration's rows are used."""
     optimizer_steps: int = 2
     """Mini-batches that the rows are dealt into at each pass, one optimizer step each."""
+    mini_batch_rows: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
+    """Rows of the iteration for each mini-batch, in place of --optimizer-steps."""
+    old_logprobs: OldLogprobs = "sampler"
+    """Where the log-probabilities come from that the policy's are compared with: from what sampled, or
+    recomputed by the model that learns before the update. The metric sampler_difference says how far they are
+    apart."""
     thin_out_below: float = 0.5
     """Rows with a smaller advantage are kept at random, in proportion to it, and weigh that much more; the
     gradient is the same on average and costs less. 0 keeps all rows."""
@@ -152,6 +177,7 @@ class TrainConfig:
                 "threads",
                 "sampling_rounds",
                 "budget_steps",
+                "mini_batch_rows",
             ),
             at_least=1,
         )
@@ -171,15 +197,33 @@ class TrainConfig:
             known = ", ".join(RESPONSE_FORMATS)
             raise SettingError(f"--response is {self.response!r}: expected one of {known}")
         check_trackers(self.track)
-        if self.model is not None and not (Path(self.model) / "config.json").is_file():
-            raise SettingError(
-                f"--model {self.model}: no checkpoint there (expected a folder with config.json, weights and "
-                "tokenizer, as save_pretrained writes it)"
-            )
+        if not 0 < self.engine_memory < 1:
+            raise SettingError(f"--engine-memory is {self.engine_memory}: expected a share between 0 and 1")
+        if self.model is not None:
+            check_source(self.model)
+        if self.lora.rank and self.model is None:
+            raise SettingError("--lora.rank needs --model: an adapter adapts a model that is there")
+        if self.lora.rank and isinstance(self.estimator, CriticEstimator):
+            raise SettingError("PPO needs --lora.rank 0: its critic is a second model, not an adapter")
         if self.model is None and self.warm_start.games == 0 and self.iterations > 0:
             raise SettingError(
                 "--warm-start.games 0 needs --model: a model made from scratch wins nothing to learn from"
             )
+
+    def compute(self) -> Compute:
+        """Where and how the run's model computes.
+
+        Raises:
+            SettingError: if there is no such device.
+        """
+        # The tiny model gains nothing by short numbers, and its README's figures are of long ones.
+        precision = "float32" if self.model is None and self.precision == "auto" else self.precision
+        return choose_compute(
+            self.device,
+            precision,
+            token_budget=self.token_budget,
+            recompute=self.gradient_checkpointing,
+        )
 
     def _check_positive(self, *names: str, at_least: int, reason: str = "") -> None:
         for name in names:
@@ -196,7 +240,7 @@ def _flag(name: str) -> str:
 _TYPES = {
     cls.__name__: cls
     for cls in (
-        *(TrainConfig, WarmStart, TinyModel, PolicyLoss, OverlongShaping, CriticTraining),
+        *(TrainConfig, WarmStart, TinyModel, PolicyLoss, OverlongShaping, CriticTraining, Lora),
         *ESTIMATORS.values(),
         *ENVIRONMENTS.values(),
     )

@@ -152,4 +152,5 @@ def _backward(
 def _last_columns(mask: torch.Tensor, counts: Sequence[int]) -> torch.Tensor:
     """True in the last so many columns of each row."""
     width = mask.shape[1]
-    return torch.arange(width)[None] >= width - torch.tensor(counts)[:, None]
+    columns = torch.arange(width)[None] >= width - torch.tensor(counts)[:, None]
+    return columns.to(mask.device)

@@ -106,6 +106,7 @@ class PolicyLoss:
             entropy=(entropy * weight).sum().detach(),
             clipped=(clipped * weight).sum(),
             tokens=weight.sum(),
+            moved=(log_ratio.abs() * weight).sum().detach(),
         )
 
 
@@ -123,3 +124,5 @@ class LossTerms:
     """How many tokens have a ratio beyond the clip range on the side that stops their gradient."""
     tokens: Tensor
     """How many tokens there are."""
+    moved: Tensor
+    """By how much the log-probabilities differ from the old ones, as magnitudes."""

@@ -6,7 +6,7 @@ The trainer does not know which estimator, which games or which model it runs.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,9 @@ from hgpo.batch import merge_rows, thin_out
 from hgpo.checkpoint import (
     checkpoint_iteration,
     latest_checkpoint,
+    load_checkpoint,
     load_critic,
     load_optimizer,
-    load_policy,
     save_checkpoint,
 )
 from hgpo.config import TrainConfig, save_config, to_json
@@ -34,6 +34,9 @@ from hgpo.imitation import demonstrations, imitate
 from hgpo.interrupts import uninterrupted
 from hgpo.metrics import advantage_metrics, group_metrics, rollout_metrics
 from hgpo.policies.critic import Critic
+from hgpo.policies.engines import ENGINES
+from hgpo.policies.loading import load_policy, load_with_new_adapter
+from hgpo.policies.reference import load_reference
 from hgpo.policies.tiny import create_policy
 from hgpo.policies.transformers import TransformersPolicy
 from hgpo.probe import ProbeTurn, answer_tokens_needed, prompt_tokens_needed, random_turns
@@ -43,7 +46,7 @@ from hgpo.runlog import RunLog
 from hgpo.sampling import Sample, sample_groups
 from hgpo.steps import StepTable
 from hgpo.trackers import Trackers
-from hgpo.update import UpdateMetrics, update_policy
+from hgpo.update import UpdateMetrics, recompute_logprobs, update_policy
 
 MAX_COMMANDS = 60
 """The highest command number that a model made here has a token for."""
@@ -90,6 +93,7 @@ class Trainer:
         self.suite = config.env
         self.streams = _Streams(config.seed)
         self.response_format = RESPONSE_FORMATS[config.response]
+        self.compute = config.compute()
         self.iteration = 0
         self.environment_steps = 0
         self.skipped_in_a_row = 0
@@ -142,7 +146,8 @@ class Trainer:
         save_config(self.config, self.log.folder / "config.json")
         self._warm_start()
         self.policy.save(self.log.reference)
-        self.reference = self._frozen_copy()
+        self._new_engine()
+        self.reference = load_reference(self.log.reference, self.policy)
         self.optimizer = self._new_optimizer()
         self.critic = self._new_critic()
         self._evaluate()
@@ -150,9 +155,10 @@ class Trainer:
 
     def _go_back_to(self, checkpoint: Path) -> None:
         self.iteration = checkpoint_iteration(checkpoint)
-        self.policy = load_policy(checkpoint, token_budget=self.config.token_budget)
+        self.policy = load_checkpoint(checkpoint, self.compute)
         self.agent = language_agent(self.config, self.policy)
-        self.reference = self._frozen_copy()
+        self._new_engine()
+        self.reference = load_reference(self.log.reference, self.policy)
         self.optimizer = self._new_optimizer()
         load_optimizer(checkpoint, self.optimizer)
         self.critic = self._new_critic()
@@ -169,18 +175,21 @@ class Trainer:
 
     def _initial_policy(self) -> TransformersPolicy:
         config = self.config
+        if config.model is not None and config.lora.rank:
+            return load_with_new_adapter(
+                config.model, self.compute, config.lora, seed=self.streams.integer(WEIGHTS)
+            )
         if config.model is not None:
-            return TransformersPolicy.load(config.model, token_budget=config.token_budget)
+            return load_policy(config.model, self.compute)
         turns = [Turn("", (("", ""),), "", (), step) for step in range(1, MAX_STEPS)]
-        policy = create_policy(
+        return create_policy(
             [*map(self.response_format.prompt, turns), *self.suite.texts()],
             config.tiny,
             max_tokens=config.max_prompt_tokens + (config.max_response_tokens or 32),
             max_commands=MAX_COMMANDS,
             seed=self.streams.integer(WEIGHTS),
+            compute=self.compute,
         )
-        policy.token_budget = config.token_budget
-        return policy
 
     def _check_history_fits(self) -> None:
         config = self.config
@@ -196,6 +205,18 @@ class Trainer:
     def _training_tasks(self, count: int, *stream: int) -> list[Task]:
         return _training_tasks(self.config, count, *stream)
 
+    def _new_engine(self) -> None:
+        """Let the agent sample from the engine that the settings name."""
+        max_tokens = self.agent.max_prompt_tokens + self.agent.max_response_tokens
+        self.engine = ENGINES[self.config.engine](
+            self.policy,
+            self.log.folder / "engine",
+            max_tokens=max_tokens,
+            memory_share=self.config.engine_memory,
+        )
+        self.agent = replace(self.agent, policy=self.engine)
+        self.engine.synchronize()
+
     def _new_optimizer(self) -> torch.optim.Optimizer:
         parameters = [p for p in self.policy.model.parameters() if p.requires_grad]
         return torch.optim.AdamW(parameters, lr=self.config.learning_rate, weight_decay=0.0)
@@ -204,12 +225,7 @@ class Trainer:
         """A critic with the body of the reference policy, where the estimator needs one."""
         if not isinstance(self.config.estimator, CriticEstimator):
             return None
-        return Critic(self.reference, self.config.critic)
-
-    def _frozen_copy(self) -> TransformersPolicy:
-        reference = TransformersPolicy.load(self.log.reference, token_budget=self.config.token_budget)
-        reference.model.requires_grad_(False)
-        return reference
+        return Critic(load_policy(self.log.reference, self.compute), self.config.critic)
 
     def _warm_start(self) -> None:
         settings = self.config.warm_start
@@ -246,6 +262,7 @@ class Trainer:
         with uninterrupted():
             critic_metrics = self._fit_critic(steps)
             metrics = self._update(steps, advantages)
+            self.engine.synchronize()
             self.iteration += 1
             ended = time.perf_counter()
             record = {
@@ -338,6 +355,10 @@ class Trainer:
         rng = self.streams.generator(UPDATE, self.iteration)
         kept = thin_out(advantages, self.config.thin_out_below, rng)
         batch = merge_rows(steps, kept, merge=self.config.merge_rows)
+        recomputed = {}
+        if self.config.old_logprobs == "recomputed":
+            batch, difference = recompute_logprobs(self.policy, batch, self.config.temperature)
+            recomputed = {"sampler_difference": difference}
         for group in self.optimizer.param_groups:
             group["lr"] = self._learning_rate()
         with self.display.phase("update") as advance:
@@ -348,7 +369,7 @@ class Trainer:
                 self.config.loss,
                 batch,
                 passes=self.config.passes,
-                optimizer_steps=self.config.optimizer_steps,
+                optimizer_steps=self._optimizer_steps(len(steps)),
                 temperature=self.config.temperature,
                 max_response_tokens=self.agent.max_response_tokens,
                 max_gradient_norm=self.config.max_gradient_norm,
@@ -361,7 +382,14 @@ class Trainer:
             "learning_rate": self._learning_rate(),
             "update_row_share": len(batch) / len(steps),
             **{name: value for name, value in vars(metrics).items() if name != "skipped_in_a_row"},
+            **recomputed,
         }
+
+    def _optimizer_steps(self, rows: int) -> int:
+        """Mini-batches of a pass over so many rows."""
+        if self.config.mini_batch_rows is None:
+            return self.config.optimizer_steps
+        return -(-rows // self.config.mini_batch_rows)
 
     def _evaluate(self) -> None:
         results, started = [], time.perf_counter()

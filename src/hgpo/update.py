@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from hgpo.batch import UpdateBatch, mini_batches
 from hgpo.losses import LossTerms, PolicyLoss
+from hgpo.policies.reference import Reference
 from hgpo.policies.transformers import TransformersPolicy
 
 
@@ -27,6 +28,9 @@ class UpdateMetrics:
     """Share of tokens whose gradient the clip stops."""
     gradient_norm: float
     """Norm of the gradient before it is clipped, mean over the optimizer steps that were taken."""
+    sampler_difference: float = 0.0
+    """Mean magnitude of the difference between the policy's log-probabilities before its first step and those
+    it is compared with: what sampling and learning compute differently."""
     skipped_steps: int = 0
     """Optimizer steps that were not taken, as loss or gradient was not finite."""
     skipped_in_a_row: int = 0
@@ -35,7 +39,7 @@ class UpdateMetrics:
 
 def update_policy(
     policy: TransformersPolicy,
-    reference: TransformersPolicy,
+    reference: Reference,
     optimizer: torch.optim.Optimizer,
     loss: PolicyLoss,
     batch: UpdateBatch,
@@ -75,16 +79,21 @@ def update_policy(
     parameters = [p for p in policy.model.parameters() if p.requires_grad]
     sums = torch.zeros(4, dtype=torch.float64)
     norms, done, skipped = [], 0, 0
+    sampler_difference: float | None = None
     denominator_of_all = loss.denominator(
         tokens=batch.total_tokens, rows=batch.total_rows, max_response_tokens=max_response_tokens
     )
     for part, parts in _parts(batch, passes, optimizer_steps, rng):
         part_sums = torch.zeros(4, dtype=torch.float64)
+        moved = 0.0
         for terms, pairs in micro_batches(policy, reference, loss, part, temperature):
             (terms.total / (denominator_of_all / parts)).backward()
-            part_sums += torch.stack([terms.kl, terms.entropy, terms.clipped, terms.tokens]).double()
+            part_sums += torch.stack([terms.kl, terms.entropy, terms.clipped, terms.tokens]).double().cpu()
+            moved += float(terms.moved)
             done += pairs
             on_rows(done, passes * len(batch))
+        if sampler_difference is None:
+            sampler_difference = moved / max(1.0, float(part_sums[3]))
         norm = float(torch.nn.utils.clip_grad_norm_(parameters, max_gradient_norm))
         if math.isfinite(norm) and bool(part_sums.isfinite().all()):
             optimizer.step()
@@ -101,6 +110,7 @@ def update_policy(
         entropy=entropy,
         clip_share=clipped,
         gradient_norm=float(np.mean(norms)) if norms else 0.0,
+        sampler_difference=sampler_difference or 0.0,
         skipped_steps=skipped,
         skipped_in_a_row=skipped_in_a_row,
     )
@@ -118,7 +128,7 @@ def _parts(
 
 def micro_batches(
     policy: TransformersPolicy,
-    reference: TransformersPolicy,
+    reference: Reference,
     loss: PolicyLoss,
     batch: UpdateBatch,
     temperature: float,
@@ -131,19 +141,45 @@ def micro_batches(
             reference_logprobs = reference.score(reading, temperature).logprobs
         terms = loss(
             logprobs=scores.logprobs,
-            old_logprobs=_right_aligned(micro.old_logprobs, scores.mask),
+            old_logprobs=right_aligned(micro.old_logprobs, scores.mask),
             reference_logprobs=reference_logprobs,
             entropy=scores.entropy,
-            positive=torch.from_numpy(micro.positive).float(),
-            negative=torch.from_numpy(micro.negative).float(),
-            count=torch.from_numpy(micro.count),
+            positive=torch.from_numpy(micro.positive).float().to(scores.mask.device),
+            negative=torch.from_numpy(micro.negative).float().to(scores.mask.device),
+            count=torch.from_numpy(micro.count).to(scores.mask.device),
             mask=scores.mask,
         )
         yield terms, len(micro)
 
 
-def _right_aligned(rows: tuple[np.ndarray, ...], mask: Tensor) -> Tensor:
+@torch.no_grad()
+def recompute_logprobs(
+    policy: TransformersPolicy, batch: UpdateBatch, temperature: float
+) -> tuple[UpdateBatch, float]:
+    """The batch with the policy's own log-probabilities as the old ones, and how far the sampler's were off.
+
+    Args:
+        policy: as it is before the update.
+        batch: with what the sampler said.
+        temperature: that the responses were sampled with.
+
+    Returns:
+        The batch, and the mean magnitude of the difference over the response tokens of its rows.
+    """
+    own: dict[int, np.ndarray] = {}
+    for reading in policy.readings(batch.prompts, batch.responses):
+        scores = policy.score(reading, temperature)
+        for row, member in enumerate(reading.members.tolist()):
+            own[member] = scores.logprobs[row, scores.mask[row]].double().cpu().numpy()
+    logprobs = tuple(own[pair] for pair in range(len(batch)))
+    off = [np.abs(new - old).sum() for new, old in zip(logprobs, batch.old_logprobs, strict=True)]
+    tokens = [len(response) for response in batch.responses]
+    total = float(np.dot(batch.count, tokens))
+    difference = float(np.dot(batch.count, off)) / total if total else 0.0
+    return replace(batch, old_logprobs=logprobs), difference
+
+
+def right_aligned(rows: tuple[np.ndarray, ...], mask: Tensor) -> Tensor:
     """Rows of different lengths as a matrix, each at the right end, where `mask` is True."""
-    matrix = torch.zeros(mask.shape)
-    matrix[mask] = torch.from_numpy(np.concatenate(rows)).float()
-    return matrix
+    values = torch.from_numpy(np.concatenate(rows)).float().to(mask.device)
+    return torch.zeros(mask.shape, device=mask.device).masked_scatter(mask, values)

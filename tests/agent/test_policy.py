@@ -6,8 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from hgpo.errors import SettingError
+from hgpo.policies.distributions import sample
+from hgpo.policies.loading import load_policy
 from hgpo.policies.tiny import TinyModel, create_policy, word_tokenizer
-from hgpo.policies.transformers import TransformersPolicy, _sample
+from hgpo.policies.transformers import TransformersPolicy
 
 TEXTS = ["put the mug, in a sink. go to table 1 2 3 #4 answer: task saw did now"]
 
@@ -42,9 +45,9 @@ def test_words_marks_and_numbers_are_tokens_and_spaces_are_none():
 def test_the_token_is_the_first_whose_cumulative_probability_exceeds_the_uniform():
     # p = 0.2, 0.5, 0.3: below 0.2 the first, below 0.7 the second, from there on the third.
     distribution = torch.tensor([[0.2, 0.5, 0.3]]).log().repeat(5, 1)
-    chosen = _sample(distribution, np.array([0.0, 0.19, 0.21, 0.69, 0.999]), greedy=False)
+    chosen = sample(distribution, torch.tensor([0.0, 0.19, 0.21, 0.69, 0.999]).double(), greedy=False)
     assert chosen.tolist() == [0, 0, 1, 1, 2]
-    assert _sample(distribution, np.zeros(5), greedy=True).tolist() == [1] * 5
+    assert sample(distribution, torch.zeros(5), greedy=True).tolist() == [1] * 5
 
 
 def test_a_completion_does_not_depend_on_its_batch():
@@ -99,9 +102,9 @@ def test_the_same_seed_gives_the_same_weights_and_another_others():
 
 def test_a_saved_policy_comes_back_the_same(tmp_path):
     policy().save(tmp_path)
-    loaded = TransformersPolicy.load(tmp_path)
+    loaded = load_policy(tmp_path)
     first, second = (p.generate(PROMPTS, UNIFORMS, 1.0) for p in (policy(), loaded))
     assert [c.text for c in first] == [c.text for c in second]
     assert loaded.encode(["put the mug"]) == policy().encode(["put the mug"])
-    with pytest.raises(FileNotFoundError, match="no model in"):
-        TransformersPolicy.load(tmp_path / "nowhere")
+    with pytest.raises(SettingError, match="no model"):
+        load_policy(tmp_path / "nowhere")

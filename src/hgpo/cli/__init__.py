@@ -16,6 +16,8 @@ COMMANDS = {
     "advantages": ("hgpo.cli.advantages", "compute the advantages of rollouts in a file"),
     "diagnose": ("hgpo.cli.diagnose", "show how steps group, level by level, and how deep to compare"),
     "compare-estimators": ("hgpo.cli.compare_estimators", "show how far estimators agree on rollouts"),
+    "presets": ("hgpo.cli.presets", "show the published settings, each value with its source"),
+    "export": ("hgpo.cli.export", "write a run's model as a plain Hugging Face folder"),
     "report": ("hgpo.cli.report", "write a run's report, one page to look at"),
     "env": ("hgpo.cli.environments", "play or check an environment"),
 }

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from hgpo.cli import INTERRUPTED, failed, wrong_use
 from hgpo.cli.parse import parse
-from hgpo.cli.train import TrainCommand
+from hgpo.cli.train import TrainCommand, settings_of
 from hgpo.compare.plan import ABLATIONS, Plan, load_plan
 from hgpo.compare.report import plot_curves, plot_success, summary_tables, write_results
 from hgpo.compare.runs import Progress, carry_out
@@ -134,7 +134,7 @@ def _plan(command: CompareCommand, training: Sequence[str]) -> tuple[Plan, Path]
     )
     if train.out is not None or train.resume is not None:
         raise SettingError('give --out or --resume of the comparison, before "--"')
-    values = {field.name: getattr(train, field.name) for field in dataclasses.fields(TrainConfig)}
+    values = settings_of(train)
     if command.budget_steps is not None:
         values["budget_steps"] = command.budget_steps
     methods = (*command.estimators, *(ABLATIONS if command.ablations else ()))

@@ -16,8 +16,14 @@ from hgpo.errors import SettingError
 T = TypeVar("T")
 
 
-def parse(options: type[T], args: Sequence[str], prog: str) -> T:
+def parse(options: type[T], args: Sequence[str], prog: str, default: T | None = None) -> T:
     """The options that `args` give; the fields' docstrings are the help.
+
+    Args:
+        options: a dataclass.
+        args: the command line's words.
+        prog: what the command is called.
+        default: the values of what is not given; None: the dataclass's own.
 
     Raises:
         SettingError: with what is wrong in one line, and the nearest option where one is misspelt.
@@ -26,7 +32,13 @@ def parse(options: type[T], args: Sequence[str], prog: str) -> T:
     errors = io.StringIO()
     try:
         with redirect_stderr(errors):
-            return tyro.cli(options, args=args, prog=prog, config=(tyro.conf.CascadeSubcommandArgs,))
+            return tyro.cli(
+                options,
+                args=args,
+                prog=prog,
+                config=(tyro.conf.CascadeSubcommandArgs,),
+                default=tyro.MISSING_NONPROP if default is None else default,
+            )
     except SystemExit as stop:
         if not stop.code:
             raise

@@ -19,7 +19,8 @@ from hgpo.config import ResponseFormatName, load_config
 from hgpo.envs import ENVIRONMENTS
 from hgpo.envs.base import TaskSuite
 from hgpo.errors import SettingError
-from hgpo.policies.transformers import TransformersPolicy
+from hgpo.policies.compute import Compute, choose_compute
+from hgpo.policies.loading import load_policy
 from hgpo.prompts import RESPONSE_FORMATS
 
 ENDPOINT = "endpoint"
@@ -162,7 +163,7 @@ def _is_run(folder: Path) -> bool:
 
 def _untrained(folder: Path, options: ModelOptions) -> LanguageAgent:
     return LanguageAgent(
-        TransformersPolicy.load(folder),
+        load_policy(folder, choose_compute(None, "auto", token_budget=Compute.token_budget), trainable=False),
         RESPONSE_FORMATS[options.response],
         history_length=2 if options.history_length is None else options.history_length,
         max_prompt_tokens=options.max_prompt_tokens,

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hgpo.agents import LanguageAgent
-from hgpo.checkpoint import checkpoint_iteration, latest_checkpoint, load_policy
+from hgpo.checkpoint import checkpoint_iteration, latest_checkpoint, load_checkpoint
 from hgpo.config import TrainConfig, load_config
 from hgpo.errors import SettingError
 from hgpo.trainer import language_agent
@@ -33,5 +33,5 @@ def open_run(folder: Path) -> OpenRun:
     checkpoint = latest_checkpoint(folder / "checkpoints")
     if checkpoint is None:
         raise SettingError(f"{folder} has no checkpoint yet: go on with hgpo train --resume {folder}")
-    policy = load_policy(checkpoint, token_budget=config.token_budget)
+    policy = load_checkpoint(checkpoint, config.compute())
     return OpenRun(config, checkpoint, checkpoint_iteration(checkpoint), language_agent(config, policy))

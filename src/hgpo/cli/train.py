@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import transformers
 import tyro
@@ -20,6 +20,7 @@ from hgpo.config import TrainConfig, load_config
 from hgpo.display import RichDisplay, evaluation_tables
 from hgpo.errors import RunError, SettingError
 from hgpo.plots import plot_learning_curve
+from hgpo.presets import preset_config
 from hgpo.trainer import Trainer
 
 
@@ -31,6 +32,9 @@ class TrainCommand(TrainConfig):
     learns from reward with HGPO; it takes minutes on two cores.
     """
 
+    preset: str | None = None
+    """Start from published settings, to which all others that are given are changes: alfworld-1.5b,
+    alfworld-7b, webshop-1.5b or webshop-7b (hgpo presets NAME shows every value and its source)."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
     """The run's folder, which must not hold a run yet; by default a new one under runs/."""
     resume: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
@@ -43,7 +47,7 @@ def main(args: Sequence[str]) -> int:
     transformers.utils.logging.disable_progress_bar()
     started = time.perf_counter()
     try:
-        config, folder = _settings(parse(TrainCommand, args, prog="hgpo train"))
+        config, folder = _settings(parse(TrainCommand, args, "hgpo train", _default(args)))
         with RichDisplay(console) as display:
             trainer = Trainer(config, folder, display)
             try:
@@ -66,18 +70,31 @@ def main(args: Sequence[str]) -> int:
     return 0
 
 
+def _default(args: Sequence[str]) -> TrainCommand:
+    """What the words that are not given stand for: the defaults, or those of the preset that is named."""
+    for word, following in zip(args, [*args[1:], ""], strict=True):
+        if word == "--preset" or word.startswith("--preset="):
+            name = following if word == "--preset" else word.partition("=")[2]
+            return TrainCommand(**settings_of(preset_config(name)), preset=name)
+    return TrainCommand()
+
+
 def _settings(command: TrainCommand) -> tuple[TrainConfig, Path]:
     """The run's config and folder, new or old."""
     if command.resume is not None:
         if dataclasses.replace(command, resume=None) != TrainCommand():
             raise SettingError("--resume takes the settings of the run in the folder: give no other with it")
         return load_config(command.resume / "config.json"), command.resume
-    values = {field.name: getattr(command, field.name) for field in dataclasses.fields(TrainConfig)}
-    config = TrainConfig(**values)
+    config = TrainConfig(**settings_of(command))
     folder = command.out or _new_folder(config)
     if (folder / "config.json").exists():
         raise SettingError(f"{folder} holds a run already: go on with it by --resume, or give another --out")
     return config, folder
+
+
+def settings_of(config: TrainConfig) -> dict[str, Any]:
+    """The settings of a run by name, without what only the command has."""
+    return {field.name: getattr(config, field.name) for field in dataclasses.fields(TrainConfig)}
 
 
 def _new_folder(config: TrainConfig) -> Path:

@@ -45,8 +45,8 @@ class Critic:
     def __init__(self, policy: TransformersPolicy, training: CriticTraining) -> None:
         """Copy the body of the policy's model as it is now."""
         self.policy, self.training = policy, training
-        body = copy.deepcopy(policy.model.base_model).requires_grad_(True)
-        head = nn.Linear(body.config.hidden_size, 1)
+        body = copy.deepcopy(policy.model.base_model).float().requires_grad_(True)
+        head = nn.Linear(body.config.hidden_size, 1, device=policy.compute.device)
         nn.init.zeros_(head.weight)
         nn.init.zeros_(head.bias)
         self.model = nn.ModuleDict({"body": body, "head": head}).eval()
@@ -96,7 +96,7 @@ class Critic:
                 for part in self._parts([distinct[i] for i in order]):
                     chosen = order[part.start : part.stop]
                     values = self._forward([distinct[i] for i in chosen])
-                    errors = values - torch.from_numpy(mean[chosen]).float()
+                    errors = values.cpu() - torch.from_numpy(mean[chosen]).float()
                     weights = torch.from_numpy(count[chosen] / count[batch].sum()).float()
                     part_loss = (weights * errors**2).sum() / 2
                     part_loss.backward()
@@ -124,8 +124,9 @@ class Critic:
 
     def _forward(self, prompts: Sequence[tuple[int, ...]]) -> Tensor:
         ids, mask, positions = self.policy.pad(prompts)
-        hidden = self.model["body"](
-            input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False
-        ).last_hidden_state
+        with self.policy.compute.autocast():
+            hidden = self.model["body"](
+                input_ids=ids, attention_mask=mask, position_ids=positions, use_cache=False
+            ).last_hidden_state
         # Padding is on the left, so the last column holds every prompt's last token.
         return self.model["head"](hidden[:, -1].float())[:, 0]

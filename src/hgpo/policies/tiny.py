@@ -12,6 +12,7 @@ from tokenizers.normalizers import Lowercase
 from tokenizers.pre_tokenizers import Split
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from hgpo.policies.compute import Compute
 from hgpo.policies.transformers import TransformersPolicy
 
 PAD, UNKNOWN, END = "<pad>", "<unknown>", "<end>"
@@ -53,7 +54,13 @@ def word_tokenizer(texts: Iterable[str], max_commands: int) -> PreTrainedTokeniz
 
 
 def create_policy(
-    texts: Iterable[str], shape: TinyModel, *, max_tokens: int, max_commands: int, seed: int
+    texts: Iterable[str],
+    shape: TinyModel,
+    *,
+    max_tokens: int,
+    max_commands: int,
+    seed: int,
+    compute: Compute | None = None,
 ) -> TransformersPolicy:
     """An untrained policy whose vocabulary is the words of `texts`; its weights are drawn by `seed`.
 
@@ -63,6 +70,7 @@ def create_policy(
         max_tokens: longest sequence, prompt and response together.
         max_commands: the highest command number with a token of its own.
         seed: of the initial weights.
+        compute: where and how it computes; None is a CPU.
     """
     tokenizer = word_tokenizer(texts, max_commands)
     config = LlamaConfig(
@@ -83,4 +91,4 @@ def create_policy(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = LlamaForCausalLM(config)
-    return TransformersPolicy(model, tokenizer)
+    return TransformersPolicy(model, tokenizer, compute)

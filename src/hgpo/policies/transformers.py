@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,11 +12,14 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import pad
-from transformers import AutoModelForCausalLM, AutoTokenizer, DynamicCache
+from transformers import DynamicCache
 
+from hgpo.policies.adapters import ADAPTER, has_adapter, plain_model, whole_weights
 from hgpo.policies.base import Completion
+from hgpo.policies.compute import Compute
+from hgpo.policies.distributions import log_softmax, logprobs_and_entropy, sample
 from hgpo.policies.trees import Rows, Tree, as_rows, batches, ends_of, grow_trees, outputs_of
 
 
@@ -37,39 +41,58 @@ class TransformersPolicy:
     Sequences that begin alike are read as trees (see `hgpo.policies.trees`) where the model attends to what
     it is told to; other models, such as those with a sliding window, read each for itself. What is read at
     once is cut by length and by a budget of tokens, so that little of it is padding.
+
+    It computes where the model's weights are. It is a rollout engine whose weights are those that learn.
     """
 
-    def __init__(self, model: Any, tokenizer: Any, *, token_budget: int = 16_384) -> None:
-        """Take a causal LM and its tokenizer; `token_budget` bounds the tokens of one forward pass."""
-        self.model = model.eval()
+    def __init__(self, model: Any, tokenizer: Any, compute: Compute | None = None) -> None:
+        """Take a causal LM of transformers, or of peft with an adapter, and its tokenizer; see `Compute`."""
+        self.compute = compute or Compute()
+        self.model = model.to(self.compute.device).eval()
         self.tokenizer = tokenizer
-        self.token_budget = token_budget
-        self._end = tokenizer.eos_token_id
+        self.token_budget = self.compute.token_budget
+        self._plain = plain = plain_model(model)
+        self.end = tokenizer.eos_token_id
         # Padding is masked everywhere, so any token serves where a checkpoint names none.
-        self._pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else (self._end or 0)
-        self._shares = _attends_as_told(model)
-        self._attention_scale = _attention_scale(model)
+        self._pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else (self.end or 0)
+        self._shares = _attends_as_told(plain)
+        self._attention_scale = _attention_scale(plain)
+        if self.compute.recompute:
+            # Layers recompute while they train only, and then nothing else may differ from when they do not.
+            _without_dropout(plain)
+            plain.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
 
-    @classmethod
-    def load(cls, folder: Path | str, *, token_budget: int = 16_384) -> TransformersPolicy:
-        """The policy saved in a checkpoint folder of transformers' format (model and tokenizer).
-
-        Raises:
-            FileNotFoundError: if the folder holds no model.
-        """
-        folder = Path(folder)
-        if not (folder / "config.json").is_file():
-            raise FileNotFoundError(
-                f"no model in {folder}: expected a folder with config.json, weights and tokenizer, as "
-                "save_pretrained writes it"
-            )
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        return cls(model, tokenizer, token_budget=token_budget)
+    def synchronize(self) -> None:
+        """Nothing: what samples is what learns."""
 
     def save(self, folder: Path) -> None:
-        """Write model and tokenizer in transformers' format."""
-        self.model.save_pretrained(folder)
+        """Write model and tokenizer in transformers' format; where there is an adapter, that alone."""
+        if has_adapter(self.model):
+            # Whether the words have changed would be looked up on the hub; they never do here.
+            self.model.save_pretrained(folder, selected_adapters=[ADAPTER], save_embedding_layers=False)
+        else:
+            self.model.save_pretrained(folder)
+        self.tokenizer.save_pretrained(folder)
+
+    def save_whole(self, folder: Path, dtype: torch.dtype) -> None:
+        """Write model and tokenizer as a plain folder, with an adapter merged into the weights.
+
+        Args:
+            folder: new.
+            dtype: of the weights.
+        """
+        weights = {name: tensor.to(dtype) for name, tensor in whole_weights(self.model)}
+        # What is written is a model of these weights, so its configuration has to name their type.
+        config = copy.deepcopy(self._plain.config)
+        config.dtype = dtype
+        with torch.device("meta"):
+            empty = type(self._plain)(config)
+        empty.save_pretrained(folder, state_dict=weights)
+        self.tokenizer.save_pretrained(folder)
+
+    def save_shape(self, folder: Path) -> None:
+        """Write all but the weights: the model's configuration and the tokenizer."""
+        self._plain.config.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
 
     def encode(self, texts: Sequence[str]) -> list[tuple[int, ...]]:
@@ -85,13 +108,24 @@ class TransformersPolicy:
     def encode_response(self, text: str, max_tokens: int) -> tuple[int, ...]:
         """Token ids of a response: the end-of-sequence token last, unless `max_tokens` are reached first."""
         ids = self.tokenizer.encode(text, add_special_tokens=False)
-        return tuple([*ids, self._end][:max_tokens])
+        return tuple([*ids, self.end][:max_tokens])
+
+    def decode(self, tokens: Sequence[Sequence[int] | NDArray[np.int64]]) -> list[str]:
+        """The words of responses, without special tokens."""
+        return self.tokenizer.batch_decode(tokens, skip_special_tokens=True)
 
     @torch.no_grad()
     def generate(
         self, prompts: Sequence[tuple[int, ...]], uniforms: np.ndarray, temperature: float
     ) -> list[Completion]:
         """One completion a prompt; what prompts have in common is read once (see `Policy.generate`)."""
+        # Weights are cast once for the whole call, as long as its context lasts.
+        with self.compute.autocast():
+            return self._generate(prompts, uniforms, temperature)
+
+    def _generate(
+        self, prompts: Sequence[tuple[int, ...]], uniforms: np.ndarray, temperature: float
+    ) -> list[Completion]:
         rows_of: dict[object, list[int]] = {}
         for row, prompt in enumerate(prompts):
             rows_of.setdefault(prompt if self._shares else row, []).append(row)
@@ -111,7 +145,7 @@ class TransformersPolicy:
                 tokens=tokens,
                 logprobs=logprobs,
             )
-        texts = self.tokenizer.batch_decode(tokens, skip_special_tokens=True)
+        texts = self.decode(tokens)
         return [
             Completion(np.array(t, dtype=np.int64), np.array(p, dtype=np.float32), text)
             for t, p, text in zip(tokens, logprobs, texts, strict=True)
@@ -137,21 +171,21 @@ class TransformersPolicy:
         logits, cache = self._read(trees, remember=max_new > 1)
         leaves = ends_of(trees)
         for place in range(max_new):
-            distribution = _log_softmax(logits, temperature)[leaf_of_row]
-            chosen = _sample(distribution, uniforms[rows, place], greedy=temperature == 0)
+            distribution = log_softmax(logits, temperature)[self._here(leaf_of_row)]
+            chosen = sample(distribution, self._here(uniforms[rows, place]), greedy=temperature == 0)
             chosen_logprobs = distribution.gather(1, chosen[:, None])[:, 0].tolist()
-            drawn = chosen.numpy()
+            drawn = chosen.cpu().numpy()
             for row, token, logprob in zip(rows.tolist(), drawn.tolist(), chosen_logprobs, strict=True):
                 tokens[row].append(token)
                 logprobs[row].append(logprob)
-            alive = drawn != self._end
+            alive = drawn != self.end
             if not alive.any() or place + 1 == max_new:
                 return
             rows = rows[alive]
             leaf_and_token = np.stack([leaf_of_row[alive], drawn[alive]])
             (parents, news), leaf_of_row = np.unique(leaf_and_token, axis=1, return_inverse=True)
             read, leaves = leaves.grow(parents, news, self._pad)
-            logits = self._logits(read, cache)[leaves.tree, leaves.output]
+            logits = self._logits(read, cache)[self._here(leaves.tree), self._here(leaves.output)]
 
     def _read(self, trees: Sequence[Tree], *, remember: bool) -> tuple[Tensor, DynamicCache | None]:
         """What the model says at the end of each member, [members, vocabulary], and what it remembers."""
@@ -159,17 +193,19 @@ class TransformersPolicy:
         for batch in batches(trees, self.token_budget):
             cache = DynamicCache(config=self.model.config) if remember else None
             ends = ends_of(batch)
-            logits.append(self._logits(as_rows(batch, self._pad), cache)[ends.tree, ends.output])
+            read = self._logits(as_rows(batch, self._pad), cache)
+            logits.append(read[self._here(ends.tree), self._here(ends.output)])
             caches.append(cache)
         return torch.cat(logits), _side_by_side(caches, self.model.config) if remember else None
 
     def _logits(self, rows: Rows, cache: DynamicCache | None) -> Tensor:
         """What the model says at the nodes at the end of each row, [rows, wanted, vocabulary]."""
         # Unless rows are shared, the last node of each sees all of it: then that is the usual padding mask.
+        mask = rows.sees if self._shares else rows.sees[:, 0, -1].long()
         return self.model(
-            input_ids=rows.tokens,
-            attention_mask=rows.sees if self._shares else rows.sees[:, 0, -1].long(),
-            position_ids=rows.positions,
+            input_ids=rows.tokens.to(self.compute.device),
+            attention_mask=mask.to(self.compute.device),
+            position_ids=rows.positions.to(self.compute.device),
             past_key_values=cache,
             use_cache=cache is not None,
             logits_to_keep=rows.wanted,
@@ -201,18 +237,24 @@ class TransformersPolicy:
             temperature: the temperature the responses were sampled with, above 0.
         """
         (trees, places), of_token = reading.outputs
-        distribution = _log_softmax(self._logits(reading.rows, None)[trees, places], temperature)
-        entropy = -(distribution.exp() * distribution).sum(-1)
-        targets = torch.from_numpy(np.concatenate(reading.responses))
+        self.model.train(self.compute.recompute and torch.is_grad_enabled())
+        try:
+            with self.compute.autocast():
+                logits = self._logits(reading.rows, None)[self._here(trees), self._here(places)]
+        finally:
+            self.model.eval()
+        outputs = self._here(of_token)
+        targets = self._here(np.concatenate(reading.responses))
+        logprobs, entropy = logprobs_and_entropy(logits, outputs, targets, temperature)
         lengths = torch.tensor([len(response) for response in reading.responses])
         longest = int(lengths.max())
-        mask = torch.arange(longest)[None] >= longest - lengths[:, None]
-        zeros = torch.zeros(mask.shape)
-        return SequenceScores(
-            zeros.masked_scatter(mask, distribution[of_token, targets]),
-            zeros.masked_scatter(mask, entropy[of_token]),
-            mask,
-        )
+        mask = (torch.arange(longest)[None] >= longest - lengths[:, None]).to(self.compute.device)
+        zeros = torch.zeros(mask.shape, device=self.compute.device)
+        return SequenceScores(zeros.masked_scatter(mask, logprobs), zeros.masked_scatter(mask, entropy), mask)
+
+    def _here(self, array: np.ndarray) -> Tensor:
+        """An array as a tensor where the model is."""
+        return torch.from_numpy(array).to(self.compute.device)
 
     def _trees(self, sequences: Sequence[tuple[int, ...]], wanted: Sequence[int]) -> list[Tree]:
         most = self.token_budget if self._shares else 0
@@ -226,7 +268,7 @@ class TransformersPolicy:
         for row, sequence in enumerate(sequences):
             ids[row, width - len(sequence) :] = sequence
             mask[row, width - len(sequence) :] = 1
-        tokens, attention = torch.from_numpy(ids), torch.from_numpy(mask)
+        tokens, attention = self._here(ids), self._here(mask)
         return tokens, attention, _positions(attention)
 
 
@@ -285,16 +327,9 @@ def _positions(mask: Tensor) -> Tensor:
     return (mask.cumsum(dim=1) - 1).clamp(min=0)
 
 
-def _log_softmax(logits: Tensor, temperature: float) -> Tensor:
-    # Greedy decoding reports the log-probability at temperature 1, the distribution it takes the mode of.
-    return torch.log_softmax(logits.float() / (temperature or 1.0), dim=-1)
-
-
-def _sample(distribution: Tensor, uniforms: np.ndarray, *, greedy: bool) -> Tensor:
-    """The token of each row: the mode, or the first whose cumulative probability exceeds the uniform."""
-    if greedy:
-        return distribution.argmax(dim=-1)
-    cumulative = distribution.double().exp().cumsum(dim=-1)
-    # Scaled by the last entry, which rounding can leave below 1 and so below a uniform close to 1.
-    thresholds = torch.from_numpy(uniforms)[:, None] * cumulative[:, -1:]
-    return torch.searchsorted(cumulative, thresholds, right=True)[:, 0].clamp(max=distribution.shape[1] - 1)
+def _without_dropout(model: nn.Module) -> None:
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+        if isinstance(getattr(module, "attention_dropout", None), float):
+            module.attention_dropout = 0.0  # pyright: ignore[reportArgumentType]

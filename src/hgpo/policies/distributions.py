@@ -1,0 +1,64 @@
+"""From a model's outputs to distributions over tokens: drawing from them, and scoring what was drawn."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+NUMBERS_AT_ONCE = 2**27
+"""Numbers of distributions that are held in float32 at a time; half a gigabyte."""
+
+
+def log_softmax(logits: Tensor, temperature: float) -> Tensor:
+    """Log-probabilities, float32; of temperature 0, at which the mode is taken, those of temperature 1."""
+    return torch.log_softmax(logits.float() / (temperature or 1.0), dim=-1)
+
+
+def sample(distribution: Tensor, uniforms: Tensor, *, greedy: bool) -> Tensor:
+    """The token of each row: the mode, or the first whose cumulative probability exceeds the uniform.
+
+    Args:
+        distribution: log-probabilities, [rows, vocabulary].
+        uniforms: in [0, 1), float64 [rows].
+        greedy: whether to take the mode.
+    """
+    if greedy:
+        return distribution.argmax(dim=-1)
+    cumulative = distribution.double().exp().cumsum(dim=-1)
+    # Scaled by the last entry, which rounding can leave below 1 and so below a uniform close to 1.
+    thresholds = uniforms[:, None] * cumulative[:, -1:]
+    return torch.searchsorted(cumulative, thresholds, right=True)[:, 0].clamp(max=distribution.shape[1] - 1)
+
+
+def logprobs_and_entropy(
+    logits: Tensor, outputs: Tensor, targets: Tensor, temperature: float
+) -> tuple[Tensor, Tensor]:
+    """Log-probability of each token, and the entropy in nats of the distribution it was drawn from; float32.
+
+    Where the vocabulary is large, distributions are made a part at a time, and again for the gradient.
+
+    Args:
+        logits: [outputs, vocabulary].
+        outputs: of each token, which of the outputs is its own, [tokens].
+        targets: the tokens, [tokens].
+        temperature: of the softmax.
+    """
+
+    def score(logits: Tensor, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        distribution = log_softmax(logits, temperature)
+        entropy = -(distribution.exp() * distribution).sum(-1)
+        return distribution[outputs, targets], entropy[outputs]
+
+    at_once = max(1, NUMBERS_AT_ONCE // logits.shape[1])
+    if len(logits) <= at_once:
+        return score(logits, outputs, targets)
+    logprobs = torch.zeros(len(targets), device=logits.device)
+    entropy = torch.zeros(len(targets), device=logits.device)
+    for start in range(0, len(logits), at_once):
+        tokens = torch.nonzero((outputs >= start) & (outputs < start + at_once))[:, 0]
+        own = outputs[tokens] - start
+        found = checkpoint(score, logits[start : start + at_once], own, targets[tokens], use_reentrant=False)
+        logprobs = logprobs.index_copy(0, tokens, found[0])
+        entropy = entropy.index_copy(0, tokens, found[1])
+    return logprobs, entropy

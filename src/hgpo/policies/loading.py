@@ -1,0 +1,132 @@
+"""Where a model comes from: a folder, the Hugging Face hub, a GGUF file; with a LoRA adapter or without."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+
+from hgpo.errors import SettingError
+from hgpo.policies.adapters import ADAPTER
+from hgpo.policies.compute import Compute
+from hgpo.policies.transformers import TransformersPolicy
+
+ADAPTER_CONFIG = "adapter_config.json"
+
+
+@dataclass(frozen=True)
+class Lora:
+    """A low-rank adapter that learns in the model's place (arXiv 2106.09685): W + (alpha / rank) B A."""
+
+    rank: int = 0
+    """Rows of A; 0 trains all weights instead."""
+    alpha: float = 32.0
+    """How much the adapter counts."""
+    targets: str = "all-linear"
+    """Which layers have one: "all-linear", or a regular expression for their names."""
+
+    def __post_init__(self) -> None:
+        if self.rank < 0 or not self.alpha > 0:
+            raise SettingError(
+                f"--lora.rank is {self.rank}, --lora.alpha {self.alpha}: expected a rank of at least 0 and "
+                "an alpha above 0"
+            )
+
+
+def check_source(source: str) -> None:
+    """Raise a SettingError if a model can be neither on disk nor on the hub."""
+    path = Path(source)
+    if is_gguf(path) or (path / "config.json").is_file() or (path / ADAPTER_CONFIG).is_file():
+        return
+    if path.exists() or not re.fullmatch(r"[\w.-]+/[\w.-]+", source):
+        raise SettingError(
+            f"--model {source}: no checkpoint there (expected a folder with config.json, weights and "
+            "tokenizer, as save_pretrained writes it; a GGUF file; or a name OWNER/NAME on the Hugging Face "
+            "hub)"
+        )
+
+
+def is_gguf(path: Path) -> bool:
+    """Whether a path is that of a GGUF file."""
+    return path.suffix == ".gguf" and path.is_file()
+
+
+def load_policy(
+    source: Path | str, compute: Compute | None = None, *, trainable: bool = True
+) -> TransformersPolicy:
+    """The policy of a model.
+
+    Args:
+        source: a folder in transformers' format, one with a LoRA adapter, a GGUF file, or a name on the hub.
+        compute: where and how; None is a CPU.
+        trainable: whether its weights (or the adapter's) are to learn.
+
+    Raises:
+        SettingError: if there is no model.
+    """
+    compute = compute or Compute()
+    folder = Path(source)
+    if (folder / ADAPTER_CONFIG).is_file():
+        from peft import PeftModel
+
+        base, tokenizer = _load(base_of(folder), compute.precision)
+        model: Any = PeftModel.from_pretrained(base, str(folder), ADAPTER, is_trainable=trainable)
+    else:
+        model, tokenizer = _load(source, torch.float32 if trainable else compute.precision)
+        model.requires_grad_(trainable)
+    return TransformersPolicy(model, tokenizer, compute)
+
+
+def base_of(folder: Path) -> str:
+    """The model that the adapter in a folder belongs to."""
+    return json.loads((folder / ADAPTER_CONFIG).read_text())["base_model_name_or_path"]
+
+
+def load_with_new_adapter(source: str, compute: Compute, lora: Lora, *, seed: int) -> TransformersPolicy:
+    """The policy of a model with a fresh adapter, which changes nothing yet: B is 0.
+
+    Args:
+        source, compute: as in `load_policy`.
+        lora: the adapter.
+        seed: of A.
+    """
+    from peft import LoraConfig, get_peft_model
+
+    base, tokenizer = _load(source, compute.precision)
+    # A run's checkpoints name the model they belong to, from wherever they are read.
+    name = str(Path(source).resolve()) if Path(source).exists() else source
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        config = LoraConfig(
+            task_type="CAUSAL_LM",
+            r=lora.rank,
+            lora_alpha=lora.alpha,  # pyright: ignore[reportArgumentType]
+            target_modules=lora.targets,
+        )
+        try:
+            model = get_peft_model(base, config)
+        except ValueError as error:
+            raise SettingError(f"--lora.targets {lora.targets}: {error}") from None
+    # peft puts the name in that the model was loaded by, which a file of GGUF's has only in part.
+    model.peft_config[ADAPTER].base_model_name_or_path = name
+    return TransformersPolicy(model, tokenizer, compute)
+
+
+def _load(source: Path | str, dtype: torch.dtype) -> tuple[Any, Any]:
+    path = Path(source)
+    options: dict[str, Any] = {}
+    if is_gguf(path):
+        options, source = {"gguf_file": path.name}, path.parent
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(source), **options)
+        if options:
+            options["quantization_config"] = GgufConfig(dequantize=True)
+        model = AutoModelForCausalLM.from_pretrained(str(source), dtype=dtype, **options)
+    except OSError as error:
+        raise SettingError(f"no model {source}: {str(error).splitlines()[0]}") from None
+    return model, tokenizer

@@ -1,0 +1,48 @@
+"""The policy that the divergence is measured from: a frozen copy, or, under LoRA, an adapter of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Protocol
+
+from hgpo.policies.adapters import ADAPTER, has_adapter
+from hgpo.policies.loading import load_policy
+from hgpo.policies.transformers import Reading, SequenceScores, TransformersPolicy
+
+REFERENCE = "reference"
+
+
+class Reference(Protocol):
+    """Something that scores responses."""
+
+    def score(self, reading: Reading, temperature: float) -> SequenceScores:
+        """See `TransformersPolicy.score`."""
+        ...
+
+
+def load_reference(folder: Path, policy: TransformersPolicy) -> Reference:
+    """The reference that a run's folder holds.
+
+    Args:
+        folder: what `policy.save` wrote before learning.
+        policy: the policy that learns; one with an adapter lends its model.
+    """
+    if has_adapter(policy.model):
+        return AdapterReference(policy, folder)
+    return load_policy(folder, policy.compute, trainable=False)
+
+
+class AdapterReference:
+    """The policy's own model under another adapter: no second copy of it is held."""
+
+    def __init__(self, policy: TransformersPolicy, folder: Path) -> None:
+        self._policy = policy
+        policy.model.load_adapter(str(folder), adapter_name=REFERENCE, is_trainable=False)
+
+    def score(self, reading: Reading, temperature: float) -> SequenceScores:
+        """See `TransformersPolicy.score`."""
+        self._policy.model.set_adapter(REFERENCE, inference_mode=True)
+        try:
+            return self._policy.score(reading, temperature)
+        finally:
+            self._policy.model.set_adapter(ADAPTER)

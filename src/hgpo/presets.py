@@ -1,0 +1,161 @@
+"""Published settings by name, each value with the place it comes from.
+
+Where paper and released recipe differ, the value is the paper's (docs/papers.md). The recipe's scripts are
+those of verl-agent, for ALFWorld and WebShop.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hgpo.config import TrainConfig
+from hgpo.envs import ENVIRONMENTS
+from hgpo.errors import SettingError
+from hgpo.estimators import HGPO
+
+PAPER = "arXiv 2602.22817"
+RECIPE = "released recipe"
+VERL = "verl's default, kept by the recipe"
+OURS = "ours"
+DEFAULT = "default of hgpo train"
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Settings of a training run, by their dotted names, each with its source."""
+
+    environment: str
+    """The name of the games."""
+    values: Mapping[str, tuple[Any, str]]
+    """Value and source of each setting."""
+
+
+def _preset(environment: str, model: str, steps: int, rows: int, **more: tuple[Any, str]) -> Preset:
+    """A preset of the paper's: it varies the games, the model's size, the step limit and the mini-batch."""
+    values: dict[str, tuple[Any, str]] = {
+        "model": (model, PAPER),
+        "env.max_steps": (steps, PAPER),
+        "env.success_reward": (10.0, PAPER),
+        "iterations": (160, PAPER),
+        "tasks_per_iteration": (16, PAPER),
+        "group_size": (8, PAPER),
+        "temperature": (1.0, PAPER),
+        "evaluation_temperature": (0.4, PAPER),
+        "history_length": (2, f"{PAPER} (or 4, with the estimator's)"),
+        "response": ("think_action", PAPER),
+        "max_prompt_tokens": (4096, PAPER),
+        "max_response_tokens": (512, PAPER),
+        "estimator.history_length": (2, f"{PAPER} (or 4, with the prompt's)"),
+        "estimator.alpha": (1.0, PAPER),
+        "estimator.discount": (0.95, PAPER),
+        "estimator.normalization": ("mean_std", PAPER),
+        "estimator.invalid_penalty": (0.1, RECIPE),
+        "estimator.propagate_penalty": (False, RECIPE),
+        "loss.clip_low": (0.2, VERL),
+        "loss.clip_high": (0.2, VERL),
+        "loss.dual_clip": (3.0, VERL),
+        "loss.kl_coefficient": (0.01, PAPER),
+        "loss.entropy_coefficient": (0.0, VERL),
+        "loss.average": ("tokens", VERL),
+        "learning_rate": (1e-6, PAPER),
+        "learning_rate_warmup": (0, VERL),
+        "passes": (1, RECIPE),
+        "mini_batch_rows": (rows, PAPER),
+        "thin_out_below": (0.0, f"{PAPER}: every row is used"),
+        "warm_start.games": (0, f"{PAPER}: no warm start"),
+        "max_gradient_norm": (1.0, VERL),
+        "precision": ("bfloat16", VERL),
+        "gradient_checkpointing": (True, RECIPE),
+        "evaluate_every": (20, OURS),
+        "checkpoint_every": (10, "ours: one takes tens of gigabytes"),
+        **more,
+    }
+    return Preset(environment, values)
+
+
+SMALL, LARGE = "Qwen/Qwen2.5-1.5B-Instruct", "Qwen/Qwen2.5-7B-Instruct"
+PRESETS: dict[str, Preset] = {
+    "alfworld-1.5b": _preset("alfworld", SMALL, steps=50, rows=256),
+    "alfworld-7b": _preset("alfworld", LARGE, steps=50, rows=256),
+    "webshop-1.5b": _preset("webshop", SMALL, steps=30, rows=64),
+    "webshop-7b": _preset("webshop", LARGE, steps=30, rows=64),
+}
+"""The published runs by name."""
+
+
+def find_preset(name: str) -> Preset:
+    """The preset of a name.
+
+    Raises:
+        SettingError: if there is none.
+    """
+    if name not in PRESETS:
+        raise SettingError(f"no preset {name!r}: there are {', '.join(PRESETS)}")
+    return PRESETS[name]
+
+
+def preset_config(name: str) -> TrainConfig:
+    """The settings that a preset resolves to.
+
+    Raises:
+        SettingError: if there is no such preset, or its games are not there.
+    """
+    preset = find_preset(name)
+    if preset.environment not in ENVIRONMENTS:
+        raise SettingError(
+            f"preset {name} needs the games {preset.environment!r}, which this version does not have: there "
+            f"are {', '.join(ENVIRONMENTS)}"
+        )
+    start = TrainConfig(env=ENVIRONMENTS[preset.environment](), estimator=HGPO.paper())
+    return _replaced(start, {setting: value for setting, (value, _) in preset.values.items()})
+
+
+def explained(name: str) -> Iterator[tuple[str, Any, str]]:
+    """Every setting of a run by the preset, in order: dotted name, value, and where the value comes from.
+
+    Of games that this version does not have, only the settings that the preset names are told.
+    """
+    preset = find_preset(name)
+    yield "env", preset.environment, PAPER
+    yield "estimator", "HGPO", PAPER
+    of_games = {setting: told for setting, told in preset.values.items() if setting.startswith("env.")}
+    if preset.environment in ENVIRONMENTS:
+        of_games = {
+            f"env.{setting}": (value, DEFAULT) for setting, value in _flat(ENVIRONMENTS[preset.environment]())
+        }
+        of_games.update({setting: told for setting, told in preset.values.items() if setting in of_games})
+    for setting, (value, source) in of_games.items():
+        yield setting, value, source
+    rest = {setting: value for setting, (value, _) in preset.values.items() if setting not in of_games}
+    for setting, value in _flat(_replaced(TrainConfig(estimator=HGPO.paper()), rest)):
+        if not setting.startswith("env."):
+            yield setting, value, preset.values.get(setting, (None, DEFAULT))[1]
+
+
+def _replaced(config: Any, values: Mapping[str, Any]) -> Any:
+    """The dataclass with some values changed, inner ones by dotted names."""
+    inner: dict[str, dict[str, Any]] = {}
+    own: dict[str, Any] = {}
+    for setting, value in values.items():
+        head, dot, rest = setting.partition(".")
+        if dot:
+            inner.setdefault(head, {})[rest] = value
+        else:
+            own[head] = value
+    own.update({head: _replaced(getattr(config, head), rest) for head, rest in inner.items()})
+    return dataclasses.replace(config, **own)
+
+
+def _flat(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Each setting with its dotted name."""
+    for field in dataclasses.fields(config):
+        if not field.init:
+            continue
+        value = getattr(config, field.name)
+        if dataclasses.is_dataclass(value):
+            yield from _flat(value, f"{prefix}{field.name}.")
+        else:
+            yield f"{prefix}{field.name}", value
