@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor
 
 ADAPTER = "default"
 """The name under which peft knows the adapter that learns."""
+
+
+@contextmanager
+def quiet_peft() -> Iterator[Any]:
+    """The package peft, imported when it is needed, without its warnings about what it calls itself."""
+    import peft
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*gradient_checkpointing", FutureWarning)
+        yield peft
 
 
 def plain_model(model: Any) -> Any:

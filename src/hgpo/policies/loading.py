@@ -12,7 +12,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
 from hgpo.errors import SettingError
-from hgpo.policies.adapters import ADAPTER
+from hgpo.policies.adapters import ADAPTER, quiet_peft
 from hgpo.policies.compute import Compute
 from hgpo.policies.transformers import TransformersPolicy
 
@@ -72,10 +72,9 @@ def load_policy(
     compute = compute or Compute()
     folder = Path(source)
     if (folder / ADAPTER_CONFIG).is_file():
-        from peft import PeftModel
-
         base, tokenizer = _load(base_of(folder), compute.precision)
-        model: Any = PeftModel.from_pretrained(base, str(folder), ADAPTER, is_trainable=trainable)
+        with quiet_peft() as peft:
+            model: Any = peft.PeftModel.from_pretrained(base, str(folder), ADAPTER, is_trainable=trainable)
     else:
         model, tokenizer = _load(source, torch.float32 if trainable else compute.precision)
         model.requires_grad_(trainable)
@@ -95,21 +94,19 @@ def load_with_new_adapter(source: str, compute: Compute, lora: Lora, *, seed: in
         lora: the adapter.
         seed: of A.
     """
-    from peft import LoraConfig, get_peft_model
-
     base, tokenizer = _load(source, compute.precision)
     # A run's checkpoints name the model they belong to, from wherever they are read.
     name = str(Path(source).resolve()) if Path(source).exists() else source
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), quiet_peft() as peft:
         torch.manual_seed(seed)
-        config = LoraConfig(
+        config = peft.LoraConfig(
             task_type="CAUSAL_LM",
             r=lora.rank,
             lora_alpha=lora.alpha,  # pyright: ignore[reportArgumentType]
             target_modules=lora.targets,
         )
         try:
-            model = get_peft_model(base, config)
+            model = peft.get_peft_model(base, config)
         except ValueError as error:
             raise SettingError(f"--lora.targets {lora.targets}: {error}") from None
     # peft puts the name in that the model was loaded by, which a file of GGUF's has only in part.
@@ -127,6 +124,6 @@ def _load(source: Path | str, dtype: torch.dtype) -> tuple[Any, Any]:
         if options:
             options["quantization_config"] = GgufConfig(dequantize=True)
         model = AutoModelForCausalLM.from_pretrained(str(source), dtype=dtype, **options)
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise SettingError(f"no model {source}: {str(error).splitlines()[0]}") from None
     return model, tokenizer

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
-from hgpo.policies.adapters import ADAPTER, has_adapter
+from hgpo.policies.adapters import ADAPTER, has_adapter, quiet_peft
 from hgpo.policies.loading import load_policy
 from hgpo.policies.transformers import Reading, SequenceScores, TransformersPolicy
 
@@ -37,7 +37,8 @@ class AdapterReference:
 
     def __init__(self, policy: TransformersPolicy, folder: Path) -> None:
         self._policy = policy
-        policy.model.load_adapter(str(folder), adapter_name=REFERENCE, is_trainable=False)
+        with quiet_peft():
+            policy.model.load_adapter(str(folder), adapter_name=REFERENCE, is_trainable=False)
 
     def score(self, reading: Reading, temperature: float) -> SequenceScores:
         """See `TransformersPolicy.score`."""

@@ -60,7 +60,7 @@ class TransformersPolicy:
         if self.compute.recompute:
             # Layers recompute while they train only, and then nothing else may differ from when they do not.
             _without_dropout(plain)
-            plain.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+            _recompute_layers(plain)
 
     def synchronize(self) -> None:
         """Nothing: what samples is what learns."""
@@ -86,7 +86,7 @@ class TransformersPolicy:
         config = copy.deepcopy(self._plain.config)
         config.dtype = dtype
         with torch.device("meta"):
-            empty = type(self._plain)(config)
+            empty = type(self._plain)(config).to(dtype)
         empty.save_pretrained(folder, state_dict=weights)
         self.tokenizer.save_pretrained(folder)
 
@@ -246,9 +246,8 @@ class TransformersPolicy:
         outputs = self._here(of_token)
         targets = self._here(np.concatenate(reading.responses))
         logprobs, entropy = logprobs_and_entropy(logits, outputs, targets, temperature)
-        lengths = torch.tensor([len(response) for response in reading.responses])
-        longest = int(lengths.max())
-        mask = (torch.arange(longest)[None] >= longest - lengths[:, None]).to(self.compute.device)
+        lengths = np.array([len(response) for response in reading.responses])
+        mask = self._here(np.arange(lengths.max()) >= lengths.max() - lengths[:, None])
         zeros = torch.zeros(mask.shape, device=self.compute.device)
         return SequenceScores(zeros.masked_scatter(mask, logprobs), zeros.masked_scatter(mask, entropy), mask)
 
@@ -325,6 +324,15 @@ def _attention_scale(model: Any) -> float:
 
 def _positions(mask: Tensor) -> Tensor:
     return (mask.cumsum(dim=1) - 1).clamp(min=0)
+
+
+def _recompute_layers(model: Any) -> None:
+    """Let the layers compute twice what a gradient needs of them."""
+    options = {"use_reentrant": False}
+    if hasattr(model, "activation_checkpointing_enable"):
+        model.activation_checkpointing_enable(activation_checkpointing_kwargs=options)
+    else:
+        model.gradient_checkpointing_enable(gradient_checkpointing_kwargs=options)
 
 
 def _without_dropout(model: nn.Module) -> None:
