@@ -9,7 +9,6 @@ import pytest
 import torch
 from test_trainer import config, figures, run, toys_can_be_saved  # noqa: F401
 from test_update import table
-from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from toy import ToySuite
 from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
@@ -321,25 +320,13 @@ def test_a_run_with_recomputed_log_probabilities_is_the_run_where_both_agree(fol
 
 
 def test_everything_that_is_scored_is_where_the_model_is(folder):
-    # Tensors without data know their device, and refuse to meet those of another one; no GPU is needed, but
-    # for gradients.
+    # Tensors of the device "meta" have no data, and refuse to meet those of another one, as a GPU's would.
     steps, advantages = rows()
-    policy = load_policy(folder)
-    batch = merge_rows(steps, advantages)
-    (reading,) = policy.readings(batch.prompts, batch.responses)
-    there = torch.device("cuda", 0)
-    with FakeTensorMode(allow_non_fake_inputs=True) as mode, torch.no_grad():
-        for module in policy.model.modules():
-            for holder in (module._parameters, module._buffers):
-                for name, tensor in holder.items():
-                    if tensor is not None:
-                        fake = FakeTensor(mode, tensor.to("meta"), there)
-                        holder[name] = (
-                            torch.nn.Parameter(fake, False) if holder is module._parameters else fake
-                        )
-        policy.compute = Compute(there)
-        (terms, _) = next(micro_batches(policy, policy, PolicyLoss(), batch, 1.0))
-        assert terms.total.device == policy.score(reading, 1.0).mask.device == there
+    there = load_policy(folder, Compute(torch.device("meta")))
+    for terms, _ in micro_batches(there, there, PolicyLoss(), merge_rows(steps, advantages), 1.0):
+        assert terms.total.device.type == "meta"
+        terms.total.backward()
+    assert all(p.grad is not None for p in there.model.parameters())
 
 
 def test_mini_batches_by_rows(tmp_path):
