@@ -29,6 +29,7 @@ class VllmEngine:
         """
         # In this process the weights can be handed over; to another they would have to be copied.
         os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
+        os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
         from vllm import LLM  # pyright: ignore[reportMissingImports]
 
         policy.save_shape(folder)
