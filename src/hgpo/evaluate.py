@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from hgpo.agents.base import Agent, ReflectingAgent
+from hgpo.crew import Alone, Crew
 from hgpo.envs.base import Task, TaskSuite
 from hgpo.episodes import Trajectory
-from hgpo.rollout import rollout
+from hgpo.rollout import rollout_together
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,7 @@ def evaluate_panel(
     games: int | None = None,
     on_step: Callable[[int, int], None] = lambda finished, live: None,
     timeout: float | None = None,
+    crew: Crew | None = None,
 ) -> PanelResult:
     """Play each game of a held-out panel once, or as often as the agent tries again (see `play`).
 
@@ -88,10 +90,18 @@ def evaluate_panel(
         seed: of sampling.
         games: only the first so many; None plays all.
         on_step, timeout: as in `rollout`; a game whose environment fails is not won.
+        crew: the processes that share the games.
     """
     tasks = suite.tasks(split, games)
     trajectories = play(
-        suite, agent, tasks, temperature=temperature, seed=seed, on_step=on_step, timeout=timeout
+        suite,
+        agent,
+        tasks,
+        temperature=temperature,
+        seed=seed,
+        on_step=on_step,
+        timeout=timeout,
+        crew=crew,
     )
     return summarize(split, temperature, trajectories)
 
@@ -105,15 +115,18 @@ def play(
     seed: Sequence[int],
     on_step: Callable[[int, int], None] = lambda finished, live: None,
     timeout: float | None = None,
+    crew: Crew | None = None,
 ) -> list[Trajectory]:
     """One trajectory a task, the last one of an agent that reflects and tries again what it has not won.
 
     Args:
         suite, agent, tasks, temperature, seed, on_step, timeout: as in `rollout`.
+        crew: the processes that share the tasks.
     """
 
     def attempt(agent: Agent, numbers: Sequence[int], *trial: int) -> dict[int, Trajectory]:
-        tried = rollout(
+        tried = rollout_together(
+            crew or Alone(),
             suite,
             agent,
             [tasks[number] for number in numbers],

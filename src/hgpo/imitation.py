@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from hgpo.crew import Alone, Crew, add_up_gradients, share
 from hgpo.envs.base import Task, TaskSuite
 from hgpo.policies.transformers import TransformersPolicy
 from hgpo.prompts import ResponseFormat, Turn, fit_prompts
@@ -90,6 +91,7 @@ def imitate(
     settings: WarmStart,
     rng: np.random.Generator,
     on_step: Callable[[int, int], None] = lambda done, total: None,
+    crew: Crew | None = None,
 ) -> list[float]:
     """Fit the policy to demonstrations by cross-entropy; the mean loss of each epoch in nats per token.
 
@@ -99,7 +101,9 @@ def imitate(
         settings: epochs, batch size and learning rate.
         rng: draws the order of the rows.
         on_step: told after every optimizer step how many are done, and of how many.
+        crew: the processes that share the rows.
     """
+    crew = crew or Alone()
     parameters = [p for p in policy.model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=0.01)
     batches_per_epoch = -(-len(rows) // settings.batch_rows)
@@ -113,7 +117,8 @@ def imitate(
         epoch_loss, epoch_tokens = 0.0, 0
         order = rng.permutation(len(rows))
         for batch in np.array_split(order, batches_per_epoch):
-            loss, tokens = _backward(policy, [rows[i] for i in batch], settings.prompt_weight)
+            loss, tokens = _backward(policy, [rows[i] for i in batch], settings.prompt_weight, crew)
+            add_up_gradients(parameters, crew)
             epoch_loss, epoch_tokens = epoch_loss + loss, epoch_tokens + tokens
             torch.nn.utils.clip_grad_norm_(parameters, 1.0)
             optimizer.step()
@@ -126,27 +131,29 @@ def imitate(
 
 
 def _backward(
-    policy: TransformersPolicy, rows: Sequence[Demonstration], prompt_weight: float
+    policy: TransformersPolicy, rows: Sequence[Demonstration], prompt_weight: float, crew: Crew
 ) -> tuple[float, int]:
-    """Gradients of the mean cross-entropy per response token; its sum and the number of tokens.
+    """This process's share of the gradients of the mean cross-entropy per response token; the sum of that
+    over all processes, and the number of tokens.
 
     The prompts' tokens add their own mean, times `prompt_weight`.
     """
     tokens = sum(len(row.response) for row in rows)
     prompt_tokens = sum(len(row.prompt) - 1 for row in rows)
-    summed = 0.0
+    summed = torch.zeros(1, dtype=torch.float64)
     # To score the prompt too, all but its first token is taken for part of the response.
     starts = [1 if prompt_weight else len(row.prompt) for row in rows]
     prompts = [row.prompt[:start] for row, start in zip(rows, starts, strict=True)]
     rest = [np.array(row.prompt[start:] + row.response) for row, start in zip(rows, starts, strict=True)]
-    for reading in policy.readings(prompts, rest):
+    for reading in share(policy.readings(prompts, rest), crew):
         scores = policy.score(reading, temperature=1.0)
         answer = _last_columns(scores.mask, [len(rows[i].response) for i in reading.members])
         loss = -(scores.logprobs * answer).sum()
         reading_loss = -(scores.logprobs * ~answer).sum()
         (loss / tokens + prompt_weight * reading_loss / prompt_tokens).backward()
         summed += loss.item()
-    return summed, tokens
+    crew.add_up([summed])
+    return float(summed), tokens
 
 
 def _last_columns(mask: torch.Tensor, counts: Sequence[int]) -> torch.Tensor:

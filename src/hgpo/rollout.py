@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import numpy as np
 
 from hgpo.agents.base import Agent, Decision, Situation
+from hgpo.crew import Crew
 from hgpo.envs.base import Environment, Info, Task, TaskSuite
 from hgpo.envs.guard import EnvironmentFault, check_outcome, check_view, guarded
 from hgpo.episodes import Step, Trajectory
@@ -83,6 +85,7 @@ def rollout(
     seed: Sequence[int],
     on_step: Callable[[int, int], None] = lambda finished, live: None,
     timeout: float | None = None,
+    numbers: Sequence[int] | None = None,
 ) -> list[Trajectory]:
     """Try every task `group_size` times.
 
@@ -98,13 +101,15 @@ def rollout(
         seed: of the random streams.
         on_step: told after every common step how many episodes have ended and how many are live.
         timeout: seconds that an environment may take for a step; None waits for ever.
+        numbers: which of the tasks to try, by their places; None tries all.
 
     Returns:
         The trajectories, those of a task together and in the tasks' order. One whose environment raised an
         error, returned nonsense or did not answer in time says so (`lost`); the others know nothing of it.
     """
     live: list[_LiveEpisode] = []
-    for number, task in enumerate(tasks):
+    for number in range(len(tasks)) if numbers is None else numbers:
+        task = tasks[number]
         for member in range(group_size):
             rng = np.random.default_rng([*seed, number, member])
             live.append(_LiveEpisode(task, f"{number}/{task.id}/{member}", suite.make(), rng))
@@ -118,6 +123,21 @@ def rollout(
         live = _still_live(live, advances, timeout)
         on_step(len(everyone) - len(live), len(live))
     return [episode.finished() for episode in everyone]
+
+
+def rollout_together(
+    crew: Crew, suite: TaskSuite, agent: Agent, tasks: Sequence[Task], *, group_size: int, **settings: Any
+) -> list[Trajectory]:
+    """What `rollout` gives, in every process; each of the crew rolls out its share of the groups."""
+    numbers = range(crew.rank, len(tasks), crew.size)
+    own = rollout(suite, agent, tasks, group_size=group_size, numbers=numbers, **settings)
+    groups = [own[start : start + group_size] for start in range(0, len(own), group_size)]
+    parts = crew.gather(groups)
+    return [
+        trajectory
+        for number in range(len(tasks))
+        for trajectory in parts[number % crew.size][number // crew.size]
+    ]
 
 
 def _still_live(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +80,31 @@ class RunLog:
         folder.mkdir(exist_ok=True)
         text = "\n\n".join(transcript(trajectory) for trajectory in trajectories)
         write_whole(folder / f"{iteration:06d}.txt", text + "\n")
+
+
+class SilentLog(RunLog):
+    """The folder of a run that another process writes."""
+
+    def alone(self) -> AbstractContextManager[None]:
+        """Nothing: the process that writes keeps others away."""
+        return nullcontext()
+
+    def go_back(self, iteration: int) -> None:
+        """Nothing."""
+
+    def metrics(self, record: Mapping[str, float]) -> None:
+        """Nothing."""
+
+    def evaluation(self, iteration: int, results: Sequence[PanelResult], seconds: float) -> None:
+        """Nothing."""
+
+    def rollouts(
+        self, name: str, iteration: int, trajectories: Sequence[Trajectory], steps: StepTable
+    ) -> None:
+        """Nothing."""
+
+    def sample(self, iteration: int, trajectories: Sequence[Trajectory]) -> None:
+        """Nothing."""
 
 
 def transcript(trajectory: Trajectory) -> str:

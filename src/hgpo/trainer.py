@@ -24,6 +24,7 @@ from hgpo.checkpoint import (
     save_checkpoint,
 )
 from hgpo.config import TrainConfig, save_config, to_json
+from hgpo.crew import Alone, Crew
 from hgpo.display import Display, NoDisplay
 from hgpo.envs.base import Task
 from hgpo.episodes import Trajectory
@@ -41,8 +42,8 @@ from hgpo.policies.tiny import create_policy
 from hgpo.policies.transformers import TransformersPolicy
 from hgpo.probe import ProbeTurn, answer_tokens_needed, prompt_tokens_needed, random_turns
 from hgpo.prompts import RESPONSE_FORMATS, Turn
-from hgpo.rollout import rollout, step_table
-from hgpo.runlog import RunLog
+from hgpo.rollout import rollout_together, step_table
+from hgpo.runlog import RunLog, SilentLog
 from hgpo.sampling import Sample, sample_groups
 from hgpo.steps import StepTable
 from hgpo.trackers import Trackers
@@ -75,25 +76,32 @@ WEIGHTS, WARM_TASKS, WARM_ORDER, TASKS, ROLLOUT, UPDATE, EVALUATION, PROBE, CRIT
 class Trainer:
     """One run, at the point between two iterations."""
 
-    def __init__(self, config: TrainConfig, folder: Path, display: Display | None = None) -> None:
+    def __init__(
+        self, config: TrainConfig, folder: Path, display: Display | None = None, crew: Crew | None = None
+    ) -> None:
         """Make the run's policy; nothing is trained or written yet.
 
         Args:
             config: the settings.
             folder: the run's folder, new or that of the run to go on with.
             display: where progress is shown.
+            crew: the processes that train together; each has a trainer, the first one writes and shows.
 
         Raises:
             SettingError: if a setting cannot work with these games or this model.
         """
         torch.set_num_threads(config.threads or torch.get_num_threads())
         self.config = config
-        self.log = RunLog(folder)
-        self.display = display or NoDisplay()
+        self.crew = crew or Alone()
+        self.is_first = self.crew.rank == 0
+        self.log = RunLog(folder) if self.is_first else SilentLog(folder)
+        self.display = display if display is not None and self.is_first else NoDisplay()
         self.suite = config.env
         self.streams = _Streams(config.seed)
         self.response_format = RESPONSE_FORMATS[config.response]
         self.compute = config.compute()
+        if config.device is None and self.crew.device is not None:
+            self.compute = replace(self.compute, device=self.crew.device)
         self.iteration = 0
         self.environment_steps = 0
         self.skipped_in_a_row = 0
@@ -119,7 +127,8 @@ class Trainer:
             self._start()
         else:
             self._go_back_to(checkpoint)
-        trackers = Trackers(self.config.track, self.log.folder, to_json(self.config), self.display.say)
+        track = self.config.track if self.is_first else ()
+        trackers = Trackers(track, self.log.folder, to_json(self.config), self.display.say)
         try:
             trackers.send(self.log.read_metrics, self.log.read_evaluations)
             while not self._finished():
@@ -143,9 +152,12 @@ class Trainer:
 
     def _start(self) -> None:
         self.log.go_back(-1)
-        save_config(self.config, self.log.folder / "config.json")
+        if self.is_first:
+            save_config(self.config, self.log.folder / "config.json")
         self._warm_start()
-        self.policy.save(self.log.reference)
+        if self.is_first:
+            self.policy.save(self.log.reference)
+        self._wait_for_the_first()
         self._new_engine()
         self.reference = load_reference(self.log.reference, self.policy)
         self.optimizer = self._new_optimizer()
@@ -166,10 +178,17 @@ class Trainer:
         if self.critic is not None and self.iteration > 0:
             load_critic(checkpoint, self.critic)
         self.log.go_back(self.iteration)
+        self._wait_for_the_first()
         self.environment_steps = sum(record["environment_steps"] for record in self.log.read_metrics())
         self.display.say(f"going on after iteration {self.iteration}")
 
+    def _wait_for_the_first(self) -> None:
+        """Go on when the first process has come so far, as what it wrote is read next."""
+        self.crew.agree(None)
+
     def _save(self) -> None:
+        if not self.is_first:
+            return
         with uninterrupted():
             save_checkpoint(self.log.checkpoints, self.iteration, self.policy, self.optimizer, self.critic)
 
@@ -241,7 +260,9 @@ class Trainer:
             max_response_tokens=self.agent.max_response_tokens,
         )
         with self.display.phase("warm start") as advance:
-            losses = imitate(self.policy, rows, settings, self.streams.generator(WARM_ORDER), advance)
+            losses = imitate(
+                self.policy, rows, settings, self.streams.generator(WARM_ORDER), advance, self.crew
+            )
         self.display.say(
             f"warm start: imitated {len(rows)} steps of {settings.games} walkthroughs, "
             f"cross-entropy {losses[0]:.2f} → {losses[-1]:.2f} nats a token"
@@ -255,7 +276,8 @@ class Trainer:
         steps = self.config.overlong(steps, self.agent.max_response_tokens)
         if self.critic is not None:
             steps = steps.with_values(self.critic.values(_prompts(steps)))
-        advantages = self.config.estimator(steps)
+        # A critic's values may differ in the last digit between GPUs, and all have to see the same rows.
+        advantages = self.crew.agree(self.config.estimator(steps))
         estimated = time.perf_counter()
         if self.config.keep_rollouts:
             self.log.rollouts("rollouts", self.iteration + 1, sample.kept, steps)
@@ -298,7 +320,8 @@ class Trainer:
             def roll_out(number: int) -> list[Trajectory]:
                 # The first round's streams carry no number, as there is only one without dynamic sampling.
                 place = (self.iteration, number) if number else (self.iteration,)
-                return rollout(
+                return rollout_together(
+                    self.crew,
                     self.suite,
                     self.agent,
                     self._training_tasks(self.config.tasks_per_iteration, TASKS, *place),
@@ -357,7 +380,7 @@ class Trainer:
         batch = merge_rows(steps, kept, merge=self.config.merge_rows)
         recomputed = {}
         if self.config.old_logprobs == "recomputed":
-            batch, difference = recompute_logprobs(self.policy, batch, self.config.temperature)
+            batch, difference = recompute_logprobs(self.policy, batch, self.config.temperature, self.crew)
             recomputed = {"sampler_difference": difference}
         for group in self.optimizer.param_groups:
             group["lr"] = self._learning_rate()
@@ -376,6 +399,7 @@ class Trainer:
                 rng=rng,
                 skipped_in_a_row=self.skipped_in_a_row,
                 on_rows=advance,
+                crew=self.crew,
             )
         self.skipped_in_a_row = metrics.skipped_in_a_row
         return {
@@ -405,6 +429,7 @@ class Trainer:
                         games=self.config.evaluation_games,
                         on_step=lambda finished, live, advance=advance: advance(finished, finished + live),
                         timeout=self._timeout,
+                        crew=self.crew,
                     )
                 results.append(result)
         with uninterrupted():

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from hgpo.batch import UpdateBatch, mini_batches
+from hgpo.crew import Alone, Crew, add_up_gradients, share
 from hgpo.losses import LossTerms, PolicyLoss
 from hgpo.policies.reference import Reference
 from hgpo.policies.transformers import TransformersPolicy
@@ -52,6 +53,7 @@ def update_policy(
     rng: np.random.Generator,
     skipped_in_a_row: int = 0,
     on_rows: Callable[[int, int], None] = lambda done, total: None,
+    crew: Crew | None = None,
 ) -> UpdateMetrics:
     """Pass over the batch, each time in `optimizer_steps` mini-batches.
 
@@ -73,27 +75,31 @@ def update_policy(
         rng: deals the pairs to the mini-batches.
         skipped_in_a_row: how many optimizer steps before this update were skipped, without one in between.
         on_rows: told after every micro-batch how many pairs are done, and of how many.
+        crew: the processes that share the micro-batches. The denominator is the whole update's, so that the
+            gradient is the sum of theirs.
     """
+    crew = crew or Alone()
     if not len(batch):
         return UpdateMetrics(0.0, 0.0, 0.0, 0.0, skipped_in_a_row=skipped_in_a_row)
     parameters = [p for p in policy.model.parameters() if p.requires_grad]
-    sums = torch.zeros(4, dtype=torch.float64)
+    sums = torch.zeros(5, dtype=torch.float64)
     norms, done, skipped = [], 0, 0
     sampler_difference: float | None = None
     denominator_of_all = loss.denominator(
         tokens=batch.total_tokens, rows=batch.total_rows, max_response_tokens=max_response_tokens
     )
     for part, parts in _parts(batch, passes, optimizer_steps, rng):
-        part_sums = torch.zeros(4, dtype=torch.float64)
-        moved = 0.0
-        for terms, pairs in micro_batches(policy, reference, loss, part, temperature):
+        part_sums = torch.zeros(5, dtype=torch.float64)
+        for terms, pairs in micro_batches(policy, reference, loss, part, temperature, crew):
             (terms.total / (denominator_of_all / parts)).backward()
-            part_sums += torch.stack([terms.kl, terms.entropy, terms.clipped, terms.tokens]).double().cpu()
-            moved += float(terms.moved)
+            figures = [terms.kl, terms.entropy, terms.clipped, terms.tokens, terms.moved]
+            part_sums += torch.stack(figures).double().cpu()
             done += pairs
-            on_rows(done, passes * len(batch))
+            on_rows(done * crew.size, passes * len(batch))
+        add_up_gradients(parameters, crew)
+        crew.add_up([part_sums])
         if sampler_difference is None:
-            sampler_difference = moved / max(1.0, float(part_sums[3]))
+            sampler_difference = float(part_sums[4] / part_sums[3].clamp(min=1))
         norm = float(torch.nn.utils.clip_grad_norm_(parameters, max_gradient_norm))
         if math.isfinite(norm) and bool(part_sums.isfinite().all()):
             optimizer.step()
@@ -132,9 +138,13 @@ def micro_batches(
     loss: PolicyLoss,
     batch: UpdateBatch,
     temperature: float,
+    crew: Crew | None = None,
 ) -> Iterator[tuple[LossTerms, int]]:
-    """The terms of the loss, differentiable, of one forward pass after another, and the pairs of each."""
-    for reading in policy.readings(batch.prompts, batch.responses):
+    """The terms of the loss, differentiable, of one forward pass after another, and the pairs of each.
+
+    Of a crew, each process has its share of them.
+    """
+    for reading in share(policy.readings(batch.prompts, batch.responses), crew or Alone()):
         micro = batch.take(reading.members)
         scores = policy.score(reading, temperature)
         with torch.no_grad():
@@ -154,7 +164,7 @@ def micro_batches(
 
 @torch.no_grad()
 def recompute_logprobs(
-    policy: TransformersPolicy, batch: UpdateBatch, temperature: float
+    policy: TransformersPolicy, batch: UpdateBatch, temperature: float, crew: Crew | None = None
 ) -> tuple[UpdateBatch, float]:
     """The batch with the policy's own log-probabilities as the old ones, and how far the sampler's were off.
 
@@ -162,16 +172,19 @@ def recompute_logprobs(
         policy: as it is before the update.
         batch: with what the sampler said.
         temperature: that the responses were sampled with.
+        crew: the processes that share the work.
 
     Returns:
         The batch, and the mean magnitude of the difference over the response tokens of its rows.
     """
-    own: dict[int, np.ndarray] = {}
-    for reading in policy.readings(batch.prompts, batch.responses):
+    crew = crew or Alone()
+    found: list[tuple[int, np.ndarray]] = []
+    for reading in share(policy.readings(batch.prompts, batch.responses), crew):
         scores = policy.score(reading, temperature)
         for row, member in enumerate(reading.members.tolist()):
-            own[member] = scores.logprobs[row, scores.mask[row]].double().cpu().numpy()
-    logprobs = tuple(own[pair] for pair in range(len(batch)))
+            found.append((member, scores.logprobs[row, scores.mask[row]].double().cpu().numpy()))
+    of_pair = dict(pair for part in crew.gather(found) for pair in part)
+    logprobs = tuple(of_pair[pair] for pair in range(len(batch)))
     off = [np.abs(new - old).sum() for new, old in zip(logprobs, batch.old_logprobs, strict=True)]
     tokens = [len(response) for response in batch.responses]
     total = float(np.dot(batch.count, tokens))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from dataclasses import replace
 
 import numpy as np
@@ -28,6 +29,15 @@ PROMPTS = [(5, 6, 7), (8, 9, 10, 11), (5, 6, 7), (12, 13, 14, 15, 16)] * 4
 UNIFORMS = np.random.default_rng(0).random((len(PROMPTS), 6))
 TOLERANCE = 1e-4
 """Nats between two engines in float32."""
+
+
+@pytest.fixture(autouse=True)
+def leave_no_engine_behind():
+    yield
+    from vllm.distributed import cleanup_dist_env_and_memory  # pyright: ignore[reportMissingImports]
+
+    gc.collect()
+    cleanup_dist_env_and_memory()
 
 
 def engine_of(policy, folder):

@@ -17,6 +17,7 @@ from hgpo.cli import INTERRUPTED, failed, wrong_use
 from hgpo.cli.parse import parse
 from hgpo.cli.report import write_report
 from hgpo.config import TrainConfig, load_config
+from hgpo.crew import assemble
 from hgpo.display import RichDisplay, evaluation_tables
 from hgpo.errors import RunError, SettingError
 from hgpo.plots import plot_learning_curve
@@ -30,6 +31,10 @@ class TrainCommand(TrainConfig):
 
     By default a small language model is made here, imitates some walkthroughs of household games, and then
     learns from reward with HGPO; it takes minutes on two cores.
+
+    A model of your own:      hgpo train --model FOLDER_OR_HUB_NAME --lora.rank 32 --response think_action …
+    The published settings:   hgpo train --preset alfworld-1.5b
+    Four GPUs of a machine:   accelerate launch --num_processes 4 -m hgpo train --preset alfworld-1.5b
     """
 
     preset: str | None = None
@@ -43,13 +48,16 @@ class TrainCommand(TrainConfig):
 
 def main(args: Sequence[str]) -> int:
     """Train, then print the evaluations and where everything is."""
-    console = Console()
+    crew = assemble()
+    # Of several processes the first one speaks for all.
+    console = Console(quiet=crew.rank > 0)
     transformers.utils.logging.disable_progress_bar()
     started = time.perf_counter()
     try:
         config, folder = _settings(parse(TrainCommand, args, "hgpo train", _default(args)))
+        folder = crew.agree(folder)
         with RichDisplay(console) as display:
-            trainer = Trainer(config, folder, display)
+            trainer = Trainer(config, folder, display, crew)
             try:
                 evaluations = trainer.run()
             except KeyboardInterrupt:
@@ -60,6 +68,8 @@ def main(args: Sequence[str]) -> int:
         return wrong_use(str(error))
     except RunError as error:
         return failed(str(error))
+    if crew.rank > 0:
+        return 0
     plot_learning_curve(trainer.log.read_metrics(), evaluations, folder / "learning_curve.png")
     minutes = (time.perf_counter() - started) / 60
     console.print(evaluation_tables(evaluations, f"each held-out game once; {minutes:.1f} minutes"))

@@ -1,0 +1,116 @@
+"""Several processes that train one policy, each on a GPU of its own; or one process alone.
+
+Every process has the same weights. Rollouts and gradients are shared out, gathered and summed; whatever is
+decided from them comes out alike in all of them. The first process alone writes and speaks.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Protocol, TypeVar
+
+import torch
+from torch import Tensor
+
+T = TypeVar("T")
+
+
+class Crew(Protocol):
+    """The processes of a run, as one of them sees them."""
+
+    @property
+    def size(self) -> int:
+        """How many there are."""
+        ...
+
+    @property
+    def rank(self) -> int:
+        """Which of them this one is, counted from 0."""
+        ...
+
+    @property
+    def device(self) -> torch.device | None:
+        """The device of this one, None if the settings say it."""
+        ...
+
+    def gather(self, items: list[T]) -> list[list[T]]:
+        """The lists of all, in the order of ranks."""
+        ...
+
+    def add_up(self, tensors: Sequence[Tensor]) -> None:
+        """Replace each tensor by its sum over all."""
+        ...
+
+    def agree(self, value: T) -> T:
+        """The first process's value."""
+        ...
+
+
+class Alone:
+    """One process."""
+
+    size, rank, device = 1, 0, None
+
+    def gather(self, items: list[T]) -> list[list[T]]:
+        """Its own list."""
+        return [items]
+
+    def add_up(self, tensors: Sequence[Tensor]) -> None:
+        """Nothing: they are the sums."""
+
+    def agree(self, value: T) -> T:
+        """Its own value."""
+        return value
+
+
+class Accelerated:
+    """The processes that `accelerate launch`, or torchrun, has started."""
+
+    def __init__(self) -> None:
+        from accelerate import PartialState
+
+        self._state = PartialState(cpu=not torch.cuda.is_available())
+        self.size, self.rank = self._state.num_processes, self._state.process_index
+        self.device: torch.device | None = self._state.device
+
+    def gather(self, items: list[T]) -> list[list[T]]:
+        """See `Crew.gather`."""
+        from accelerate.utils import gather_object
+
+        # What is gathered is joined end to end, so each list is wrapped to stay one.
+        return gather_object([items])
+
+    def add_up(self, tensors: Sequence[Tensor]) -> None:
+        """See `Crew.add_up`."""
+        from accelerate.utils import reduce
+
+        for tensor in tensors:
+            total: Any = reduce(tensor.to(self.device), "sum")
+            tensor.copy_(total)
+
+    def agree(self, value: T) -> T:
+        """See `Crew.agree`."""
+        from accelerate.utils import broadcast_object_list
+
+        return broadcast_object_list([value])[0]
+
+
+def assemble() -> Crew:
+    """The processes that this one was started with."""
+    return Accelerated() if int(os.environ.get("WORLD_SIZE", "1")) > 1 else Alone()
+
+
+def share(items: Iterable[T], crew: Crew) -> Iterator[T]:
+    """Those of the items that are this process's: every size-th."""
+    return (item for number, item in enumerate(items) if number % crew.size == crew.rank)
+
+
+def add_up_gradients(parameters: Sequence[Tensor], crew: Crew) -> None:
+    """Replace each gradient by its sum over the processes, also where this one had nothing to add."""
+    if crew.size == 1:
+        return
+    for parameter in parameters:
+        if parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+    crew.add_up([parameter.grad for parameter in parameters if parameter.grad is not None])
