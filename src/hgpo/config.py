@@ -80,7 +80,8 @@ class TrainConfig:
     """A causal LM with its tokenizer: a folder in transformers' format, a GGUF file, or a name on the Hugging
     Face hub; None makes a tiny one here."""
     lora: Lora = field(default_factory=Lora)
-    """Train a low-rank adapter of the model instead of all its weights."""
+    """Train a low-rank adapter of the model instead of all its weights; it wants a learning rate ten times as
+    high or more."""
     device: str | None = None
     """Where the model is, as PyTorch names it; None: a GPU if there is one."""
     precision: Precision = "auto"

@@ -10,6 +10,7 @@ import torch
 
 from hgpo.crew import Alone, Crew, add_up_gradients, share
 from hgpo.envs.base import Task, TaskSuite
+from hgpo.errors import SettingError
 from hgpo.policies.transformers import TransformersPolicy
 from hgpo.prompts import ResponseFormat, Turn, fit_prompts
 
@@ -53,14 +54,14 @@ def demonstrations(
     """The steps of the tasks' walkthroughs as prompts and answers, in order.
 
     Raises:
-        ValueError: if a task has no walkthrough, or if one leaves its game unwon.
+        SettingError: if a task has no walkthrough, or if one leaves its game unwon.
     """
     rows = []
     environment = suite.make()
     for task in tasks:
         walkthrough = suite.walkthrough(task)
         if walkthrough is None:
-            raise ValueError(f"task {task.id} has no walkthrough to imitate: set --warm-start.games 0")
+            raise SettingError(f"task {task.id} has no walkthrough to imitate: set --warm-start.games 0")
         observation, info = environment.reset(task)
         history: list[tuple[str, str]] = []
         turns, answers = [], []
@@ -76,9 +77,14 @@ def demonstrations(
             )
             answers.append(response_format.answer(command, info.admissible_commands))
             history.append((observation, command))
-            observation, _, _, _, info = environment.step(command)
+            observation, _, terminated, truncated, info = environment.step(command)
+            if terminated or truncated:
+                break
         if not info.won:
-            raise ValueError(f"the walkthrough of task {task.id} does not win it")
+            raise SettingError(
+                f"the walkthrough of task {task.id} does not win it within an episode's step limit: "
+                "raise --env.max-steps, or set --warm-start.games 0"
+            )
         prompts = fit_prompts(turns, response_format, policy.encode, max_prompt_tokens)
         for prompt, answer in zip(prompts, answers, strict=True):
             rows.append(Demonstration(prompt, policy.encode_response(answer, max_response_tokens)))

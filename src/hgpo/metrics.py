@@ -13,6 +13,7 @@ from hgpo.steps import StepTable
 def rollout_metrics(sample: Sample, steps: StepTable) -> dict[str, float]:
     """Of everything that was tried; of tokens and validity in the steps that are learned from."""
     assert steps.prompt_tokens is not None and steps.action_valid is not None
+    assert steps.response_tokens is not None
     distinct = len({prompt.tobytes() for prompt in steps.prompt_tokens})
     lengths = [len(trajectory.steps) for trajectory in sample.tried]
     lost = sum(trajectory.lost is not None for trajectory in sample.tried)
@@ -26,6 +27,7 @@ def rollout_metrics(sample: Sample, steps: StepTable) -> dict[str, float]:
         "lost_trajectories": lost,
         "kept_share": len(sample.kept) / len(sample.tried),
         "prompt_tokens_mean": float(np.mean([len(prompt) for prompt in steps.prompt_tokens])),
+        "response_tokens_mean": float(np.mean([len(response) for response in steps.response_tokens])),
         "distinct_prompt_share": distinct / len(steps),
     }
 

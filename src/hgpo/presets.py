@@ -113,6 +113,15 @@ def preset_config(name: str) -> TrainConfig:
     return _replaced(start, {setting: value for setting, (value, _) in preset.values.items()})
 
 
+def model_config(model: str) -> TrainConfig:
+    """The settings by which a given language model is trained unless others are given: those published, but
+    for the games' own.
+    """
+    published = PRESETS["alfworld-1.5b"].values
+    values = {name: value for name, (value, _) in published.items() if not name.startswith("env.")}
+    return _replaced(TrainConfig(estimator=HGPO.paper()), {**values, "model": model})
+
+
 def explained(name: str) -> Iterator[tuple[str, Any, str]]:
     """Every setting of a run by the preset, in order: dotted name, value, and where the value comes from.
 

@@ -298,6 +298,7 @@ class Trainer:
                 "seconds_advantages": estimated - rolled_out,
                 "seconds_update": ended - estimated,
                 "seconds": ended - started,
+                "memory_gib": self._peak_memory(),
             }
             self.environment_steps += record["environment_steps"]
             self.log.metrics(record)
@@ -313,6 +314,14 @@ class Trainer:
             self.log.sample(self.iteration, sample.tried[:: self.config.group_size][:4])
             self.log.rollouts("samples", self.iteration, sample.kept, steps)
         self.display.iteration(record, self.config.iterations)
+
+    def _peak_memory(self) -> float:
+        """GiB of the GPU's memory that tensors took at most since the last call."""
+        if self.compute.device.type != "cuda":
+            return 0.0
+        peak = torch.cuda.max_memory_allocated(self.compute.device)
+        torch.cuda.reset_peak_memory_stats(self.compute.device)
+        return peak / 2**30
 
     def _rollout(self) -> Sample:
         with self.display.phase("rollout") as advance:
@@ -405,6 +414,7 @@ class Trainer:
         return {
             "learning_rate": self._learning_rate(),
             "update_row_share": len(batch) / len(steps),
+            "update_tokens": sum(map(len, batch.prompts)) + sum(map(len, batch.responses)),
             **{name: value for name, value in vars(metrics).items() if name != "skipped_in_a_row"},
             **recomputed,
         }

@@ -6,6 +6,7 @@ import dataclasses
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,7 +22,7 @@ from hgpo.crew import assemble
 from hgpo.display import RichDisplay, evaluation_tables
 from hgpo.errors import RunError, SettingError
 from hgpo.plots import plot_learning_curve
-from hgpo.presets import preset_config
+from hgpo.presets import model_config, preset_config
 from hgpo.trainer import Trainer
 
 
@@ -81,12 +82,23 @@ def main(args: Sequence[str]) -> int:
 
 
 def _default(args: Sequence[str]) -> TrainCommand:
-    """What the words that are not given stand for: the defaults, or those of the preset that is named."""
-    for word, following in zip(args, [*args[1:], ""], strict=True):
-        if word == "--preset" or word.startswith("--preset="):
-            name = following if word == "--preset" else word.partition("=")[2]
-            return TrainCommand(**settings_of(preset_config(name)), preset=name)
+    """What the words that are not given stand for: a preset, what is published for models, or our own."""
+    preset, model = (_word_after(name, args) for name in ("--preset", "--model"))
+    if preset is not None:
+        return TrainCommand(**settings_of(preset_config(preset)), preset=preset)
+    if model is not None:
+        return TrainCommand(**settings_of(model_config(model)))
     return TrainCommand()
+
+
+def _word_after(option: str, args: Sequence[str]) -> str | None:
+    """What is given for an option, before the command line as a whole is understood."""
+    for word, following in pairwise([*args, ""]):
+        if word == option:
+            return following
+        if word.startswith(f"{option}="):
+            return word.partition("=")[2]
+    return None
 
 
 def _settings(command: TrainCommand) -> tuple[TrainConfig, Path]:
