@@ -115,10 +115,11 @@ def preset_config(name: str) -> TrainConfig:
 
 def model_config(model: str) -> TrainConfig:
     """The settings by which a given language model is trained unless others are given: those published, but
-    for the games' own.
+    for the games' own and for the precision, which is the device's.
     """
     published = PRESETS["alfworld-1.5b"].values
     values = {name: value for name, (value, _) in published.items() if not name.startswith("env.")}
+    values["precision"] = "auto"
     return _replaced(TrainConfig(estimator=HGPO.paper()), {**values, "model": model})
 
 

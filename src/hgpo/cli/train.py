@@ -55,7 +55,7 @@ def main(args: Sequence[str]) -> int:
     transformers.utils.logging.disable_progress_bar()
     started = time.perf_counter()
     try:
-        config, folder = _settings(parse(TrainCommand, args, "hgpo train", _default(args)))
+        config, folder = _settings(parse(TrainCommand, args, "hgpo train", default_of(args)))
         folder = crew.agree(folder)
         with RichDisplay(console) as display:
             trainer = Trainer(config, folder, display, crew)
@@ -81,7 +81,7 @@ def main(args: Sequence[str]) -> int:
     return 0
 
 
-def _default(args: Sequence[str]) -> TrainCommand:
+def default_of(args: Sequence[str]) -> TrainCommand:
     """What the words that are not given stand for: a preset, what is published for models, or our own."""
     preset, model = (_word_after(name, args) for name in ("--preset", "--model"))
     if preset is not None:

@@ -1,0 +1,74 @@
+"""Presets: what they resolve to, where each value comes from, and how the command line changes them."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from hgpo.cli import main
+from hgpo.cli.parse import parse
+from hgpo.cli.train import TrainCommand, default_of
+from hgpo.config import TrainConfig, from_json, to_json
+from hgpo.estimators import HGPO, GiGPO
+from hgpo.presets import PRESETS, explained, model_config, preset_config
+
+
+def command(*args):
+    return parse(TrainCommand, args, "hgpo train", default_of(args))
+
+
+def test_the_published_alfworld_run():
+    # arXiv 2602.22817: 16 tasks × 8 rollouts of at most 50 steps, 160 iterations, K = 2, α = 1, γ = 0.95,
+    # prompts of 4096 and responses of 512 tokens, rate 1e-6, mini-batches of 256 rows, β = 0.01.
+    config = preset_config("alfworld-1.5b")
+    assert config.model == "Qwen/Qwen2.5-1.5B-Instruct"
+    assert (config.tasks_per_iteration, config.group_size, config.iterations) == (16, 8, 160)
+    assert (config.max_prompt_tokens, config.max_response_tokens) == (4096, 512)
+    assert config.env.max_steps == 50 and config.env.success_reward == 10.0
+    assert config.estimator == dataclasses.replace(HGPO.paper(), invalid_penalty=0.1)
+    assert (config.history_length, config.estimator.history_length) == (2, 2)
+    assert (config.learning_rate, config.learning_rate_warmup, config.passes) == (1e-6, 0, 1)
+    assert (config.mini_batch_rows, config.loss.kl_coefficient) == (256, 0.01)
+    assert (config.temperature, config.evaluation_temperature) == (1.0, 0.4)
+    assert config.response == "think_action" and config.warm_start.games == 0 and config.thin_out_below == 0
+    assert preset_config("alfworld-7b") == dataclasses.replace(config, model="Qwen/Qwen2.5-7B-Instruct")
+    assert from_json(to_json(config)) == config
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_shows_every_setting_with_a_source(name, capsys):
+    shown = {setting: (value, source) for setting, value, source in explained(name)}
+
+    def leaves(config, prefix=""):
+        for field in dataclasses.fields(config):
+            value = getattr(config, field.name)
+            yield from (
+                leaves(value, f"{prefix}{field.name}.")
+                if dataclasses.is_dataclass(value)
+                else [prefix + field.name]
+            )
+
+    expected = {setting for setting in leaves(TrainConfig()) if not setting.startswith("env.")}
+    assert expected <= shown.keys()
+    for setting, told in PRESETS[name].values.items():
+        assert shown[setting] == told
+    assert main(["presets", name]) == 0
+    printed = capsys.readouterr().out
+    assert all(setting in printed and source in printed for setting, (_, source) in shown.items())
+
+
+def test_what_is_given_changes_the_preset():
+    changed = command("--preset", "alfworld-7b", "--group-size", "4", "--estimator.history-length", "4")
+    assert (changed.group_size, changed.estimator.history_length, changed.iterations) == (4, 4, 160)
+    assert isinstance(command("--preset=alfworld-7b", "estimator:gigpo").estimator, GiGPO)
+    assert command("--preset", "alfworld-1.5b", "env:household").env.max_steps == 15
+
+
+def test_a_model_alone_brings_the_published_settings_for_models_but_no_games():
+    given = command("--model", "owner/name", "--learning-rate", "1e-5")
+    assert (given.model, given.learning_rate) == ("owner/name", 1e-5)
+    assert (given.response, given.max_prompt_tokens, given.warm_start.games) == ("think_action", 4096, 0)
+    assert given.env == TrainConfig().env
+    assert model_config("owner/name").precision == "auto"
+    assert command("--seed", "1") == dataclasses.replace(TrainCommand(), seed=1)
