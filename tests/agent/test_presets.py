@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 
@@ -14,14 +15,14 @@ from hgpo.estimators import HGPO, GiGPO
 from hgpo.presets import PRESETS, explained, model_config, preset_config
 
 
-def command(*args):
+def command(*args) -> Any:
     return parse(TrainCommand, args, "hgpo train", default_of(args))
 
 
 def test_the_published_alfworld_run():
     # arXiv 2602.22817: 16 tasks × 8 rollouts of at most 50 steps, 160 iterations, K = 2, α = 1, γ = 0.95,
     # prompts of 4096 and responses of 512 tokens, rate 1e-6, mini-batches of 256 rows, β = 0.01.
-    config = preset_config("alfworld-1.5b")
+    config: Any = preset_config("alfworld-1.5b")
     assert config.model == "Qwen/Qwen2.5-1.5B-Instruct"
     assert (config.tasks_per_iteration, config.group_size, config.iterations) == (16, 8, 160)
     assert (config.max_prompt_tokens, config.max_response_tokens) == (4096, 512)
