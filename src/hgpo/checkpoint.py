@@ -102,7 +102,9 @@ def load_optimizer(checkpoint: Path, optimizer: torch.optim.Optimizer) -> None:
         SettingError: if it cannot be read, or is another model's.
     """
     with _readable(checkpoint):
-        optimizer.load_state_dict(torch.load(checkpoint / "optimizer.pt", weights_only=True))
+        optimizer.load_state_dict(
+            torch.load(checkpoint / "optimizer.pt", map_location="cpu", weights_only=True)
+        )
 
 
 def load_critic(checkpoint: Path, critic: Critic) -> None:

@@ -229,7 +229,7 @@ class Trainer:
         max_tokens = self.agent.max_prompt_tokens + self.agent.max_response_tokens
         self.engine = ENGINES[self.config.engine](
             self.policy,
-            self.log.folder / "engine",
+            self.log.folder / "engine" / str(self.crew.rank),
             max_tokens=max_tokens,
             memory_share=self.config.engine_memory,
         )

@@ -115,7 +115,7 @@ class Critic:
 
     def load(self, path: Path) -> None:
         """Take weights and optimizer from a file that `save` wrote."""
-        state = torch.load(path, weights_only=True)
+        state = torch.load(path, map_location="cpu", weights_only=True)
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
 
