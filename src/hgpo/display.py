@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -10,7 +10,7 @@ from rich.console import Console, Group
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from hgpo.evaluate import PanelResult, ProtocolResult, PublishedProtocol, Success
+from hgpo.evaluate import PanelResult, ProtocolResult, PublishedProtocol, Success, mean_and_std
 
 Advance = Callable[[int, int], None]
 """Told how much of a phase is done, and of how much."""
@@ -89,7 +89,8 @@ class RichDisplay:
         self.console.print(
             f"[bold]{record['iteration']:>4}[/]/{iterations}"
             f"  success [bold]{record['success_rate']:6.1%}[/]"
-            f"  return {record['return_mean']:5.2f}"
+            + (f"  score {100 * record['score_mean']:5.1f}" if "score_mean" in record else "")
+            + f"  return {record['return_mean']:5.2f}"
             f"  steps {record['steps_mean']:4.1f}"
             f"  valid {record['valid_share']:6.1%}"
             f"  KL {record['kl']:.3f}"
@@ -128,8 +129,11 @@ def evaluation_tables(records: Sequence[dict[str, Any]], title: str) -> Group:
     for kind in sorted({kind for record in last for kind in record["by_kind"]}):
         counts = [record["by_kind"].get(kind) for record in last]
         kinds.add_row(short_kind(kind), *(_kind_cell(Success(**c) if c else None) for c in counts))
+    scores = [record.get("mean_score") for record in last]
+    if any(score is not None for score in scores):
+        kinds.add_row("score of 100", *map(_score_cell, scores))
     kinds.add_row("steps an episode", *(f"{record['mean_steps']:.1f}" for record in last), end_section=True)
-    return Group(overall, kinds)
+    return Group(overall, kinds, *_games_lines(record.get("games") for record in last))
 
 
 def players_tables(rows: Mapping[str, Sequence[PanelResult]]) -> Group:
@@ -143,16 +147,33 @@ def players_tables(rows: Mapping[str, Sequence[PanelResult]]) -> Group:
     overall.add_column("player")
     for panel in panels:
         overall.add_column(panel, justify="right")
+    scored = any(result.mean_score is not None for results in rows.values() for result in results)
+    if scored:
+        overall.add_column("score", justify="right")
     overall.add_column("steps", justify="right")
     overall.add_column("valid", justify="right")
     for player, results in rows.items():
         overall.add_row(
             player,
             *(_short_rate_cell(result.success) for result in results),
+            *([" / ".join(_score_cell(result.mean_score) for result in results)] if scored else []),
             " / ".join(f"{result.mean_steps:.1f}" for result in results),
             " / ".join(f"{result.valid_share:.0%}" for result in results),
         )
-    return Group(overall, *(_kinds_table(number, panel, rows) for number, panel in enumerate(panels)))
+    return Group(
+        overall,
+        *(_kinds_table(number, panel, rows) for number, panel in enumerate(panels)),
+        *_games_lines(result.games for results in rows.values() for result in results),
+    )
+
+
+def _games_lines(descriptions: Iterable[str | None]) -> list[str]:
+    """What was played, each once; runs of older versions do not say it."""
+    return [f"[dim]games: {games}[/]" for games in dict.fromkeys(descriptions) if games]
+
+
+def _score_cell(score: float | None) -> str:
+    return "–" if score is None else f"{100 * score:.1f}"
 
 
 def _short_rate_cell(success: Success) -> str:
@@ -171,8 +192,8 @@ def _kinds_table(number: int, panel: str, rows: Mapping[str, Sequence[PanelResul
     return table
 
 
-def published_table(rows: Mapping[str, Sequence[ProtocolResult]]) -> Table:
-    """Success of several players under the published protocol, to lay beside the paper's table.
+def published_table(rows: Mapping[str, Sequence[ProtocolResult]]) -> Group:
+    """Success, and score where it is measured, under the published protocol, to lay beside the paper's table.
 
     Args:
         rows: of each player, its result on every panel; the same panels for all.
@@ -184,10 +205,18 @@ def published_table(rows: Mapping[str, Sequence[ProtocolResult]]) -> Table:
     )
     table.add_column("player")
     for result in next(iter(rows.values())):
+        if result.scores is not None:
+            table.add_column(f"{result.split}: score", justify="right")
         table.add_column(result.split, justify="right")
     for player, results in rows.items():
-        table.add_row(player, *(f"{100 * r.mean:.2f} ± {100 * r.std:.2f}" for r in results))
-    return table
+        measured = [values for r in results for values in (r.scores, r.rates) if values is not None]
+        table.add_row(player, *map(_protocol_cell, measured))
+    return Group(table, *_games_lines(result.games for results in rows.values() for result in results))
+
+
+def _protocol_cell(values: Sequence[float]) -> str:
+    mean, std = mean_and_std(values)
+    return f"{100 * mean:.2f} ± {100 * std:.2f}"
 
 
 def _rate_cell(success: Success) -> str:

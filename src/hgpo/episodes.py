@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hgpo.envs.base import Task
@@ -35,8 +36,16 @@ class Trajectory:
     won: bool
     lost: str | None = None
     """Why the environment failed before the episode's end; its steps are then of no use."""
+    score: float | None = None
+    """How well the task was done, from 0 to 1, in games that measure it."""
 
     @property
     def total_reward(self) -> float:
         """The undiscounted sum of rewards."""
         return sum(step.reward for step in self.steps)
+
+
+def mean_score(trajectories: Sequence[Trajectory]) -> float | None:
+    """How well tasks were done on average, from 0 to 1; None in games that do not measure it."""
+    scores = [trajectory.score for trajectory in trajectories if trajectory.score is not None]
+    return sum(scores) / len(scores) if scores else None

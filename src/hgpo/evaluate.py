@@ -11,8 +11,8 @@ import numpy as np
 
 from hgpo.agents.base import Agent, ReflectingAgent
 from hgpo.crew import Alone, Crew
-from hgpo.envs.base import Task, TaskSuite
-from hgpo.episodes import Trajectory
+from hgpo.envs.base import Task, TaskSuite, describe
+from hgpo.episodes import Trajectory, mean_score
 from hgpo.rollout import rollout_together
 
 
@@ -57,6 +57,10 @@ class PanelResult:
     """Share of steps with an admissible action."""
     games_won: tuple[bool, ...]
     """Of each game, in the panel's order, whether it was won."""
+    mean_score: float | None
+    """How well the games were done, from 0 to 1; None of games that do not measure it."""
+    games: str
+    """What was played (see `describe`)."""
 
     def record(self, iteration: int) -> dict[str, Any]:
         """The result as JSON values, with rate and interval spelled out, after `iteration` iterations."""
@@ -103,7 +107,7 @@ def evaluate_panel(
         timeout=timeout,
         crew=crew,
     )
-    return summarize(split, temperature, trajectories)
+    return summarize(split, temperature, trajectories, describe(suite))
 
 
 def play(
@@ -165,16 +169,15 @@ class ProtocolResult:
     split: str
     rates: tuple[float, ...]
     """Share of won draws under each seed."""
+    scores: tuple[float, ...] | None
+    """Mean score of the draws under each seed, from 0 to 1; None of games that do not measure it."""
+    games: str
+    """What was played (see `describe`)."""
 
-    @property
-    def mean(self) -> float:
-        """Mean of the rates."""
-        return float(np.mean(self.rates))
 
-    @property
-    def std(self) -> float:
-        """Bessel's standard deviation of the rates over the seeds; NaN of one."""
-        return float(np.std(self.rates, ddof=1)) if len(self.rates) > 1 else math.nan
+def mean_and_std(values: Sequence[float]) -> tuple[float, float]:
+    """Mean and Bessel's standard deviation over the seeds; the latter is NaN of one."""
+    return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
 
 
 def evaluate_published(
@@ -193,7 +196,7 @@ def evaluate_published(
         seed: of the draws and of sampling.
     """
     panel = suite.tasks(split)
-    rates = []
+    rates, scores = [], []
     for number in range(protocol.seeds):
         drawn = np.random.default_rng([*seed, number]).integers(len(panel), size=protocol.draws)
         trajectories = play(
@@ -205,11 +208,13 @@ def evaluate_published(
             on_step=on_step,
         )
         rates.append(_success(trajectories).rate)
-    return ProtocolResult(split, tuple(rates))
+        scores.append(mean_score(trajectories))
+    measured = tuple(score for score in scores if score is not None)
+    return ProtocolResult(split, tuple(rates), measured or None, describe(suite))
 
 
-def summarize(split: str, temperature: float, trajectories: Sequence[Trajectory]) -> PanelResult:
-    """The result that these trajectories, one a game, amount to."""
+def summarize(split: str, temperature: float, trajectories: Sequence[Trajectory], games: str) -> PanelResult:
+    """The result that these trajectories, one a game, amount to; `games` says what was played."""
     kinds = sorted({trajectory.task.kind for trajectory in trajectories})
     steps = [step for trajectory in trajectories for step in trajectory.steps]
     return PanelResult(
@@ -220,6 +225,8 @@ def summarize(split: str, temperature: float, trajectories: Sequence[Trajectory]
         mean_steps=len(steps) / len(trajectories) if trajectories else math.nan,
         valid_share=sum(step.action.valid for step in steps) / len(steps) if steps else math.nan,
         games_won=tuple(trajectory.won for trajectory in trajectories),
+        mean_score=mean_score(trajectories),
+        games=games,
     )
 
 

@@ -51,17 +51,17 @@ def demonstrations(
     max_prompt_tokens: int,
     max_response_tokens: int,
 ) -> list[Demonstration]:
-    """The steps of the tasks' walkthroughs as prompts and answers, in order.
+    """The steps of the tasks' walkthroughs as prompts and answers, in order; tasks without one are left out.
 
     Raises:
-        SettingError: if a task has no walkthrough, or if one leaves its game unwon.
+        SettingError: if no task has a walkthrough, or if one leaves its game unwon.
     """
     rows = []
     environment = suite.make()
     for task in tasks:
         walkthrough = suite.walkthrough(task)
         if walkthrough is None:
-            raise SettingError(f"task {task.id} has no walkthrough to imitate: set --warm-start.games 0")
+            continue
         observation, info = environment.reset(task)
         history: list[tuple[str, str]] = []
         turns, answers = [], []
@@ -88,6 +88,10 @@ def demonstrations(
         prompts = fit_prompts(turns, response_format, policy.encode, max_prompt_tokens)
         for prompt, answer in zip(prompts, answers, strict=True):
             rows.append(Demonstration(prompt, policy.encode_response(answer, max_response_tokens)))
+    if not rows:
+        raise SettingError(
+            f"none of {len(tasks)} tasks has a walkthrough to imitate: set --warm-start.games 0"
+        )
     return rows
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from hgpo.episodes import mean_score
 from hgpo.groups import group_sizes, level_groups
 from hgpo.sampling import Sample
 from hgpo.steps import StepTable
@@ -17,8 +18,10 @@ def rollout_metrics(sample: Sample, steps: StepTable) -> dict[str, float]:
     distinct = len({prompt.tobytes() for prompt in steps.prompt_tokens})
     lengths = [len(trajectory.steps) for trajectory in sample.tried]
     lost = sum(trajectory.lost is not None for trajectory in sample.tried)
+    score = mean_score(sample.tried)
     return {
         "success_rate": float(np.mean([trajectory.won for trajectory in sample.tried])),
+        **({} if score is None else {"score_mean": score}),
         "return_mean": float(np.mean([trajectory.total_reward for trajectory in sample.tried])),
         "steps_mean": float(np.mean(lengths)),
         "valid_share": float(steps.action_valid.mean()),

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hgpo.config import TrainConfig
-from hgpo.envs import ENVIRONMENTS
+from hgpo.envs import ENVIRONMENTS, WebshopSuite
 from hgpo.errors import SettingError
 from hgpo.estimators import HGPO
 
@@ -104,12 +104,13 @@ def preset_config(name: str) -> TrainConfig:
         SettingError: if there is no such preset, or its games are not there.
     """
     preset = find_preset(name)
-    if preset.environment not in ENVIRONMENTS:
+    env = ENVIRONMENTS[preset.environment]()
+    if isinstance(env, WebshopSuite) and env.synthetic:
         raise SettingError(
-            f"preset {name} needs the games {preset.environment!r}, which this version does not have: there "
-            f"are {', '.join(ENVIRONMENTS)}"
+            f"preset {name} is published for WebShop's own products: set $WEBSHOP_DATA to the folder of its "
+            "two data files"
         )
-    start = TrainConfig(env=ENVIRONMENTS[preset.environment](), estimator=HGPO.paper())
+    start = TrainConfig(env=env, estimator=HGPO.paper())
     return _replaced(start, {setting: value for setting, (value, _) in preset.values.items()})
 
 
@@ -124,19 +125,13 @@ def model_config(model: str) -> TrainConfig:
 
 
 def explained(name: str) -> Iterator[tuple[str, Any, str]]:
-    """Every setting of a run by the preset, in order: dotted name, value, and where the value comes from.
-
-    Of games that this version does not have, only the settings that the preset names are told.
-    """
+    """Every setting of a run by the preset, in order: dotted name, value, and where the value comes from."""
     preset = find_preset(name)
     yield "env", preset.environment, PAPER
     yield "estimator", "HGPO", PAPER
-    of_games = {setting: told for setting, told in preset.values.items() if setting.startswith("env.")}
-    if preset.environment in ENVIRONMENTS:
-        of_games = {
-            f"env.{setting}": (value, DEFAULT) for setting, value in _flat(ENVIRONMENTS[preset.environment]())
-        }
-        of_games.update({setting: told for setting, told in preset.values.items() if setting in of_games})
+    defaults = _flat(ENVIRONMENTS[preset.environment]())
+    of_games = {f"env.{setting}": (value, DEFAULT) for setting, value in defaults}
+    of_games.update({setting: told for setting, told in preset.values.items() if setting in of_games})
     for setting, (value, source) in of_games.items():
         yield setting, value, source
     rest = {setting: value for setting, (value, _) in preset.values.items() if setting not in of_games}

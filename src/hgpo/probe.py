@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hgpo.commands import fill, filled_by_chance
 from hgpo.envs.base import Task, TaskSuite
 from hgpo.errors import SettingError
 from hgpo.prompts import ResponseFormat, Turn
@@ -18,6 +19,12 @@ class ProbeTurn:
 
     observation: str
     commands: tuple[str, ...]
+    instruction: str = ""
+
+    @property
+    def given(self) -> list[str]:
+        """The commands as they may be given; one that takes words, with all of the instruction's."""
+        return [fill(command, self.instruction) for command in self.commands]
 
 
 def random_turns(suite: TaskSuite, tasks: Sequence[Task], rng: np.random.Generator) -> list[ProbeTurn]:
@@ -34,8 +41,9 @@ def random_turns(suite: TaskSuite, tasks: Sequence[Task], rng: np.random.Generat
             observation, info = environment.reset(task)
             over = False
             while not over:
-                turns.append(ProbeTurn(observation, info.admissible_commands))
+                turns.append(ProbeTurn(observation, info.admissible_commands, task.instruction))
                 command = info.admissible_commands[rng.integers(len(info.admissible_commands))]
+                command = filled_by_chance(command, task.instruction, rng.random)
                 observation, _, terminated, truncated, info = environment.step(command)
                 over = terminated or truncated
         except SettingError:
@@ -57,7 +65,7 @@ def answer_tokens_needed(
     """Tokens of the longest answer among the turns' commands; an end token where there are several."""
     longest = 1
     for turn in turns:
-        for command in turn.commands:
+        for command in turn.given:
             answer = response_format.answer(command, turn.commands)
             longest = max(longest, len(encode_response(answer, 1_000)) - 1)
     return longest if longest == 1 else longest + 4
@@ -71,7 +79,7 @@ def prompt_tokens_needed(
 ) -> int:
     """Tokens of a prompt in which the longest turn stands after so many of the longest steps."""
     now = [Turn("", (), turn.observation, turn.commands) for turn in turns]
-    past = [Turn("", ((turn.observation, max(turn.commands, key=len)),), "", ()) for turn in turns]
+    past = [Turn("", ((turn.observation, max(turn.given, key=len)),), "", ()) for turn in turns]
     longest_now, longest_step = (
         max((len(tokens) for tokens in encode([response_format.prompt(turn) for turn in shown])), default=0)
         for shown in (now, past)

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from hgpo.commands import WORDS, fill, listed, takes_words
+
 
 @dataclass(frozen=True)
 class Turn:
@@ -17,7 +19,7 @@ class Turn:
     """(observation, action) of the last steps, oldest first."""
     observation: str
     commands: tuple[str, ...]
-    """The admissible commands, in the order in which they are listed."""
+    """The admissible commands, in the order in which they are listed (see `hgpo.commands`)."""
     step: int = 0
     """Steps taken so far, those that the history does not show included."""
 
@@ -63,14 +65,17 @@ class CommandNumber:
         )
 
     def answer(self, command: str, commands: Sequence[str]) -> str:
-        """The number of the command, "#3"."""
-        return f"#{commands.index(command) + 1}"
+        """The number of the command, "#3"; behind it the words of one that takes words, "#3 red mug"."""
+        place, words = _place_and_words(command, commands)
+        return f"#{place + 1} {words}".rstrip()
 
     def parse(self, response: str, commands: Sequence[str]) -> Action:
-        """The listed command whose number, "#3" or "3", is the whole response."""
-        match = re.fullmatch(r"\s*#?\s?([0-9]{1,4})\s*", response)
+        """The listed command whose number, "#3" or "3", is the whole response, but for the words it takes."""
+        match = re.fullmatch(r"\s*#?\s?([0-9]{1,4})(|\s.*)", response, re.DOTALL)
         if match and 1 <= int(match[1]) <= len(commands):
-            return Action(commands[int(match[1]) - 1], valid=True)
+            command, words = commands[int(match[1]) - 1], " ".join(match[2].split())
+            if takes_words(command) == bool(words):
+                return Action(fill(command, words), valid=True)
         return Action(response.strip(), valid=False)
 
 
@@ -84,7 +89,8 @@ class CommandText:
 
     def answer(self, command: str, commands: Sequence[str]) -> str:
         """The command, which must be a listed one."""
-        return commands[commands.index(command)]
+        _place_and_words(command, commands)
+        return command
 
     def parse(self, response: str, commands: Sequence[str]) -> Action:
         """The response in lower case with single spaces; valid if it is listed."""
@@ -113,11 +119,14 @@ class ThinkAction:
             "Think about what to do next within <think> </think>. "
             "Then give one of the possible commands within <action> </action>."
         )
+        if any(map(takes_words, turn.commands)):
+            lines.append(f"Write words of your own in place of {WORDS}.")
         return "\n".join(lines)
 
     def answer(self, command: str, commands: Sequence[str]) -> str:
         """The command, which must be a listed one, in its tags, after an empty thought."""
-        return f"<think> </think> <action>{commands[commands.index(command)]}</action>"
+        _place_and_words(command, commands)
+        return f"<think> </think> <action>{command}</action>"
 
     def parse(self, response: str, commands: Sequence[str]) -> Action:
         """What stands in the only pair of action tags, after a closed thought; valid if it is listed."""
@@ -140,9 +149,24 @@ RESPONSE_FORMATS: dict[str, ResponseFormat] = {
 
 def listed_action(text: str, commands: Sequence[str]) -> Action:
     """The command that a text names, whatever its case and spaces; valid if it is listed."""
-    command = " ".join(text.lower().split())
-    by_key = {" ".join(listed.lower().split()): listed for listed in commands}
-    return Action(by_key.get(command, command), valid=command in by_key)
+    found = listed(text, commands)
+    return (
+        Action(" ".join(text.lower().split()), valid=False) if found is None else Action(found[1], valid=True)
+    )
+
+
+def _place_and_words(command: str, commands: Sequence[str]) -> tuple[int, str]:
+    """Where a command is listed, and the words with which it fills the listed one's place for them.
+
+    Raises:
+        ValueError: if it is not listed.
+    """
+    found = listed(command, commands)
+    if found is None:
+        raise ValueError(f"{command!r} is not in the list of commands")
+    place, given = found
+    before, _, after = commands[place].partition(WORDS)
+    return place, given.removeprefix(before).removesuffix(after) if takes_words(commands[place]) else ""
 
 
 def _terse_prompt(turn: Turn, commands: Sequence[str]) -> str:

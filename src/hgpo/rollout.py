@@ -72,7 +72,15 @@ class _LiveEpisode:
 
     def finished(self) -> Trajectory:
         won = self.info.won and self.lost is None
-        return Trajectory(self.task, self.trajectory_id, tuple(self.steps), self.observation, won, self.lost)
+        return Trajectory(
+            task=self.task,
+            trajectory_id=self.trajectory_id,
+            steps=tuple(self.steps),
+            final_observation=self.observation,
+            won=won,
+            lost=self.lost,
+            score=None if self.info.score is None else self.info.score * (self.lost is None),
+        )
 
 
 def rollout(

@@ -26,7 +26,7 @@ from hgpo.checkpoint import (
 from hgpo.config import TrainConfig, save_config, to_json
 from hgpo.crew import Alone, Crew
 from hgpo.display import Display, NoDisplay
-from hgpo.envs.base import Task
+from hgpo.envs.base import Task, describe
 from hgpo.episodes import Trajectory
 from hgpo.errors import RunError, SettingError
 from hgpo.estimators import CriticEstimator
@@ -117,6 +117,7 @@ class Trainer:
         Raises:
             RunError: if the run cannot go on, or another process is training in its folder.
         """
+        self.display.say(f"games: {describe(self.suite)}")
         with self.log.alone():
             self._run()
         return self.log.read_evaluations()
@@ -264,7 +265,7 @@ class Trainer:
                 self.policy, rows, settings, self.streams.generator(WARM_ORDER), advance, self.crew
             )
         self.display.say(
-            f"warm start: imitated {len(rows)} steps of {settings.games} walkthroughs, "
+            f"warm start: imitated {len(rows)} steps of walkthroughs of {settings.games} games, "
             f"cross-entropy {losses[0]:.2f} → {losses[-1]:.2f} nats a token"
         )
 

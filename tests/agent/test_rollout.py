@@ -10,7 +10,14 @@ import pytest
 from toy import ToySuite, toy_task
 
 from hgpo.agents import LanguageAgent
-from hgpo.evaluate import PublishedProtocol, Success, evaluate_panel, evaluate_published, summarize
+from hgpo.evaluate import (
+    PublishedProtocol,
+    Success,
+    evaluate_panel,
+    evaluate_published,
+    mean_and_std,
+    summarize,
+)
 from hgpo.imitation import WarmStart, demonstrations, imitate
 from hgpo.policies.base import Completion
 from hgpo.policies.tiny import TinyModel, create_policy
@@ -173,10 +180,15 @@ def test_wilson_interval():
 def test_results_are_broken_down_by_task_type():
     tasks = [toy_task("attic", "hall"), toy_task("hall", "attic")]
     trajectories = rollout(SUITE, agent(Scripted()), tasks, group_size=1, temperature=1.0, seed=[1])
-    result = summarize("held_out", 1.0, trajectories)
+    result = summarize("held_out", 1.0, trajectories, "toy")
     assert result.by_kind == {"bring": result.success}
     assert result.success.games == 2
     assert result.mean_steps == sum(len(t.steps) for t in trajectories) / 2
+    assert result.mean_score is None  # the toy measures none
+    scores = [
+        replace(trajectory, score=score) for trajectory, score in zip(trajectories, (0.5, 1.0), strict=True)
+    ]
+    assert summarize("held_out", 1.0, scores, "toy").mean_score == 0.75
 
 
 class Wanderer:
@@ -191,6 +203,12 @@ class Wanderer:
         return [Completion(np.array([1]), np.array([-0.5], np.float32), text) for text in texts]
 
 
+def test_mean_and_deviation_over_seeds():
+    # Deviations −2, 0, 2: Bessel's variance 8 / 2 = 4.
+    assert mean_and_std((1.0, 3.0, 5.0)) == (3.0, 2.0)
+    assert math.isnan(mean_and_std((1.0,))[1])
+
+
 def test_the_published_protocol_draws_with_repetition_under_each_seed():
     # 60 draws of six tasks, so each comes up again and again; one play of each task has six outcomes at most,
     # and rates in sixths would be those of a panel played once.
@@ -200,5 +218,5 @@ def test_the_published_protocol_draws_with_repetition_under_each_seed():
     assert won == pytest.approx([round(count) for count in won])
     assert len(set(result.rates)) == 3 and any(round(count) % 10 for count in won)
     assert all(0.05 < rate < 0.95 for rate in result.rates)
-    assert result.mean == pytest.approx(sum(result.rates) / 3)
+    assert result.scores is None and result.games == "toy"
     assert result == evaluate_published(SUITE, agent(Wanderer()), "held_out", protocol, seed=[0])

@@ -34,11 +34,23 @@ def test_chance_takes_every_command_equally_often_whatever_the_temperature():
         assert all(d.action.valid for d in decisions)
 
 
+def test_an_expert_loses_what_it_does_not_know():
+    known = ToySuite().tasks("held_out")[0].id
+
+    @dataclass(frozen=True)
+    class Partly(ToySuite):
+        def walkthrough(self, task):
+            return ToySuite.walkthrough(self, task) if task.id == known else None
+
+    result = evaluate_panel(Partly(), ExpertAgent(Partly()), "held_out", temperature=0.0, seed=[0])
+    assert result.games_won == tuple(task.id == known for task in ToySuite().tasks("held_out"))
+
+
 def test_a_suite_without_walkthroughs_has_no_expert():
     @dataclass(frozen=True)
     class Unknown(ToySuite):
         def walkthrough(self, task):
             return None
 
-    with pytest.raises(SettingError, match="no walkthrough"):
+    with pytest.raises(SettingError, match="none of the tasks has a walkthrough"):
         evaluate_panel(Unknown(), ExpertAgent(Unknown()), "held_out", temperature=0.0, seed=[0])

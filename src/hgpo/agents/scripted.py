@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hgpo.agents.base import Decision, Situation
+from hgpo.commands import filled_by_chance, listed
 from hgpo.envs.base import TaskSuite
 from hgpo.errors import SettingError
 from hgpo.policies.base import Completion
@@ -14,16 +15,23 @@ from hgpo.prompts import Action
 
 @dataclass(frozen=True)
 class RandomAgent:
-    """Takes one of the admissible commands, each with the same probability, at any temperature."""
+    """Takes one of the admissible commands, each with the same probability, at any temperature.
+
+    One that takes words gets some of the instruction's.
+    """
 
     def act(self, situations: Sequence[Situation], temperature: float) -> list[Decision]:
         """See `Agent.act`."""
-        return [_decision(s.commands[int(s.rng.integers(len(s.commands)))], s) for s in situations]
+        return [_decision(self._chosen(situation), situation) for situation in situations]
+
+    def _chosen(self, situation: Situation) -> str:
+        command = situation.commands[int(situation.rng.integers(len(situation.commands)))]
+        return filled_by_chance(command, situation.task.instruction, situation.rng.random)
 
 
 @dataclass(frozen=True)
 class ExpertAgent:
-    """Plays the suite's walkthroughs."""
+    """Plays the suite's walkthroughs; in a task that has none it says nothing until its steps are used up."""
 
     suite: TaskSuite
 
@@ -31,18 +39,25 @@ class ExpertAgent:
         """See `Agent.act`.
 
         Raises:
-            SettingError: if a task has no walkthrough.
+            SettingError: if all episodes begin and no task has a walkthrough.
         """
-        return [self._next(situation) for situation in situations]
+        decisions = [self._next(situation) for situation in situations]
+        if not any(
+            decision.action.command or situation.steps
+            for decision, situation in zip(decisions, situations, strict=True)
+        ):
+            raise SettingError(
+                f"none of the tasks has a walkthrough for an expert to play, {situations[0].task.id} for one"
+            )
+        return decisions
 
     def _next(self, situation: Situation) -> Decision:
-        walkthrough = self.suite.walkthrough(situation.task)
-        if walkthrough is None:
-            raise SettingError(f"task {situation.task.id} has no walkthrough for an expert to play")
         # A walkthrough that does not win leaves its expert without a word to say.
-        left = walkthrough[len(situation.steps) :]
+        left = (self.suite.walkthrough(situation.task) or ())[len(situation.steps) :]
         return _decision(left[0] if left else "", situation)
 
 
 def _decision(command: str, situation: Situation) -> Decision:
-    return Decision(Action(command, valid=command in situation.commands), Completion.of_text(command))
+    return Decision(
+        Action(command, valid=listed(command, situation.commands) is not None), Completion.of_text(command)
+    )

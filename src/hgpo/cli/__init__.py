@@ -25,6 +25,7 @@ COMMANDS = {
 
 EXTRAS = {
     **dict.fromkeys(("rich", "tyro", "pyarrow", "rapidfuzz"), "tools"),
+    **dict.fromkeys(("ijson", "nltk", "regex", "thefuzz", "platformdirs"), "webshop"),
     **dict.fromkeys(("openai", "tenacity"), "endpoint"),
     **dict.fromkeys(("peft", "accelerate"), "llm"),
     "vllm": "vllm",

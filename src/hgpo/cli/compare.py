@@ -23,6 +23,7 @@ from hgpo.compare.summary import finished_seeds, summarize
 from hgpo.config import TrainConfig
 from hgpo.display import RichDisplay
 from hgpo.envs import ENVIRONMENTS
+from hgpo.envs.base import describe
 from hgpo.errors import RunError, SettingError
 
 
@@ -105,10 +106,11 @@ def _report(plan: Plan, folder: Path, seeds: Sequence[int], console: Console) ->
     """Write and print what the finished seeds say."""
     reference = "hgpo" if "hgpo" in plan.methods else plan.methods[-1]
     summaries = summarize(plan, folder, reference)
-    write_results(folder, summaries, reference)
+    games = describe(plan.settings.env)
+    write_results(folder, summaries, reference, games)
     plot_success(summaries, folder / "success.png")
     plot_curves(plan, folder, plan.methods, seeds, folder / "curves.png")
-    console.print(summary_tables(summaries, seeds, reference))
+    console.print(summary_tables(summaries, seeds, reference, games))
     contents = "results.md, results.json, success.png, curves.png, runs"
     console.print(f"comparison: {folder} ({contents})", soft_wrap=True)
 

@@ -19,7 +19,9 @@ from hgpo.compare.summary import GOALS, WINDOW, Interval, MethodSummary
 from hgpo.runlog import RunLog
 
 
-def summary_tables(summaries: Sequence[MethodSummary], seeds: Sequence[int], reference: str) -> Group:
+def summary_tables(
+    summaries: Sequence[MethodSummary], seeds: Sequence[int], reference: str, games: str
+) -> Group:
     """A table for each panel, narrow enough for any terminal."""
     tables: list[RenderableType] = []
     for split in dict.fromkeys(summary.split for summary in summaries):
@@ -34,14 +36,15 @@ def summary_tables(summaries: Sequence[MethodSummary], seeds: Sequence[int], ref
             table.add_row(summary.method, *_cells(summary.success), *difference, *steps)
         tables.append(table)
     tables.append(
-        f"[dim]Seeds {', '.join(map(str, seeds))}; intervals by bootstrap over seeds and games. to 50%: "
-        f"environment steps until {WINDOW} iterations of training rollouts are won so often.[/]"
+        f"[dim]Games: {games}. Seeds {', '.join(map(str, seeds))}; intervals by bootstrap over seeds and "
+        f"games. to 50%: environment steps until {WINDOW} iterations of training rollouts are won so "
+        "often.[/]"
     )
     return Group(*tables)
 
 
-def markdown(summaries: Sequence[MethodSummary], reference: str) -> str:
-    """The same as a table of Markdown, with the budgets that were used."""
+def markdown(summaries: Sequence[MethodSummary], reference: str, games: str) -> str:
+    """The same as a table of Markdown, with the budgets that were used and the games."""
     goals = " | ".join(f"steps to {goal:.0%}" for goal in GOALS)
     lines = [
         f"| method | panel | success % (95 %) | less {reference}'s (95 %) | {goals} "
@@ -55,16 +58,16 @@ def markdown(summaries: Sequence[MethodSummary], reference: str) -> str:
             f"| {summary.method} | {summary.split} | {_percent(summary.success)} | {difference} | {steps} | "
             f"{_thousands(summary.environment_steps)} | {summary.optimizer_steps:.0f} |"
         )
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, "", f"Games: {games}"]) + "\n"
 
 
-def write_results(folder: Path, summaries: Sequence[MethodSummary], reference: str) -> None:
+def write_results(folder: Path, summaries: Sequence[MethodSummary], reference: str, games: str) -> None:
     """Write results.json and results.md."""
     values = [asdict(summary) for summary in summaries]
     for value in values:
         value["steps_to"] = [None if math.isinf(steps) else steps for steps in value["steps_to"]]
     (folder / "results.json").write_text(json.dumps(values, indent=2) + "\n")
-    (folder / "results.md").write_text(markdown(summaries, reference))
+    (folder / "results.md").write_text(markdown(summaries, reference, games))
 
 
 def plot_curves(plan: Plan, folder: Path, methods: Sequence[str], seeds: Sequence[int], path: Path) -> None:

@@ -1,20 +1,31 @@
 """Environments: text in, text out."""
 
 from collections.abc import Callable
+from pathlib import Path
 
 from hgpo.envs.alfworld import AlfworldSuite
 from hgpo.envs.alfworld.replay import replay as replay_alfworld
 from hgpo.envs.base import Environment, Info, Task, TaskSuite
 from hgpo.envs.household import HouseholdSuite
 from hgpo.envs.replay import Comparison
+from hgpo.envs.webshop import WebshopSuite
 
 ENVIRONMENTS: dict[str, Callable[..., TaskSuite]] = {
     "household": HouseholdSuite,
     "alfworld": AlfworldSuite,
+    "webshop": WebshopSuite,
 }
 """The suites that can be had by name; each is made without arguments, at its defaults."""
 
-REPLAYS: dict[str, Callable[..., Comparison]] = {"alfworld": replay_alfworld}
+
+def _replay_webshop(suite: WebshopSuite, path: Path) -> Comparison:
+    # Imported when it is called: a shop needs packages that only shoppers have.
+    from hgpo.envs.webshop.replay import replay
+
+    return replay(suite, path)
+
+
+REPLAYS: dict[str, Callable[..., Comparison]] = {"alfworld": replay_alfworld, "webshop": _replay_webshop}
 """What replays recorded episodes of an environment, given its suite and the file."""
 
 __all__ = [
@@ -26,4 +37,5 @@ __all__ = [
     "Info",
     "Task",
     "TaskSuite",
+    "WebshopSuite",
 ]

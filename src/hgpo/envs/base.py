@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,14 @@ class Info:
     """What is known of the current state beside the text shown to the agent."""
 
     admissible_commands: tuple[str, ...]
-    """The commands that are understood here, sorted and distinct; any other command changes nothing."""
+    """The commands that are understood here, sorted and distinct; any other command changes nothing. One with
+    `<words>` in it, "search[<words>]", stands for all that have words of the agent's own there."""
     state_key: Hashable
     """Equal in two states exactly if the states are the same to the estimator; never shown to the agent."""
     won: bool = False
     """Whether the task has been achieved."""
+    score: float | None = None
+    """How well it has been done so far, from 0 to 1, where a benchmark reports that; won at 1."""
 
 
 class Environment(Protocol):
@@ -78,3 +81,20 @@ class TaskSuite(Protocol):
     def texts(self) -> Iterator[str]:
         """Texts that between them hold every word this suite can show; a tokenizer is built from them."""
         ...
+
+
+@runtime_checkable
+class DescribedSuite(Protocol):
+    """A suite whose results depend on more than its name says."""
+
+    @property
+    def description(self) -> str:
+        """The games in one line, with all that results depend on."""
+        ...
+
+
+def describe(suite: TaskSuite) -> str:
+    """The games in one line, as it is told beside their results."""
+    if isinstance(suite, DescribedSuite):
+        return suite.description
+    return type(suite).__name__.removesuffix("Suite").lower()

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import TypeVar
 
+from hgpo.commands import filled_by_chance, listed
 from hgpo.envs.base import Environment, Info, Task, TaskSuite
 from hgpo.errors import SettingError
 
@@ -101,7 +102,7 @@ def steps_to_win(suite: TaskSuite, task: Task) -> int | None:
     environment = suite.make()
     _, info = environment.reset(task)
     for command in walkthrough:
-        if command not in info.admissible_commands:
+        if listed(command, info.admissible_commands) is None:
             return None
         *_, terminated, truncated, info = environment.step(command)
         if terminated or truncated:
@@ -228,6 +229,7 @@ class _Player:
             ("truncated", moment.truncated, bool),
             ("info", info, Info),
             ("won", info.won, bool),
+            *([] if info.score is None else [("score", info.score, float)]),
             ("admissible_commands", info.admissible_commands, tuple),
             *(("each admissible command", command, str) for command in info.admissible_commands),
         ):
@@ -282,9 +284,10 @@ def _check_understood(player: _Player) -> None:
     _check_unknown(player, start, unknown)
     if unknown.observation == start.observation:
         return  # here an unknown command shows the state again, as some understood ones may
+    rng = random.Random(f"{player.seed} {player.task.id}")
     for command in start.info.admissible_commands:
         player.reset()
-        after = player.step(command)
+        after = player.step(filled_by_chance(command, player.task.instruction, rng.random))
         if after.observation == unknown.observation and after.info.state_key == start.info.state_key:
             player.add("understood", f"the admissible {command!r} is answered like an unknown one")
 
@@ -297,7 +300,8 @@ def _check_random_play(player: _Player, max_steps: int | None) -> list[tuple[str
     # One of them is unknown: away from the start there is more that it could wrongly change.
     probe = rng.randrange(1, 8)
     while not moment.over and len(played) < STEP_CAP and moment.info.admissible_commands:
-        command = UNKNOWN_COMMAND if len(played) == probe else rng.choice(moment.info.admissible_commands)
+        chosen = UNKNOWN_COMMAND if len(played) == probe else rng.choice(moment.info.admissible_commands)
+        command = filled_by_chance(chosen, player.task.instruction, rng.random)
         before, moment = moment, player.step(command)
         played.append((command, moment))
         if command == UNKNOWN_COMMAND:
@@ -333,7 +337,7 @@ def _check_walkthrough(player: _Player, walkthrough: tuple[str, ...]) -> None:
         if moment.over:
             player.add("walkthrough", f"the episode ended before its step {number}, {command!r}")
             return
-        if command not in moment.info.admissible_commands:
+        if listed(command, moment.info.admissible_commands) is None:
             player.add("walkthrough", f"its step {number}, {command!r}, is not admissible")
             return
         moment = player.step(command)

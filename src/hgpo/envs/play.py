@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from hgpo.commands import WORDS, fill, takes_words
 from hgpo.envs.base import Info, TaskSuite
 
-HELP = "Type a number or a command; hint shows the next step of the walkthrough, quit ends."
+HELP = (
+    "Type a number or a command; hint shows the next step of the walkthrough, quit ends. Where a command has "
+    f"{WORDS}, write words of your own behind its number."
+)
 
 
 def play(
@@ -73,11 +77,14 @@ def _menu(info: Info) -> str:
 
 
 def _chosen(line: str, info: Info) -> str | None:
-    """The command that a line stands for; None if it is empty or a number that is not on the menu."""
-    if line.isascii() and line.isdigit():
-        number = int(line)
-        return info.admissible_commands[number - 1] if 0 < number <= len(info.admissible_commands) else None
-    return line or None
+    """The command that a line stands for; None if it is empty, or a number that does not fit the menu."""
+    number, _, words = line.partition(" ")
+    if not (number.isascii() and number.isdigit()):
+        return line or None
+    if not 0 < int(number) <= len(info.admissible_commands):
+        return None
+    command = info.admissible_commands[int(number) - 1]
+    return fill(command, words) if takes_words(command) == bool(words) else None
 
 
 def _hint(walkthrough: tuple[str, ...] | None, given: list[str]) -> str:

@@ -13,6 +13,8 @@ from hgpo.errors import SettingError
 
 MOST_SHOWN = 20
 """So many differences are printed; the rest are counted."""
+MOST_RANKED_OTHERWISE = 0.01
+"""The share of searches that may rank otherwise: equal scores are told apart by chance of rounding."""
 
 
 @dataclass(frozen=True)
@@ -37,11 +39,17 @@ class Comparison:
     differing_steps: int = 0
     """How many steps or starts differ in anything."""
     differences: list[Difference] = field(default_factory=list)
+    searches: int = 0
+    """How many searches were made, in games that have them."""
+    ranked_otherwise: int = 0
+    """How many of them found as many things, but in another order or with others among them; the rest of such
+    an episode is not compared."""
 
     @property
     def exact(self) -> bool:
-        """Whether something was compared and nothing differs."""
-        return self.steps > 0 and not self.differences
+        """Whether something was compared and nothing differs, but for the ranking of few searches."""
+        few = self.ranked_otherwise <= MOST_RANKED_OTHERWISE * self.searches
+        return self.steps > 0 and not self.differences and few
 
     def compare(self, where: str, recorded: dict[str, Any], played: dict[str, Any]) -> None:
         """Note what differs between two accounts of one moment."""
@@ -82,9 +90,11 @@ def _record(path: Path, number: int, line: bytes) -> dict[str, Any]:
 def format_comparison(comparison: Comparison) -> str:
     """The comparison as lines for a terminal."""
     head = f"{comparison.episodes} episodes, {comparison.steps} steps compared: "
-    if not comparison.differences:
-        return head + ("all equal" if comparison.steps else "nothing to compare")
     lines = [head + f"{comparison.differing_steps} differ"]
+    if not comparison.differences:
+        lines = [head + ("all equal" if comparison.steps else "nothing to compare")]
+    if comparison.searches:
+        lines.append(f"{comparison.searches} searches, {comparison.ranked_otherwise} rank otherwise")
     for difference in comparison.differences[:MOST_SHOWN]:
         lines.append(f"  {difference.where}: {difference.what}")
         lines.append(f"    recorded {difference.recorded!r}")

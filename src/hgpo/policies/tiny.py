@@ -16,8 +16,9 @@ from hgpo.policies.compute import Compute
 from hgpo.policies.transformers import TransformersPolicy
 
 PAD, UNKNOWN, END = "<pad>", "<unknown>", "<end>"
-# A number with its sign is one word ("#3"), so that naming a command takes one token; spaces are dropped.
-WORD = r"#[0-9]+|[a-z]+|[0-9]+|[^\sa-z0-9]"
+# A number with its sign is one word ("#3"), so that naming a command takes one token, and so is the mark
+# between a page's texts ("[SEP]"); spaces are dropped.
+WORD = r"\[sep\]|#[0-9]+|[a-z]+|[0-9]+|[^\sa-z0-9]"
 
 
 @dataclass(frozen=True)

@@ -45,11 +45,14 @@ def report_data(config: TrainConfig, log: RunLog, decode: Callable[[Sequence[int
         decode: token ids to text.
     """
     sample = latest_sample(config, log.folder / "samples")
+    evaluations = log.read_evaluations()
     return {
         "name": log.folder.name,
         "settings": _flat(to_json(config)),
         "metrics": log.read_metrics(),
-        "evaluations": log.read_evaluations(),
+        "evaluations": evaluations,
+        # Runs of older versions do not say what was played.
+        "games": evaluations[-1].get("games") if evaluations else None,
         "sample": None if sample is None else sample_data(sample, decode),
     }
 

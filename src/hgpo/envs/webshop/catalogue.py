@@ -1,0 +1,285 @@
+"""The products of a shop, read from WebShop's released files or handed over by whoever made them."""
+
+from __future__ import annotations
+
+import lzma
+import random
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from sys import intern
+from typing import IO, Any
+
+import ijson
+import rich.progress
+from rich.console import Console
+
+from hgpo.errors import SettingError
+
+PRODUCT_FILES = "items_shuffle*.json*"
+ATTRIBUTE_FILES = "items_ins*.json*"
+LARGE_FILE = 50_000_000
+"""Bytes; progress is shown while a larger file is read."""
+LONGEST_ASIN = 10
+NO_PRICE = 100.0
+"""What a product without a price costs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """One thing that the shop sells, as its pages show it."""
+
+    asin: str
+    """Its identifier, in capitals."""
+    title: str
+    description: str
+    bullet_points: tuple[str, ...]
+    """The features."""
+    category: str
+    query: str
+    """The search words under which it was found, lower-cased."""
+    product_category: str
+    """Its place in the tree of categories, parts split by "›"."""
+    options: Mapping[str, tuple[str, ...]]
+    """Values of each option, names and values lower-cased, in the file's order."""
+    price_tag: str
+    """The price as pages show it: "$5.0", or "$5.0 to $9.5"."""
+    price: float
+    """What it costs: of a range, a price drawn from it once for the catalogue."""
+    attributes: tuple[str, ...]
+    """What a goal may ask of it."""
+    instruction: str | None = None
+    """What someone who wants it would say; None if it is no goal."""
+    instruction_attributes: tuple[str, ...] = ()
+    """Those attributes that the instruction names."""
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """All products of a shop, in the order of their identifiers, by which the search breaks ties."""
+
+    name: str
+    """What results say that it is."""
+    products: tuple[Product, ...]
+
+    @cached_property
+    def by_asin(self) -> dict[str, Product]:
+        """The products by their identifiers."""
+        return {product.asin: product for product in self.products}
+
+    def with_prices(self, prices: Mapping[str, float]) -> Catalogue:
+        """The same products; those named cost what is said."""
+        products = (
+            replace(product, price=prices.get(product.asin, product.price)) for product in self.products
+        )
+        return Catalogue(self.name, tuple(products))
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What the file of attributes says of a product."""
+
+    attributes: tuple[str, ...] = ()
+    instruction: str | None = None
+    instruction_attributes: tuple[str, ...] = ()
+
+
+def load_catalogue(folder: Path, seed: int) -> Catalogue:
+    """The products in WebShop's released files.
+
+    The files are read as a stream: the full ones are larger than the memory of many machines.
+
+    Args:
+        folder: holds items_shuffle….json and items_ins….json, as they are or compressed by xz.
+        seed: of the prices that are drawn from ranges.
+
+    Raises:
+        SettingError: if a file is missing or broken, or says of a product what cannot be understood.
+    """
+    products_file, attributes_file = catalogue_files(folder)
+    with _opened(attributes_file) as file:
+        wanted = {
+            asin: _wanted(asin, record)
+            for asin, record in _stream(attributes_file, ijson.kvitems(file, "", use_float=True))
+        }
+    with _opened(products_file) as file:
+        records = _stream(products_file, ijson.items(file, "item", use_float=True))
+        return Catalogue(products_file.name, read_products(records, wanted, seed))
+
+
+def catalogue_files(folder: Path) -> tuple[Path, Path]:
+    """The files of products and of attributes in a folder.
+
+    Raises:
+        SettingError: unless there is one of each.
+    """
+    return _only(folder, PRODUCT_FILES), _only(folder, ATTRIBUTE_FILES)
+
+
+def read_products(records: Iterable[Any], wanted: Mapping[str, Wanted], seed: int) -> tuple[Product, ...]:
+    """The products of records of the released form; those without a proper identifier are left out.
+
+    Args:
+        records: of each product its name, description, options, …
+        wanted: by identifier, what is said of a product beside.
+        seed: of the prices that are drawn from ranges.
+
+    Raises:
+        SettingError: if a record cannot be understood; it is named.
+    """
+    rng = random.Random(seed)
+    products: dict[str, Product] = {}
+    for number, record in enumerate(records):
+        asin = record.get("asin") if isinstance(record, dict) else None
+        if not isinstance(asin, str):
+            raise SettingError(f"product number {number} has no text 'asin': {str(record)[:80]}")
+        if asin == "nan" or len(asin) > LONGEST_ASIN or asin in products:
+            continue
+        with _said_of(asin):
+            products[asin] = _product(asin, record, wanted.get(asin, Wanted()), rng)
+    return tuple(products[asin] for asin in sorted(products))
+
+
+def _product(asin: str, record: Mapping[str, Any], wanted: Wanted, rng: random.Random) -> Product:
+    features = record["small_description"]
+    tag, price = _price(_text(record.get("pricing") or "", "pricing"), rng)
+    return Product(
+        asin=asin,
+        title=_text(record["name"], "name"),
+        description=_text(record["full_description"], "full_description"),
+        bullet_points=_texts(features if isinstance(features, list) else [features], "small_description"),
+        # There are few of these and many products: equal ones share their memory.
+        category=intern(_text(record["category"], "category")),
+        query=intern(_text(record["query"], "query").lower().strip()),
+        product_category=intern(_text(record["product_category"], "product_category")),
+        options=_options(record.get("customization_options") or {}),
+        price_tag=tag,
+        price=price,
+        attributes=wanted.attributes or ("DUMMY_ATTR",),
+        instruction=wanted.instruction,
+        instruction_attributes=wanted.instruction_attributes,
+    )
+
+
+def _wanted(asin: str, record: Any) -> Wanted:
+    with _said_of(asin):
+        if not isinstance(record, dict):
+            raise ValueError(f"what is said of it is no object: {str(record)[:80]}")
+        instruction = record.get("instruction")
+        return Wanted(
+            _texts(record.get("attributes") or [], "attributes"),
+            None if instruction is None else _text(instruction, "instruction"),
+            _texts(record.get("instruction_attributes") or [], "instruction_attributes"),
+        )
+
+
+@contextmanager
+def _said_of(asin: str) -> Iterator[None]:
+    """Turns what is wrong with a record into an error that names the product."""
+    try:
+        yield
+    except KeyError as error:
+        raise SettingError(f"product {asin}: {error} is missing") from None
+    except ValueError as error:
+        raise SettingError(f"product {asin}: {error}") from None
+
+
+def _text(value: Any, name: str) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f"{name!r} must be a text, not {str(value)[:80]}")
+    return value
+
+
+def _texts(values: Any, name: str) -> tuple[str, ...]:
+    if not isinstance(values, list):
+        raise ValueError(f"{name!r} must be a list of texts, not {str(values)[:80]}")
+    return tuple(intern(_text(value, name)) for value in values)
+
+
+def _price(text: str, rng: random.Random) -> tuple[str, float]:
+    """How a price is shown, and what it is."""
+    numbers = [_number(part) for part in text.split("$")[1:3]]
+    if not numbers:
+        return f"${NO_PRICE}", NO_PRICE
+    if len(numbers) == 1:
+        return f"${numbers[0]}", numbers[0]
+    return f"${numbers[0]} to ${numbers[1]}", rng.uniform(*numbers)
+
+
+def _number(text: str) -> float:
+    try:
+        return float(re.sub(r"[^0-9.]", "", text))
+    except ValueError:
+        raise ValueError(f"'pricing' must have a number after each $, not {text[:80]!r}") from None
+
+
+def _options(customization: Any) -> dict[str, tuple[str, ...]]:
+    if not isinstance(customization, dict):
+        raise ValueError(f"'customization_options' must be an object, not {str(customization)[:80]}")
+    return {
+        intern(name.lower()): tuple(_option_value(value, name) for value in values)
+        for name, values in customization.items()
+        if values is not None
+    }
+
+
+def _option_value(value: Any, name: str) -> str:
+    if not isinstance(value, dict) or not isinstance(value.get("value"), str):
+        raise ValueError(
+            f"a value of its option {name!r} must be an object with a text 'value', not {str(value)[:80]}"
+        )
+    return intern(value["value"].strip().replace("/", " | ").lower())
+
+
+def _only(folder: Path, pattern: str) -> Path:
+    if not folder.is_dir():
+        raise SettingError(
+            f"no folder {folder}: --data (--env.data in training) names one with WebShop's files"
+        )
+    found = sorted(folder.glob(pattern))
+    if len(found) != 1:
+        raise SettingError(
+            f"{len(found)} files {pattern} in {folder}: expected WebShop's two, items_shuffle….json and "
+            "items_ins….json, as its set-up script fetches them"
+        )
+    return found[0]
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[IO[bytes]]:
+    """The file's text as bytes; how far it is read is shown where that takes long."""
+    with rich.progress.open(
+        path,
+        "rb",
+        description=f"reading {path.name}",
+        console=Console(stderr=True),
+        transient=True,
+        disable=path.stat().st_size < LARGE_FILE,
+    ) as file:
+        if path.suffix == ".xz":
+            with lzma.open(file, "rb") as text:
+                yield text
+        else:
+            yield file
+
+
+def _stream(path: Path, items: Iterable[Any]) -> Iterator[Any]:
+    """The items of a file; what is wrong with it is said with the last product that could be read."""
+    last = None
+    try:
+        for last in items:
+            yield last
+    except (ijson.JSONError, OSError, EOFError, lzma.LZMAError, UnicodeDecodeError) as error:
+        raise SettingError(f"{path} cannot be read {_after(last)}: {error}") from None
+    if last is None:
+        raise SettingError(f"{path} holds no products")
+
+
+def _after(item: Any) -> str:
+    """Where in a file an item stands."""
+    if item is None:
+        return "at its start"
+    return f"after product {item.get('asin') if isinstance(item, dict) else item[0]}"

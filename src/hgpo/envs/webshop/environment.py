@@ -1,0 +1,86 @@
+"""A shopping trip as an environment: steps, rewards and ends in Gymnasium's words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from hgpo.commands import WORDS
+from hgpo.envs.base import Info, Task
+from hgpo.envs.webshop.goals import Goal
+from hgpo.envs.webshop.pages import Place
+from hgpo.envs.webshop.shop import CLICK_ACTION, SEARCH_ACTION, Shop, parse_action
+from hgpo.states import EpisodeKeys, View
+
+SEARCH_COMMAND = f"{SEARCH_ACTION}[{WORDS}]"
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What the trips of a suite have in common."""
+
+    shop: Shop
+    """Where they take place."""
+    max_steps: int
+    """A trip is truncated after so many commands."""
+    success_reward: float
+    """The reward of buying exactly what was wanted; every other command gives 0."""
+    new_keys: Callable[[], EpisodeKeys]
+    """Begins the state keys of a trip."""
+
+
+class ShopEnvironment:
+    """One shopping trip at a time.
+
+    What is seen leaves the instruction out, which the released shop shows on every page: it is the task's.
+    """
+
+    def __init__(self, rules: Rules) -> None:
+        """Take the suite's rules; `reset` comes first."""
+        self._rules = rules
+        self._goal: Goal | None = None
+        self._over = True
+
+    def reset(self, task: Task, seed: int = 0) -> tuple[str, Info]:
+        """Start the trip; nothing in a shop is random, so `seed` changes nothing."""
+        self._goal = task.game
+        self._keys = self._rules.new_keys()
+        self._place = Place()
+        self._steps = 0
+        self._over = False
+        return self._seen(unchanged=False, score=0.0)
+
+    def step(self, command: str) -> tuple[str, float, bool, bool, Info]:
+        """Carry out a command; one that is not understood takes up a step and changes nothing."""
+        if self._goal is None:
+            raise RuntimeError("call reset before step")
+        if self._over:
+            raise RuntimeError("the episode is over: call reset to start another")
+        place = self._rules.shop.after(self._place, command)
+        self._place = place or self._place
+        self._steps += 1
+        bought = self._place.bought
+        score = self._rules.shop.reward(self._place, self._goal) if bought else 0.0
+        truncated = not bought and self._steps >= self._rules.max_steps
+        self._over = bought or truncated
+        reward = self._rules.success_reward if score == 1 else 0.0
+        observation, info = self._seen(unchanged=place is None, score=score)
+        return observation, reward, bought, truncated, info
+
+    def _seen(self, unchanged: bool, score: float) -> tuple[str, Info]:
+        page = self._rules.shop.page(self._place)
+        commands = () if self._place.bought else _commands(page.clickables)
+        view = View(page.observation, commands, unchanged, lambda: self._place)
+        return page.observation, Info(commands, self._keys.after(view), won=score == 1, score=score)
+
+
+def _commands(clickables: tuple[str, ...]) -> tuple[str, ...]:
+    """Those that do something on a page. Words can be searched on any, whether or not it shows a box."""
+    clicks = (f"{CLICK_ACTION}[{text}]" for text in clickables)
+    understood = {click for click, text in zip(clicks, clickables, strict=True) if _is_clicked(click, text)}
+    return tuple(sorted({SEARCH_COMMAND, *understood}))
+
+
+def _is_clicked(click: str, text: str) -> bool:
+    """Whether a click says what is to be clicked; a bracket or a line's end in the text gets in the way."""
+    return text != "search" and parse_action(click) == (CLICK_ACTION, text)

@@ -1,0 +1,107 @@
+"""A shop that is open: its catalogue, its search, its goals and its reward, shared by all who shop there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+
+from hgpo.envs.webshop.catalogue import Catalogue, load_catalogue
+from hgpo.envs.webshop.goals import Goal, Goals
+from hgpo.envs.webshop.indexing import cached_index, index_catalogue
+from hgpo.envs.webshop.nouns import Nouns, TaggerName, open_tagger
+from hgpo.envs.webshop.pages import SEARCH, Page, Place, page_at
+from hgpo.envs.webshop.reward import purchase_reward
+from hgpo.envs.webshop.search import SearchIndex
+from hgpo.envs.webshop.synthetic import make_catalogue
+
+SEARCH_NAME = "BM25 as Lucene has it"
+CACHED_REWARDS = 100_000
+SEARCH_ACTION, CLICK_ACTION = "search", "click"
+
+
+@dataclass(frozen=True)
+class Shop:
+    """What does not change while people shop."""
+
+    catalogue: Catalogue
+    index: SearchIndex
+    goals: Goals
+    tagger: str
+    """The name of what finds nouns."""
+    nouns: Nouns
+
+    @property
+    def description(self) -> str:
+        """Catalogue, search and tagger, as results tell of them."""
+        return (
+            f"{self.catalogue.name} ({len(self.catalogue.products):,} products, {len(self.goals):,} goals), "
+            f"search: {SEARCH_NAME}, nouns: {self.tagger}"
+        )
+
+    def page(self, place: Place, instruction: str | None = None) -> Page:
+        """The page at a place (see `page_at`)."""
+        return page_at(self.catalogue, place, instruction)
+
+    def after(self, place: Place, action: str) -> Place | None:
+        """Where an action leads; None if it does nothing.
+
+        "search[words]" searches, on any page; "click[text]" follows the page's link of that text.
+        """
+        name, argument = parse_action(action)
+        if name == SEARCH_ACTION:
+            return Place(found=tuple(self.index.search(argument)))
+        if name == CLICK_ACTION and argument != SEARCH.lower():
+            return self.page(place).links.get(argument)
+        return None
+
+    def reward(self, place: Place, goal: Goal) -> float:
+        """What a purchase is worth to someone with a goal, 0 to 1."""
+        assert place.bought and place.asin is not None
+        return self._reward(place.asin, place.chosen, goal)
+
+    @cached_property
+    def _reward(self) -> Callable[[str, tuple[tuple[str, str], ...], Goal], float]:
+        @lru_cache(CACHED_REWARDS)
+        def reward(asin: str, chosen: tuple[tuple[str, str], ...], goal: Goal) -> float:
+            return purchase_reward(self.catalogue.by_asin[asin], dict(chosen), goal, self.nouns)
+
+        return reward
+
+
+def parse_action(action: str) -> tuple[str, str]:
+    """Name and lower-cased argument of "name[argument]"; two empty texts if the action is none.
+
+    The last bracket that opens counts, and what stands behind the last that closes is left out, as in the
+    released shop; only the first line is looked at.
+    """
+    line = action.partition("\n")[0]
+    closing = line.rfind("]")
+    opening = line.rfind("[", 1, max(1, closing - 1))
+    if opening < 0 or closing < 0:
+        return "", ""
+    return line[:opening], line[opening + 1 : closing].lower()
+
+
+@lru_cache(maxsize=4)
+def open_shop(data: str | None, products: int, seed: int, tagger: TaggerName) -> Shop:
+    """The shop of some settings, opened once in a process.
+
+    Args:
+        data: folder of WebShop's files; None makes a synthetic catalogue.
+        products: how many products a synthetic catalogue has.
+        seed: of everything that is drawn: prices, goals, a synthetic catalogue.
+        tagger: what finds the nouns of titles.
+
+    Raises:
+        SettingError: if the data cannot be read, or the tagger is not there.
+    """
+    tagger_name, nouns = open_tagger(tagger)
+    if data is None:
+        catalogue = make_catalogue(products, seed)
+        index = index_catalogue(catalogue)
+    else:
+        catalogue = load_catalogue(Path(data), seed)
+        index = cached_index(Path(data), catalogue)
+    return Shop(catalogue, index, Goals(catalogue, seed), tagger_name, nouns)

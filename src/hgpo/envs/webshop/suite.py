@@ -1,0 +1,132 @@
+"""WebShop as a benchmark: its goals by split, and the environments in which they are shopped for."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from hgpo.envs.base import Environment, Task
+from hgpo.envs.webshop.nouns import TaggerName
+from hgpo.errors import SettingError
+from hgpo.states import STATE_KEYS, EpisodeKeys, StateKeyName
+
+# The shop needs packages that only shoppers have: it is imported when it is opened.
+if TYPE_CHECKING:
+    from hgpo.envs.webshop.shop import Shop
+
+SYNTHETIC = "synthetic"
+TRAIN, EVALUATION = "train", "evaluation"
+EVALUATION_GOALS = 500
+"""Goals that are held out: the first so many, after the goals were shuffled."""
+
+
+@dataclass(frozen=True)
+class WebshopSuite:
+    """Shopping trips: find what is wanted in a shop, choose its options and buy it."""
+
+    data: str | None = None
+    """Folder of WebShop's two data files; None takes $WEBSHOP_DATA, and without that, as "synthetic" does
+    always, makes up a small shop."""
+    products: int = 200
+    """Products of a synthetic shop."""
+    catalogue_seed: int = 0
+    """Of prices, goals and their split, and of a synthetic shop: the same for all who are to be compared."""
+    tagger: TaggerName = "auto"
+    """What finds the nouns of titles, by which the reward tells sorts of things apart: spacy, as in the
+    released shop, or a rule that needs nothing; auto is spacy where it is installed."""
+    max_steps: int = 15
+    """An episode is truncated after this many commands."""
+    success_reward: float = 10.0
+    """The reward of buying exactly what is wanted; every other command gives 0."""
+    state_key: StateKeyName = "observation"
+    """What makes two states the same to the estimator; the observation, which does not show which options are
+    chosen, is the paper's."""
+
+    def __post_init__(self) -> None:
+        if self.products < 1:
+            raise SettingError(f"--env.products is {self.products}: expected 1 or more")
+
+    @property
+    def folder(self) -> str | None:
+        """Where the data are; None if the shop is synthetic."""
+        data = os.environ.get("WEBSHOP_DATA") if self.data is None else self.data
+        return None if data in (None, "", SYNTHETIC) else data
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether the shop is made up, so that nothing that happens in it is a result on WebShop."""
+        return self.folder is None
+
+    @property
+    def shop(self) -> Shop:
+        """The shop, opened once in a process for all suites with these settings."""
+        from hgpo.envs.webshop.shop import open_shop
+
+        return open_shop(self.folder, self.products, self.catalogue_seed, self.tagger)
+
+    @property
+    def description(self) -> str:
+        """Catalogue, search and noun tagger, which results depend on."""
+        return self.shop.description
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Training, and the goals that are held out."""
+        return TRAIN, EVALUATION
+
+    def tasks(self, split: str, count: int | None = None, seed: int = 0) -> Sequence[Task]:
+        """`count` tasks of a split; training tasks are drawn by `seed` without repetition while they last."""
+        total = len(self.shop.goals)
+        if total <= EVALUATION_GOALS:
+            raise SettingError(
+                f"{self.description}: {EVALUATION_GOALS} goals are held out, and none is left for training; "
+                "a larger catalogue is needed"
+            )
+        if split == TRAIN:
+            if count is None or count < 0:
+                raise ValueError("say how many training tasks to draw")
+            rng = random.Random(f"webshop training {seed}")
+            numbers: list[int] = []
+            while len(numbers) < count:
+                numbers += rng.sample(
+                    range(EVALUATION_GOALS, total), min(total - EVALUATION_GOALS, count - len(numbers))
+                )
+        elif split == EVALUATION:
+            if count is not None and not 0 <= count <= EVALUATION_GOALS:
+                raise ValueError(f"{split} has {EVALUATION_GOALS} tasks, not {count}")
+            numbers = list(range(EVALUATION_GOALS if count is None else count))
+        else:
+            raise ValueError(f"no split {split!r}: there are {', '.join(self.splits)}")
+        return [self._task(split, number) for number in numbers]
+
+    def _task(self, split: str, number: int) -> Task:
+        goal = self.shop.goals[number]
+        return Task(f"{split}/{number}", goal.category, goal.instruction_text, goal)
+
+    def walkthrough(self, task: Task) -> tuple[str, ...] | None:
+        """What an expert does who knows the product; None if it is not found by words of the goal."""
+        from hgpo.envs.webshop.expert import solve
+
+        return solve(self.shop, task.game)
+
+    def make(self) -> Environment:
+        """A new environment; all those of a process share one shop."""
+        from hgpo.envs.webshop.environment import Rules, ShopEnvironment
+
+        return ShopEnvironment(
+            Rules(
+                shop=self.shop,
+                max_steps=self.max_steps,
+                success_reward=self.success_reward,
+                new_keys=lambda: EpisodeKeys(STATE_KEYS[self.state_key], keep_if_unchanged=True),
+            )
+        )
+
+    def texts(self) -> Iterator[str]:
+        """All goals and products, and what is written on every page."""
+        from hgpo.envs.webshop.vocabulary import shop_texts
+
+        return shop_texts(self.shop)
