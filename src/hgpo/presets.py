@@ -124,6 +124,32 @@ def model_config(model: str) -> TrainConfig:
     return _replaced(TrainConfig(estimator=HGPO.paper()), {**values, "model": model})
 
 
+TINY_MODEL: dict[str, dict[str, Any]] = {
+    "webshop": {
+        # A page of results is long, and which options were chosen is only to be known from the last step.
+        "history_length": 1,
+        "max_prompt_tokens": 512,
+        # A number is one token, the command that it stands for has six and more.
+        "response": "number",
+        "max_response_tokens": 8,
+        "warm_start.games": 400,
+        "warm_start.epochs": 5,
+        # Words of one's own are soon forgotten: smaller steps, and no bonus for trying other ones.
+        "learning_rate": 4e-4,
+        "learning_rate_warmup": 5,
+        "loss.entropy_coefficient": 0.0,
+        "thin_out_below": 0.2,
+        "iterations": 130,
+    },
+}
+"""Where a model made from scratch wants other settings than in household games, by the games' name."""
+
+
+def tiny_config(games: str) -> TrainConfig:
+    """The settings by which a model made from scratch is trained in some games unless others are given."""
+    return _replaced(TrainConfig(), TINY_MODEL.get(games, {}))
+
+
 def explained(name: str) -> Iterator[tuple[str, Any, str]]:
     """Every setting of a run by the preset, in order: dotted name, value, and where the value comes from."""
     preset = find_preset(name)

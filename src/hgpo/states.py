@@ -20,7 +20,7 @@ class View:
     observation: str
     """The text shown."""
     commands: Sequence[str]
-    """The admissible commands, sorted."""
+    """The admissible commands."""
     unchanged: bool
     """Whether the last command was not understood, so that the state is the one before."""
     full_state: Callable[[], Hashable]

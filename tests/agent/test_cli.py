@@ -18,7 +18,7 @@ from hgpo.cli import main
             ["train", "--group-size", "1"],
             "--group-size is 1: expected 2 or more (the rollouts of a task are compared with one another)",
         ),
-        (["train", "env:nowhere"], "available subcommands: env:household, env:alfworld"),
+        (["train", "env:nowhere"], "available subcommands: env:household, env:alfworld, env:webshop"),
         (["train", "--seed", "one"], "seed"),
         (["train", "--model", "nowhere"], "no checkpoint there"),
         (["train", "--history-length", "30"], "--max-prompt-tokens is 320"),

@@ -11,6 +11,7 @@ from hgpo.cli import main
 from hgpo.cli.parse import parse
 from hgpo.cli.train import TrainCommand, default_of
 from hgpo.config import TrainConfig, from_json, to_json
+from hgpo.errors import SettingError
 from hgpo.estimators import HGPO, GiGPO
 from hgpo.presets import PRESETS, explained, model_config, preset_config
 
@@ -73,3 +74,22 @@ def test_a_model_alone_brings_the_published_settings_for_models_but_no_games():
     assert given.env == TrainConfig().env
     assert model_config("owner/name").precision == "auto"
     assert command("--seed", "1") == dataclasses.replace(TrainCommand(), seed=1)
+
+
+def test_the_published_webshop_run_needs_the_published_products(monkeypatch):
+    monkeypatch.delenv("WEBSHOP_DATA", raising=False)
+    with pytest.raises(SettingError, match=r"set \$WEBSHOP_DATA"):
+        preset_config("webshop-1.5b")
+    monkeypatch.setenv("WEBSHOP_DATA", "somewhere")
+    config: Any = preset_config("webshop-1.5b")
+    # arXiv 2602.22817: at most 30 steps, mini-batches of 64 rows.
+    assert (config.env.max_steps, config.mini_batch_rows, config.env.folder) == (30, 64, "somewhere")
+
+
+def test_games_bring_settings_for_a_model_made_from_scratch():
+    shop = command("env:webshop")
+    assert (shop.response, shop.history_length, shop.max_prompt_tokens) == ("number", 1, 512)
+    assert command("--response", "text", "env:webshop").response == "text"
+    assert command() == command("env:household") == TrainCommand()
+    # A given model has its own.
+    assert command("--model", "openai-community/gpt2", "env:webshop").response == "think_action"

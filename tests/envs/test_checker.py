@@ -154,12 +154,12 @@ FAULTS: dict[str, tuple[type[CorridorSuite], str, str]] = {
         "types",
         "admissible_commands must be a tuple",
     ),
-    "unsorted commands": (
+    "a command twice": (
         faulty_environment(
-            info=lambda self: replace(Corridor.info(self), admissible_commands=("west", "east"))
+            info=lambda self: replace(Corridor.info(self), admissible_commands=("east", "east"))
         ),
         "types",
-        "sorted and distinct",
+        "must be distinct",
     ),
     "a state key that is no key": (
         faulty_environment(info=lambda self: replace(Corridor.info(self), state_key=[self.place])),

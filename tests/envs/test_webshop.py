@@ -405,7 +405,8 @@ def test_the_contract_of_environments_holds():
 
 def test_the_expert_wins_every_goal_of_the_synthetic_shop():
     tasks = [*SUITE.tasks("evaluation", 60), *SUITE.tasks("train", 60)]
-    assert {steps_to_win(SUITE, task) for task in tasks} == {5}
+    # A search, the product, one option or two, and the purchase.
+    assert {steps_to_win(SUITE, task) for task in tasks} == {4, 5}
 
 
 def test_environments_of_a_process_share_one_shop():
@@ -432,7 +433,7 @@ def test_a_purchase_ends_the_trip_with_its_score():
 def test_the_keys_that_the_settings_name():
     task = SUITE.tasks("evaluation", 1)[0]
     walkthrough = walkthrough_of(task)
-    for state_key, different in (("observation", 3), ("full_state", 5)):
+    for state_key, different in (("observation", 3), ("full_state", len(walkthrough))):
         # Start, results, item; a choice changes the item's state but not what is seen of it.
         environment = replace(SUITE, state_key=state_key).make()
         keys = {environment.reset(task)[1].state_key}
@@ -454,7 +455,7 @@ def test_any_text_is_valid_or_does_nothing(actions, done):
     task = SUITE.tasks("evaluation", 1)[0]
     environment = replace(SUITE, max_steps=100).make()
     observation, info = environment.reset(task)
-    for command in walkthrough_of(task)[:done]:
+    for command in walkthrough_of(task)[:-1][:done]:
         observation, *_, info = environment.step(command)
     for action in actions:
         after, reward, terminated, truncated, told = environment.step(action)
@@ -595,7 +596,7 @@ def released_records(products: int) -> tuple[list[dict], dict[str, dict]]:
 
 
 def test_a_catalogue_comes_back_from_files(tmp_path):
-    write_shop(tmp_path, *released_records(200))
+    write_shop(tmp_path, *released_records(300))
     assert load_catalogue(tmp_path, 0).products == SUITE.shop.catalogue.products
 
 
@@ -603,7 +604,7 @@ def test_a_large_index_is_made_once_and_kept(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(indexing, "CACHED_FROM", 100)
     data = tmp_path / "data"
-    write_shop(data, *released_records(200))
+    write_shop(data, *released_records(300))
     catalogue = load_catalogue(data, 0)
     made = cached_index(data, catalogue)
     monkeypatch.setattr(indexing, "index_catalogue", lambda catalogue: pytest.fail("made a second time"))
@@ -612,7 +613,7 @@ def test_a_large_index_is_made_once_and_kept(tmp_path, monkeypatch):
     for task in SUITE.tasks("evaluation", 20):
         assert kept.search(task.instruction) == SUITE.shop.index.search(task.instruction)
     # Other data are another index.
-    write_shop(data, *released_records(201))
+    write_shop(data, *released_records(301))
     with pytest.raises(pytest.fail.Exception, match="a second time"):
         cached_index(data, load_catalogue(data, 0))
 
@@ -623,7 +624,7 @@ def test_a_hundred_thousand_products_fit(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     write_shop(tmp_path / "data", *released_records(100_000))
     shop = WebshopSuite(data=str(tmp_path / "data"), tagger="rule").shop
-    assert len(shop.catalogue.products) == 100_000 and len(shop.goals) == 900_000
+    assert len(shop.catalogue.products) == 100_000 and len(shop.goals) > 500_000
     assert isinstance(shop.index.documents, np.memmap)
     goal = shop.goals[7]
     assert goal.asin in {shop.catalogue.products[n].asin for n in shop.index.search(goal.name)}

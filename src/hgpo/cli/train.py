@@ -22,7 +22,7 @@ from hgpo.crew import assemble
 from hgpo.display import RichDisplay, evaluation_tables
 from hgpo.errors import RunError, SettingError
 from hgpo.plots import plot_learning_curve
-from hgpo.presets import model_config, preset_config
+from hgpo.presets import model_config, preset_config, tiny_config
 from hgpo.trainer import Trainer
 
 
@@ -83,12 +83,13 @@ def main(args: Sequence[str]) -> int:
 
 def default_of(args: Sequence[str]) -> TrainCommand:
     """What the words that are not given stand for: a preset, what is published for models, or our own."""
+    games = next((word.removeprefix("env:") for word in args if word.startswith("env:")), "")
     preset, model = (_word_after(name, args) for name in ("--preset", "--model"))
     if preset is not None:
         return TrainCommand(**settings_of(preset_config(preset)), preset=preset)
     if model is not None:
         return TrainCommand(**settings_of(model_config(model)))
-    return TrainCommand()
+    return TrainCommand(**settings_of(tiny_config(games)))
 
 
 def _word_after(option: str, args: Sequence[str]) -> str | None:

@@ -30,8 +30,9 @@ class Info:
     """What is known of the current state beside the text shown to the agent."""
 
     admissible_commands: tuple[str, ...]
-    """The commands that are understood here, sorted and distinct; any other command changes nothing. One with
-    `<words>` in it, "search[<words>]", stands for all that have words of the agent's own there."""
+    """The commands that are understood here, distinct, in one order whenever the state is the same; any other
+    command changes nothing. One with `<words>` in it, "search[<words>]", stands for all that have words of the
+    agent's own there."""
     state_key: Hashable
     """Equal in two states exactly if the states are the same to the estimator; never shown to the agent."""
     won: bool = False

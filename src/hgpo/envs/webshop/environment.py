@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from hgpo.commands import WORDS
 from hgpo.envs.base import Info, Task
 from hgpo.envs.webshop.goals import Goal
-from hgpo.envs.webshop.pages import Place
+from hgpo.envs.webshop.pages import SEARCH, Place
 from hgpo.envs.webshop.shop import CLICK_ACTION, SEARCH_ACTION, Shop, parse_action
 from hgpo.states import EpisodeKeys, View
 
@@ -75,12 +75,8 @@ class ShopEnvironment:
 
 
 def _commands(clickables: tuple[str, ...]) -> tuple[str, ...]:
-    """Those that do something on a page. Words can be searched on any, whether or not it shows a box."""
-    clicks = (f"{CLICK_ACTION}[{text}]" for text in clickables)
-    understood = {click for click, text in zip(clicks, clickables, strict=True) if _is_clicked(click, text)}
-    return tuple(sorted({SEARCH_COMMAND, *understood}))
-
-
-def _is_clicked(click: str, text: str) -> bool:
-    """Whether a click says what is to be clicked; a bracket or a line's end in the text gets in the way."""
-    return text != "search" and parse_action(click) == (CLICK_ACTION, text)
+    """Those that do something on a page, in its order. Words can be searched on any, with a box or without."""
+    clicks = {text: f"{CLICK_ACTION}[{text}]" for text in clickables if text != SEARCH.lower()}
+    # A bracket or a line's end in a text gets in the way of clicking it.
+    understood = (click for text, click in clicks.items() if parse_action(click) == (CLICK_ACTION, text))
+    return (SEARCH_COMMAND, *understood)

@@ -30,7 +30,7 @@ class WebshopSuite:
     data: str | None = None
     """Folder of WebShop's two data files; None takes $WEBSHOP_DATA, and without that, as "synthetic" does
     always, makes up a small shop."""
-    products: int = 200
+    products: int = 300
     """Products of a synthetic shop."""
     catalogue_seed: int = 0
     """Of prices, goals and their split, and of a synthetic shop: the same for all who are to be compared."""

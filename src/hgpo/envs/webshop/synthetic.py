@@ -18,40 +18,39 @@ class Department:
     qualities: tuple[str, ...]
     """What may be asked of a thing."""
     options: Mapping[str, tuple[str, ...]]
-    """Values of each option; a product has some of them."""
+    """Values of each option."""
 
 
-COLOURS = ("black", "white", "red", "blue", "green", "yellow", "purple", "orange")
+COLOURS = ("black", "white", "red", "blue")
 DEPARTMENTS: dict[str, Department] = {
     "kitchen": Department(
         ("kettle", "pan", "knife", "bowl", "teapot", "grater"),
         ("insulated", "enamelled", "stackable", "nonstick", "handmade", "unbreakable"),
-        {"color": COLOURS, "size": ("small", "medium", "large")},
+        {"color": COLOURS},
     ),
     "fashion": Department(
         ("jacket", "sweater", "hat", "shoes", "belt", "dress"),
         ("waterproof", "washable", "padded", "knitted", "stretchy", "embroidered"),
-        {"color": COLOURS, "size": ("small", "medium", "large", "huge")},
+        {"color": COLOURS, "size": ("small", "medium", "large")},
     ),
     "electronics": Department(
         ("lamp", "charger", "speaker", "camera", "clock", "headphones"),
         ("wireless", "dimmable", "rechargeable", "portable", "shockproof", "programmable"),
-        {"color": COLOURS, "style": ("basic", "plus", "deluxe")},
+        {"style": ("basic", "plus", "deluxe", "mini")},
     ),
     "garden": Department(
         ("planter", "chair", "birdhouse", "sprinkler", "table", "hose"),
         ("foldable", "rustproof", "frostproof", "carved", "adjustable", "lightweight"),
-        {"color": COLOURS, "material": ("wood", "metal", "plastic")},
+        {"material": ("wood", "metal", "plastic", "bamboo")},
     ),
     "beauty": Department(
         ("cream", "hairbrush", "mask", "soap", "balm", "polish"),
         ("vegan", "unscented", "organic", "soothing", "moisturizing", "refillable"),
-        {"color": COLOURS, "scent": ("lavender", "lemon", "mint", "vanilla")},
+        {"scent": ("lavender", "lemon", "mint", "vanilla")},
     ),
 }
 BRANDS = ("norvik", "halden", "tarrow", "quillon", "bexley", "morava", "zelander", "pimlico")
 QUALITIES_OF_ONE = 3
-VALUES_OF_ONE = 3
 INSTRUCTED = 2
 
 
@@ -84,9 +83,7 @@ def _product(asin: str, rng: random.Random) -> Product:
         category=category,
         query=thing,
         product_category=f"{category} › {thing}",
-        options={
-            name: tuple(rng.sample(values, VALUES_OF_ONE)) for name, values in department.options.items()
-        },
+        options=department.options,
         price_tag=f"${price}",
         price=price,
         attributes=tuple(qualities),
