@@ -31,8 +31,8 @@ class Info:
 
     admissible_commands: tuple[str, ...]
     """The commands that are understood here, distinct, in one order whenever the state is the same; any other
-    command changes nothing. One with `<words>` in it, "search[<words>]", stands for all that have words of the
-    agent's own there."""
+    command changes nothing. One with `<words>` in it, "search[<words>]", stands for all that have words of
+    the agent's own there."""
     state_key: Hashable
     """Equal in two states exactly if the states are the same to the estimator; never shown to the agent."""
     won: bool = False

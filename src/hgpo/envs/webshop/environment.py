@@ -75,7 +75,7 @@ class ShopEnvironment:
 
 
 def _commands(clickables: tuple[str, ...]) -> tuple[str, ...]:
-    """Those that do something on a page, in its order. Words can be searched on any, with a box or without."""
+    """Those that do something on a page, in its order. Words can be searched on any, box or no box."""
     clicks = {text: f"{CLICK_ACTION}[{text}]" for text in clickables if text != SEARCH.lower()}
     # A bracket or a line's end in a text gets in the way of clicking it.
     understood = (click for text, click in clicks.items() if parse_action(click) == (CLICK_ACTION, text))
