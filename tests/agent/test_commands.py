@@ -30,6 +30,7 @@ COMMANDS = ("click[b01]", "click[x large]", "click[xlarge]", "search[<words>]")
         ("search[red", None),
         ("research[red]", None),
         ("click[b02]", None),
+        ("click[b01] please", None),
         ("", None),
     ],
 )

@@ -416,18 +416,34 @@ def test_environments_of_a_process_share_one_shop():
 
 def test_a_purchase_ends_the_trip_with_its_score():
     task = SUITE.tasks("evaluation", 1)[0]
+    searched, clicked, *_ = walkthrough_of(task)
     environment = SUITE.make()
     environment.reset(task)
-    environment.step("search[" + task.game.query + "]")
-    asin = SUITE.shop.page(environment._place).clickables[-1]  # pyright: ignore[reportAttributeAccessIssue]
-    environment.step(f"click[{asin}]")
+    for command in (searched, clicked):
+        environment.step(command)
     observation, reward, terminated, truncated, info = environment.step("click[buy now]")
     assert (observation, terminated, truncated) == ("Thank you for shopping with us!", True, False)
     assert info.admissible_commands == ()
-    # Bought without options: of the right sort, but not all that was wanted.
-    assert info.score is not None and 0 < info.score < 1 and reward == 0 and not info.won
+    # The right thing bought without its options: two attributes and the price of all that was wanted.
+    assert info.score == pytest.approx(3 / (3 + len(task.game.goal_options)))
+    assert reward == 0 and not info.won
     with pytest.raises(RuntimeError, match="over"):
         environment.step("search[again]")
+
+
+def test_commands_are_listed_in_the_pages_order():
+    task = SUITE.tasks("evaluation", 1)[0]
+    environment = SUITE.make()
+    _, info = environment.reset(task)
+    assert info.admissible_commands == ("search[<words>]",)
+    _, _, _, _, info = environment.step(f"search[{task.game.query}]")
+    found = SUITE.shop.index.search(task.game.query)[:10]
+    assert info.admissible_commands == (
+        "search[<words>]",
+        "click[back to search]",
+        "click[next >]",
+        *(f"click[{SUITE.shop.catalogue.products[number].asin.lower()}]" for number in found),
+    )
 
 
 def test_the_keys_that_the_settings_name():
