@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hgpo.config import from_json, to_json
 from hgpo.envs import Task, WebshopSuite
 from hgpo.envs.checker import check, format_report, steps_to_win
 from hgpo.envs.replay import format_comparison
@@ -376,6 +377,15 @@ def test_no_goal_is_in_both_splits_whoever_draws():
     # Another worker with another seed of its own has the same split.
     other = {task.game for task in WebshopSuite(data="synthetic", tagger="rule").tasks("train", 300, seed=2)}
     assert not other & {task.game for task in held_out}
+
+
+def test_a_suite_keeps_the_data_that_it_began_with(monkeypatch):
+    # Saved with a run: gone on with where the variable says something else, it is still the same shop.
+    monkeypatch.setenv("WEBSHOP_DATA", "somewhere")
+    begun = WebshopSuite()
+    monkeypatch.delenv("WEBSHOP_DATA")
+    assert begun.folder == "somewhere" and from_json(to_json(begun)) == begun
+    assert WebshopSuite().synthetic and WebshopSuite() == WebshopSuite(data="synthetic")
 
 
 def test_another_catalogue_seed_gives_other_goals():

@@ -29,7 +29,7 @@ class WebshopSuite:
 
     data: str | None = None
     """Folder of WebShop's two data files; None takes $WEBSHOP_DATA, and without that, as "synthetic" does
-    always, makes up a small shop."""
+    always, makes up a small shop. A run keeps what it began with."""
     products: int = 300
     """Products of a synthetic shop."""
     catalogue_seed: int = 0
@@ -46,14 +46,15 @@ class WebshopSuite:
     chosen, is the paper's."""
 
     def __post_init__(self) -> None:
+        if self.data is None:
+            object.__setattr__(self, "data", os.environ.get("WEBSHOP_DATA") or SYNTHETIC)
         if self.products < 1:
             raise SettingError(f"--env.products is {self.products}: expected 1 or more")
 
     @property
     def folder(self) -> str | None:
         """Where the data are; None if the shop is synthetic."""
-        data = os.environ.get("WEBSHOP_DATA") if self.data is None else self.data
-        return None if data in (None, "", SYNTHETIC) else data
+        return None if self.data == SYNTHETIC else self.data
 
     @property
     def synthetic(self) -> bool:
