@@ -16,11 +16,13 @@ import statistics
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from hgpo.commands import filled_by_chance
 from hgpo.envs import WebshopSuite
+from hgpo.envs.webshop.catalogue import Product
 from hgpo.envs.webshop.synthetic import make_catalogue
 
 STEPS = 20_000
@@ -33,6 +35,28 @@ def resident_megabytes() -> float:
     """What the process has in memory now."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * resource.getpagesize() / 1e6
+
+
+def released_record(product: Product) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A product as WebShop's two files have it: the record of the first, and what the second says of it."""
+    options = {name: [{"value": value} for value in values] for name, values in product.options.items()}
+    record = {
+        "asin": product.asin,
+        "name": product.title,
+        "full_description": product.description,
+        "small_description": list(product.bullet_points),
+        "category": product.category,
+        "query": product.query,
+        "product_category": product.product_category,
+        "pricing": product.price_tag,
+        "customization_options": options,
+    }
+    wanted = {
+        "attributes": list(product.attributes),
+        "instruction": product.instruction,
+        "instruction_attributes": list(product.instruction_attributes),
+    }
+    return record, wanted
 
 
 def write_released_files(products: int, folder: Path) -> None:
@@ -48,25 +72,9 @@ def write_released_files(products: int, folder: Path) -> None:
 
     with (folder / "items_shuffle.json").open("w") as items, (folder / "items_ins_v2.json").open("w") as told:
         for number, product in enumerate(make_catalogue(products, 0).products):
-            options = {
-                name: [{"value": value} for value in values] for name, values in product.options.items()
-            }
-            record = {
-                "asin": product.asin,
-                "name": product.title,
-                "full_description": f"{product.description} {words(85)}",
-                "small_description": [*product.bullet_points, *(words(80) for _ in range(6))],
-                "category": product.category,
-                "query": product.query,
-                "product_category": product.product_category,
-                "pricing": product.price_tag,
-                "customization_options": options,
-            }
-            wanted = {
-                "attributes": product.attributes,
-                "instruction": product.instruction,
-                "instruction_attributes": product.instruction_attributes,
-            }
+            record, wanted = released_record(product)
+            record["full_description"] += f" {words(85)}"
+            record["small_description"] += [words(80) for _ in range(6)]
             items.write(("," if number else "[") + json.dumps(record))
             told.write(("," if number else "{") + f"{json.dumps(product.asin)}: {json.dumps(wanted)}")
         items.write("]")

@@ -119,9 +119,7 @@ class ThinkAction:
             "Think about what to do next within <think> </think>. "
             "Then give one of the possible commands within <action> </action>."
         )
-        if any(map(takes_words, turn.commands)):
-            lines.append(f"Write words of your own in place of {WORDS}.")
-        return "\n".join(lines)
+        return "\n".join([*lines, *hint_on_words(turn.commands)])
 
     def answer(self, command: str, commands: Sequence[str]) -> str:
         """The command, which must be a listed one, in its tags, after an empty thought."""
@@ -145,6 +143,11 @@ RESPONSE_FORMATS: dict[str, ResponseFormat] = {
     "think_action": ThinkAction(),
 }
 """The ways to answer, by the name that the settings use."""
+
+
+def hint_on_words(commands: Sequence[str]) -> tuple[str, ...]:
+    """What a chat model is told, in a line of its own, where a command takes words of its own."""
+    return (f"Write words of your own in place of {WORDS}.",) if any(map(takes_words, commands)) else ()
 
 
 def listed_action(text: str, commands: Sequence[str]) -> Action:

@@ -7,8 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hgpo.agents.base import Situation
+from hgpo.agents.prompting import Plain, ReAct
 from hgpo.commands import fill, filled_by_chance, listed
-from hgpo.prompts import CommandNumber, CommandText, ThinkAction, Turn
+from hgpo.envs.base import Task
+from hgpo.prompts import CommandNumber, CommandText, ThinkAction
 
 COMMANDS = ("click[b01]", "click[x large]", "click[xlarge]", "search[<words>]")
 
@@ -77,11 +80,12 @@ def test_no_answer_names_a_command_that_is_not_listed(response_format):
 
 
 def test_a_chat_model_is_told_to_fill_the_place_for_words():
-    with_place, without = (
-        ThinkAction().prompt(Turn("buy", (), "a shop", commands)) for commands in (COMMANDS, COMMANDS[:3])
-    )
-    assert with_place.endswith("Write words of your own in place of <words>.")
-    assert "<words>" not in without
+    hint = "Write words of your own in place of <words>."
+    task = Task("t", "kind", "buy", None)
+    for commands, told in ((COMMANDS, True), (COMMANDS[:3], False)):
+        situation = Situation(task, "t/0", (), "a shop", commands, np.random.default_rng(0))
+        for prompting in (Plain(0), ReAct(None)):
+            assert prompting.messages(situation, ())[-1]["content"].endswith(hint) == told
 
 
 def test_chance_fills_in_neighbouring_words_of_the_instruction():

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from webshop import released_record
 
 from hgpo.config import from_json, to_json
 from hgpo.envs import Task, WebshopSuite
@@ -593,32 +594,10 @@ def test_broken_files_say_where(tmp_path):
 def released_records(products: int) -> tuple[list[dict], dict[str, dict]]:
     """A synthetic catalogue in the form of the released files."""
     catalogue = WebshopSuite(data="synthetic", products=products, tagger="rule").shop.catalogue
-    records = [
-        {
-            "asin": product.asin,
-            "name": product.title,
-            "full_description": product.description,
-            "small_description": list(product.bullet_points),
-            "category": product.category,
-            "query": product.query,
-            "product_category": product.product_category,
-            "pricing": product.price_tag,
-            "customization_options": {
-                name: [{"value": value} for value in values] for name, values in product.options.items()
-            },
-        }
-        for product in catalogue.products
-    ]
+    released = {product.asin: released_record(product) for product in catalogue.products}
+    records = [record for record, _ in released.values()]
     random.Random(0).shuffle(records)
-    wanted = {
-        product.asin: {
-            "attributes": list(product.attributes),
-            "instruction": product.instruction,
-            "instruction_attributes": list(product.instruction_attributes),
-        }
-        for product in catalogue.products
-    }
-    return records, wanted
+    return records, {asin: wanted for asin, (_, wanted) in released.items()}
 
 
 def test_a_catalogue_comes_back_from_files(tmp_path):

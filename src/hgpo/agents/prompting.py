@@ -13,7 +13,7 @@ from typing import Literal, Protocol
 
 from hgpo.agents.base import Situation
 from hgpo.episodes import Trajectory
-from hgpo.prompts import Action, ThinkAction, listed_action
+from hgpo.prompts import Action, ThinkAction, hint_on_words, listed_action
 
 Message = dict[str, str]
 """One message of a conversation: "role" and "content"."""
@@ -65,7 +65,8 @@ class ReAct:
                 _user(f"You see: {step.observation}"),
                 {"role": "assistant", "content": step.completion.text},
             ]
-        commands = "\n".join(f"- {command}" for command in situation.commands)
+        listed = (f"- {command}" for command in situation.commands)
+        commands = "\n".join([*listed, *hint_on_words(situation.commands)])
         messages.append(_user(f"You see: {situation.observation}\nPossible commands:\n{commands}"))
         task = _after_lessons(f"Your task: {situation.task.instruction}", lessons)
         if len(shown) < len(steps):
