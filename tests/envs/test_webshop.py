@@ -718,6 +718,14 @@ def test_any_other_difference_is_told(tmp_path, change, what):
     assert not comparison.exact and what in {difference.what for difference in comparison.differences}
 
 
+def test_a_recording_of_another_catalogue_says_so(tmp_path):
+    smaller = WebshopSuite(data="synthetic", products=299, tagger="rule")
+    with pytest.raises(
+        SettingError, match=r"another catalogue: B0300 is not in synthetic shop, seed 0; .*--data"
+    ):
+        replay(smaller, recording(tmp_path))
+
+
 def test_what_is_no_recording_says_so(tmp_path):
     path = tmp_path / "bad.jsonl"
     path.write_text('{"goal": {}}\n')

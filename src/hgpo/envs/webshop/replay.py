@@ -23,21 +23,33 @@ def replay(suite: WebshopSuite, path: Path) -> Comparison:
     """Do what was done and compare every observation, what is available, every reward and end.
 
     Raises:
-        SettingError: if the file is no recording.
+        SettingError: if the file is no recording, or one of another catalogue.
     """
     shop = suite.shop
     comparison = Comparison()
     for number, record in read_recordings(path):
         try:
             if "prices" in record:
+                _check_same_products(record["prices"], shop, path)
                 shop = replace(shop, catalogue=shop.catalogue.with_prices(record["prices"]))
             else:
                 _replay_episode(shop, record, f"line {number}", comparison)
+        except SettingError:
+            raise
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise SettingError(
                 f"{path}, line {number} is no recorded WebShop episode: {error!r} is missing or wrong"
             ) from None
     return comparison
+
+
+def _check_same_products(prices: dict[str, float], shop: Shop, path: Path) -> None:
+    missing = next((asin for asin in prices if asin not in shop.catalogue.by_asin), None)
+    if missing is not None:
+        raise SettingError(
+            f"{path} was recorded in another catalogue: {missing} is not in {shop.catalogue.name}; name the "
+            "folder of its data by --data"
+        )
 
 
 def _replay_episode(shop: Shop, record: dict[str, Any], where: str, comparison: Comparison) -> None:
