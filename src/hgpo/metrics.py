@@ -13,9 +13,6 @@ from hgpo.steps import StepTable
 
 def rollout_metrics(sample: Sample, steps: StepTable) -> dict[str, float]:
     """Of everything that was tried; of tokens and validity in the steps that are learned from."""
-    assert steps.prompt_tokens is not None and steps.action_valid is not None
-    assert steps.response_tokens is not None
-    distinct = len({prompt.tobytes() for prompt in steps.prompt_tokens})
     lengths = [len(trajectory.steps) for trajectory in sample.tried]
     lost = sum(trajectory.lost is not None for trajectory in sample.tried)
     score = mean_score(sample.tried)
@@ -24,11 +21,21 @@ def rollout_metrics(sample: Sample, steps: StepTable) -> dict[str, float]:
         **({} if score is None else {"score_mean": score}),
         "return_mean": float(np.mean([trajectory.total_reward for trajectory in sample.tried])),
         "steps_mean": float(np.mean(lengths)),
-        "valid_share": float(steps.action_valid.mean()),
         "environment_steps": sum(lengths),
         "sampling_rounds": sample.rounds,
         "lost_trajectories": lost,
         "kept_share": len(sample.kept) / len(sample.tried),
+        **step_metrics(steps),
+    }
+
+
+def step_metrics(steps: StepTable) -> dict[str, float]:
+    """Of a table's answers and prompts."""
+    assert steps.prompt_tokens is not None and steps.action_valid is not None
+    assert steps.response_tokens is not None
+    distinct = len({prompt.tobytes() for prompt in steps.prompt_tokens})
+    return {
+        "valid_share": float(steps.action_valid.mean()),
         "prompt_tokens_mean": float(np.mean([len(prompt) for prompt in steps.prompt_tokens])),
         "response_tokens_mean": float(np.mean([len(response) for response in steps.response_tokens])),
         "distinct_prompt_share": distinct / len(steps),

@@ -6,7 +6,7 @@ The trainer does not know which estimator, which games or which model it runs.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +46,18 @@ from hgpo.rollout import rollout_together, step_table
 from hgpo.runlog import RunLog, SilentLog
 from hgpo.sampling import Sample, sample_groups
 from hgpo.steps import StepTable
+from hgpo.streams import (
+    CRITIC,
+    EVALUATION,
+    PROBE,
+    ROLLOUT,
+    TASKS,
+    UPDATE,
+    WARM_ORDER,
+    WARM_TASKS,
+    WEIGHTS,
+    Streams,
+)
 from hgpo.trackers import Trackers
 from hgpo.update import UpdateMetrics, recompute_logprobs, update_policy
 
@@ -55,22 +67,6 @@ MAX_SKIPPED = 3
 """So many optimizer steps in a row without a finite gradient end a run."""
 MAX_STEPS = 100
 """The highest step number that a model made here has a token for, where prompts tell it."""
-
-
-@dataclass(frozen=True)
-class _Streams:
-    """Random streams of a run; each is named by a number of its own, so that none repeats another."""
-
-    seed: int
-
-    def generator(self, stream: int, *place: int) -> np.random.Generator:
-        return np.random.default_rng([self.seed, stream, *place])
-
-    def integer(self, stream: int, *place: int) -> int:
-        return int(self.generator(stream, *place).integers(2**31))
-
-
-WEIGHTS, WARM_TASKS, WARM_ORDER, TASKS, ROLLOUT, UPDATE, EVALUATION, PROBE, CRITIC = range(9)
 
 
 class Trainer:
@@ -97,7 +93,7 @@ class Trainer:
         self.log = RunLog(folder) if self.is_first else SilentLog(folder)
         self.display = display if display is not None and self.is_first else NoDisplay()
         self.suite = config.env
-        self.streams = _Streams(config.seed)
+        self.streams = Streams(config.seed)
         self.response_format = RESPONSE_FORMATS[config.response]
         self.compute = config.compute()
         if config.device is None and self.crew.device is not None:
@@ -463,13 +459,13 @@ def language_agent(config: TrainConfig, policy: TransformersPolicy) -> LanguageA
 
 
 def _probe(config: TrainConfig) -> list[ProbeTurn]:
-    streams = _Streams(config.seed)
+    streams = Streams(config.seed)
     return random_turns(config.env, _training_tasks(config, 12, PROBE), streams.generator(PROBE))
 
 
 def _training_tasks(config: TrainConfig, count: int, *stream: int) -> list[Task]:
     suite = config.env
-    return list(suite.tasks(suite.splits[0], count, seed=_Streams(config.seed).integer(*stream)))
+    return list(suite.tasks(suite.splits[0], count, seed=Streams(config.seed).integer(*stream)))
 
 
 def _prompts(steps: StepTable) -> list[tuple[int, ...]]:

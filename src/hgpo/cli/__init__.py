@@ -19,6 +19,7 @@ COMMANDS = {
     "presets": ("hgpo.cli.presets", "show the published settings, each value with its source"),
     "export": ("hgpo.cli.export", "write a run's model as a plain Hugging Face folder"),
     "report": ("hgpo.cli.report", "write a run's report, one page to look at"),
+    "verl": ("hgpo.cli.verl", "train on a cluster, in verl: check, train, preset"),
     "env": ("hgpo.cli.environments", "play or check an environment"),
 }
 """Each command's module, imported when it is called, and what it does."""
@@ -28,6 +29,7 @@ EXTRAS = {
     **dict.fromkeys(("ijson", "nltk", "regex", "thefuzz", "platformdirs"), "webshop"),
     **dict.fromkeys(("openai", "tenacity"), "endpoint"),
     **dict.fromkeys(("peft", "accelerate"), "llm"),
+    **dict.fromkeys(("verl", "ray", "hydra", "omegaconf", "transfer_queue", "packaging"), "verl"),
     "vllm": "vllm",
 }
 """The extra that brings each package which is not there with all; any other comes with "train"."""

@@ -14,7 +14,7 @@ from hgpo.display import RichDisplay
 from hgpo.rollout import rollout, step_table
 from hgpo.states import STATE_KEYS
 from hgpo.steps import StepTable
-from hgpo.trainer import EVALUATION
+from hgpo.streams import EVALUATION
 
 
 def tables_of_run(folder: Path, task_count: int | None, seed: int, console: Console) -> dict[str, StepTable]:

@@ -29,7 +29,7 @@ from hgpo.evaluate import (
     evaluate_published,
 )
 from hgpo.files import write_whole
-from hgpo.trainer import EVALUATION
+from hgpo.streams import EVALUATION
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+import transformers
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from hgpo.errors import SettingError
 from hgpo.policies.adapters import ADAPTER, quiet_peft
@@ -121,8 +122,9 @@ def _load(source: Path | str, dtype: torch.dtype) -> tuple[Any, Any]:
         options, source = {"gguf_file": path.name}, path.parent
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(source), **options)
-        if options:
-            options["quantization_config"] = GgufConfig(dequantize=True)
+        # Releases that know of GgufConfig keep the file's short numbers unless told; older ones never do.
+        if options and (gguf_config := getattr(transformers, "GgufConfig", None)):
+            options["quantization_config"] = gguf_config(dequantize=True)
         model = AutoModelForCausalLM.from_pretrained(str(source), dtype=dtype, **options)
     except (OSError, ValueError) as error:
         raise SettingError(f"no model {source}: {str(error).splitlines()[0]}") from None

@@ -20,6 +20,7 @@ from hgpo.policies.adapters import ADAPTER, has_adapter, plain_model, whole_weig
 from hgpo.policies.base import Completion
 from hgpo.policies.compute import Compute
 from hgpo.policies.distributions import log_softmax, logprobs_and_entropy, sample
+from hgpo.policies.tokens import encode_prompts
 from hgpo.policies.trees import Rows, Tree, as_rows, batches, ends_of, grow_trees, outputs_of
 
 
@@ -97,13 +98,7 @@ class TransformersPolicy:
 
     def encode(self, texts: Sequence[str]) -> list[tuple[int, ...]]:
         """Token ids of each prompt, as a user's message if the tokenizer has a chat template."""
-        if not texts:
-            return []
-        if self.tokenizer.chat_template is None:
-            return [tuple(ids) for ids in self.tokenizer(list(texts)).input_ids]
-        messages = [[{"role": "user", "content": text}] for text in texts]
-        encoded = self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
-        return [tuple(ids) for ids in encoded]
+        return encode_prompts(self.tokenizer, texts)
 
     def encode_response(self, text: str, max_tokens: int) -> tuple[int, ...]:
         """Token ids of a response: the end-of-sequence token last, unless `max_tokens` are reached first."""

@@ -1,0 +1,146 @@
+"""The estimators as verl's advantage functions, registered by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from verl.trainer.ppo.core_algos import register_adv_est
+
+from hgpo.adapters.verl.rows import StepRow, step_rows, step_table
+from hgpo.adapters.verl.settings import PREFIX, estimator_of
+from hgpo.errors import SettingError
+from hgpo.estimators import ESTIMATORS, CriticEstimator
+from hgpo.steps import StepTable
+
+
+@dataclass
+class Handover:
+    """What a trainer hands to the advantage function past verl, and what comes back beside the tensors."""
+
+    steps: StepTable
+    """The batch's steps."""
+    places: NDArray[np.int64]
+    """The rows of the batch that they are; all others are padding."""
+    scores: NDArray[np.float32]
+    """Of each step, the return of its trajectory, as precise as verl keeps it."""
+    advantages: NDArray[np.float64] | None = None
+    """One a step, once they are computed."""
+
+
+def handover_of(rows: Sequence[StepRow], places: NDArray[np.int64], **columns: Any) -> Handover:
+    """The steps of a batch, ready to be handed over.
+
+    Args:
+        rows: the steps.
+        places: their rows in the batch.
+        columns: further columns of the step table.
+    """
+    scores = np.array([row.total for row in rows], dtype=np.float32)
+    return Handover(step_table(rows, **columns), places, scores)
+
+
+_HANDOVER: ContextVar[Handover | None] = ContextVar("handover", default=None)
+
+
+@contextmanager
+def handed_over(handover: Handover) -> Iterator[None]:
+    """While it lasts, advantage functions take their steps from it."""
+    token = _HANDOVER.set(handover)
+    try:
+        yield
+    finally:
+        _HANDOVER.reset(token)
+
+
+def stepwise_advantages(
+    adv_estimator: str,
+    config: Mapping[str, Any],
+    handover: Handover,
+    token_level_rewards: torch.Tensor,
+    response_mask: torch.Tensor,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Advantages and returns of a batch, each [rows, response tokens].
+
+    A step's advantage is on each of its response's tokens; padding rows get 0. The returns are what a critic
+    is to learn, where the estimator has one, else the advantages again, as in verl's own group estimators.
+
+    Args:
+        adv_estimator: its name in verl.
+        config: verl's section `algorithm`.
+        handover: the steps; their advantages are left in it.
+        token_level_rewards: the trajectory's return on the last token of each of its rows, less the penalty
+            on each token for diverging from the reference policy, where verl takes one. That penalty is taken
+            off the reward of the step whose tokens they are.
+        response_mask: 1 on the tokens that the loss counts.
+    """
+    estimator = estimator_of(adv_estimator, config.get("stepwise"))
+    places = torch.from_numpy(handover.places)
+    steps = handover.steps
+    penalty = handover.scores - token_level_rewards[places].double().sum(dim=-1).cpu().numpy()
+    if penalty.any():
+        steps = steps.with_rewards(steps.reward - penalty)
+    handover.advantages = estimator(steps)
+    targets = (
+        estimator.value_targets(steps) if isinstance(estimator, CriticEstimator) else handover.advantages
+    )
+    return (
+        _on_tokens(handover.advantages, places, response_mask),
+        _on_tokens(targets, places, response_mask),
+    )
+
+
+def value_of_steps(values: torch.Tensor) -> NDArray[np.float64]:
+    """What a critic says of each step's state, [rows], of what it says at each token, [rows, tokens].
+
+    The value at a response's first token is read before that token, where the prompt ends.
+    """
+    return values[:, 0].double().cpu().numpy()
+
+
+def _on_tokens(
+    values: NDArray[np.float64], places: torch.Tensor, response_mask: torch.Tensor
+) -> torch.Tensor:
+    rows = torch.zeros(len(response_mask), dtype=torch.float32)
+    rows[places] = torch.from_numpy(values).float()
+    return rows.to(response_mask.device).unsqueeze(-1) * response_mask.float()
+
+
+def _handover_of_fields(non_tensor_batch: Mapping[str, Any] | None, index: Any, batch: Any) -> Handover:
+    """What a verl that passes the samples' fields itself has of the steps."""
+    if non_tensor_batch is None or "extra_fields" not in non_tensor_batch:
+        raise SettingError(
+            "the estimators of hgpo need each row's step, which verl's own trainers do not hand to them: "
+            "set trainer.v1.trainer_mode to hgpo_sync, hgpo_colocate_async or hgpo_separate_async"
+        )
+    rows, places = step_rows(non_tensor_batch["extra_fields"], index)
+    columns = {}
+    if batch is not None and "values" in batch:
+        columns["value"] = value_of_steps(batch["values"][torch.from_numpy(places)])
+    return handover_of(rows, places, **columns)
+
+
+def _register(adv_estimator: str) -> None:
+    @register_adv_est(adv_estimator)
+    def compute(
+        token_level_rewards: torch.Tensor,
+        response_mask: torch.Tensor,
+        config: Mapping[str, Any],
+        index: Any = None,
+        non_tensor_batch: Mapping[str, Any] | None = None,
+        batch: Any = None,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        handover = _HANDOVER.get() or _handover_of_fields(non_tensor_batch, index, batch)
+        return stepwise_advantages(adv_estimator, config, handover, token_level_rewards, response_mask)
+
+
+def register_estimators() -> None:
+    """Make every estimator known to verl, as stepwise_hgpo, stepwise_gigpo and so on."""
+    for name in ESTIMATORS:
+        _register(PREFIX + name)

@@ -1,0 +1,190 @@
+"""The agent loop: verl's model plays a game, and every step becomes a row of its own."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from omegaconf import OmegaConf
+from verl.experimental.agent_loop.agent_loop import (
+    AgentLoopBase,
+    AgentLoopMetrics,
+    AgentLoopOutput,
+    register,
+)
+
+from hgpo.adapters.verl.environments import EnvironmentPool, Episode, ProcessLost, View, open_pool
+from hgpo.adapters.verl.rows import StepRow
+from hgpo.adapters.verl.settings import StepwiseSettings
+from hgpo.adapters.verl.tasks import Draw
+from hgpo.envs.guard import EnvironmentFault
+from hgpo.policies.tokens import encode_prompts
+from hgpo.prompts import RESPONSE_FORMATS, Action, Turn, fit_prompts
+
+logger = logging.getLogger(__name__)
+
+NAME = "hgpo"
+"""What the agent loop is called in a configuration."""
+
+
+@dataclass(frozen=True)
+class _Played:
+    """A step that has been taken."""
+
+    before: View
+    after: View
+    prompt: tuple[int, ...]
+    answer: Any
+    """verl's TokenOutput."""
+    action: Action
+
+
+@dataclass
+class _Clock:
+    """Seconds of a trajectory that went into answers and into steps of the game."""
+
+    answers: float = 0.0
+    steps: float = 0.0
+
+
+@register(NAME)
+class StepwiseAgentLoop(AgentLoopBase):
+    """Plays one rollout of a task; verl makes one for each."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.settings, self.pool = _of_this_process(OmegaConf.to_yaml(self.config.hgpo, resolve=True))
+        self.response_format = RESPONSE_FORMATS[self.settings.response]
+
+    tokenizer: Any
+
+    # verl takes a list, too, though its base class does not say so.
+    async def run(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, sampling_params: dict[str, Any], **kwargs: Any
+    ) -> list[AgentLoopOutput]:
+        """The rows of the trajectory, in the order of its steps; none if it had to be dropped.
+
+        Args:
+            sampling_params: of verl; the response's length is added.
+            kwargs: the columns of the dataset's row, verl's uid and session_id among them.
+        """
+        trajectory = f"{kwargs['uid']}_{kwargs['session_id']}"
+        draw = Draw(**kwargs["draw"])
+        sampling = {**sampling_params, "max_tokens": self.rollout_config.response_length}
+        for restart in range(self.settings.environment_retries + 1):
+            try:
+                async with self.pool.episode(f"{trajectory}/{restart}") as episode:
+                    clock = _Clock()
+                    played = await self._play(episode, draw, trajectory, sampling, clock)
+                return self._rows(played, kwargs["uid"], trajectory, restart, clock)
+            except ProcessLost as lost:
+                logger.warning("trajectory %s lost its environment process: %s", trajectory, lost)
+            except EnvironmentFault as fault:
+                logger.warning("trajectory %s is dropped: %s", trajectory, fault)
+                return []
+        logger.warning("trajectory %s is dropped", trajectory)
+        return []
+
+    async def _play(
+        self, episode: Episode, draw: Draw, trajectory: str, sampling: Mapping[str, Any], clock: _Clock
+    ) -> list[_Played]:
+        began = time.perf_counter()
+        view = await episode.start(draw)
+        clock.steps += time.perf_counter() - began
+        played: list[_Played] = []
+        while not view.over:
+            prompt = self._prompt(view, played)
+            began = time.perf_counter()
+            answer = await self.server_manager.generate(
+                request_id=trajectory, prompt_ids=list(prompt), sampling_params=dict(sampling)
+            )
+            answered = time.perf_counter()
+            text = self.tokenizer.decode(answer.token_ids, skip_special_tokens=True)
+            action = self.response_format.parse(text, view.info.admissible_commands)
+            after = await episode.step(action.command)
+            clock.answers += answered - began
+            clock.steps += time.perf_counter() - answered
+            played.append(_Played(view, after, prompt, answer, action))
+            view = after
+        return played
+
+    def _prompt(self, view: View, played: list[_Played]) -> tuple[int, ...]:
+        shown = min(self.settings.history_length, len(played))
+        turn = Turn(
+            instruction=view.task.instruction,
+            history=tuple(
+                (step.before.observation, step.action.command) for step in played[len(played) - shown :]
+            ),
+            observation=view.observation,
+            commands=view.info.admissible_commands,
+            step=len(played),
+        )
+        (prompt,) = fit_prompts(
+            [turn],
+            self.response_format,
+            lambda texts: encode_prompts(self.tokenizer, texts),
+            self.rollout_config.prompt_length,
+        )
+        return prompt
+
+    def _rows(
+        self, played: list[_Played], uid: str, trajectory: str, restart: int, clock: _Clock
+    ) -> list[AgentLoopOutput]:
+        end = played[-1].after.info
+        total = sum(step.after.reward for step in played)
+        # What verl reports of a validation episode, by its last row.
+        report = {"acc": float(end.won), **({} if end.score is None else {"score": end.score})}
+        rows = []
+        for number, step in enumerate(played):
+            row = StepRow(
+                task=uid,
+                trajectory=trajectory,
+                step=number,
+                state_key=step.before.info.state_key,
+                observation=step.before.observation,
+                action=step.action.command,
+                action_valid=step.action.valid,
+                reward=step.after.reward,
+                terminated=step.after.terminated,
+                truncated=step.after.truncated,
+                total=total,
+                won=end.won,
+                score=end.score,
+                restarts=restart,
+            )
+            tokens, logprobs, mask = self._response(step.answer)
+            rows.append(
+                AgentLoopOutput(
+                    prompt_ids=list(step.prompt),
+                    response_ids=tokens,
+                    response_mask=mask,
+                    response_logprobs=logprobs,
+                    # As verl gives all rows the last one's, it is the trajectory's.
+                    reward_score=total,
+                    num_turns=len(played),
+                    metrics=AgentLoopMetrics(generate_sequences=clock.answers, tool_calls=clock.steps),
+                    extra_fields={
+                        **step.answer.extra_fields,
+                        **row.as_field(),
+                        "reward_extra_info": report,
+                    },
+                )
+            )
+        return rows
+
+    def _response(self, answer: Any) -> tuple[list[int], list[float] | None, list[int]]:
+        """Tokens, log-probabilities and mask; a row needs a token, one that nobody drew is masked."""
+        if answer.token_ids:
+            return list(answer.token_ids), answer.log_probs, [1] * len(answer.token_ids)
+        return [self.tokenizer.eos_token_id], [0.0] if answer.log_probs is not None else None, [0]
+
+
+@lru_cache(maxsize=1)
+def _of_this_process(section: str) -> tuple[StepwiseSettings, EnvironmentPool]:
+    """Settings and pool, made once, as verl makes an agent loop for every rollout."""
+    settings = StepwiseSettings.of(OmegaConf.to_container(OmegaConf.create(section)))  # pyright: ignore
+    return settings, open_pool(settings)

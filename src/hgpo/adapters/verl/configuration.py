@@ -1,0 +1,57 @@
+"""A whole verl configuration, seen from the plugin: what it has to say before anything is started."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from hgpo.adapters.verl.settings import StepwiseSettings, estimator_of
+from hgpo.errors import SettingError
+from hgpo.estimators import CriticEstimator, Estimator
+
+
+def plain(section: Any) -> Any:
+    """A section as plain values, with what it refers to put in; None where there is none."""
+    return None if section is None else OmegaConf.to_container(section, resolve=True)
+
+
+def stepwise_settings(config: Any) -> StepwiseSettings:
+    """The section `hgpo` of a configuration; see `StepwiseSettings.of`."""
+    return StepwiseSettings.of(plain(config.get("hgpo")))
+
+
+def configured_estimator(config: Any) -> Estimator:
+    """The estimator of a configuration; see `estimator_of`."""
+    return estimator_of(config.algorithm.adv_estimator, plain(config.algorithm.get("stepwise")))
+
+
+def check_configuration(config: Any) -> None:
+    """Look for what cannot work.
+
+    Args:
+        config: verl's whole configuration.
+
+    Raises:
+        SettingError: with what to change.
+    """
+    settings = stepwise_settings(config)
+    estimator = configured_estimator(config)
+    if isinstance(estimator, CriticEstimator) and not config.critic.enable:
+        raise SettingError("algorithm.adv_estimator=stepwise_ppo has a critic: set critic.enable=True")
+    if config.actor_rollout_ref.rollout.n < 2 and not isinstance(estimator, CriticEstimator):
+        raise SettingError(
+            f"actor_rollout_ref.rollout.n is {config.actor_rollout_ref.rollout.n}: expected 2 or more, as "
+            "the rollouts of a task are compared with one another"
+        )
+    if config.reward.reward_model.enable:
+        raise SettingError("rewards come from the games: set reward.reward_model.enable=False")
+    if config.data.get("shuffle"):
+        raise SettingError("data.shuffle=True would mix what the seed draws in order: set data.shuffle=False")
+    tasks = config.data.train_batch_size
+    if settings.tasks_per_update is not None and settings.tasks_per_update > tasks:
+        raise SettingError(
+            f"hgpo.tasks_per_update is {settings.tasks_per_update}, but data.train_batch_size is {tasks}: an "
+            "update cannot have more tasks than are played"
+        )
+    settings.suite()

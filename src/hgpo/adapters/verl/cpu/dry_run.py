@@ -1,0 +1,99 @@
+"""What turns any configuration into one that takes minutes on a CPU: a tiny model, a few short episodes."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from hgpo.adapters.verl.configuration import stepwise_settings
+from hgpo.adapters.verl.cpu import ROLLOUT
+from hgpo.policies.tiny import TinyModel, create_policy
+from hgpo.prompts import RESPONSE_FORMATS, Turn
+
+MODULES = "VERL_USE_EXTERNAL_MODULES"
+"""The environment variable with the modules that verl imports before anything else."""
+ENVIRONMENT = {
+    "VERL_PLATFORM": "cpu",
+    # verl has its FSDP engine for GPUs only; it is told that it has some.
+    "VERL_ENGINE_DEVICE": "cuda",
+    "OMP_NUM_THREADS": "1",
+}
+"""Environment variables that every process of a dry run needs, before it imports verl; see `prepare`."""
+RESPONSE = "number"
+"""An answer of one token, of which a model that knows nothing yet finds a valid one now and then."""
+MAX_COMMANDS = 100
+"""The highest command number that the model has a token for."""
+
+FLOAT32 = "{param_dtype: fp32, reduce_dtype: fp32, buffer_dtype: fp32}"
+"""With it, trainer and server say the same of an answer to six digits."""
+
+
+def prepare() -> None:
+    """Set the environment variables of a dry run, for this process and all that it starts."""
+    modules = ["hgpo.adapters.verl.cpu.plugin", *filter(None, [os.environ.get(MODULES)])]
+    os.environ.update({**ENVIRONMENT, MODULES: ",".join(modules)})
+
+
+def save_model(config: Any, folder: Path) -> None:
+    """Write a tiny model with the words of the games, for verl to start from.
+
+    Args:
+        config: of the run.
+        folder: where it is written, in transformers' format.
+    """
+    settings = stepwise_settings(config)
+    prompt = RESPONSE_FORMATS[settings.response].prompt(Turn("", (("", ""),), "", (), 1))
+    policy = create_policy(
+        [prompt, *settings.suite().texts()],
+        TinyModel(),
+        max_tokens=config.data.max_prompt_length + config.data.max_response_length,
+        max_commands=MAX_COMMANDS,
+        seed=settings.seed,
+    )
+    policy.save(folder)
+
+
+def overrides_for(folder: Path, *, ranks: int = 1) -> list[str]:
+    """What is changed of a configuration, in Hydra's words.
+
+    Args:
+        folder: of this run; the tiny model is in it.
+        ranks: how many processes train.
+    """
+    values: dict[str, Any] = {
+        "++hgpo.env.max_steps": 4,
+        "hgpo.response": RESPONSE,
+        "hgpo.environment_processes": 2,
+        "data.train_batch_size": 2,
+        "data.val_max_samples": 2,
+        "data.max_response_length": 1,
+        "actor_rollout_ref.model.path": folder / "model",
+        "actor_rollout_ref.model.use_remove_padding": False,
+        "actor_rollout_ref.model.enable_gradient_checkpointing": False,
+        "+actor_rollout_ref.model.override_config.attn_implementation": "sdpa",
+        "actor_rollout_ref.actor.ppo_mini_batch_size": 2,
+        "actor_rollout_ref.actor.use_torch_compile": False,
+        "actor_rollout_ref.actor.optim.lr": 1e-3,
+        "+actor_rollout_ref.actor.fsdp_config.mixed_precision": FLOAT32,
+        "+actor_rollout_ref.ref.fsdp_config.mixed_precision": FLOAT32,
+        "actor_rollout_ref.ref.fsdp_config.param_offload": False,
+        "actor_rollout_ref.rollout.name": ROLLOUT,
+        "actor_rollout_ref.rollout.dtype": "float32",
+        "actor_rollout_ref.rollout.n": 4,
+        "actor_rollout_ref.rollout.tensor_model_parallel_size": 1,
+        "actor_rollout_ref.rollout.free_cache_engine": False,
+        "actor_rollout_ref.rollout.agent.num_workers": 1,
+        "transfer_queue.backend.SimpleStorage.num_data_storage_units": 1,
+        "trainer.default_local_dir": folder / "checkpoints",
+        "trainer.device": "cpu",
+        "trainer.logger": "[console]",
+        "trainer.n_gpus_per_node": ranks,
+        "trainer.nnodes": 1,
+        "trainer.total_training_steps": 3,
+        # verl places as many CPUs and GPUs as it would have; a dry run says that they are there.
+        "ray_kwargs.ray_init.num_cpus": 16 * ranks,
+        "+ray_kwargs.ray_init.num_gpus": ranks,
+        "+ray_kwargs.ray_init.include_dashboard": False,
+    }
+    return [f"{name}={value}" for name, value in values.items()]

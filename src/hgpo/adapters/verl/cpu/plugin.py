@@ -1,0 +1,34 @@
+"""Makes platform and server known to verl, which imports this by VERL_USE_EXTERNAL_MODULES in every process.
+
+It comes before verl's own modules look for an accelerator. `dry_run.ENVIRONMENT` has the variables.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from torch.distributed.fsdp import CPUOffloadPolicy
+from verl.plugin.platform.platform_manager import PlatformRegistry
+from verl.utils import distributed, fsdp_utils
+from verl.workers.rollout import base, replica
+
+from hgpo.adapters.verl.cpu import ROLLOUT
+from hgpo.adapters.verl.cpu.platform import CPU
+
+
+def _replica() -> Any:
+    from hgpo.adapters.verl.cpu.server import Replica
+
+    return Replica
+
+
+PlatformRegistry.register(platform="cpu")(CPU)
+# verl names a group's backend for the CPU and for the device, which torch refuses if they are the same.
+distributed.initialize_global_process_group_ray = partial(
+    distributed.initialize_global_process_group_ray, backend="gloo"
+)
+# Memory can be pinned only where there is an accelerator to copy it to.
+setattr(fsdp_utils, "CPUOffloadPolicy", lambda pin_memory: CPUOffloadPolicy(pin_memory=False))  # noqa: B010
+base._ROLLOUT_REGISTRY[(ROLLOUT, "async")] = "hgpo.adapters.verl.cpu.server.WeightSender"
+replica.RolloutReplicaRegistry.register(ROLLOUT, _replica)

@@ -1,0 +1,61 @@
+"""What a batch's steps say of the rollouts and their groups, as metrics under `hgpo/`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hgpo.adapters.verl.rows import StepRow
+from hgpo.analysis.groups import level_statistics
+from hgpo.estimators import HGPO, Estimator
+from hgpo.metrics import advantage_metrics, step_metrics
+from hgpo.steps import StepTable
+
+
+def diagnostics(
+    rows: Sequence[StepRow],
+    steps: StepTable,
+    advantages: NDArray[np.float64],
+    estimator: Estimator,
+    *,
+    history_length: int,
+    tried: int,
+) -> dict[str, float]:
+    """Every figure by its name; docs/metrics.md and docs/verl.md have the formulas.
+
+    Args:
+        rows, steps: the batch's steps, twice.
+        advantages: one a step.
+        estimator: what made them. The groups of HGPO are looked at whatever it is.
+        history_length: K of the prompt, the deepest level where the estimator has none.
+        tried: how many trajectories were begun; those without a row were dropped.
+    """
+    grouping = estimator if isinstance(estimator, HGPO) else HGPO(history_length=history_length)
+    figures = {**_trajectories(rows, tried), **step_metrics(steps), **advantage_metrics(advantages)}
+    for level in level_statistics(steps, grouping):
+        figures |= {
+            f"peer_share_{level.level}": level.peer_share,
+            f"other_trajectory_share_{level.level}": level.other_trajectory_share,
+            f"groups_{level.level}": level.groups,
+            f"group_size_median_{level.level}": level.sizes[0],
+            f"explained_{level.level}": level.explained,
+            f"level_advantage_mean_{level.level}": level.advantage_mean,
+            f"level_zero_share_{level.level}": level.zero_share,
+        }
+    return {f"hgpo/{name}": float(value) for name, value in figures.items()}
+
+
+def _trajectories(rows: Sequence[StepRow], tried: int) -> dict[str, float]:
+    last = {row.trajectory: row for row in sorted(rows, key=lambda row: row.step)}.values()
+    scores = [row.score for row in last if row.score is not None]
+    return {
+        "success_rate": float(np.mean([row.won for row in last])),
+        **({"score_mean": float(np.mean(scores))} if scores else {}),
+        "return_mean": float(np.mean([row.total for row in last])),
+        "steps_mean": len(rows) / len(last),
+        "environment_steps": len(rows),
+        "dropped_trajectories": tried - len(last),
+        "restarted_trajectories": sum(row.restarts > 0 for row in last),
+    }

@@ -1,0 +1,76 @@
+"""From a preset or a file of yours to a running verl."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from hgpo.adapters.verl.versions import verl_version
+from hgpo.errors import SettingError
+
+PRESETS = Path(__file__).parent / "presets"
+"""Folder of the published settings."""
+COMMON = "stepwise"
+"""The preset that the others stand on."""
+
+SEARCH_PATH = "hydra.searchpath=[pkg://hgpo.adapters.verl.presets,pkg://verl.trainer.config]"
+"""Where a file's `defaults` are found, as the presets say, too, for verl's own command."""
+
+
+def preset_names() -> list[str]:
+    """The published settings by name."""
+    return sorted(path.stem for path in PRESETS.glob("*.yaml") if path.stem != COMMON)
+
+
+def preset_file(name: str) -> Path:
+    """The file of a preset.
+
+    Raises:
+        SettingError: if there is none.
+    """
+    if name not in (COMMON, *preset_names()):
+        raise SettingError(f"no preset {name!r}: there are {', '.join(preset_names())}")
+    return PRESETS / f"{name}.yaml"
+
+
+def compose(file: Path, overrides: Sequence[str]) -> Any:
+    """The configuration of a file, on top of what it stands on, with overrides in Hydra's words.
+
+    Raises:
+        SettingError: if the file is missing, or it or an override does not fit verl's configuration.
+    """
+    import hydra
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
+
+    if not file.is_file():
+        raise SettingError(f"no file {file}; hgpo verl preset NAME > {file} makes one to start from")
+    try:
+        with hydra.initialize_config_dir(str(file.parent.resolve()), version_base=None):
+            return hydra.compose(file.stem, overrides=[SEARCH_PATH, *overrides])
+    except (HydraException, OmegaConfBaseException, YAMLError) as error:
+        raise SettingError(" ".join(f"{file.name}: {error}".split())) from None
+
+
+def train(config: Any) -> None:
+    """Run verl with a configuration, as its own command does.
+
+    Raises:
+        SettingError: if it cannot work with the plugin.
+    """
+    verl_version()
+    from hgpo.adapters.verl.configuration import check_configuration
+
+    check_configuration(config)
+    from verl.trainer.main_ppo import TaskRunnerV1, run_ppo
+    from verl.trainer.ppo.utils import need_critic, need_reference_policy
+    from verl.utils.config import validate_config
+    from verl.utils.device import auto_set_device
+
+    auto_set_device(config)
+    validate_config(
+        config=config, use_reference_policy=need_reference_policy(config), use_critic=need_critic(config)
+    )
+    run_ppo(config, task_runner_class=TaskRunnerV1)

@@ -1,0 +1,142 @@
+"""The two sections that the plugin adds to a verl configuration: `hgpo` and `algorithm.stepwise`."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import importlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, is_dataclass
+from typing import Any
+
+from hgpo.envs import ENVIRONMENTS, TaskSuite
+from hgpo.errors import SettingError
+from hgpo.estimators import ESTIMATORS, Estimator
+from hgpo.prompts import RESPONSE_FORMATS
+
+PREFIX = "stepwise_"
+"""An estimator's name in verl is this and its name here; verl has a grpo and a rloo of its own."""
+
+
+@dataclass(frozen=True)
+class StepwiseSettings:
+    """The section `hgpo`: how episodes are played, and what makes an update."""
+
+    env: Mapping[str, Any] = field(default_factory=lambda: {"type": "household"})
+    """The games: under "type" their name, or MODULE:CLASS of a suite of yours; the suite's settings."""
+    history_length: int = 2
+    """K: how many of the last observations and actions the prompt shows."""
+    response: str = "think_action"
+    """How the model answers: think_action, text or number."""
+    seed: int = 0
+    """Of the training games; `hgpo train` with this seed draws the same ones in the same order."""
+    tasks_per_update: int | None = None
+    """Tasks for each optimizer step, so that the length of episodes does not change how many there are. None
+    counts rows, as verl does: ppo_mini_batch_size times rollout.n for each optimizer step."""
+    environment_processes: int | None = None
+    """Processes that play the games; None takes one for each core of the cluster, and at most 4."""
+    environment_timeout: float = 60.0
+    """Seconds that a game may take for a step; then its trajectory is dropped. 0 waits for ever."""
+    environment_retries: int = 1
+    """How often a trajectory is begun anew whose process has died, before it is dropped."""
+    keep_rollouts: bool = False
+    """Keep every update's rows beside verl's checkpoints, as rollouts/NUMBER.parquet."""
+
+    def __post_init__(self) -> None:
+        for name, lowest in (
+            ("history_length", 0),
+            ("seed", 0),
+            ("tasks_per_update", 1),
+            ("environment_processes", 1),
+            ("environment_timeout", 0),
+            ("environment_retries", 0),
+        ):
+            value = getattr(self, name)
+            optional = name in ("tasks_per_update", "environment_processes")
+            if not (value is None and optional) and not (isinstance(value, int | float) and value >= lowest):
+                raise SettingError(f"hgpo.{name} is {value!r}: expected {lowest} or more")
+        if self.response not in RESPONSE_FORMATS:
+            raise SettingError(
+                f"hgpo.response is {self.response!r}: expected one of {', '.join(RESPONSE_FORMATS)}"
+            )
+        if "type" not in self.env:
+            raise SettingError(f"hgpo.env has no type: expected one of {', '.join(ENVIRONMENTS)}")
+
+    @classmethod
+    def of(cls, section: Mapping[str, Any] | None) -> StepwiseSettings:
+        """The settings of a configuration's section, as plain values.
+
+        Raises:
+            SettingError: if it is missing, or has a setting that is unknown or cannot work.
+        """
+        if section is None:
+            raise SettingError(
+                "the configuration has no section hgpo: start from a preset (hgpo verl preset NAME > FILE)"
+            )
+        return _made("hgpo", cls, section)
+
+    def suite(self) -> TaskSuite:
+        """The games.
+
+        Raises:
+            SettingError: if there are no such games, or a setting of theirs is unknown or cannot work.
+        """
+        settings = {name: value for name, value in self.env.items() if name != "type"}
+        return _made("hgpo.env", _suite_class(self.env["type"]), settings)
+
+    @property
+    def timeout(self) -> float | None:
+        """Seconds for a step, None without a limit."""
+        return self.environment_timeout or None
+
+
+def estimator_of(adv_estimator: str, stepwise: Mapping[str, Any] | None) -> Estimator:
+    """The estimator that a configuration names, with its settings.
+
+    Args:
+        adv_estimator: `algorithm.adv_estimator`, a name of ours with the prefix.
+        stepwise: `algorithm.stepwise`, with a section of settings for each estimator by its name here; one
+            without a section has its defaults.
+
+    Raises:
+        SettingError: if it is none of ours, or a setting is unknown or cannot work.
+    """
+    name = adv_estimator.removeprefix(PREFIX)
+    if name == adv_estimator or name not in ESTIMATORS:
+        ours = ", ".join(PREFIX + known for known in ESTIMATORS)
+        raise SettingError(f"algorithm.adv_estimator is {adv_estimator!r}: expected one of {ours}")
+    return _made(f"algorithm.stepwise.{name}", ESTIMATORS[name], (stepwise or {}).get(name) or {})
+
+
+def _suite_class(name: str) -> Any:
+    if name in ENVIRONMENTS:
+        return ENVIRONMENTS[name]
+    module, colon, attribute = name.partition(":")
+    if not colon:
+        raise SettingError(
+            f"hgpo.env.type is {name!r}: expected one of {', '.join(ENVIRONMENTS)}, or MODULE:CLASS"
+        )
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise SettingError(f"hgpo.env.type is {name!r}: {error}") from None
+
+
+def _settings_of(make: Any) -> list[str] | None:
+    """The names of a dataclass's fields; None of another class, which says itself what it takes."""
+    return [each.name for each in dataclasses.fields(make) if each.init] if is_dataclass(make) else None
+
+
+def _made(place: str, make: Callable[..., Any], settings: Mapping[str, Any]) -> Any:
+    known = _settings_of(make)
+    for name in settings:
+        if known is not None and name not in known:
+            near = difflib.get_close_matches(name, known, 1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+            raise SettingError(f"{place}.{name}: no such setting; {hint}")
+    try:
+        return make(**settings)
+    except SettingError:
+        raise
+    except (TypeError, ValueError) as error:
+        raise SettingError(f"{place}: {error}") from None

@@ -1,0 +1,150 @@
+"""verl's V1 trainers with advantages of hgpo: a mixin, and what it makes of each of the three."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+import transfer_queue as tq
+from verl.trainer.ppo.v1.trainer_base import register_trainer
+from verl.trainer.ppo.v1.trainer_colocate_async import PPOTrainerColocateAsync
+from verl.trainer.ppo.v1.trainer_separate_async import PPOTrainerSeparateAsync
+from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
+
+from hgpo.adapters.verl.advantages import Handover, handed_over, handover_of, value_of_steps
+from hgpo.adapters.verl.configuration import check_configuration, configured_estimator, stepwise_settings
+from hgpo.adapters.verl.diagnostics import diagnostics
+from hgpo.adapters.verl.rows import StepRow, step_rows
+from hgpo.rollout_files import write_rollouts
+
+PREFIX = "hgpo_"
+"""A trainer's name in `trainer.v1.trainer_mode` is this and the upstream mode."""
+
+
+class Stepwise:
+    """Mixin for a V1 trainer of verl: groups steps, and counts an update in tasks where that is asked for.
+
+    What upstream does around the advantages, the penalty for diverging from the reference policy and the
+    correction for the rollout's precision, it goes on doing.
+    """
+
+    upstream_mode: ClassVar[str]
+    """The mode of verl's that the trainer is."""
+    config: Any
+    parameter_sync_step: int
+    global_steps: int
+
+    def __init__(self, config: Any) -> None:
+        """Take verl's whole configuration.
+
+        Raises:
+            SettingError: if it cannot work with the plugin.
+        """
+        check_configuration(config)
+        self.settings = stepwise_settings(config)
+        # verl compares this name with its own in many places.
+        config.trainer.v1.trainer_mode = self.upstream_mode
+        super().__init__(config)  # pyright: ignore[reportCallIssue]
+
+    @property
+    def _tasks(self) -> int:
+        """Tasks of a batch, as verl samples it."""
+        return self.config.data.train_batch_size // self.parameter_sync_step
+
+    @property
+    def _optimizer_steps(self) -> int | None:
+        """Of a batch, where they are counted in tasks."""
+        per_update = self.settings.tasks_per_update
+        return None if per_update is None else math.ceil(self._tasks / per_update)
+
+    def _get_required_batch_multiple(self, dp_size: int) -> int:
+        if self._optimizer_steps is None:
+            return super()._get_required_batch_multiple(dp_size)  # pyright: ignore
+        # verl counts the rows of a mini-batch in units of rollout.n, and each rank takes a share of them.
+        return self._optimizer_steps * math.lcm(
+            self.config.actor_rollout_ref.rollout.n, dp_size * self._rows_at_once
+        )
+
+    @property
+    def _rows_at_once(self) -> int:
+        """What a rank's share of a mini-batch has to be a multiple of."""
+        actor = self.config.actor_rollout_ref.actor
+        return 1 if actor.use_dynamic_bsz else actor.ppo_micro_batch_size_per_gpu or 1
+
+    def _update_critic(self, batch: Any, metrics: dict[str, Any]) -> Any:
+        self._set_mini_batch(self.config.critic, batch)
+        return super()._update_critic(batch, metrics)  # pyright: ignore
+
+    def _update_actor(self, batch: Any, metrics: dict[str, Any]) -> Any:
+        self._set_mini_batch(self.config.actor_rollout_ref.actor, batch)
+        return super()._update_actor(batch, metrics)  # pyright: ignore
+
+    def _set_mini_batch(self, section: Any, batch: Any) -> None:
+        if self._optimizer_steps is not None:
+            rows = len(batch) // self._optimizer_steps
+            section.ppo_mini_batch_size = rows // self.config.actor_rollout_ref.rollout.n
+
+    def _compute_advantage(self, batch: Any, metrics: dict[str, Any]) -> Any:
+        rows, handover = self._handover(batch)
+        with handed_over(handover):
+            batch = super()._compute_advantage(batch, metrics)  # pyright: ignore
+        assert handover.advantages is not None
+        metrics.update(
+            diagnostics(
+                rows,
+                handover.steps,
+                handover.advantages,
+                configured_estimator(self.config),
+                history_length=self.settings.history_length,
+                tried=self._tasks * self.config.actor_rollout_ref.rollout.n,
+            )
+        )
+        metrics["hgpo/padding_rows"] = len(batch) - len(rows)
+        if self.settings.keep_rollouts:
+            folder = Path(self.config.trainer.default_local_dir) / "rollouts"
+            write_rollouts(folder / f"{self.global_steps:06d}.parquet", handover.steps)
+        return batch
+
+    def _handover(self, batch: Any) -> tuple[list[StepRow], Handover]:
+        wanted = ["uid", "extra_fields", "prompts", "responses", "rollout_log_probs", "values"]
+        data = tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=wanted)
+        rows, places = step_rows(data.pop("extra_fields").tolist(), data.pop("uid").tolist())
+
+        def of_steps(name: str) -> list[np.ndarray]:
+            values = torch.unbind(data[name])
+            return [values[place].cpu().numpy() for place in places]
+
+        columns: dict[str, Any] = {
+            "prompt_tokens": of_steps("prompts"),
+            "response_tokens": of_steps("responses"),
+            "policy_version": [int(batch.tags[place]["min_global_steps"] or 0) for place in places],
+        }
+        if "rollout_log_probs" in data:
+            columns["response_logprobs"] = of_steps("rollout_log_probs")
+        if "values" in data:
+            columns["value"] = value_of_steps(data["values"].to_padded_tensor(0.0)[torch.from_numpy(places)])
+        return rows, handover_of(rows, places, **columns)
+
+
+@register_trainer(PREFIX + "sync")
+class StepwiseSync(Stepwise, PPOTrainerSync):
+    """Rollouts and updates take turns."""
+
+    upstream_mode = "sync"
+
+
+@register_trainer(PREFIX + "colocate_async")
+class StepwiseColocateAsync(Stepwise, PPOTrainerColocateAsync):
+    """Rollouts that are not done when an update begins go on after it."""
+
+    upstream_mode = "colocate_async"
+
+
+@register_trainer(PREFIX + "separate_async")
+class StepwiseSeparateAsync(Stepwise, PPOTrainerSeparateAsync):
+    """Rollouts have GPUs of their own and never stop."""
+
+    upstream_mode = "separate_async"

@@ -1,0 +1,122 @@
+"""`hgpo verl`: HGPO on a cluster, in verl."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from hgpo.cli import failed, wrong_use
+from hgpo.cli.parse import parse
+from hgpo.errors import RunError, SettingError
+
+Overrides = Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="KEY=VALUE …")]
+
+
+@dataclass(frozen=True)
+class Check:
+    """Say whether the plugin is loaded in every process, and whether it fits the verl that is installed.
+
+    Exit code 0 if all is well. It looks at the cluster that RAY_ADDRESS names, or at this machine.
+    """
+
+
+@dataclass(frozen=True)
+class Train:
+    """Train in verl. An example, on one machine with two GPUs:
+
+    hgpo verl train --preset alfworld-1.5b trainer.logger=[console,wandb] trainer.n_gpus_per_node=2
+
+    The same command again goes on from the latest checkpoint. docs/verl.md has the whole way.
+    """
+
+    overrides: Overrides = ()
+    """Any of verl's settings or of ours, in Hydra's words: algorithm.stepwise.hgpo.alpha=2."""
+    preset: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
+    """The published settings: alfworld-1.5b, alfworld-7b, webshop-1.5b or webshop-7b."""
+    config: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """A file of yours instead; `hgpo verl preset NAME > FILE` makes one to start from."""
+    dry_run_cpu: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Run the whole loop on this machine's CPU for three steps, with a tiny model in the place of the named
+    one and a few short episodes: minutes that show whether games, settings and installation work."""
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Print a preset's file, to be read, or edited and given to `hgpo verl train --config`."""
+
+    name: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[NAME]")] = None
+    """The preset; without it all names are printed. "stepwise" is what all of them stand on."""
+
+
+def main(args: Sequence[str]) -> int:
+    """Run the command."""
+    try:
+        command: Any = parse(Check | Train | Preset, args, prog="hgpo verl")  # pyright: ignore[reportArgumentType]
+        return RUN[type(command)](command)
+    except SettingError as error:
+        return wrong_use(str(error))
+    except RunError as error:
+        return failed(str(error))
+
+
+def _check(command: Check) -> int:
+    del command
+    from hgpo.adapters.verl.check import check
+
+    problems = 0
+    for finding in check():
+        problems += finding.problem is not None
+        print(f"{'ok' if finding.problem is None else 'PROBLEM':8} {finding.what}", flush=True)
+        if finding.problem is not None:
+            print(f"{'':8} {finding.problem}", flush=True)
+    print("all is well" if not problems else f"{problems} problems")
+    return 1 if problems else 0
+
+
+def _preset(command: Preset) -> int:
+    from hgpo.adapters.verl.launch import preset_file, preset_names
+
+    if command.name is None:
+        print("\n".join(preset_names()))
+    else:
+        print(preset_file(command.name).read_text(), end="")
+    return 0
+
+
+def _train(command: Train) -> int:
+    from hgpo.adapters.verl.launch import preset_file, train
+    from hgpo.adapters.verl.versions import verl_version
+
+    verl_version()
+    if (command.preset is None) == (command.config is None):
+        raise SettingError("give one of --preset NAME and --config FILE (hgpo verl preset lists the names)")
+    file = preset_file(command.preset) if command.preset is not None else command.config
+    assert file is not None
+    if command.dry_run_cpu:
+        with tempfile.TemporaryDirectory(prefix="hgpo-dry-run-") as folder:
+            _dry_run(file, Path(folder), command.overrides)
+    else:
+        from hgpo.adapters.verl.launch import compose
+
+        train(compose(file, command.overrides))
+    return 0
+
+
+def _dry_run(file: Path, folder: Path, overrides: Sequence[str]) -> None:
+    from hgpo.adapters.verl.cpu.dry_run import overrides_for, prepare, save_model
+
+    prepare()
+    from hgpo.adapters.verl.launch import compose, train
+
+    config = compose(file, [*overrides_for(folder), *overrides])
+    save_model(config, folder / "model")
+    train(config)
+    print("the dry run is done: games, settings and installation work together")
+
+
+RUN: dict[type, Any] = {Check: _check, Train: _train, Preset: _preset}

@@ -1,0 +1,259 @@
+"""verl's whole V1 loop on a CPU: local Ray, FSDP on gloo, TransferQueue, household games, a tiny model.
+
+Everything is looked at through a spy (`verl_spy`), a trainer that writes down what its updates read. What the
+rows should be is worked out again by the single machine's own path: the answers that were sampled are played
+by `rollout` in fresh environments, and its trajectories become a table and advantages as in `hgpo train`.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from hgpo.agents.base import Decision, Situation
+from hgpo.envs import HouseholdSuite
+from hgpo.estimators import HGPO
+from hgpo.policies.base import Completion
+from hgpo.policies.loading import load_policy
+from hgpo.prompts import RESPONSE_FORMATS, fit_prompts
+from hgpo.rollout import rollout, step_table
+from hgpo.streams import TASKS, Streams
+
+pytestmark = pytest.mark.skipif(find_spec("verl") is None, reason="verl is not installed")
+
+TASKS_OF_A_BATCH, GROUP_SIZE, STEPS, HISTORY = 2, 4, 4, 2
+SEED = 5
+
+
+def command(folder: Path, *overrides: str, mode: str = "sync") -> list[str]:
+    return [
+        *(sys.executable, "-m", "hgpo", "verl", "train", "--preset", "alfworld-1.5b", "--dry-run-cpu"),
+        # Penalties reach earlier steps, so that returns differ from step to step though nothing is won.
+        "algorithm.stepwise.hgpo.propagate_penalty=true",
+        "hgpo.env.type=verl_spy:DyingHousehold",
+        f"hgpo.seed={SEED}",
+        "hgpo.keep_rollouts=true",
+        f"trainer.v1.trainer_mode=spy_{mode}",
+        f"trainer.default_local_dir={folder}/checkpoints",
+        "trainer.val_before_train=false",
+        "trainer.test_freq=-1",
+        *overrides,
+    ]
+
+
+def environment(folder: Path) -> dict[str, str]:
+    """Ray's processes find the spy, and verl imports it."""
+    path = os.pathsep.join([str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+    variables = {"HGPO_SPY": str(folder), "PYTHONPATH": path, "VERL_USE_EXTERNAL_MODULES": "verl_spy"}
+    return {**os.environ, **variables}
+
+
+def run(folder: Path, *overrides: str, mode: str = "sync") -> str:
+    done = subprocess.run(
+        command(folder, *overrides, mode=mode), env=environment(folder), capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    return done.stdout
+
+
+def updates(folder: Path) -> dict[int, dict[str, Any]]:
+    files = folder.glob("update_*.pickle")
+    return {int(path.stem.split("_")[1]): pickle.loads(path.read_bytes()) for path in files}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of an update that is no padding, put where it belongs by its key and by verl's own columns."""
+
+    task: int
+    rollout: int
+    step: int
+    prompt: tuple[int, ...]
+    response: tuple[int, ...]
+    advantages: tuple[float, ...]
+    old_logprobs: tuple[float, ...]
+    sampled_logprobs: tuple[float, ...]
+    said: dict[str, Any]
+
+
+def rows_of(update: dict[str, Any]) -> list[Row]:
+    rows = []
+    for place, key in enumerate(update["keys"]):
+        if update["padding"][place]:
+            continue
+        uid, rollout, step = key.rsplit("_", 2)
+        assert uid == update["uid"][place]
+        rows.append(
+            Row(
+                task=update["index"][place],
+                rollout=int(rollout),
+                step=int(step),
+                prompt=tuple(update["prompts"][place]),
+                response=tuple(update["responses"][place]),
+                advantages=tuple(update["advantages"][place]),
+                old_logprobs=tuple(update["old_log_probs"][place]),
+                sampled_logprobs=tuple(update["rollout_log_probs"][place]),
+                said={**update["extra_fields"][place]["hgpo"], "uid": uid},
+            )
+        )
+    return rows
+
+
+class Again:
+    """An agent that answers what was answered before."""
+
+    def __init__(self, rows: Sequence[Row], first_task: int, tokenizer: Any) -> None:
+        self.answers = {(row.task - first_task, row.rollout, row.step): row.response for row in rows}
+        self.tokenizer = tokenizer
+        self.response_format = RESPONSE_FORMATS["number"]
+
+    def act(self, situations: Sequence[Situation], temperature: float) -> list[Decision]:
+        del temperature
+        return [self._decision(situation) for situation in situations]
+
+    def _decision(self, situation: Situation) -> Decision:
+        task, *_, rollout = situation.trajectory_id.split("/")
+        response = self.answers[int(task), int(rollout), len(situation.steps)]
+        text = self.tokenizer.decode(response, skip_special_tokens=True)
+        (prompt,) = fit_prompts(
+            [situation.turn(HISTORY)],
+            self.response_format,
+            lambda texts: [tuple(ids) for ids in self.tokenizer(list(texts)).input_ids],
+            4096,
+        )
+        completion = Completion(np.array(response), np.zeros(len(response)), text)
+        return Decision(self.response_format.parse(text, situation.commands), completion, prompt)
+
+
+def played_again(rows: Sequence[Row], iteration: int, tokenizer: Any) -> dict[tuple[int, int, int], Any]:
+    """Prompt and advantage of each step by task, rollout and step, as `hgpo train` has them."""
+    suite = HouseholdSuite(max_steps=STEPS)
+    seed = Streams(SEED).integer(TASKS, iteration)
+    tasks = suite.tasks(suite.splits[0], TASKS_OF_A_BATCH, seed)
+    trajectories = rollout(
+        suite,
+        Again(rows, iteration * TASKS_OF_A_BATCH, tokenizer),
+        tasks,
+        group_size=GROUP_SIZE,
+        temperature=1.0,
+        seed=[0],
+    )
+    steps = step_table(trajectories, policy_version=iteration)
+    estimator = HGPO(history_length=2, discount=0.95, invalid_penalty=0.1, propagate_penalty=True)
+    advantages = iter(estimator(steps))
+    return {
+        (number // GROUP_SIZE, number % GROUP_SIZE, index): (step.prompt, next(advantages))
+        for number, trajectory in enumerate(trajectories)
+        for index, step in enumerate(trajectory.steps)
+    }
+
+
+def initial_model(folder: Path) -> Any:
+    """The model that the dry run makes."""
+    from omegaconf import OmegaConf
+
+    from hgpo.adapters.verl.cpu.dry_run import save_model
+
+    settings = {"env": {"type": "household", "max_steps": STEPS}, "response": "number", "seed": SEED}
+    data = {"max_prompt_length": 4096, "max_response_length": 1}
+    save_model(OmegaConf.create({"hgpo": settings, "data": data}), folder)
+    return load_policy(folder)
+
+
+def logprobs(policy: Any, rows: Sequence[Row]) -> list[float]:
+    responses = [np.array(row.response) for row in rows]
+    found = np.zeros(len(rows))
+    with torch.no_grad():
+        for reading in policy.readings([row.prompt for row in rows], responses):
+            found[reading.members] = policy.score(reading, 1.0).logprobs[:, -1].numpy()
+    return found.tolist()
+
+
+@pytest.fixture(scope="module")
+def looped(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    folder = tmp_path_factory.mktemp("loop")
+    # 3 tasks times 4 rollouts are 12 rows for each optimizer step: 2 · 4 · 4 rows are padded to 36.
+    return folder, run(folder, "actor_rollout_ref.actor.ppo_mini_batch_size=3", "trainer.save_freq=3")
+
+
+def test_rows_are_those_of_a_single_machine(looped, tmp_path):
+    """Rejects: rows of another task, rollout or step; prompts with another history; padding in a group;
+    returns, levels or weights that differ."""
+    folder, _ = looped
+    tokenizer = initial_model(tmp_path).tokenizer
+    assert sorted(updates(folder)) == [1, 2, 3]
+    for number, update in updates(folder).items():
+        rows = rows_of(update)
+        assert len(rows) == TASKS_OF_A_BATCH * GROUP_SIZE * STEPS
+        first = (number - 1) * TASKS_OF_A_BATCH
+        expected = played_again(rows, number - 1, tokenizer)
+        assert len({row.task for row in rows}) == TASKS_OF_A_BATCH
+        for row in rows:
+            prompt, advantage = expected.pop((row.task - first, row.rollout, row.step))
+            assert row.prompt == prompt
+            assert row.advantages == pytest.approx([advantage] * len(row.response), abs=1e-5)
+            assert (row.said["task"], row.said["step"]) == (row.said["uid"], row.step)
+            assert row.said["trajectory"] == f"{row.said['uid']}_{row.rollout}"
+        assert not expected
+        assert np.std([row.advantages[0] for row in rows]) > 0.1
+
+
+def test_padding_has_no_advantage(looped):
+    folder, _ = looped
+    for update in updates(folder).values():
+        padding = [place for place, padded in enumerate(update["padding"]) if padded]
+        assert len(padding) == 4
+        assert all(update["advantages"][place] == [0.0] for place in padding)
+        assert update["metrics"]["hgpo/padding_rows"] == 4
+
+
+def test_weights_change_and_reach_the_server(looped, tmp_path):
+    """What was sampled has the probabilities of the trainer's weights, which are no more the first ones."""
+    folder, _ = looped
+    first = initial_model(tmp_path)
+    for number, update in updates(folder).items():
+        rows = rows_of(update)
+        sampled = [row.sampled_logprobs[0] for row in rows]
+        assert sampled == pytest.approx([row.old_logprobs[0] for row in rows], abs=1e-4)
+        moved = np.abs(np.array(sampled) - logprobs(first, rows)).max()
+        assert moved < 1e-4 if number == 1 else moved > 1e-3
+
+
+def test_a_dead_process_costs_only_a_restart(looped):
+    """One of two processes died in the first update's rollouts: its trajectories were begun anew."""
+    folder, _ = looped
+    assert (folder / "died").exists()
+    metrics = {number: update["metrics"] for number, update in updates(folder).items()}
+    assert 1 <= metrics[1]["hgpo/restarted_trajectories"] <= TASKS_OF_A_BATCH * GROUP_SIZE
+    assert [metrics[number]["hgpo/dropped_trajectories"] for number in (1, 2, 3)] == [0, 0, 0]
+    assert metrics[3]["hgpo/restarted_trajectories"] == 0
+
+
+def test_nothing_is_left_running(looped):
+    """Ray ends the games' processes with the job."""
+    del looped
+    left = subprocess.run(["pgrep", "-f", "ray::EnvironmentHost"], capture_output=True, text=True).stdout
+    assert not left
+
+
+def test_rollouts_are_kept(looped):
+    """What is written beside the checkpoints is what was trained on, for any of the package's tools."""
+    from hgpo.rollout_files import read_rollouts
+
+    folder, _ = looped
+    steps = read_rollouts(folder / "checkpoints" / "rollouts" / "000002.parquet").steps
+    assert len(steps) == TASKS_OF_A_BATCH * GROUP_SIZE * STEPS
+    seen = sorted(row.prompt for row in rows_of(updates(folder)[2]))
+    assert steps.prompt_tokens is not None
+    assert sorted(tuple(prompt.tolist()) for prompt in steps.prompt_tokens) == seen
