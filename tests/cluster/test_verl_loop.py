@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import os
 import pickle
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -34,6 +36,7 @@ pytestmark = pytest.mark.skipif(find_spec("verl") is None, reason="verl is not i
 
 TASKS_OF_A_BATCH, GROUP_SIZE, STEPS, HISTORY = 2, 4, 4, 2
 SEED = 5
+RANKS_2 = ("trainer.n_gpus_per_node=2", "ray_kwargs.ray_init.num_gpus=2", "ray_kwargs.ray_init.num_cpus=32")
 
 
 def command(folder: Path, *overrides: str, mode: str = "sync") -> list[str]:
@@ -136,8 +139,13 @@ class Again:
         return Decision(self.response_format.parse(text, situation.commands), completion, prompt)
 
 
-def played_again(rows: Sequence[Row], iteration: int, tokenizer: Any) -> dict[tuple[int, int, int], Any]:
-    """Prompt and advantage of each step by task, rollout and step, as `hgpo train` has them."""
+def played_again(
+    rows: Sequence[Row], iteration: int, tokenizer: Any, only: int | None = None
+) -> dict[tuple[int, int, int], Any]:
+    """Prompt and advantage of each step by task, rollout and step, as `hgpo train` has them.
+
+    Of an iteration's tasks all, or the one of this number.
+    """
     suite = HouseholdSuite(max_steps=STEPS)
     seed = Streams(SEED).integer(TASKS, iteration)
     tasks = suite.tasks(suite.splits[0], TASKS_OF_A_BATCH, seed)
@@ -148,12 +156,13 @@ def played_again(rows: Sequence[Row], iteration: int, tokenizer: Any) -> dict[tu
         group_size=GROUP_SIZE,
         temperature=1.0,
         seed=[0],
+        numbers=None if only is None else [only],
     )
     steps = step_table(trajectories, policy_version=iteration)
     estimator = HGPO(history_length=2, discount=0.95, invalid_penalty=0.1, propagate_penalty=True)
     advantages = iter(estimator(steps))
     return {
-        (number // GROUP_SIZE, number % GROUP_SIZE, index): (step.prompt, next(advantages))
+        (only or number // GROUP_SIZE, number % GROUP_SIZE, index): (step.prompt, next(advantages))
         for number, trajectory in enumerate(trajectories)
         for index, step in enumerate(trajectory.steps)
     }
@@ -257,3 +266,67 @@ def test_rollouts_are_kept(looped):
     seen = sorted(row.prompt for row in rows_of(updates(folder)[2]))
     assert steps.prompt_tokens is not None
     assert sorted(tuple(prompt.tolist()) for prompt in steps.prompt_tokens) == seen
+
+
+@pytest.mark.slow
+def test_two_ranks_with_updates_of_one_task(tmp_path):
+    """Two ranks share rows and servers; two tasks make two optimizer steps whatever the rows' number.
+
+    32 rows go into 2 · lcm(4, 2) = 8 times 4 without padding, and a mini-batch has 16 of them.
+    """
+    run(tmp_path, *RANKS_2, "hgpo.tasks_per_update=1")
+    tokenizer = initial_model(tmp_path / "model").tokenizer
+    for number, update in updates(tmp_path).items():
+        rows = rows_of(update)
+        assert update["mini_batch_rows"] == 16
+        expected = played_again(rows, number - 1, tokenizer)
+        for row in rows:
+            _, advantage = expected.pop((row.task - 2 * (number - 1), row.rollout, row.step))
+            assert row.advantages[0] == pytest.approx(advantage, abs=1e-5)
+        assert not expected
+        sampled = [row.sampled_logprobs[0] for row in rows]
+        assert sampled == pytest.approx([row.old_logprobs[0] for row in rows], abs=1e-4)
+
+
+@pytest.mark.slow
+def test_rollouts_that_outlive_an_update(tmp_path):
+    """The asynchronous trainer in one place with the rollouts: rows of older weights, grouped all the same."""
+    run(tmp_path, mode="colocate_async")
+    seen = updates(tmp_path)
+    assert sorted(seen) == [1, 2, 3]
+    tokenizer = initial_model(tmp_path / "model").tokenizer
+    for update in seen.values():
+        rows = rows_of(update)
+        assert len({row.task for row in rows}) == TASKS_OF_A_BATCH
+        for task in {row.task for row in rows}:
+            of_task = [row for row in rows if row.task == task]
+            iteration, number = divmod(task, TASKS_OF_A_BATCH)
+            expected = played_again(of_task, iteration, tokenizer, only=number)
+            for row in of_task:
+                prompt, advantage = expected.pop((number, row.rollout, row.step))
+                assert (row.prompt, row.advantages[0]) == (prompt, pytest.approx(advantage, abs=1e-5))
+            assert not expected
+
+
+@pytest.mark.slow
+def test_a_killed_driver_goes_on_from_its_checkpoint(tmp_path):
+    """Killed in its third step, the run goes on after the second, with the tasks that come then."""
+    overrides = ("trainer.total_training_steps=4", "trainer.save_freq=1")
+    with subprocess.Popen(
+        command(tmp_path, *overrides), env=environment(tmp_path), start_new_session=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    ) as driver:  # fmt: skip
+        latest = tmp_path / "checkpoints" / "latest_checkpointed_iteration.txt"
+        while not (latest.exists() and latest.read_text() == "2"):
+            assert driver.poll() is None
+            time.sleep(0.1)
+        os.killpg(driver.pid, signal.SIGKILL)
+    for path in tmp_path.glob("update_*"):
+        path.unlink()
+    saved = int(latest.read_text())
+    run(tmp_path, *overrides)
+    seen = updates(tmp_path)
+    assert sorted(seen) == list(range(saved + 1, 5))
+    for number, update in seen.items():
+        first = TASKS_OF_A_BATCH * (number - 1)
+        assert {row.task for row in rows_of(update)} == set(range(first, first + TASKS_OF_A_BATCH))

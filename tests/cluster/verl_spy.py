@@ -17,6 +17,7 @@ FOLDER = "HGPO_SPY"
 
 def register_spies() -> None:
     """Make the trainers spy_sync and spy_colocate_async known to verl."""
+    import torch
     import transfer_queue as tq
     from verl.trainer.ppo.v1.trainer_base import register_trainer
 
@@ -29,7 +30,7 @@ def register_spies() -> None:
         def _update_actor(self, batch: Any, metrics: dict[str, Any]) -> Any:
             data = tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id)
             seen: dict[str, Any] = {
-                name: [row.tolist() for row in data[name].unbind()]
+                name: [row.tolist() for row in torch.unbind(data[name])]
                 for name in (
                     *("prompts", "responses", "response_mask", "advantages"),
                     *("old_log_probs", "rollout_log_probs"),

@@ -9,8 +9,9 @@ from functools import partial
 from typing import Any
 
 from torch.distributed.fsdp import CPUOffloadPolicy
+from transformers import AutoModelForTokenClassification
 from verl.plugin.platform.platform_manager import PlatformRegistry
-from verl.utils import distributed, fsdp_utils
+from verl.utils import distributed, fsdp_utils, model
 from verl.workers.rollout import base, replica
 
 from hgpo.adapters.verl.cpu import ROLLOUT
@@ -23,6 +24,12 @@ def _replica() -> Any:
     return Replica
 
 
+def _value_model(local_path: str, torch_dtype: Any, model_config: Any, trust_remote_code: bool) -> Any:
+    return AutoModelForTokenClassification.from_pretrained(
+        local_path, dtype=torch_dtype, config=model_config, trust_remote_code=trust_remote_code
+    )
+
+
 PlatformRegistry.register(platform="cpu")(CPU)
 # verl names a group's backend for the CPU and for the device, which torch refuses if they are the same.
 distributed.initialize_global_process_group_ray = partial(
@@ -30,5 +37,7 @@ distributed.initialize_global_process_group_ray = partial(
 )
 # Memory can be pinned only where there is an accelerator to copy it to.
 setattr(fsdp_utils, "CPUOffloadPolicy", lambda pin_memory: CPUOffloadPolicy(pin_memory=False))  # noqa: B010
+# verl asks for a kernel that only GPUs have.
+model.load_valuehead_model = _value_model
 base._ROLLOUT_REGISTRY[(ROLLOUT, "async")] = "hgpo.adapters.verl.cpu.server.WeightSender"
 replica.RolloutReplicaRegistry.register(ROLLOUT, _replica)

@@ -1,0 +1,226 @@
+"""The games' processes, in a local Ray: what one of them does to the others when it hangs, fails or dies."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Iterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from hgpo.adapters.verl.settings import StepwiseSettings
+from hgpo.adapters.verl.tasks import Draw
+from hgpo.envs import HouseholdSuite
+from hgpo.envs.base import Task
+from hgpo.envs.guard import EnvironmentFault
+
+pytestmark = [
+    pytest.mark.skipif(find_spec("ray") is None, reason="verl is not installed"),
+    pytest.mark.filterwarnings("ignore"),
+]
+
+PANEL = Draw("valid_seen", None, 0, 1)
+
+
+@dataclass(frozen=True)
+class Wayward(HouseholdSuite):
+    """Household games that take some words amiss: "die", "hang" and "fail"."""
+
+    def make(self) -> Any:
+        return _Wayward(super().make())
+
+
+class _Wayward:
+    def __init__(self, environment: Any) -> None:
+        self.environment = environment
+
+    def reset(self, task: Task, seed: int = 0) -> Any:
+        return self.environment.reset(task, seed)
+
+    def step(self, command: str) -> Any:
+        if command == "die":
+            os._exit(1)
+        if command == "hang":
+            time.sleep(60)
+        if command == "fail":
+            raise OSError("out of plates")
+        return self.environment.step(command)
+
+
+SETTINGS = StepwiseSettings(
+    env={"type": f"{__name__}:Wayward"}, environment_processes=2, environment_timeout=0.3
+)
+
+
+@pytest.fixture(scope="module")
+def hosts() -> Iterator[list[Any]]:
+    """The processes; the handles keep them alive from test to test."""
+    import ray
+
+    from hgpo.adapters.verl.environments import open_pool
+
+    ray.init(
+        num_cpus=2,
+        include_dashboard=False,
+        log_to_driver=False,
+        runtime_env={"env_vars": {"PYTHONPATH": os.path.dirname(__file__)}},
+    )
+    yield list(open_pool(SETTINGS).hosts.values())
+    ray.shutdown()
+
+
+@pytest.fixture
+def play(hosts: list[Any]) -> Any:
+    from hgpo.adapters.verl.environments import EnvironmentPool
+
+    def run(script: Any) -> Any:
+        async def within_the_loop() -> Any:
+            return await script(EnvironmentPool(hosts))
+
+        return asyncio.run(within_the_loop())
+
+    return run
+
+
+def test_an_episode_is_what_it_is_elsewhere(play):
+    suite = HouseholdSuite()
+    task = suite.tasks("valid_seen")[1]
+    walkthrough = suite.walkthrough(task)
+    assert walkthrough is not None
+
+    async def script(pool):
+        async with pool.episode("a") as episode:
+            views = [await episode.start(PANEL)]
+            for command in walkthrough:
+                views.append(await episode.step(command))
+        return views
+
+    views = play(script)
+    environment = suite.make()
+    observation, info = environment.reset(task)
+    assert views[0].task == replace(task, game=None)
+    assert (views[0].observation, views[0].info) == (observation, info)
+    for command, view in zip(walkthrough, views[1:], strict=True):
+        observation, reward, terminated, truncated, info = environment.step(command)
+        assert (view.observation, view.info) == (observation, info)
+        assert (view.reward, view.terminated, view.truncated) == (reward, terminated, truncated)
+    assert views[-1].over and views[-1].info.won
+
+
+@pytest.mark.parametrize(
+    ("command", "problem"), [("fail", "OSError: out of plates"), ("hang", "no answer within 0.3 seconds")]
+)
+def test_a_fault_stays_with_its_episode(play, command, problem):
+    """Four episodes in two processes: those beside the faulty one go on."""
+
+    async def script(pool):
+        async def one(key, command):
+            async with pool.episode(key) as episode:
+                await episode.start(PANEL)
+                return await episode.step(command)
+
+        commands = [command, "look", "look", "look"]
+        return await asyncio.gather(*map(one, "abcd", commands), return_exceptions=True)
+
+    first, *others = play(script)
+    assert isinstance(first, EnvironmentFault) and problem in str(first)
+    assert all(view.observation for view in others)
+
+
+def test_a_process_that_dies_takes_its_own_episodes_alone(play):
+    """Two episodes, one in each process. Later ones go to the process that lives, until the other is back."""
+    from hgpo.adapters.verl.environments import ProcessLost
+
+    async def script(pool):
+        async with pool.episode("lives") as survivor:
+            await survivor.start(PANEL)
+            with pytest.raises(ProcessLost):
+                async with pool.episode("dies") as victim:
+                    await victim.start(PANEL)
+                    await victim.step("die")
+            assert (await survivor.step("look")).observation
+            (dead,) = pool.restarting
+            async with pool.episode("again") as again:
+                assert (await again.start(PANEL)).observation
+                assert pool.busy[dead] == 0
+        await pool.restarting[dead]
+        assert not pool.restarting
+        async with pool.episode("b"), pool.episode("c") as later:
+            assert sorted(pool.busy.values()) == [1, 1]
+            assert (await later.start(PANEL)).observation
+
+    play(script)
+
+
+def test_an_episode_of_a_process_begun_anew_is_lost(play):
+    """The new process does not know it."""
+    from hgpo.adapters.verl.environments import ProcessLost
+
+    async def script(pool):
+        async with pool.episode("a") as episode:
+            await episode.start(PANEL)
+            await pool.hosts[next(number for number in pool.busy if pool.busy[number])].end.remote("a")
+            with pytest.raises(ProcessLost):
+                await episode.step("look")
+
+    play(script)
+
+
+def test_episodes_are_forgotten_at_their_end(play):
+    async def script(pool):
+        async def live():
+            return sum([await host.episodes.remote() for host in pool.hosts.values()])
+
+        async with pool.episode("a") as episode, pool.episode("b") as other:
+            await episode.start(PANEL)
+            await other.start(PANEL)
+            assert await live() == 2
+        assert await live() == 0
+
+    play(script)
+
+
+def test_every_worker_finds_the_same_processes(hosts):
+    from hgpo.adapters.verl.environments import open_pool
+
+    again = open_pool(SETTINGS).hosts.values()
+    assert [host._actor_id for host in again] == [host._actor_id for host in hosts]
+
+
+def test_processes_by_default(hosts):
+    """One for each core, 2 here; at most 4."""
+    from hgpo.adapters.verl.environments import _default_processes
+
+    assert _default_processes() == 2
+
+
+@pytest.mark.parametrize(("error", "retries", "begun"), [("lost", 2, 3), ("lost", 0, 1), ("fault", 2, 1)])
+def test_what_cannot_be_played_is_dropped(error, retries, begun):
+    """A lost process is tried again so often, a fault is not; then the trajectory has no rows."""
+    from hgpo.adapters.verl.agent_loop import StepwiseAgentLoop
+    from hgpo.adapters.verl.environments import ProcessLost
+
+    keys = []
+
+    class Pool:
+        @asynccontextmanager
+        async def episode(self, key):
+            keys.append(key)
+            raise ProcessLost("gone") if error == "lost" else EnvironmentFault("broken")
+            yield
+
+    loop = StepwiseAgentLoop.__new__(StepwiseAgentLoop)
+    vars(loop).update(
+        pool=Pool(),
+        settings=replace(SETTINGS, environment_retries=retries),
+        rollout_config=SimpleNamespace(response_length=8),
+    )
+    arguments = {"uid": "u", "session_id": 3, "draw": vars(PANEL)}
+    assert asyncio.run(loop.run({"temperature": 1.0}, **arguments)) == []
+    assert keys == [f"u_3/{attempt}" for attempt in range(begun)]
