@@ -74,6 +74,14 @@ class Batch:
         torch.testing.assert_close(found, expected * self.mask, atol=1e-6, rtol=0)
 
 
+def computed(batch: Batch, config: dict[str, Any]) -> Any:
+    """The batch after verl's own function."""
+    from verl.trainer.ppo import ray_trainer
+
+    compute: Any = ray_trainer.compute_advantage
+    return compute(batch.data(), config["adv_estimator"], config=config)
+
+
 def algorithm(name: str, **settings: Any) -> dict[str, Any]:
     return {"adv_estimator": f"stepwise_{name}", "stepwise": {name: {"invalid_penalty": 0.1, **settings}}}
 
@@ -83,15 +91,13 @@ def algorithm(name: str, **settings: Any) -> dict[str, Any]:
 def test_by_the_trainers(name, seed):
     """What the mixin hands over goes through verl's own compute_advantage. Rejects: padding in a group, rows by
     position, the trajectory's score taken for the step's reward."""
-    from verl.trainer.ppo.ray_trainer import compute_advantage
-
     from hgpo.adapters.verl.advantages import handed_over, handover_of
 
     batch, config = Batch(seed), algorithm(name)
     values = batch.steps().value
     handover = handover_of(batch.rows, batch.places, value=values)
     with handed_over(handover):
-        data = compute_advantage(batch.data(), config["adv_estimator"], config=config)
+        data = computed(batch, config)
     estimator = estimator_of(config["adv_estimator"], config["stepwise"])
     expected = estimator(batch.steps())
     batch.expect(data.batch["advantages"], expected)
@@ -120,17 +126,13 @@ def test_by_a_verl_that_passes_the_fields(name):
 
 
 def test_without_the_fields_it_says_what_to_do():
-    from verl.trainer.ppo.ray_trainer import compute_advantage
-
     with pytest.raises(SettingError, match=r"trainer_mode to hgpo_sync, hgpo_colocate_async or"):
-        compute_advantage(Batch(0).data(), "stepwise_hgpo", config=algorithm("hgpo"))
+        computed(Batch(0), algorithm("hgpo"))
 
 
 def test_the_penalty_for_diverging_is_the_steps_own():
     """verl takes β KL off each token's reward: 0.5 off two tokens of one row is 1.0 off that step's reward, and
     so off the returns of the steps before it, as any reward is."""
-    from verl.trainer.ppo.ray_trainer import compute_advantage
-
     from hgpo.adapters.verl.advantages import handed_over, handover_of
 
     batch, config = Batch(2), algorithm("hgpo", normalization="mean")
@@ -139,7 +141,7 @@ def test_the_penalty_for_diverging_is_the_steps_own():
     steps = step_table(batch.rows)
     reward = steps.reward - penalties[batch.places].sum(axis=1)
     with handed_over(handover_of(batch.rows, batch.places)):
-        data = compute_advantage(batch.data(), config["adv_estimator"], config=config)
+        data = computed(batch, config)
     estimator = estimator_of(config["adv_estimator"], config["stepwise"])
     batch.expect(data.batch["advantages"], estimator(steps.with_rewards(reward)))
     assert np.abs(estimator(steps) - estimator(steps.with_rewards(reward))).max() > 0.1

@@ -72,6 +72,20 @@ def test_the_plugin_is_loaded_here():
     assert plugin_state() is None
 
 
+@pytest.mark.parametrize("first", ["trainers", "agent_loop", "advantages"])
+def test_whichever_part_is_imported_first(first):
+    """It imports verl, which imports the plugin, which imports all parts, the first one half done."""
+    program = (
+        f"import hgpo.adapters.verl.{first}, verl, hgpo.adapters.verl.plugin as plugin\n"
+        "from verl.trainer.ppo.v1 import get_trainer_cls\n"
+        "from verl.trainer.ppo.core_algos import get_adv_estimator_fn\n"
+        "get_trainer_cls('hgpo_sync'), get_adv_estimator_fn('stepwise_hgpo')\n"
+        "assert plugin.problem is None, plugin.problem"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
 def test_a_plugin_that_is_switched_off(monkeypatch):
     monkeypatch.setenv("VERL_USE_EXTERNAL_PLUGINS", "none")
     problem = plugin_state()

@@ -71,7 +71,8 @@ def run(folder: Path, *overrides: str, mode: str = "sync") -> str:
 
 
 def updates(folder: Path) -> dict[int, dict[str, Any]]:
-    files = folder.glob("update_*.pickle")
+    """What the first update after each new version of the weights read."""
+    files = folder.glob("update_?.pickle")
     return {int(path.stem.split("_")[1]): pickle.loads(path.read_bytes()) for path in files}
 
 
@@ -140,18 +141,22 @@ class Again:
 
 
 def played_again(
-    rows: Sequence[Row], iteration: int, tokenizer: Any, only: int | None = None
+    rows: Sequence[Row],
+    iteration: int,
+    tokenizer: Any,
+    drawn: int = TASKS_OF_A_BATCH,
+    only: int | None = None,
 ) -> dict[tuple[int, int, int], Any]:
     """Prompt and advantage of each step by task, rollout and step, as `hgpo train` has them.
 
-    Of an iteration's tasks all, or the one of this number.
+    Of an iteration's so many tasks all, or the one of this number.
     """
     suite = HouseholdSuite(max_steps=STEPS)
     seed = Streams(SEED).integer(TASKS, iteration)
-    tasks = suite.tasks(suite.splits[0], TASKS_OF_A_BATCH, seed)
+    tasks = suite.tasks(suite.splits[0], drawn, seed)
     trajectories = rollout(
         suite,
-        Again(rows, iteration * TASKS_OF_A_BATCH, tokenizer),
+        Again(rows, iteration * drawn, tokenizer),
         tasks,
         group_size=GROUP_SIZE,
         temperature=1.0,
@@ -288,24 +293,41 @@ def test_two_ranks_with_updates_of_one_task(tmp_path):
         assert sampled == pytest.approx([row.old_logprobs[0] for row in rows], abs=1e-4)
 
 
+SEPARATE = (
+    *("ray_kwargs.ray_init.num_gpus=2", "ray_kwargs.ray_init.num_cpus=32", "hgpo.tasks_per_update=2"),
+    *("actor_rollout_ref.rollout.nnodes=1", "actor_rollout_ref.rollout.n_gpus_per_node=1"),
+    "actor_rollout_ref.rollout.checkpoint_engine.backend=hgpo_ray",
+    *("data.train_batch_size=4", "actor_rollout_ref.actor.ppo_mini_batch_size=2"),
+    "trainer.v1.separate_async.parameter_sync_step=2",
+)
+
+
 @pytest.mark.slow
-def test_rollouts_that_outlive_an_update(tmp_path):
-    """The asynchronous trainer in one place with the rollouts: rows of older weights, grouped all the same."""
-    run(tmp_path, mode="colocate_async")
-    seen = updates(tmp_path)
-    assert sorted(seen) == [1, 2, 3]
-    tokenizer = initial_model(tmp_path / "model").tokenizer
-    for update in seen.values():
-        rows = rows_of(update)
+@pytest.mark.parametrize(
+    ("mode", "overrides", "drawn", "seen"),
+    [("colocate_async", (), 2, "1 2 3"), ("separate_async", SEPARATE, 4, "1 1.1 2 2.1 3 3.1")],
+)
+def test_rollouts_that_outlive_an_update(tmp_path, mode, overrides, drawn, seen):
+    """The asynchronous trainers: tasks come as they are done, with the weights of then, grouped all the same.
+
+    Separate ones have a server with a GPU of its own, and two updates of two tasks for each new version.
+    """
+    run(tmp_path, *overrides, mode=mode)
+    assert sorted(path.stem for path in tmp_path.glob("update_*")) == [f"update_{n}" for n in seen.split()]
+    policy = initial_model(tmp_path / "model")
+    for path in tmp_path.glob("update_*"):
+        rows = rows_of(pickle.loads(path.read_bytes()))
         assert len({row.task for row in rows}) == TASKS_OF_A_BATCH
         for task in {row.task for row in rows}:
             of_task = [row for row in rows if row.task == task]
-            iteration, number = divmod(task, TASKS_OF_A_BATCH)
-            expected = played_again(of_task, iteration, tokenizer, only=number)
+            iteration, number = divmod(task, drawn)
+            expected = played_again(of_task, iteration, policy.tokenizer, drawn=drawn, only=number)
             for row in of_task:
                 prompt, advantage = expected.pop((number, row.rollout, row.step))
                 assert (row.prompt, row.advantages[0]) == (prompt, pytest.approx(advantage, abs=1e-5))
             assert not expected
+    moved = np.array([row.sampled_logprobs[0] for row in rows_of(updates(tmp_path)[3])])
+    assert np.abs(moved - logprobs(policy, rows_of(updates(tmp_path)[3]))).max() > 1e-3
 
 
 @pytest.mark.slow

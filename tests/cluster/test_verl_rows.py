@@ -175,6 +175,7 @@ class TestSettings:
         ({"reward.reward_model.enable": True}, "set reward.reward_model.enable=False"),
         ({"hgpo.tasks_per_update": 17}, "hgpo.tasks_per_update is 17, but data.train_batch_size is 16"),
         ({"hgpo.env.type": "chess"}, "hgpo.env.type is 'chess'"),
+        ({"trainer.v1.trainer_mode": "hgpo_separate_async"}, "too small: set hgpo.tasks_per_update"),
     ],
 )
 def test_configurations_that_cannot_work(change, message):
@@ -188,6 +189,7 @@ def test_configurations_that_cannot_work(change, message):
             "critic": {"enable": False},
             "reward": {"reward_model": {"enable": False}},
             "data": {"shuffle": False, "train_batch_size": 16},
+            "trainer": {"v1": {"trainer_mode": "hgpo_sync"}},
         }
     )
     for name, value in change.items():

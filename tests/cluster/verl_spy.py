@@ -21,11 +21,12 @@ def register_spies() -> None:
     import transfer_queue as tq
     from verl.trainer.ppo.v1.trainer_base import register_trainer
 
-    from hgpo.adapters.verl.trainers import StepwiseColocateAsync, StepwiseSync
+    from hgpo.adapters.verl.trainers import StepwiseColocateAsync, StepwiseSeparateAsync, StepwiseSync
 
     class Spy:
         config: Any
         global_steps: int
+        local_trigger_step: int
 
         def _update_actor(self, batch: Any, metrics: dict[str, Any]) -> Any:
             data = tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id)
@@ -47,11 +48,14 @@ def register_spies() -> None:
             )
             seen["metrics"] = dict(metrics)
             folder = Path(os.environ[FOLDER])
-            (folder / f"update_{self.global_steps}.pickle").write_bytes(pickle.dumps(seen))
+            (folder / f"update_{self.global_steps + self.local_trigger_step / 10:g}.pickle").write_bytes(
+                pickle.dumps(seen)
+            )
             return out
 
     register_trainer("spy_sync")(type("SpySync", (Spy, StepwiseSync), {}))
     register_trainer("spy_colocate_async")(type("SpyColocateAsync", (Spy, StepwiseColocateAsync), {}))
+    register_trainer("spy_separate_async")(type("SpySeparateAsync", (Spy, StepwiseSeparateAsync), {}))
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from verl.trainer.ppo.core_algos import register_adv_est
 
 from hgpo.adapters.verl.rows import StepRow, step_rows, step_table
 from hgpo.adapters.verl.settings import PREFIX, estimator_of
@@ -126,8 +125,9 @@ def _handover_of_fields(non_tensor_batch: Mapping[str, Any] | None, index: Any, 
     return handover_of(rows, places, **columns)
 
 
-def _register(adv_estimator: str) -> None:
-    @register_adv_est(adv_estimator)
+def advantage_function(adv_estimator: str) -> Callable[..., tuple[torch.Tensor, torch.Tensor]]:
+    """What verl calls for this estimator, with verl's names of its arguments; see `stepwise_advantages`."""
+
     def compute(
         token_level_rewards: torch.Tensor,
         response_mask: torch.Tensor,
@@ -139,8 +139,13 @@ def _register(adv_estimator: str) -> None:
         handover = _HANDOVER.get() or _handover_of_fields(non_tensor_batch, index, batch)
         return stepwise_advantages(adv_estimator, config, handover, token_level_rewards, response_mask)
 
+    return compute
+
 
 def register_estimators() -> None:
     """Make every estimator known to verl, as stepwise_hgpo, stepwise_gigpo and so on."""
+    # Here, as verl imports the plugin, and so this module, while it is imported itself.
+    from verl.trainer.ppo.core_algos import register_adv_est
+
     for name in ESTIMATORS:
-        _register(PREFIX + name)
+        register_adv_est(PREFIX + name)(advantage_function(PREFIX + name))

@@ -54,4 +54,9 @@ def check_configuration(config: Any) -> None:
             f"hgpo.tasks_per_update is {settings.tasks_per_update}, but data.train_batch_size is {tasks}: an "
             "update cannot have more tasks than are played"
         )
+    if config.trainer.v1.trainer_mode == "hgpo_separate_async" and settings.tasks_per_update is None:
+        raise SettingError(
+            "hgpo_separate_async wants data.train_batch_size = parameter_sync_step * ppo_mini_batch_size; "
+            "counted in rows, such mini-batches are far too small: set hgpo.tasks_per_update"
+        )
     settings.suite()

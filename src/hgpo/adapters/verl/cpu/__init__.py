@@ -5,3 +5,5 @@
 
 ROLLOUT = "hgpo_cpu"
 """What the server is called in `actor_rollout_ref.rollout.name`."""
+TRANSFER = "hgpo_ray"
+"""What brings weights to it from elsewhere, in `actor_rollout_ref.rollout.checkpoint_engine.backend`."""

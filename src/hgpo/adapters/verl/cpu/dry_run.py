@@ -84,6 +84,8 @@ def overrides_for(folder: Path, *, ranks: int = 1) -> list[str]:
         "actor_rollout_ref.rollout.tensor_model_parallel_size": 1,
         "actor_rollout_ref.rollout.free_cache_engine": False,
         "actor_rollout_ref.rollout.agent.num_workers": 1,
+        # Where rollouts have a place of their own; verl imports the module in the processes that need it.
+        "actor_rollout_ref.rollout.checkpoint_engine.custom_backend_module": f"{__package__}.transfer",
         "critic.model.use_remove_padding": False,
         "critic.model.enable_gradient_checkpointing": False,
         "+critic.model.override_config.attn_implementation": "sdpa",

@@ -12,6 +12,7 @@ import torch
 from transformers import AutoModelForCausalLM
 from verl.workers.rollout.base import BaseRollout
 from verl.workers.rollout.replica import RolloutReplica, TokenOutput
+from verl.workers.rollout.utils import ensure_async_iterator
 
 from hgpo.adapters.verl.cpu import ROLLOUT
 from hgpo.policies.transformers import TransformersPolicy
@@ -163,6 +164,8 @@ class WeightSender(BaseRollout):
         """Gather the weights, which all ranks do together, and send them to this rank's server."""
         if wire_format != "named_tensors" or kwargs.get("peft_config") is not None:
             raise ValueError("this server takes whole weights: set actor_rollout_ref.model.lora.merge=True")
-        gathered = {name: tensor.detach().cpu().clone() for name, tensor in weights}
+        gathered = {
+            name: tensor.detach().cpu().clone() async for name, tensor in ensure_async_iterator(weights)
+        }
         server: Any = ray.get_actor(f"{ROLLOUT}_{self.replica_rank}")
         await server.load_weights.remote(gathered, global_steps)
