@@ -148,15 +148,17 @@ def test_the_penalty_for_diverging_is_the_steps_own():
 
 
 def test_scores_as_verl_rounds_them_are_no_penalty():
-    """0.1 + 0.2 is no float32: the difference to what verl keeps must not pass for one."""
+    """0.8 and 0.1 are no float32, and miss them by 1.2e-8 and 1.5e-9. If that passed for a penalty, the two last
+    steps, which have the same state, history and return of 0.1, would be told apart by it."""
     from hgpo.adapters.verl.advantages import handover_of, stepwise_advantages
 
     rows = [
-        row("t", 0, 0, reward=0.1, total=0.1 + 0.2), row("t", 0, 1, reward=0.2, total=0.1 + 0.2),
-        row("t", 1, 0, reward=0.1, total=0.1 + 0.2), row("t", 1, 1, reward=0.2, total=0.1 + 0.2),
+        row("t", 0, 0, state_key="a", reward=0.7, total=0.8), row("t", 0, 1, state_key="b", reward=0.1, total=0.8),
+        row("t", 1, 0, state_key="a", reward=0.0, total=0.1), row("t", 1, 1, state_key="b", reward=0.1, total=0.1),
     ]  # fmt: skip
     handover = handover_of(rows, np.arange(4))
-    rewards = torch.full((4, 1), 0.1 + 0.2, dtype=torch.float32)
+    rewards = torch.tensor([[0.8], [0.8], [0.1], [0.1]], dtype=torch.float32)
     stepwise_advantages("stepwise_hgpo", algorithm("hgpo"), handover, rewards, torch.ones(4, 1))
     assert handover.advantages is not None
-    assert handover.advantages.tolist() == [0.0] * 4
+    assert handover.advantages[[1, 3]].tolist() == [0.0, 0.0]
+    assert handover.advantages[[0, 2]] == pytest.approx([1.0, -1.0], abs=1e-4)
