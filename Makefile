@@ -3,13 +3,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: help train test lint bench clean
+.PHONY: help train test lint bench lab clean
 
 help:
 	@echo "make train   install, train an agent on household games, print a table (minutes; ARGS='--seed 1')"
 	@echo "make test    install and run all tests"
 	@echo "make lint    ruff and pyright"
 	@echo "make bench   time the estimators against a plain loop"
+	@echo "make lab     make every table and picture of docs/theory.md again (minutes)"
 	@echo "make clean   remove the virtual environment"
 
 train: .venv/train.done
@@ -25,6 +26,13 @@ lint: .venv/dev.done
 
 bench: .venv/train.done
 	$(BIN)/python benchmarks/estimators.py $(ARGS)
+
+# The run is the policy that the games' steps are judged for: half trained, so that it wins and fails.
+lab: .venv/train.done
+	$(BIN)/hgpo lab bias-variance --out docs/lab
+	$(BIN)/hgpo lab theory --out docs/lab
+	test -d lab-run || $(BIN)/hgpo train --iterations 40 --evaluation-games 12 --out lab-run
+	$(BIN)/hgpo lab oracle --policy lab-run --out docs/lab
 
 clean:
 	rm -rf .venv

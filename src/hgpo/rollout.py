@@ -11,7 +11,7 @@ import numpy as np
 
 from hgpo.agents.base import Agent, Decision, Situation
 from hgpo.crew import Crew
-from hgpo.envs.base import Environment, Info, Task, TaskSuite
+from hgpo.envs.base import Environment, ForkableEnvironment, Info, Task, TaskSuite
 from hgpo.envs.guard import EnvironmentFault, check_outcome, check_view, guarded
 from hgpo.episodes import Step, Trajectory
 from hgpo.steps import StepTable
@@ -123,6 +123,63 @@ def rollout(
             live.append(_LiveEpisode(task, f"{number}/{task.id}/{member}", suite.make(), rng))
     everyone = list(live)
     live = _still_live(live, [episode.reset for episode in live], timeout)
+    return _played_out(everyone, live, agent, temperature, on_step, timeout)
+
+
+@dataclass(frozen=True)
+class Standpoint:
+    """A step of an episode from which it can go on."""
+
+    task: Task
+    environment: ForkableEnvironment
+    """In this step; never stepped itself."""
+    observation: str
+    info: Info
+    steps: tuple[Step, ...]
+    """What has happened before."""
+
+
+def go_on(
+    standpoints: Sequence[Standpoint],
+    agent: Agent,
+    *,
+    count: int,
+    temperature: float,
+    seed: Sequence[int],
+    on_step: Callable[[int, int], None] = lambda finished, live: None,
+    timeout: float | None = None,
+) -> list[list[Trajectory]]:
+    """Let episodes go on from where they stand, `count` times each; see `rollout` for the arguments.
+
+    Returns:
+        The trajectories of each standpoint, with the steps before it in them.
+    """
+    everyone = [
+        _LiveEpisode(
+            task=standpoint.task,
+            trajectory_id=f"{number}/{standpoint.task.id}/{member}",
+            environment=standpoint.environment.fork(),
+            rng=np.random.default_rng([*seed, number, member]),
+            observation=standpoint.observation,
+            info=standpoint.info,
+            steps=list(standpoint.steps),
+        )
+        for number, standpoint in enumerate(standpoints)
+        for member in range(count)
+    ]
+    trajectories = _played_out(everyone, list(everyone), agent, temperature, on_step, timeout)
+    return [trajectories[start : start + count] for start in range(0, len(trajectories), count)]
+
+
+def _played_out(
+    everyone: Sequence[_LiveEpisode],
+    live: list[_LiveEpisode],
+    agent: Agent,
+    temperature: float,
+    on_step: Callable[[int, int], None],
+    timeout: float | None,
+) -> list[Trajectory]:
+    """The trajectories of all, after those that are live have been played to their ends."""
     while live:
         decisions = agent.act([episode.situation() for episode in live], temperature)
         advances = [

@@ -19,6 +19,7 @@ COMMANDS = {
     "presets": ("hgpo.cli.presets", "show the published settings, each value with its source"),
     "export": ("hgpo.cli.export", "write a run's model as a plain Hugging Face folder"),
     "report": ("hgpo.cli.report", "write a run's report, one page to look at"),
+    "lab": ("hgpo.cli.lab", "bias and variance of estimators where the truth is known"),
     "verl": ("hgpo.cli.verl", "train on a cluster, in verl: check, train, preset"),
     "env": ("hgpo.cli.environments", "play or check an environment"),
 }

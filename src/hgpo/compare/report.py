@@ -15,7 +15,8 @@ from rich.table import Table
 
 from hgpo.compare.plan import Plan
 from hgpo.compare.runs import run_folder
-from hgpo.compare.summary import GOALS, WINDOW, Interval, MethodSummary
+from hgpo.compare.summary import GOALS, WINDOW, MethodSummary
+from hgpo.intervals import Interval
 from hgpo.runlog import RunLog
 
 

@@ -12,22 +12,12 @@ from numpy.typing import NDArray
 
 from hgpo.compare.plan import Plan
 from hgpo.compare.runs import run_folder
+from hgpo.intervals import Interval, bootstrap
 from hgpo.runlog import RunLog
 
-DRAWS = 10_000
-"""Bootstrap samples behind every interval."""
 WINDOW = 10
 """Iterations whose training rollouts make one success rate; each has few games."""
 GOALS = (0.5, 0.8)
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A mean and the 95 % interval about it."""
-
-    mean: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -98,27 +88,6 @@ def outcomes(plan: Plan, folder: Path, method: str, split: str, seeds: Sequence[
         last = [r for r in records if r["split"] == split and r["temperature"] == 0][-1]
         rows.append(last["games_won"])
     return np.array(rows, np.float64)
-
-
-def bootstrap(values: NDArray[np.float64], draws: int = DRAWS, seed: int = 0) -> Interval:
-    """The mean of a table of seeds and games, and the 95 % percentile interval.
-
-    Seeds and games are drawn with replacement, each for itself: all seeds play the same games, so neither
-    alone is a sample of independent values.
-
-    Args:
-        values: Shape (seeds, games).
-        draws: Bootstrap samples.
-        seed: Of the draws.
-    """
-    rng = np.random.default_rng(seed)
-    seeds, games = values.shape
-    # The mean over drawn seeds and games is a product with how often each was drawn.
-    seed_share = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=draws) / seeds
-    game_share = rng.multinomial(games, np.full(games, 1 / games), size=draws) / games
-    means = np.einsum("ds,sg,dg->d", seed_share, values, game_share, optimize=True)
-    low, high = np.quantile(means, [0.025, 0.975])
-    return Interval(float(values.mean()), float(low), float(high))
 
 
 def steps_to(metrics: Sequence[dict], goal: float) -> float:

@@ -56,6 +56,15 @@ class Environment(Protocol):
         ...
 
 
+@runtime_checkable
+class ForkableEnvironment(Environment, Protocol):
+    """An environment whose episode can go on in several ways from one step."""
+
+    def fork(self) -> ForkableEnvironment:
+        """Another environment in the same step of the same episode; from here each goes its own way."""
+        ...
+
+
 class TaskSuite(Protocol):
     """The tasks of one benchmark, by split, and the environments that play them."""
 

@@ -8,6 +8,7 @@ episode.step("go to desk 1")
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -129,6 +130,15 @@ class Episode:
         self._apply(action, row)
         self.observation = action.feedback(self._facts, row)
         return self.observation
+
+    def fork(self) -> Episode:
+        """Another episode that stands where this one does; from here each goes its own way."""
+        new = copy.copy(self)
+        new._facts = self._facts.copy()
+        new._difference = set(self._difference)
+        # What is in these lists is replaced, never changed.
+        new._ways = list(self._ways)
+        return new
 
     def _understood(self) -> dict[str, tuple[int, Row]]:
         """What each admissible command does: the number of an action and its row."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -58,6 +59,13 @@ class GameEnvironment:
         self._over = won or truncated
         reward = self._rules.success_reward if won else 0.0
         return self._rules.say(episode.observation), reward, won, truncated, self._info(episode)
+
+    def fork(self) -> GameEnvironment:
+        """Another environment in the same step of the same episode; from here each goes its own way."""
+        new = copy.copy(self)
+        new._keys = copy.copy(self._keys)
+        new._episode = None if self._episode is None else self._episode.fork()
+        return new
 
     def _info(self, episode: Episode) -> Info:
         commands = episode.admissible_commands

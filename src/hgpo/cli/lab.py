@@ -1,0 +1,178 @@
+"""`hgpo lab`: estimators where the truth is known."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from hgpo.cli import wrong_use
+from hgpo.cli.parse import parse
+from hgpo.display import RichDisplay
+from hgpo.errors import SettingError
+from hgpo.lab.measure import Setting
+from hgpo.lab.oracle import OracleSetting
+from hgpo.lab.processes import ProcessShape
+
+Folder = Annotated[Path, tyro.conf.arg(metavar="FOLDER")]
+AxisNames = Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME …")]
+
+
+@dataclass(frozen=True)
+class BiasVariance:
+    """Bias, variance and error of every estimator on finite processes with exact advantages, one thing varied
+    at a time: N, K, alpha, horizon, aliasing, dependence, stake. A table and a picture for each.
+    """
+
+    out: Folder = Path("lab")
+    """Where tables (.md, .csv) and pictures (.png, .svg) go."""
+    axes: AxisNames = ()
+    """Only these; without any all are varied."""
+    seed: int = 0
+    """Of processes and rollouts."""
+    rows: int = 100_000
+    """Steps sampled of each process."""
+    processes: int = 8
+    """How many processes each figure is a mean over."""
+    shape: ProcessShape = field(default_factory=lambda: ProcessShape(stake=0.3))
+    """What the sweeps start at."""
+    workers: int = os.cpu_count() or 1
+    """Processes of this machine that share the work; the numbers do not depend on it."""
+
+
+@dataclass(frozen=True)
+class Theory:
+    """Each assumption behind HGPO's weights as a number with an interval and a verdict, in four kinds of
+    processes; and the weights of least error beside the power law and the estimated ones.
+    """
+
+    out: Folder = Path("lab")
+    """Where tables and pictures go."""
+    seed: int = 0
+    """Of processes and rollouts."""
+    rows: int = 100_000
+    """Steps sampled of each process."""
+    processes: int = 16
+    """How many processes each figure is a mean over."""
+    group_size: int = 16
+    """N."""
+
+
+@dataclass(frozen=True)
+class Oracle:
+    """The same question on real games: a step's value is estimated by many rollouts from that very step."""
+
+    policy: Annotated[str, tyro.conf.arg(metavar="NAME")]
+    """Who plays: the folder of a run, or "random"."""
+    env: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
+    """The games: household or alfworld; by default those of the run."""
+    out: Folder = Path("lab")
+    """Where tables and pictures go."""
+    seed: int = 0
+    """Of games and of all that is drawn."""
+    setting: Annotated[OracleSetting, tyro.conf.arg(name="")] = field(default_factory=OracleSetting)
+    """How much is played."""
+
+
+def main(args: Sequence[str]) -> int:
+    """Run the command."""
+    try:
+        command: Any = parse(BiasVariance | Theory | Oracle, args, prog="hgpo lab")  # pyright: ignore[reportArgumentType]
+        RUN[type(command)](command)
+    except (SettingError, ValueError) as error:
+        return wrong_use(str(error))
+    return 0
+
+
+def _bias_variance(command: BiasVariance) -> None:
+    from hgpo.lab.report import write_sweep
+    from hgpo.lab.sweeps import AXES, setting_at, sweep
+
+    _check(command.rows, command.processes)
+    base = Setting(shape=command.shape, rows=command.rows, processes=command.processes)
+    axes = command.axes or tuple(AXES)
+    for axis in axes:
+        setting_at(base, axis, AXES.get(axis, (0,))[0])
+    console = Console()
+    with RichDisplay(console) as display, display.phase("measurements") as advance:
+        lines = list(sweep(base, axes, seed=command.seed, workers=command.workers, on_done=advance))
+    for path in write_sweep(command.out, lines):
+        console.print(f"{path}.png, .svg, .md, .csv", soft_wrap=True)
+
+
+def _theory(command: Theory) -> None:
+    from hgpo.lab.report import write_claims, write_weights
+    from hgpo.lab.theory import check_claims, settings_of_kinds, weights_compared
+
+    _check(command.rows, command.processes)
+    console = Console()
+    kinds = settings_of_kinds(
+        Setting(group_size=command.group_size, rows=command.rows, processes=command.processes)
+    )
+    claims, weights = [], []
+    with RichDisplay(console) as display, display.phase("kinds of processes") as advance:
+        for number, (name, setting) in enumerate(kinds.items(), 1):
+            claims += check_claims(setting, name, command.seed)
+            weights += weights_compared(setting, name, command.seed)
+            advance(number, len(kinds))
+    table = Table("processes", "assumption", "found", "verdict", box=None)
+    for claim in claims:
+        found = f"{claim.found.mean:.3f} [{claim.found.low:.3f}, {claim.found.high:.3f}]"
+        table.add_row(claim.process, claim.claim, found, claim.verdict)
+    console.print(table)
+    for path in (write_claims(command.out, claims), write_weights(command.out, weights)):
+        console.print(f"{path}.md, .csv", soft_wrap=True)
+
+
+def _oracle(command: Oracle) -> None:
+    import transformers
+
+    from hgpo.cli.players import ModelOptions, games_of, open_player
+    from hgpo.envs import ENVIRONMENTS
+    from hgpo.lab.oracle import judge
+    from hgpo.lab.report import write_oracle
+
+    transformers.utils.logging.disable_progress_bar()
+    if command.env is not None and command.env not in ENVIRONMENTS:
+        raise SettingError(f"no environment {command.env!r}: there are {', '.join(ENVIRONMENTS)}")
+    default = ENVIRONMENTS[command.env or next(iter(ENVIRONMENTS))]()
+    suite = games_of([command.policy], default)
+    name = type(suite).__name__.removesuffix("Suite").lower()
+    if command.env not in (None, name):
+        raise SettingError(f"{command.policy} plays {name}: leave --env out, or give another --policy")
+    console = Console()
+    with (
+        open_player(command.policy, suite, ModelOptions(), command.out) as player,
+        RichDisplay(console) as display,
+        display.phase("rollouts and values") as advance,
+    ):
+        result = judge(
+            suite,
+            player.agent,
+            command.setting,
+            seed=command.seed,
+            on_done=lambda phase, done, total: advance(done, total),
+        )
+    console.print(
+        f"{name}, {player.name}: {len(result.steps)} steps of {result.histories} histories, values to "
+        f"± {result.value_error:.3f}",
+        soft_wrap=True,
+    )
+    for path in write_oracle(command.out, name, result):
+        console.print(f"{path}.png, .svg, .md, .csv", soft_wrap=True)
+
+
+def _check(rows: int, processes: int) -> None:
+    if rows < 1000:
+        raise SettingError(f"--rows is {rows}: expected 1000 or more, as biases are means over rows")
+    if processes < 2:
+        raise SettingError(f"--processes is {processes}: expected 2 or more, as intervals are over them")
+
+
+RUN: dict[type, Any] = {BiasVariance: _bias_variance, Theory: _theory, Oracle: _oracle}

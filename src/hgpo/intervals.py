@@ -1,0 +1,41 @@
+"""A mean over repetitions and how far it may be off: the bootstrap."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+DRAWS = 10_000
+"""Bootstrap samples behind every interval."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean and the 95 % interval about it."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def bootstrap(values: NDArray[np.float64], draws: int = DRAWS, seed: int = 0) -> Interval:
+    """The mean of a table of seeds and games, and the 95 % percentile interval.
+
+    Seeds and games are drawn with replacement, each for itself: all seeds play the same games, so neither
+    alone is a sample of independent values.
+
+    Args:
+        values: Shape (seeds, games).
+        draws: Bootstrap samples.
+        seed: Of the draws.
+    """
+    rng = np.random.default_rng(seed)
+    seeds, games = values.shape
+    # The mean over drawn seeds and games is a product with how often each was drawn.
+    seed_share = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=draws) / seeds
+    game_share = rng.multinomial(games, np.full(games, 1 / games), size=draws) / games
+    means = np.einsum("ds,sg,dg->d", seed_share, values, game_share, optimize=True)
+    low, high = np.quantile(means, [0.025, 0.975])
+    return Interval(float(values.mean()), float(low), float(high))

@@ -1,0 +1,157 @@
+"""The estimators that are looked at: those of the package, single levels, oracles, a fitted critic."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hgpo.estimators import GRPO, HGPO, PPO, GiGPO
+from hgpo.estimators.baseline import Peers, group_advantages, parts
+from hgpo.groups import iterate_level_groups, level_groups
+from hgpo.returns import discounted_returns
+from hgpo.steps import StepTable
+
+Contestant = Callable[[StepTable], NDArray[np.float64]]
+"""Advantages of a table's rows, in units of return; NaN where a row is compared with nothing."""
+
+
+@dataclass(frozen=True)
+class SingleLevel:
+    """The comparison at one level alone, for rows that have another return to be compared with there."""
+
+    level: int
+    discount: float
+    peers: Peers = "all"
+
+    def __call__(self, steps: StepTable) -> NDArray[np.float64]:
+        """See `Contestant`."""
+        return _within(level_groups(steps, self.level)[self.level], steps, self.discount, self.peers)
+
+
+@dataclass(frozen=True)
+class WholeHistory:
+    """The paper's oracle: rows with the same state and the same states before it, back to the start."""
+
+    discount: float
+
+    def __call__(self, steps: StepTable) -> NDArray[np.float64]:
+        """See `Contestant`."""
+        deepest = int(steps.step_index.max(initial=0))
+        *_, groups = iterate_level_groups(steps, deepest, start_token=True)
+        return _within(groups, steps, self.discount)
+
+
+@dataclass(frozen=True)
+class Compared:
+    """An estimator of the package; a row to which it gives exactly 0 is one that it compares with nothing."""
+
+    estimator: Contestant
+
+    def __call__(self, steps: StepTable) -> NDArray[np.float64]:
+        """See `Contestant`."""
+        advantages = self.estimator(steps)
+        return np.where(advantages == 0, np.nan, advantages)
+
+
+@dataclass(frozen=True)
+class FixedWeights:
+    """Given weights of the levels 0 … K, over those that count for the row."""
+
+    weights: tuple[float, ...]
+    discount: float
+    peers: Peers = "all"
+
+    def __call__(self, steps: StepTable) -> NDArray[np.float64]:
+        """See `Contestant`."""
+        deepest = len(self.weights) - 1
+        levels = np.stack(
+            [
+                _within(groups, steps, self.discount, self.peers)
+                for groups in iterate_level_groups(steps, deepest)
+            ]
+        )
+        weights = np.where(np.isnan(levels), 0.0, np.array(self.weights)[:, None])
+        total = weights.sum(axis=0)
+        mixed = (weights * np.nan_to_num(levels)).sum(axis=0)
+        return np.divide(mixed, total, out=np.full(len(total), np.nan), where=total != 0)
+
+
+def contestants(
+    history_length: int, discount: float, *, alpha: float | None = None, peers: Peers = "all"
+) -> Mapping[str, Contestant]:
+    """By name: what stands in every table but for the critics.
+
+    All are without a standard deviation in the denominator, which would change the unit from row to row.
+
+    Args:
+        history_length: K of HGPO.
+        discount: γ of all of them.
+        alpha: None has HGPO with several α; a number has "HGPO" with this one alone.
+        peers: whom single levels and HGPO compare with, but for the one that says "others".
+    """
+
+    def hgpo(**settings: object) -> Contestant:
+        same = {"history_length": history_length, "discount": discount, "peers": peers}
+        known = {**same, "normalization": "mean", **settings}
+        return Compared(HGPO(**known))  # pyright: ignore[reportArgumentType]
+
+    if alpha is not None:
+        return {"HGPO": hgpo(alpha=alpha)}
+    grpo = GRPO(normalization="mean")
+    return {
+        "GRPO": Compared(grpo),
+        "GiGPO": Compared(GiGPO(normalization="mean", discount=discount)),
+        **{f"level {level}": SingleLevel(level, discount, peers) for level in range(history_length + 1)},
+        "whole history": WholeHistory(discount),
+        "HGPO α=0": hgpo(alpha=0.0),
+        "HGPO α=1": hgpo(alpha=1.0),
+        "HGPO α=2": hgpo(alpha=2.0),
+        "HGPO α=∞": hgpo(alpha=float("inf")),
+        "HGPO size": hgpo(level_weights="size"),
+        "HGPO reliability": hgpo(level_weights="reliability"),
+        "HGPO α=1, others": hgpo(peers="others"),
+    }
+
+
+def fitted_critic(
+    prompt: NDArray[np.int64], returns: NDArray[np.float64]
+) -> Callable[[NDArray[np.int64]], NDArray[np.float64]]:
+    """A critic that says of a prompt the mean return that followed it; of a new one, the mean of all.
+
+    Args:
+        prompt: of each row of rollouts sampled before.
+        returns: their returns to go.
+    """
+    known, number = np.unique(prompt, return_inverse=True)
+    means = np.bincount(number, returns) / np.bincount(number)
+    overall = float(returns.mean())
+
+    def value(asked: NDArray[np.int64]) -> NDArray[np.float64]:
+        place = np.minimum(np.searchsorted(known, asked), len(known) - 1)
+        return np.where(known[place] == asked, means[place], overall)
+
+    return value
+
+
+def critics_advantages(
+    steps: StepTable, value: NDArray[np.float64], discount: float, gae_lambda: float
+) -> NDArray[np.float64]:
+    """GAE over steps with a critic's values, not whitened."""
+    return PPO(discount=discount, gae_lambda=gae_lambda, whiten=False)(steps.with_values(value))
+
+
+def _within(
+    groups: NDArray[np.int64], steps: StepTable, discount: float, peers: Peers = "all"
+) -> NDArray[np.float64]:
+    advantages, compared = group_advantages(
+        discounted_returns(steps, discount),
+        groups,
+        normalization="mean",
+        epsilon=0.0,
+        ddof=0,
+        part=parts(steps, peers),
+    )
+    return np.where(compared, advantages, np.nan)

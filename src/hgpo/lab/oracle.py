@@ -1,0 +1,275 @@
+"""Bias and variance on real games: what a step is worth is estimated by many rollouts from that very step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hgpo.agents.base import Agent
+from hgpo.envs.base import ForkableEnvironment, Task, TaskSuite
+from hgpo.episodes import Trajectory
+from hgpo.errors import SettingError
+from hgpo.groups import group_sizes, level_groups
+from hgpo.intervals import Interval, bootstrap
+from hgpo.lab.contestants import contestants, critics_advantages, fitted_critic
+from hgpo.lab.errors import split_errors
+from hgpo.lab.measure import CRITICS, Scores, alignment_of
+from hgpo.lab.sweeps import STATE_GROUPS
+from hgpo.returns import discounted_returns
+from hgpo.rollout import Standpoint, go_on, rollout, step_table
+from hgpo.steps import StepTable
+
+CHUNK = 512
+"""Episodes that go on at once."""
+
+History = tuple[str, tuple[str, ...]]
+"""A task's id and the commands so far: in a game without chance it is all that has happened."""
+
+
+@dataclass(frozen=True)
+class OracleSetting:
+    """What is played."""
+
+    tasks: int = 8
+    """Training games."""
+    groups: int = 8
+    """Independent task groups of each game; as many more are what the critic is fitted on."""
+    group_size: int = 8
+    """N."""
+    continuations: int = 16
+    """Rollouts from every step, half of them for each of two independent estimates of its value."""
+    history_length: int = 2
+    """K of the estimators."""
+    discount: float = 0.95
+    """γ."""
+    temperature: float = 1.0
+    """Of the policy."""
+
+    def __post_init__(self) -> None:
+        for name, lowest in (("tasks", 1), ("groups", 2), ("group_size", 2), ("continuations", 2)):
+            value = getattr(self, name)
+            if value < lowest or (name in ("groups", "continuations") and value % 2):
+                even = "an even number of " if name in ("groups", "continuations") else ""
+                raise SettingError(f"--{name.replace('_', '-')} is {value}: expected {even}at least {lowest}")
+
+
+@dataclass(frozen=True)
+class OracleResult:
+    """What came out."""
+
+    steps: StepTable
+    """All steps that were judged."""
+    scores: Mapping[str, Scores]
+    """By estimator. "level k, where all are" is of the rows that every level compares, where levels can be
+    set against one another."""
+    ahead: Mapping[str, Interval]
+    """By estimator: how much better aligned it is than state groups are, mean and interval over games."""
+    sizes: Mapping[str, NDArray[np.int64]]
+    """Size of each row's group at every level and in whole histories, by name; 0 where there is none."""
+    histories: int
+    """Different histories, each with a value of its own."""
+    value_error: float
+    """Standard error of a value's estimate, root mean square, in units of return."""
+
+
+def judge(
+    suite: TaskSuite,
+    agent: Agent,
+    setting: OracleSetting,
+    *,
+    seed: int,
+    on_done: Callable[[str, int, int], None] = lambda phase, done, total: None,
+) -> OracleResult:
+    """Play task groups, estimate the value of each of their steps, and score every estimator.
+
+    Errors are against two independent estimates of the truth, so that neither bias nor variance has the
+    noise of the values in it (see `split_errors`).
+
+    Args:
+        suite: games whose environments can be forked.
+        agent: the policy.
+        setting: how much is played.
+        seed: of games and of all that is drawn.
+        on_done: told the phase, and how much of it is done.
+
+    Raises:
+        SettingError: if the environments cannot be forked.
+    """
+    tasks = list(suite.tasks(suite.splits[0], setting.tasks, seed=seed))
+    played = _played(suite, agent, tasks, setting, [seed, 0], on_done)
+    before = _played(suite, agent, tasks, setting, [seed, 1], on_done)
+    points = _standpoints(suite, played)
+    values, error = _values(points, agent, setting, [seed, 2], on_done)
+
+    steps = step_table(played, policy_version=0)
+    rows = [(trajectory, number) for trajectory in played for number in range(len(trajectory.steps))]
+    histories = [_history(trajectory, number) for trajectory, number in rows]
+    after = [_history(trajectory, number + 1) for trajectory, number in rows]
+    here = np.array([values[history] for history in histories])
+    ahead = np.array([values.get(history, (0.0, 0.0)) for history in after])
+    truths = (steps.reward[:, None] + setting.discount * ahead - here).T
+    codes: dict[History, int] = {}
+    kind = np.array([codes.setdefault(history, len(codes)) for history in after])
+    # The number of a group counts through the tasks first.
+    numbers = [int(trajectory.trajectory_id.split("/")[0]) for trajectory, _ in rows]
+    half = np.array([number // len(tasks) % 2 == 1 for number in numbers])
+
+    found = {
+        name: contestant(steps)
+        for name, contestant in contestants(setting.history_length, setting.discount).items()
+    }
+    found |= _critics(steps, step_table(before, policy_version=0), setting)
+    found["exact value"] = discounted_returns(steps, setting.discount) - here.mean(axis=1)
+    levels = [found[f"level {level}"] for level in range(setting.history_length + 1)]
+    missing = np.isnan(levels).any(axis=0)
+    for number, level in enumerate(levels):
+        found[f"level {number}, where all are"] = np.where(missing, np.nan, level)
+    game = np.array([trajectory.task.id for trajectory, _ in rows])
+    return OracleResult(
+        steps=steps,
+        scores={name: _score(estimate, truths, kind, half) for name, estimate in found.items()},
+        ahead={name: _ahead(estimate, found[STATE_GROUPS], truths, game) for name, estimate in found.items()},
+        sizes=_sizes(steps, setting.history_length),
+        histories=len(values),
+        value_error=error,
+    )
+
+
+def _played(
+    suite: TaskSuite,
+    agent: Agent,
+    tasks: Sequence[Task],
+    setting: OracleSetting,
+    seed: list[int],
+    on_done: Callable[[str, int, int], None],
+) -> list[Trajectory]:
+    # A task repeated is so many task groups, as its number is in the trajectory's id.
+    trajectories = rollout(
+        suite,
+        agent,
+        [task for _ in range(setting.groups) for task in tasks],
+        group_size=setting.group_size,
+        temperature=setting.temperature,
+        seed=seed,
+        on_step=lambda finished, live: on_done("rollouts", finished, finished + live),
+    )
+    return [trajectory for trajectory in trajectories if trajectory.lost is None]
+
+
+def _history(trajectory: Trajectory, steps: int) -> History:
+    return trajectory.task.id, tuple(step.action.command for step in trajectory.steps[:steps])
+
+
+def _standpoints(suite: TaskSuite, trajectories: Sequence[Trajectory]) -> dict[History, Standpoint]:
+    """Where episodes have stood, each history once."""
+    points: dict[History, Standpoint] = {}
+    for trajectory in trajectories:
+        if _history(trajectory, len(trajectory.steps) - 1) in points:
+            continue
+        environment = suite.make()
+        if not isinstance(environment, ForkableEnvironment):
+            raise SettingError(
+                f"{type(environment).__name__} cannot be forked, so that no step can be played on from: "
+                "household and alfworld can"
+            )
+        observation, info = environment.reset(trajectory.task)
+        for number, step in enumerate(trajectory.steps):
+            history = _history(trajectory, number)
+            if history not in points:
+                points[history] = Standpoint(
+                    trajectory.task, environment.fork(), observation, info, trajectory.steps[:number]
+                )
+            observation, _, _, _, info = environment.step(step.action.command)
+    return points
+
+
+def _values(
+    points: Mapping[History, Standpoint],
+    agent: Agent,
+    setting: OracleSetting,
+    seed: list[int],
+    on_done: Callable[[str, int, int], None],
+) -> tuple[dict[History, tuple[float, float]], float]:
+    """Two independent estimates of each history's value, and the standard error of their mean."""
+    histories = list(points)
+    at_once = max(1, CHUNK // setting.continuations)
+    values: dict[History, tuple[float, float]] = {}
+    variances = []
+    for start in range(0, len(histories), at_once):
+        chunk = histories[start : start + at_once]
+        continued = go_on(
+            [points[history] for history in chunk],
+            agent,
+            count=setting.continuations,
+            temperature=setting.temperature,
+            seed=[*seed, start],
+        )
+        for history, trajectories in zip(chunk, continued, strict=True):
+            past = len(points[history].steps)
+            returns = np.array([_return_from(each, past, setting.discount) for each in trajectories])
+            values[history] = float(returns[0::2].mean()), float(returns[1::2].mean())
+            variances.append(returns.var(ddof=1) / len(returns))
+        on_done("values", len(values), len(histories))
+    return values, float(np.sqrt(np.mean(variances)))
+
+
+def _return_from(trajectory: Trajectory, start: int, discount: float) -> float:
+    rewards = [step.reward for step in trajectory.steps[start:]]
+    return float(np.dot(rewards, discount ** np.arange(len(rewards))))
+
+
+def _critics(steps: StepTable, before: StepTable, setting: OracleSetting) -> dict[str, NDArray[np.float64]]:
+    """GAE with a critic that has seen other rollouts of the same games: the mean return of each state."""
+    games = [
+        [(str(task).split("/", 1)[1], state) for task, state in zip(t.task_id, t.state_key, strict=True)]
+        for t in (steps, before)
+    ]
+    codes: dict[object, int] = {}
+    asked, known = (np.array([codes.setdefault(each, len(codes)) for each in game]) for game in games)
+    value = fitted_critic(known, discounted_returns(before, setting.discount))(asked)
+    return {
+        name: critics_advantages(steps, value, setting.discount, gae_lambda)
+        for name, gae_lambda in CRITICS.items()
+    }
+
+
+def _score(
+    estimate: NDArray[np.float64],
+    truths: NDArray[np.float64],
+    kind: NDArray[np.int64],
+    half: NDArray[np.bool_],
+) -> Scores:
+    compared = ~np.isnan(estimate)
+    errors = estimate[compared] - truths[:, compared]
+    return Scores(
+        errors=split_errors(errors[0], kind[compared], half[compared], errors[1]),
+        coverage=float(compared.mean()),
+        alignment=alignment_of(np.where(compared, estimate, 0.0), *truths),
+    )
+
+
+def _ahead(
+    estimate: NDArray[np.float64],
+    state_groups: NDArray[np.float64],
+    truths: NDArray[np.float64],
+    game: NDArray[np.str_],
+) -> Interval:
+    differences = []
+    for each in np.unique(game):
+        rows = game == each
+        ours, theirs = (
+            alignment_of(np.nan_to_num(values[rows]), *truths[:, rows]) for values in (estimate, state_groups)
+        )
+        differences.append(ours - theirs)
+    return bootstrap(np.array(differences)[:, None])
+
+
+def _sizes(steps: StepTable, history_length: int) -> dict[str, NDArray[np.int64]]:
+    levels = level_groups(steps, history_length)
+    deepest = int(steps.step_index.max(initial=0))
+    whole = level_groups(steps, deepest, start_token=True)[-1]
+    named = {f"level {level}": groups for level, groups in enumerate(levels)} | {"whole history": whole}
+    return {name: group_sizes(groups) for name, groups in named.items()}

@@ -1,0 +1,191 @@
+"""What an experiment leaves behind: a table as Markdown and CSV, and pictures as PNG and SVG."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from hgpo.intervals import Interval
+from hgpo.lab.oracle import OracleResult
+from hgpo.lab.sweeps import AHEAD, FIGURES, TITLES, Line
+from hgpo.lab.theory import Claim
+
+SHOWN = {
+    "GRPO": ("0.6", ":"),
+    "level 0": ("tab:blue", "-"),
+    "level 2": ("tab:cyan", "-"),
+    "whole history": ("tab:green", "-"),
+    "HGPO α=1": ("tab:red", "-"),
+    "HGPO reliability": ("tab:purple", "--"),
+    "HGPO": ("tab:red", "-"),
+    "GAE λ=0.95": ("tab:orange", "--"),
+    "exact value": ("black", ":"),
+}
+"""Of a sweep's estimators those that are drawn, each with colour and line; the table has all."""
+PANELS = {
+    "bias": "bias (root mean square)",
+    "spread": "standard deviation",
+    "alignment": "cosine with the exact advantages",
+}
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write PNG and SVG; the same figure gives the same files."""
+    figure.savefig(path.with_suffix(".png"), dpi=120)
+    figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
+
+
+def write_table(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Write Markdown, where intervals are mean ± half their width, and CSV, where they have both ends."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = [f"| {' | '.join(header)} |", f"|{'---|' * len(header)}"]
+    lines += [f"| {' | '.join(map(_short, row))} |" for row in rows]
+    path.with_suffix(".md").write_text("\n".join(lines) + "\n")
+    with path.with_suffix(".csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        first: list[Any] = list(rows[0]) if rows else []
+        writer.writerow(
+            [
+                column
+                for name, value in zip(header, first, strict=True)
+                for column in ([name, f"{name} low", f"{name} high"] if _is_interval(value) else [name])
+            ]
+        )
+        for row in rows:
+            writer.writerow(
+                [
+                    cell
+                    for value in row
+                    for cell in ([value.mean, value.low, value.high] if _is_interval(value) else [value])
+                ]
+            )
+
+
+def write_sweep(folder: Path, lines: Sequence[Line]) -> list[Path]:
+    """A table and a picture for every axis; their paths, without suffix."""
+    written = []
+    for axis in dict.fromkeys(line.axis for line in lines):
+        of_axis = [line for line in lines if line.axis == axis]
+        path = folder / f"sweep_{axis}"
+        header = [axis, "estimator", *FIGURES, AHEAD]
+        rows = [[line.at, line.estimator, *line.figures.values()] for line in of_axis]
+        write_table(path, header, rows)
+        save_figure(_drawn(axis, of_axis), path)
+        written.append(path)
+    return written
+
+
+def _drawn(axis: str, lines: Sequence[Line]) -> Figure:
+    figure = Figure(figsize=(12, 3.8), layout="constrained")
+    panels = figure.subplots(1, len(PANELS))
+    places = list(dict.fromkeys(line.at for line in lines))
+    for panel, (name, title) in zip(panels, PANELS.items(), strict=True):
+        for estimator, (colour, style) in SHOWN.items():
+            shown = [line for line in lines if line.estimator == estimator]
+            if not shown:
+                continue
+            means = [line.figures[name].mean for line in shown]
+            panel.plot(
+                [places.index(line.at) for line in shown],
+                means,
+                color=colour,
+                linestyle=style,
+                marker="o",
+                markersize=4,
+                label=estimator,
+            )
+            panel.fill_between(
+                [places.index(line.at) for line in shown],
+                [line.figures[name].low for line in shown],
+                [line.figures[name].high for line in shown],
+                color=colour,
+                alpha=0.08,
+                linewidth=0,
+            )
+        panel.set(title=title, xlabel=TITLES[axis], ylim=(0, None))
+        panel.set_xticks(range(len(places)), [f"{place:g}".replace("inf", "∞") for place in places])
+        panel.grid(alpha=0.3)
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right upper", fontsize="small")
+    return figure
+
+
+def _is_interval(value: Any) -> bool:
+    return isinstance(value, Interval)
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, Interval):
+        half = max(value.high - value.mean, value.mean - value.low)
+        return f"{value.mean:.3f} ± {half:.3f}"
+    return f"{value:g}".replace("inf", "∞") if isinstance(value, float) else str(value)
+
+
+def write_claims(folder: Path, claims: Sequence[Claim]) -> Path:
+    """The table of assumptions; its path, without suffix."""
+    path = folder / "theory_claims"
+    header = ["processes", "assumption", "expected", "found", "verdict"]
+    write_table(path, header, [[c.process, c.claim, c.expected, c.found, c.verdict] for c in claims])
+    return path
+
+
+def write_weights(folder: Path, lines: Sequence[Line]) -> Path:
+    """The table of weights beside one another; its path, without suffix."""
+    path = folder / "theory_weights"
+    header = ["processes", "weights", *FIGURES, AHEAD]
+    write_table(path, header, [[line.axis, line.estimator, *line.figures.values()] for line in lines])
+    return path
+
+
+def write_oracle(folder: Path, name: str, result: OracleResult) -> list[Path]:
+    """Table and picture of the estimators, and of the groups' sizes; their paths, without suffix."""
+    scores, sizes = folder / f"oracle_{name}", folder / f"oracle_{name}_sizes"
+    rows = [
+        [estimator, *(figure(each) for figure in FIGURES.values()), result.ahead[estimator]]
+        for estimator, each in result.scores.items()
+    ]
+    write_table(scores, ["estimator", *FIGURES, AHEAD], rows)
+    save_figure(_bars(result), scores)
+    bounds = (1, 2, 3, 4, 8, 16, 32)
+    table = []
+    for level, found in result.sizes.items():
+        there = found[found > 0]
+        table.append(
+            [level, float(np.mean(found > 0)), *(float(np.mean(there >= bound)) for bound in bounds)]
+        )
+    write_table(sizes, ["level", "there", *(f"size ≥ {bound}" for bound in bounds)], table)
+    save_figure(_size_curves(result), sizes)
+    return [scores, sizes]
+
+
+def _bars(result: OracleResult) -> Figure:
+    figure = Figure(figsize=(12, 4.2), layout="constrained")
+    panels = figure.subplots(1, len(PANELS), sharey=True)
+    names = list(result.scores)[::-1]
+    for panel, (figure_name, title) in zip(panels, PANELS.items(), strict=True):
+        panel.barh(names, [FIGURES[figure_name](result.scores[name]) for name in names], color="tab:blue")
+        panel.set(title=title)
+        panel.grid(alpha=0.3, axis="x")
+    return figure
+
+
+def _size_curves(result: OracleResult) -> Figure:
+    figure = Figure(figsize=(7, 4.2), layout="constrained")
+    axes = figure.add_subplot()
+    for level, found in result.sizes.items():
+        sizes = np.sort(found)
+        axes.step(sizes, 1 - np.arange(len(sizes)) / len(sizes), where="post", label=level)
+    axes.set(
+        xscale="symlog",
+        xlabel="size of a step's group",
+        ylabel="share of steps whose group is at least as large",
+        ylim=(0, 1),
+    )
+    axes.grid(alpha=0.3)
+    axes.legend()
+    return figure

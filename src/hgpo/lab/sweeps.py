@@ -1,0 +1,146 @@
+"""One thing varied at a time: where state groups win, and where deep ones do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from multiprocessing import get_context
+from typing import Any
+
+import numpy as np
+
+from hgpo.errors import SettingError
+from hgpo.intervals import Interval, bootstrap
+from hgpo.lab.contestants import contestants
+from hgpo.lab.measure import Scores, Setting, estimates, score
+
+FIGURES: dict[str, Callable[[Scores], float]] = {
+    "bias": lambda scores: float(np.sqrt(max(0.0, scores.errors.bias_squared))),
+    "spread": lambda scores: float(np.sqrt(max(0.0, scores.errors.variance))),
+    "error": lambda scores: float(np.sqrt(scores.errors.mean_squared)),
+    "coverage": lambda scores: scores.coverage,
+    "alignment": lambda scores: scores.alignment,
+}
+"""What a table says of each estimator. Bias, spread and error are root mean squares over the rows that it
+compares, in units of return, error² = bias² + spread²; coverage and alignment are of all rows."""
+STATE_GROUPS = "level 0"
+"""The estimator that the others are set against."""
+AHEAD = "alignment ahead of level 0"
+"""One more figure: by how much it is better aligned than state groups are in the same process. Processes
+differ by more than estimators do, so that this difference is known far better than either."""
+
+AXES: dict[str, tuple[float, ...]] = {
+    "N": (4, 8, 16, 32),
+    "K": (0, 1, 2, 3, 4),
+    "alpha": (0, 0.5, 1, 2, 4, float("inf")),
+    "horizon": (4, 8, 16, 32),
+    "aliasing": (1, 2, 4),
+    "dependence": (0, 1, 2, 4),
+    "stake": (0, 0.1, 0.3, 1),
+}
+"""What is varied, and over which values."""
+TITLES = {
+    "N": "rollouts of a task, N",
+    "K": "deepest level of HGPO, K",
+    "alpha": "exponent of the level weights, α",
+    "horizon": "steps of an episode, T",
+    "aliasing": "states that look alike",
+    "dependence": "how much the policy acts by its memory, logits",
+    "stake": "how much a step pays by what came before",
+}
+"""What each axis is called in pictures."""
+_SHAPED = {"horizon", "aliasing", "dependence", "stake"}
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a table."""
+
+    axis: str
+    at: float
+    estimator: str
+    figures: Mapping[str, Interval]
+    """By the names of `FIGURES`; intervals are over processes."""
+
+
+def setting_at(base: Setting, axis: str, at: float) -> Setting:
+    """The base with one thing changed; α changes no setting, as all its values are contestants.
+
+    Raises:
+        SettingError: if there is no such axis.
+    """
+    if axis not in AXES:
+        raise SettingError(f"no axis {axis!r}: there are {', '.join(AXES)}")
+    if axis in _SHAPED:
+        value: Any = int(at) if axis in ("horizon", "aliasing") else at
+        return replace(base, shape=replace(base.shape, **{axis: value}))
+    return {
+        "N": replace(base, group_size=int(at)),
+        "K": replace(base, history_length=int(at)),
+        "alpha": base,
+    }[axis]
+
+
+def sweep(
+    base: Setting,
+    axes: Sequence[str],
+    *,
+    seed: int,
+    workers: int,
+    on_done: Callable[[int, int], None] = lambda done, total: None,
+) -> Iterator[Line]:
+    """The lines of every axis, each process measured for itself.
+
+    Args:
+        base: what the axes start from.
+        axes: their names.
+        seed: of the processes; process number i is drawn alike wherever only the sample's size differs.
+        workers: processes of this machine that share the work; the numbers do not depend on it.
+        on_done: told how many measurements are done, and of how many.
+    """
+    jobs = [
+        (axis, at, setting_at(base, axis, at), seed, number)
+        for axis in axes
+        for at in (AXES[axis] if axis != "alpha" else (0.0,))
+        for number in range(base.processes)
+    ]
+    found: dict[tuple[str, float, str], list[Scores]] = {}
+    for done, (job, scores) in enumerate(zip(jobs, _mapped(_measure, jobs, workers), strict=True), 1):
+        for name, values in scores.items():
+            at, _, estimator = name.rpartition("|")
+            place = float(at) if at else job[1]
+            found.setdefault((job[0], place, estimator), []).append(values)
+        on_done(done, len(jobs))
+    for (axis, at, estimator), scores in found.items():
+        yield Line(axis, at, estimator, summary(scores, found[axis, at, STATE_GROUPS]))
+
+
+def summary(scores: Sequence[Scores], state_groups: Sequence[Scores]) -> dict[str, Interval]:
+    """The figures over processes, each with its interval; what is ahead is ahead in the same process."""
+    ahead = [ours.alignment - theirs.alignment for ours, theirs in zip(scores, state_groups, strict=True)]
+    figures = {name: [figure(each) for each in scores] for name, figure in FIGURES.items()}
+    return {name: bootstrap(np.array(each)[:, None]) for name, each in (figures | {AHEAD: ahead}).items()}
+
+
+def _measure(job: tuple[str, float, Setting, int, int]) -> dict[str, Scores]:
+    axis, _, setting, seed, number = job
+    if axis != "alpha":
+        sample, found = estimates(setting, seed, number)
+        return {name: score(sample, estimate) for name, estimate in found.items()}
+    extra = {
+        f"{at}|HGPO": contestants(setting.history_length, setting.discount, alpha=at)["HGPO"]
+        for at in AXES["alpha"]
+    }
+    sample, found = estimates(setting, seed, number, extra)
+    of_all = score(sample, found[STATE_GROUPS])
+    scores = {name: score(sample, found[name]) for name in extra}
+    return scores | {f"{at}|{STATE_GROUPS}": of_all for at in AXES["alpha"]}
+
+
+def _mapped(function: Callable[[Any], Any], jobs: Sequence[Any], workers: int) -> Iterator[Any]:
+    if workers == 1:
+        yield from map(function, jobs)
+        return
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        yield from pool.map(function, jobs)

@@ -1,0 +1,273 @@
+"""The laboratory's own arithmetic: exact values, samples, errors, weights."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+
+from hgpo.cli import main
+from hgpo.estimators import HGPO
+from hgpo.lab.contestants import Compared, FixedWeights, SingleLevel, WholeHistory, fitted_critic
+from hgpo.lab.errors import split_errors
+from hgpo.lab.measure import Setting, alignment_of, draw_sample, estimates, score
+from hgpo.lab.processes import ProcessShape, draw_process, exact_values, sample_steps
+from hgpo.lab.sweeps import AHEAD, AXES, setting_at, sweep
+from hgpo.lab.theory import Moments, best_weights, check_claims, level_moments, settings_of_kinds
+from hgpo.returns import discounted_returns
+from hgpo.steps import StepTable
+
+SHAPE = ProcessShape(states=3, horizon=3, memory=2, dependence=1.0, stake=0.7, slip=0.4)
+
+
+def by_enumeration(process, discount: float) -> float:
+    """The value of the start, by every path there is and its probability."""
+    shape = process.shape
+    total = 0.0
+    for actions in itertools.product(range(shape.actions), repeat=shape.horizon):
+        for states in itertools.product(range(shape.states), repeat=shape.horizon):
+            state, memory, probability, value = 0, process.blank, 1.0, 0.0
+            for time, (action, after) in enumerate(zip(actions, states, strict=True)):
+                probability *= process.policy[process.looks[state], memory, action]
+                probability *= process.moves[state, action, after]
+                reward = process.past[memory]
+                reward += process.pays[after] if time == shape.horizon - 1 else 0.0
+                value += discount**time * reward
+                memory = int(process.remember(np.array(memory), process.looks[state]))
+                state = after
+            total += probability * value
+    return total
+
+
+@pytest.mark.parametrize("aliasing", [1, 2])
+@pytest.mark.parametrize("discount", [1.0, 0.8])
+def test_values_are_those_of_all_paths(aliasing, discount):
+    """Rejects: a memory that is remembered too early or too late, a discount at the wrong place."""
+    shape = ProcessShape(**{**vars(SHAPE), "aliasing": aliasing})
+    process = draw_process(shape, np.random.default_rng(3))
+    values = exact_values(process, discount)
+    assert values.value[0, 0, process.blank] == pytest.approx(by_enumeration(process, discount), abs=1e-12)
+
+
+def test_advantages_average_to_nothing_under_the_policy():
+    """Σ_a π(a) (Q(a) − V) = 0 in every state with its memory."""
+    process = draw_process(SHAPE, np.random.default_rng(0))
+    values = exact_values(process, 0.9)
+    mean = (process.policy[process.looks][None] * values.action_value).sum(axis=3)
+    np.testing.assert_allclose(mean, values.value, atol=1e-12)
+
+
+def test_samples_have_the_returns_that_are_expected():
+    """Returns less Q have mean 0 in each kind of row, and their standard error is what chance makes of them."""
+    process = draw_process(SHAPE, np.random.default_rng(1))
+    values = exact_values(process, 0.9)
+    sample = sample_steps(process, values, groups=4000, group_size=4, rng=np.random.default_rng(2))
+    off = discounted_returns(sample.steps, 0.9) - sample.value - sample.advantage
+    _, kind, count = np.unique(sample.kind, return_inverse=True, return_counts=True)
+    mean = np.bincount(kind, off) / count
+    error = np.sqrt(np.bincount(kind, off**2) / count / count)
+    many = count > 200
+    assert many.sum() > 10
+    assert np.abs(mean[many] / error[many]).max() < 4.5
+    assert np.mean((mean[many] / error[many]) ** 2) == pytest.approx(1.0, abs=0.4)
+
+
+def test_a_million_steps():
+    """As many rows as are asked for, in order of rollout and step; the speed is in docs/theory.md."""
+    sample = draw_sample(Setting(rows=1_000_000), seed=0, number=0)
+    assert len(sample.steps) == 1_000_000
+    assert sample.steps.step_index[:9].tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 0]
+    assert sample.steps.task_code[-1] == 1_000_000 // 64 - 1
+
+
+class TestErrors:
+    def test_by_hand(self):
+        """Kind 0: means 1 + 2 in the first half, 3 in the second: (1.5)(3). Kind 1: (−1)(−1). Kind 2 has one
+        half alone and does not count. Weighted by 3 and 2 rows: (3 · 4.5 + 2 · 1) / 5 = 3.1."""
+        error = np.array([1.0, 2.0, 3.0, -1.0, -1.0, 7.0])
+        kind = np.array([0, 0, 0, 1, 1, 2])
+        half = np.array([False, False, True, False, True, True])
+        found = split_errors(error, kind, half)
+        assert found.bias_squared == pytest.approx(3.1)
+        assert found.mean_squared == pytest.approx((1 + 4 + 9 + 1 + 1 + 49) / 6)
+        assert found.variance == pytest.approx(65 / 6 - 3.1)
+
+    def test_noise_is_no_bias(self):
+        """Bias 0.3, noise 1, five rows a kind: a mean squared would say 0.09 + 1/5 per half."""
+        rng = np.random.default_rng(0)
+        kind = np.repeat(np.arange(20_000), 10)
+        half = np.tile(np.arange(10) % 2 == 0, 20_000)
+        found = split_errors(0.3 + rng.normal(size=200_000), kind, half)
+        assert found.bias_squared == pytest.approx(0.09, abs=0.01)
+        assert found.variance == pytest.approx(1.0, abs=0.02)
+
+    def test_noise_of_the_truth_is_neither(self):
+        """The truth is known to ± 1, twice: both parts are what they are with the exact one."""
+        rng = np.random.default_rng(1)
+        kind = np.repeat(np.arange(20_000), 10)
+        half = np.tile(np.arange(10) % 2 == 0, 20_000)
+        error = 0.3 + rng.normal(size=200_000)
+        truth, other = np.repeat(rng.normal(size=(2, 20_000)), 10, axis=1)
+        found = split_errors(error - truth, kind, half, error - other)
+        assert found.bias_squared == pytest.approx(0.09, abs=0.03)
+        assert found.variance == pytest.approx(1.0, abs=0.03)
+
+    def test_alignment(self):
+        """(1, 2) and (2, 1): 4 / √(5 · 5)."""
+        truth = np.array([2.0, 1.0])
+        assert alignment_of(np.array([1.0, 2.0]), truth, truth) == pytest.approx(0.8)
+        assert alignment_of(np.array([10.0, 20.0]), truth, truth) == pytest.approx(0.8)
+        assert alignment_of(np.zeros(2), truth, truth) == 0.0
+
+
+class TestContestants:
+    sample = draw_sample(Setting(rows=4000), seed=1, number=0)
+
+    def test_fixed_weights_of_a_power_are_hgpo(self):
+        """1, 2, 3 over the levels that count is α = 1."""
+        ours = FixedWeights((1.0, 2.0, 3.0), 1.0)(self.sample.steps)
+        theirs = HGPO(discount=1.0, normalization="mean")(self.sample.steps)
+        np.testing.assert_allclose(np.nan_to_num(ours), theirs, atol=1e-12)
+
+    def test_a_level_by_itself(self):
+        """Level 0 alone is HGPO with K = 0; at level 2 rows of the first two steps are compared with nothing."""
+        alone = SingleLevel(0, 1.0)(self.sample.steps)
+        theirs = HGPO(history_length=0, discount=1.0, normalization="mean")(self.sample.steps)
+        np.testing.assert_allclose(np.nan_to_num(alone), theirs, atol=1e-12)
+        deep = SingleLevel(2, 1.0)(self.sample.steps)
+        assert np.isnan(deep[self.sample.steps.step_index < 2]).all()
+        assert not np.isnan(deep).all()
+
+    def test_the_whole_history(self):
+        """Two rollouts a b c and x b c: at c, level 1 compares them and the whole history does not; two
+        a b c are compared at every step. Returns 1 and 3 about their mean are −1 and 1."""
+
+        def table(first: str) -> StepTable:
+            return StepTable(
+                task_id=[0] * 6, trajectory_id=[0, 0, 0, 1, 1, 1], step_index=[0, 1, 2] * 2,
+                state_key=["a", "b", "c", first, "b", "c"], reward=[0, 0, 1, 0, 0, 3],
+            )  # fmt: skip
+
+        assert np.isnan(WholeHistory(1.0)(table("x"))).all()
+        assert WholeHistory(1.0)(table("a")).tolist() == [-1, -1, -1, 1, 1, 1]
+        assert SingleLevel(1, 1.0)(table("x"))[[2, 5]].tolist() == [-1, 1]
+
+    def test_a_row_that_is_compared_with_nothing(self):
+        assert np.isnan(Compared(lambda steps: np.array([0.0, 1.0]))(self.sample.steps)).tolist() == [
+            True,
+            False,
+        ]
+
+    def test_a_fitted_critic(self):
+        value = fitted_critic(np.array([7, 3, 7]), np.array([1.0, 5.0, 3.0]))
+        assert value(np.array([3, 7, 4, 9])).tolist() == [5.0, 2.0, 3.0, 3.0]
+
+
+def test_the_exact_value_has_no_bias_and_an_estimator_that_is_off_has():
+    sample, found = estimates(Setting(), 0, 0)
+    exact = score(sample, found["exact value"])
+    assert abs(exact.errors.bias_squared) < 0.002
+    assert exact.coverage == 1.0
+    off = score(sample, found["exact value"] + 0.5)
+    assert off.errors.bias_squared == pytest.approx(0.25, abs=0.02)
+    assert off.errors.variance == pytest.approx(exact.errors.variance, rel=0.02)
+
+
+class TestTheory:
+    def test_weights_of_least_error(self):
+        """Without bias and covariance weights go like 1 / variance: 3/4 and 1/4 for 1 and 3. With a bias of 1
+        in the first, M = diag(2, 3): 3/5 and 2/5."""
+        none = np.zeros((2, 2))
+        moments = Moments(bias=none, noise=np.diag([1.0, 3.0]), share=1.0)
+        assert moments.best_weights().tolist() == pytest.approx([0.75, 0.25])
+        moments = Moments(bias=np.diag([1.0, 0.0]), noise=np.diag([1.0, 3.0]), share=1.0)
+        assert moments.best_weights().tolist() == pytest.approx([0.6, 0.4])
+
+    def test_moments_are_those_of_the_errors(self):
+        """The diagonal is what `split_errors` says of each level on the same rows."""
+        setting = Setting(rows=50_000, history_length=1)
+        moments = level_moments(setting, 0, 0)
+        sample = draw_sample(setting, 0, 0)
+        levels = [SingleLevel(level, 1.0)(sample.steps) for level in (0, 1)]
+        both = ~np.isnan(levels[0]) & ~np.isnan(levels[1])
+        assert moments.share == pytest.approx(both.mean())
+        half = (sample.steps.task_code % 2 == 1)[both]
+        for level in (0, 1):
+            error = (levels[level] - sample.advantage)[both]
+            found = split_errors(error, sample.kind[both], half)
+            assert moments.bias[level, level] == pytest.approx(found.bias_squared, abs=1e-12)
+            assert moments.noise[level, level] == pytest.approx(found.variance, abs=1e-12)
+
+    def test_where_state_groups_win_and_where_deep_ones_do(self):
+        """With the row itself left out, as its own return is in its own mean."""
+        kinds = settings_of_kinds(Setting(rows=60_000, processes=4, group_size=16))
+        nothing = best_weights(kinds["history plays no part"], 0)
+        much = best_weights(kinds["the past decides much"], 0)
+        assert nothing == pytest.approx([1, 0, 0], abs=0.1)
+        assert much[2] > 0.5 > 0.3 > much[0]
+
+    def test_claims(self):
+        setting = Setting(rows=60_000, processes=4, group_size=16)
+        kinds = settings_of_kinds(setting)
+        verdicts = {
+            name: {claim.claim: claim.verdict for claim in check_claims(kinds[name], name, 0)}
+            for name in ("history plays no part", "the past decides much")
+        }
+        assert verdicts["the past decides much"]["bias² falls from level 0 to 1"] == "holds"
+        assert verdicts["history plays no part"]["bias² falls from level 0 to 1"] != "holds"
+        for found in verdicts.values():
+            assert found["levels 0 and 1 do not vary together: advantages"] == "fails"
+            assert found["the mean's variance is Σ w² Var, as it were without covariance"] == "fails"
+            assert found["the mean's variance is at most that of the noisiest level"] == "holds"
+
+
+class TestSweeps:
+    base = Setting(rows=3000, processes=3)
+
+    def test_the_numbers_do_not_depend_on_the_workers(self):
+        alone, shared = (list(sweep(self.base, ["alpha"], seed=2, workers=w)) for w in (1, 2))
+        assert alone == shared
+        assert {line.at for line in alone} == set(AXES["alpha"])
+
+    def test_each_value_is_what_it_says(self):
+        assert setting_at(self.base, "N", 32).group_size == 32
+        assert setting_at(self.base, "K", 4).history_length == 4
+        assert setting_at(self.base, "horizon", 16).shape.horizon == 16
+        lines = list(sweep(self.base, ["N"], seed=0, workers=1))
+        of_levels = [line for line in lines if line.estimator == "level 0"]
+        assert [line.at for line in of_levels] == [4, 8, 16, 32]
+        assert all(line.figures[AHEAD].mean == 0 for line in of_levels)
+        coverage = [line.figures["coverage"].mean for line in of_levels]
+        assert coverage == sorted(coverage)
+
+
+class TestCommand:
+    def test_tables_and_pictures(self, tmp_path, capsys):
+        few = ["--rows", "2000", "--processes", "2", "--out", str(tmp_path)]
+        assert main(["lab", "bias-variance", "--axes", "stake", "--workers", "1", *few]) == 0
+        assert main(["lab", "theory", *few]) == 0
+        names = {path.name for path in tmp_path.iterdir()}
+        assert {f"sweep_stake.{suffix}" for suffix in ("png", "svg", "md", "csv")} <= names
+        assert {"theory_claims.md", "theory_claims.csv", "theory_weights.md", "theory_weights.csv"} <= names
+        header = (tmp_path / "sweep_stake.csv").read_text().splitlines()[0]
+        assert header.startswith("stake,estimator,bias,bias low,bias high,spread")
+        assert "all of" not in capsys.readouterr().err
+
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            (["bias-variance", "--axes", "speed"], "no axis 'speed': there are N, K, alpha, horizon"),
+            (["bias-variance", "--rows", "10"], "--rows is 10: expected 1000 or more"),
+            (["theory", "--processes", "1"], "--processes is 1: expected 2 or more"),
+            (["bias-variance", "--shape.states", "1"], "states is 1: expected 2 or more"),
+            (["oracle", "--policy", "random", "--env", "chess"], "no environment 'chess'"),
+            (["oracle", "--policy", "random", "--env", "webshop"], "cannot be forked"),
+            (["oracle", "--policy", "random", "--groups", "3"], "expected an even number of at least 2"),
+        ],
+    )
+    def test_wrong_use_is_one_line(self, arguments, message, capsys, tmp_path):
+        assert main(["lab", *arguments]) == 2
+        error = capsys.readouterr().err
+        assert message in error
+        assert error.count("\n") == 1

@@ -1,0 +1,167 @@
+"""Values of real steps: forks, continuations, and what comes out where the answer is known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from hgpo.agents import ExpertAgent, RandomAgent
+from hgpo.cli import main
+from hgpo.envs import HouseholdSuite
+from hgpo.envs.base import ForkableEnvironment, Info, Task
+from hgpo.lab.oracle import OracleSetting, judge
+from hgpo.rollout import Standpoint, go_on
+
+
+class Coins:
+    """Three coins are turned, each to heads or tails; three heads in a row win 8."""
+
+    def __init__(self, turned: tuple[str, ...] = ()) -> None:
+        self.turned = turned
+
+    def reset(self, task: Task, seed: int = 0) -> tuple[str, Info]:
+        self.turned = ()
+        return "coins", self._info()
+
+    def step(self, command: str) -> tuple[str, float, bool, bool, Info]:
+        self.turned += (command,)
+        won = self.turned == ("heads",) * 3
+        over = len(self.turned) == 3
+        return "coins", 8.0 if won else 0.0, over, False, self._info()
+
+    def fork(self) -> Coins:
+        return Coins(self.turned)
+
+    def _info(self) -> Info:
+        # All states look alike at a step: state groups cannot tell whether it is lost already.
+        return Info(("heads", "tails"), len(self.turned), self.turned == ("heads",) * 3)
+
+
+@dataclass(frozen=True)
+class CoinSuite:
+    splits: tuple[str, ...] = ("train",)
+
+    def tasks(self, split: str, count: int | None = None, seed: int = 0) -> Sequence[Task]:
+        return [Task(f"coins{number}", "coins", "turn heads", None) for number in range(count or 1)]
+
+    def make(self) -> Coins:
+        return Coins()
+
+    def walkthrough(self, task: Task) -> tuple[str, ...]:
+        return ("heads",) * 3
+
+    def texts(self) -> Iterator[str]:
+        yield "coins heads tails"
+
+
+def test_errors_are_those_of_arithmetic():
+    """Chance turns heads with 1/2, so V = 8 · 2^−(coins left) while all are heads, else 0; γ = 1.
+
+    At the second step half of the rollouts have turned tails, which the state does not tell: level 0 takes
+    V = 1 for the mean of 2 and 0, off by 1 either way. At the third 2 of 8 rollouts have two heads: V = 1
+    again, off by 3 for 1/4 of rows and by 1 for 3/4. At the first step it is right. So bias² of the baseline
+    is (0 + 1 + 3) / 3 = 4/3 in large groups.
+    """
+    setting = OracleSetting(
+        tasks=1, groups=40, group_size=64, continuations=400, history_length=1, discount=1.0
+    )
+    result = judge(CoinSuite(), RandomAgent(), setting, seed=0)
+    assert result.histories == 7
+    assert len(result.steps) == 40 * 64 * 3
+    level = result.scores["level 0"].errors
+    assert level.bias_squared == pytest.approx(4 / 3, abs=0.15)
+    # Var R given state and action: 12, 4 · … : what is left of the return is chance of later coins.
+    exact = result.scores["exact value"].errors
+    assert exact.bias_squared == pytest.approx(0.0, abs=0.05)
+    # After heads, 8 · 1/4 with variance 64 · 3/16 = 12, and two heads: 64 · 1/4 = 16, by 1/2 and 1/4 of rows.
+    assert exact.variance == pytest.approx((12 / 2 + 16 / 4 + 0) / 3, rel=0.15)
+    # The truth has Σ A² / rows = (4/4 … ): ±1, then ±2 or 0, then ±4 or 0.
+    assert result.scores["exact value"].alignment == pytest.approx(
+        np.sqrt((1 + 4 / 2 + 16 / 4) / (1 + 4 / 2 + 16 / 4 + 12 / 2 + 16 / 4)), abs=0.05
+    )
+    assert (result.sizes["level 0"] == 64).all()
+    assert (result.sizes["level 1"][result.steps.step_index == 0] == 0).all()
+
+
+def test_a_fork_goes_its_own_way():
+    """What one episode does the other does not notice; with the same commands both end alike."""
+    suite = HouseholdSuite()
+    task = suite.tasks("train", 1, seed=3)[0]
+    walkthrough = suite.walkthrough(task)
+    environment = suite.make()
+    _, info = environment.reset(task)
+    for command in walkthrough[:2]:
+        *_, info = environment.step(command)
+    assert isinstance(environment, ForkableEnvironment)
+    fork = environment.fork()
+    seen = [fork.step(command) for command in ("look", *walkthrough[2:])]
+    assert seen[-1][2] and seen[-1][4].won
+    again = environment.fork()
+    assert [again.step(command) for command in ("look", *walkthrough[2:])] == seen
+    # The original still stands where it stood, with its commands, and can go elsewhere.
+    assert info.admissible_commands == environment.fork().step("no such thing")[4].admissible_commands
+    other = next(command for command in info.admissible_commands if command != walkthrough[2])
+    assert environment.step(other)[0] != seen[1][0]
+
+
+def test_going_on_from_a_step():
+    """The expert wins from anywhere on its way: the steps before are kept, the rest is the walkthrough's."""
+    suite = HouseholdSuite()
+    task = suite.tasks("train", 1, seed=3)[0]
+    way = suite.walkthrough(task)
+    environment = suite.make()
+    observation, info = environment.reset(task)
+    ((whole,),) = go_on(
+        [Standpoint(task, environment, observation, info, ())],
+        ExpertAgent(suite), count=1, temperature=1.0, seed=[0],
+    )  # fmt: skip
+    for command in way[:2]:
+        observation, *_, info = environment.step(command)
+    points = [Standpoint(task, environment, observation, info, whole.steps[:2])]
+    ((first, second),) = go_on(points, ExpertAgent(suite), count=2, temperature=1.0, seed=[0])
+    for trajectory in (first, second):
+        assert [step.action.command for step in trajectory.steps] == list(way)
+        assert [step.observation for step in trajectory.steps] == [step.observation for step in whole.steps]
+    assert first.won
+    assert first.trajectory_id != second.trajectory_id
+
+
+def test_chance_differs_from_rollout_to_rollout_and_not_from_run_to_run():
+    suite = HouseholdSuite(max_steps=6)
+    task = suite.tasks("train", 1, seed=3)[0]
+    environment = suite.make()
+    observation, info = environment.reset(task)
+    points = [Standpoint(task, environment, observation, info, ())]
+
+    def commands(seed: int) -> list[tuple[str, ...]]:
+        (found,) = go_on(points, RandomAgent(), count=4, temperature=1.0, seed=[seed])
+        return [tuple(step.action.command for step in trajectory.steps) for trajectory in found]
+
+    assert commands(1) == commands(1) != commands(2)
+    assert len(set(commands(1))) == 4
+
+
+def test_the_command(tmp_path, capsys):
+    few = [
+        "--tasks",
+        "2",
+        "--groups",
+        "2",
+        "--group-size",
+        "4",
+        "--continuations",
+        "4",
+        "--out",
+        str(tmp_path),
+    ]
+    assert main(["lab", "oracle", "--policy", "random", "--env", "household", *few]) == 0
+    assert "household, random: " in capsys.readouterr().out
+    names = {path.name for path in tmp_path.iterdir()}
+    assert {
+        f"oracle_household{part}.{suffix}"
+        for part in ("", "_sizes")
+        for suffix in ("png", "svg", "md", "csv")
+    } <= names
