@@ -182,10 +182,12 @@ def _size_curves(result: OracleResult) -> Figure:
         axes.step(sizes, 1 - np.arange(len(sizes)) / len(sizes), where="post", label=level)
     axes.set(
         xscale="symlog",
-        xlabel="size of a step's group",
+        xlabel="size of a step's group, itself included; 0: there is none",
         ylabel="share of steps whose group is at least as large",
         ylim=(0, 1),
     )
+    ticks = [0, 1, 2, 4, 8, 16, 32, 64]
+    axes.set_xticks(ticks, [str(tick) for tick in ticks])
     axes.grid(alpha=0.3)
     axes.legend()
     return figure
