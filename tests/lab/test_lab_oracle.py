@@ -63,22 +63,22 @@ def test_errors_are_those_of_arithmetic():
     At the second step half of the rollouts have turned tails, which the state does not tell: level 0 takes
     V = 1 for the mean of 2 and 0, off by 1 either way. At the third 2 of 8 rollouts have two heads: V = 1
     again, off by 3 for 1/4 of rows and by 1 for 3/4. At the first step it is right. So bias² of the baseline
-    is (0 + 1 + 3) / 3 = 4/3 in large groups.
+    is (0 + 1 + 3) / 3 = 4/3 in large groups. Two games alike are two tasks all the same.
     """
     setting = OracleSetting(
-        tasks=1, groups=40, group_size=64, continuations=400, history_length=1, discount=1.0
+        tasks=2, groups=20, group_size=64, continuations=400, history_length=1, discount=1.0
     )
     result = judge(CoinSuite(), RandomAgent(), setting, seed=0)
-    assert result.histories == 7
+    assert result.histories == 2 * 7
     assert len(result.steps) == 40 * 64 * 3
     level = result.scores["level 0"].errors
     assert level.bias_squared == pytest.approx(4 / 3, abs=0.15)
-    # Var R given state and action: 12, 4 · … : what is left of the return is chance of later coins.
     exact = result.scores["exact value"].errors
     assert exact.bias_squared == pytest.approx(0.0, abs=0.05)
-    # After heads, 8 · 1/4 with variance 64 · 3/16 = 12, and two heads: 64 · 1/4 = 16, by 1/2 and 1/4 of rows.
+    # What is left of R once the action is known: after the first heads 8 with probability 1/4, variance
+    # 64 · 3/16 = 12, for 1/2 of the rows; after the second 8 with 1/2, 64 / 4 = 16, for 1/4.
     assert exact.variance == pytest.approx((12 / 2 + 16 / 4 + 0) / 3, rel=0.15)
-    # The truth has Σ A² / rows = (4/4 … ): ±1, then ±2 or 0, then ±4 or 0.
+    # A is ± 1, then ± 2 or 0, then ± 4 or 0, and E Â A = E A² where Â = A + noise.
     assert result.scores["exact value"].alignment == pytest.approx(
         np.sqrt((1 + 4 / 2 + 16 / 4) / (1 + 4 / 2 + 16 / 4 + 12 / 2 + 16 / 4)), abs=0.05
     )
