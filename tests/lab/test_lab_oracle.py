@@ -12,6 +12,7 @@ from hgpo.agents import ExpertAgent, RandomAgent
 from hgpo.cli import main
 from hgpo.envs import HouseholdSuite
 from hgpo.envs.base import ForkableEnvironment, Info, Task
+from hgpo.errors import SettingError
 from hgpo.lab.oracle import OracleSetting, judge
 from hgpo.rollout import Standpoint, go_on
 
@@ -84,6 +85,12 @@ def test_errors_are_those_of_arithmetic():
     )
     assert (result.sizes["level 0"] == 64).all()
     assert (result.sizes["level 1"][result.steps.step_index == 0] == 0).all()
+
+
+def test_without_a_win_there_is_nothing_to_judge():
+    setting = OracleSetting(tasks=1, groups=2, group_size=2, continuations=2)
+    with pytest.raises(SettingError, match=r"all 4 rollouts have the same return.*--policy that wins"):
+        judge(CoinSuite(), ExpertAgent(CoinSuite()), setting, seed=0)
 
 
 def test_a_fork_goes_its_own_way():

@@ -96,11 +96,16 @@ def judge(
         on_done: told the phase, and how much of it is done.
 
     Raises:
-        SettingError: if the environments cannot be forked.
+        SettingError: if the environments cannot be forked, or no two rollouts have different returns.
     """
     tasks = list(suite.tasks(suite.splits[0], setting.tasks, seed=seed))
     played = _played(suite, agent, tasks, setting, [seed, 0], on_done)
     before = _played(suite, agent, tasks, setting, [seed, 1], on_done)
+    if len({trajectory.total_reward for trajectory in played}) < 2:
+        raise SettingError(
+            f"all {len(played)} rollouts have the same return, so that no step is worth more than another: "
+            "give a --policy that wins now and then, or more --tasks"
+        )
     points = _standpoints(suite, played)
     values, error = _values(points, agent, setting, [seed, 2], on_done)
 

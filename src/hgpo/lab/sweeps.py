@@ -18,7 +18,7 @@ from hgpo.lab.measure import Scores, Setting, estimates, score
 FIGURES: dict[str, Callable[[Scores], float]] = {
     "bias": lambda scores: float(np.sqrt(max(0.0, scores.errors.bias_squared))),
     "spread": lambda scores: float(np.sqrt(max(0.0, scores.errors.variance))),
-    "error": lambda scores: float(np.sqrt(scores.errors.mean_squared)),
+    "error": lambda scores: float(np.sqrt(max(0.0, scores.errors.mean_squared))),
     "coverage": lambda scores: scores.coverage,
     "alignment": lambda scores: scores.alignment,
 }
