@@ -243,6 +243,14 @@ class TestSweeps:
 
 
 class TestCommand:
+    def test_the_same_seed_gives_the_same_files(self, tmp_path):
+        few = ["--axes", "stake", "--rows", "2000", "--processes", "2", "--workers", "1"]
+        for name in "ab":
+            assert main(["lab", "bias-variance", *few, "--out", str(tmp_path / name)]) == 0
+        for suffix in ("md", "csv", "svg", "png"):
+            first, second = ((tmp_path / name / f"sweep_stake.{suffix}").read_bytes() for name in "ab")
+            assert first == second
+
     def test_tables_and_pictures(self, tmp_path, capsys):
         few = ["--rows", "2000", "--processes", "2", "--out", str(tmp_path)]
         assert main(["lab", "bias-variance", "--axes", "stake", "--workers", "1", *few]) == 0

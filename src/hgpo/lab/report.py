@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
@@ -37,7 +38,9 @@ PANELS = {
 def save_figure(figure: Figure, path: Path) -> None:
     """Write PNG and SVG; the same figure gives the same files."""
     figure.savefig(path.with_suffix(".png"), dpi=120)
-    figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
+    # Else the names of an SVG's parts would be drawn anew each time.
+    with matplotlib.rc_context({"svg.hashsalt": "hgpo"}):
+        figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
 
 
 def write_table(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
