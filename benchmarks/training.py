@@ -27,6 +27,7 @@ import torch
 from transformers import DynamicCache
 
 from hgpo.agents import LanguageAgent
+from hgpo.answers import read_answer
 from hgpo.batch import UpdateBatch, merge_rows, thin_out
 from hgpo.config import TrainConfig, load_config
 from hgpo.imitation import WarmStart
@@ -78,7 +79,7 @@ class PlainPolicy:
             ended = np.flatnonzero(row == end)
             length = ended[0] + 1 if len(ended) else len(row)
             text = policy.tokenizer.decode(row[:length], skip_special_tokens=True)
-            completions.append(Completion(row[:length], scores[:length], text))
+            completions.append(Completion(row[:length], scores[:length], read_answer(text)))
         return completions
 
 
@@ -110,7 +111,7 @@ def plain_rollout(trainer: Trainer, tasks: list, group_size: int, seed: list[int
         completions = policy.generate(prompts, np.stack(uniforms), trainer.config.temperature)
         for episode, completion in zip(episodes, completions, strict=True):
             if not episode[6]:
-                action = agent.response_format.parse(completion.text, episode[4].admissible_commands)
+                action = agent.response_format.parse(completion.answer, episode[4].admissible_commands)
                 before = episode[3]
                 episode[3], _, terminated, truncated, episode[4] = episode[1].step(action.command)
                 episode[5].append((before, action.command))

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from hgpo.answers import Answer, InvalidReason, read_answer
 from hgpo.commands import WORDS, fill, listed, takes_words
 
 
@@ -30,8 +31,13 @@ class Action:
 
     command: str
     """Sent to the environment; for an invalid answer, its own words."""
-    valid: bool
-    """Whether the command was one of those listed."""
+    invalid: InvalidReason | None = None
+    """Why the answer names none of the listed commands; None if it names one."""
+
+    @property
+    def valid(self) -> bool:
+        """Whether the command is one of those listed."""
+        return self.invalid is None
 
 
 class ResponseFormat(Protocol):
@@ -45,8 +51,8 @@ class ResponseFormat(Protocol):
         """The response that names `command`; ValueError if it is not listed."""
         ...
 
-    def parse(self, response: str, commands: Sequence[str]) -> Action:
-        """The action that a response names."""
+    def parse(self, response: Answer | str, commands: Sequence[str]) -> Action:
+        """The action that a response names; a plain text is read by `read_answer`."""
         ...
 
 
@@ -69,14 +75,19 @@ class CommandNumber:
         place, words = _place_and_words(command, commands)
         return f"#{place + 1} {words}".rstrip()
 
-    def parse(self, response: str, commands: Sequence[str]) -> Action:
+    def parse(self, response: Answer | str, commands: Sequence[str]) -> Action:
         """The listed command whose number, "#3" or "3", is the whole response, but for the words it takes."""
-        match = re.fullmatch(r"\s*#?\s?([0-9]{1,4})(|\s.*)", response, re.DOTALL)
-        if match and 1 <= int(match[1]) <= len(commands):
+        answer = as_answer(response)
+        match = re.fullmatch(r"\s*#?\s?([0-9]{1,4})(|\s.*)", answer.text, re.DOTALL)
+        if match is None:
+            # More tokens would not turn other words into a number; only a thought may lack its end.
+            whole = replace(answer, ended="stop") if answer.text and answer.ended == "length" else answer
+            return invalid_action(whole, answer.words, InvalidReason.NO_ACTION)
+        if 1 <= int(match[1]) <= len(commands):
             command, words = commands[int(match[1]) - 1], " ".join(match[2].split())
             if takes_words(command) == bool(words):
-                return Action(fill(command, words), valid=True)
-        return Action(response.strip(), valid=False)
+                return Action(fill(command, words))
+        return Action(answer.words, InvalidReason.NOT_LISTED)
 
 
 @dataclass(frozen=True)
@@ -92,9 +103,12 @@ class CommandText:
         _place_and_words(command, commands)
         return command
 
-    def parse(self, response: str, commands: Sequence[str]) -> Action:
+    def parse(self, response: Answer | str, commands: Sequence[str]) -> Action:
         """The response in lower case with single spaces; valid if it is listed."""
-        return listed_action(response, commands)
+        answer = as_answer(response)
+        if not answer.text:
+            return invalid_action(answer, answer.words, InvalidReason.NO_ACTION)
+        return listed_action(answer.text, commands, answer)
 
 
 @dataclass(frozen=True)
@@ -126,15 +140,23 @@ class ThinkAction:
         _place_and_words(command, commands)
         return f"<think> </think> <action>{command}</action>"
 
-    def parse(self, response: str, commands: Sequence[str]) -> Action:
-        """What stands in the only pair of action tags, after a closed thought; valid if it is listed."""
-        found = re.findall(r"<\s*action\s*>(.*?)<\s*/\s*action\s*>", response, re.DOTALL | re.IGNORECASE)
-        thought = re.search(
-            r"<\s*think\s*>.*?<\s*/\s*think\s*>.*?<\s*action\s*>", response, re.DOTALL | re.IGNORECASE
-        )
-        if len(found) != 1 or thought is None:
-            return Action((found or [response])[-1].strip(), valid=False)
+    def parse(self, response: Answer | str, commands: Sequence[str]) -> Action:
+        """What stands in the only pair of action tags outside the thought; valid if it is listed.
+
+        An answer without any thought is invalid, as in the published runs. A thought counts wherever it came:
+        in the answer, in part or whole in the prompt, or in a server's field of its own (see `read_answer`).
+        """
+        answer = as_answer(response)
+        found = _ACTION.findall(answer.text)
+        if len(found) != 1:
+            reason = InvalidReason.TWO_ACTIONS if found else InvalidReason.NO_ACTION
+            return invalid_action(answer, found[-1] if found else answer.words, reason)
+        if answer.thought is None:
+            return invalid_action(answer, found[0], InvalidReason.NO_THOUGHT)
         return listed_action(found[0], commands)
+
+
+_ACTION = re.compile(r"<\s*action\s*>(.*?)<\s*/\s*action\s*>", re.DOTALL | re.IGNORECASE)
 
 
 RESPONSE_FORMATS: dict[str, ResponseFormat] = {
@@ -150,12 +172,37 @@ def hint_on_words(commands: Sequence[str]) -> tuple[str, ...]:
     return (f"Write words of your own in place of {WORDS}.",) if any(map(takes_words, commands)) else ()
 
 
-def listed_action(text: str, commands: Sequence[str]) -> Action:
-    """The command that a text names, whatever its case and spaces; valid if it is listed."""
+def as_answer(response: Answer | str) -> Answer:
+    """A response as an answer; a plain text is one that ended by itself."""
+    return read_answer(response) if isinstance(response, str) else response
+
+
+def invalid_action(answer: Answer, words: str, reason: InvalidReason) -> Action:
+    """An action that is none, with the words that stand for it.
+
+    Args:
+        answer: tells whether there was anything to read, and whether it is complete.
+        words: sent to the environment.
+        reason: of a complete answer.
+    """
+    if answer.ended == "length" and reason != InvalidReason.TWO_ACTIONS:
+        return Action(words.strip(), InvalidReason.CUT_OFF)
+    return Action(words.strip(), answer.missing or reason)
+
+
+def listed_action(text: str, commands: Sequence[str], answer: Answer | None = None) -> Action:
+    """The command that a text names, whatever its case and spaces; valid if it is listed.
+
+    Args:
+        text: names a command.
+        commands: those that are listed.
+        answer: where the text is from, if it may lack its end.
+    """
     found = listed(text, commands)
-    return (
-        Action(" ".join(text.lower().split()), valid=False) if found is None else Action(found[1], valid=True)
-    )
+    if found is not None:
+        return Action(found[1])
+    words = " ".join(text.lower().split())
+    return invalid_action(answer or Answer(text), words, InvalidReason.NOT_LISTED)
 
 
 def _place_and_words(command: str, commands: Sequence[str]) -> tuple[int, str]:

@@ -8,6 +8,7 @@ import torch
 from toy import toy_task
 
 from hgpo import StepTable
+from hgpo.answers import Answer
 from hgpo.episodes import Step, Trajectory
 from hgpo.losses import PolicyLoss
 from hgpo.policies.base import Completion
@@ -16,7 +17,7 @@ from hgpo.sampling import sample_groups
 from hgpo.shaping import OverlongShaping
 
 SOME_STEP = Step(
-    "", "s", (), (1,), Completion(np.array([1]), np.array([0.0]), ""), Action("", True), 0.0, True, False
+    "", "s", (), (1,), Completion(np.array([1]), np.array([0.0]), Answer("")), Action(""), 0.0, True, False
 )
 
 

@@ -14,6 +14,7 @@ from hgpo.agents import Situation
 from hgpo.agents.chat import Server, open_chat
 from hgpo.agents.endpoint import EndpointAgent
 from hgpo.agents.prompting import Plain, ReAct
+from hgpo.answers import Answer
 from hgpo.cli import main
 from hgpo.episodes import Step, Trajectory
 from hgpo.errors import RunError
@@ -191,8 +192,8 @@ def situation(steps, commands=("drop coin", "go to attic"), task=PANEL[0]):
             n,
             commands,
             (),
-            Completion.of_text(f"thought {n}"),
-            Action(f"did {n}", True),
+            Completion.of_answer(Answer(f"thought {n}")),
+            Action(f"did {n}"),
             0.0,
             False,
             False,
@@ -243,11 +244,12 @@ def test_react_with_a_limit_keeps_task_and_present_and_says_what_is_left_out():
     ],
 )
 def test_react_takes_the_first_action_named(reply, command, valid):
-    assert ReAct(None).parse(reply, ("drop coin", "go to attic")) == Action(command, valid)
+    action = ReAct(None).parse(reply, ("drop coin", "go to attic"))
+    assert (action.command, action.valid) == (command, valid)
 
 
 def test_react_leaves_brackets_alone():
-    assert ReAct(None).parse("Action: click[buy now]", ("click[buy now]",)) == Action("click[buy now]", True)
+    assert ReAct(None).parse("Action: click[buy now]", ("click[buy now]",)) == Action("click[buy now]")
 
 
 def test_reflexion_tries_again_what_it_has_not_won_and_is_told_what_it_wrote(tmp_path):

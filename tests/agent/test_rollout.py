@@ -10,6 +10,7 @@ import pytest
 from toy import ToySuite, toy_task
 
 from hgpo.agents import LanguageAgent
+from hgpo.answers import read_answer
 from hgpo.evaluate import (
     PublishedProtocol,
     Success,
@@ -37,7 +38,7 @@ class Scripted:
     def generate(self, prompts, uniforms, temperature):
         self.batches = [*getattr(self, "batches", []), len(prompts)]
         texts = ["#1" if uniform < 0.5 else "nonsense" for uniform in uniforms[:, 0]]
-        return [Completion(np.array([1]), np.array([-0.5], np.float32), text) for text in texts]
+        return [Completion(np.array([1]), np.array([-0.5], np.float32), read_answer(text)) for text in texts]
 
 
 def agent(policy, history_length=2):
@@ -68,7 +69,7 @@ def test_invalid_answers_are_marked_and_change_nothing():
     steps = [step for trajectory in trajectories for step in trajectory.steps]
     assert {step.action.valid for step in steps} == {True, False}
     for step in steps:
-        assert step.action.valid == (step.completion.text == "#1")
+        assert step.action.valid == (step.completion.answer.text == "#1")
         assert step.action.command == (step.commands[0] if step.action.valid else "nonsense")
 
 
@@ -200,7 +201,7 @@ class Wanderer:
     def generate(self, prompts, uniforms, temperature):
         listed = [bytes(prompt).decode().count(" #") for prompt in prompts]
         texts = [f"#{1 + int(u * n)}" for u, n in zip(uniforms[:, 0], listed, strict=True)]
-        return [Completion(np.array([1]), np.array([-0.5], np.float32), text) for text in texts]
+        return [Completion(np.array([1]), np.array([-0.5], np.float32), read_answer(text)) for text in texts]
 
 
 def test_mean_and_deviation_over_seeds():

@@ -24,6 +24,7 @@ import pytest
 import torch
 
 from hgpo.agents.base import Decision, Situation
+from hgpo.answers import read_answer
 from hgpo.envs import HouseholdSuite
 from hgpo.estimators import HGPO
 from hgpo.policies.base import Completion
@@ -136,7 +137,7 @@ class Again:
             lambda texts: [tuple(ids) for ids in self.tokenizer(list(texts)).input_ids],
             4096,
         )
-        completion = Completion(np.array(response), np.zeros(len(response)), text)
+        completion = Completion(np.array(response), np.zeros(len(response)), read_answer(text))
         return Decision(self.response_format.parse(text, situation.commands), completion, prompt)
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from hgpo.agents.base import Decision, Situation
 from hgpo.agents.chat import ChatClient
 from hgpo.agents.prompting import Prompting, reflection_messages
+from hgpo.answers import read_answer
 from hgpo.episodes import Trajectory
 from hgpo.policies.base import Completion
 
@@ -31,9 +32,9 @@ class EndpointAgent:
     def act(self, situations: Sequence[Situation], temperature: float) -> list[Decision]:
         """See `Agent.act`."""
         asked = [self.prompting.messages(s, self.lessons.get(s.task.id, ())) for s in situations]
-        replies = self.client.ask(asked, temperature, self.on_reply)
+        replies = [read_answer(reply) for reply in self.client.ask(asked, temperature, self.on_reply)]
         return [
-            Decision(self.prompting.parse(reply, situation.commands), Completion.of_text(reply))
+            Decision(self.prompting.parse(reply, situation.commands), Completion.of_answer(reply))
             for situation, reply in zip(situations, replies, strict=True)
         ]
 

@@ -33,7 +33,7 @@ class LanguageAgent:
         uniforms = np.stack([situation.rng.random(self.max_response_tokens) for situation in situations])
         completions = self.policy.generate(prompts, uniforms, temperature)
         return [
-            Decision(self.response_format.parse(completion.text, situation.commands), completion, prompt)
+            Decision(self.response_format.parse(completion.answer, situation.commands), completion, prompt)
             for situation, prompt, completion in zip(situations, prompts, completions, strict=True)
         ]
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 from hgpo.agents.base import Situation
+from hgpo.answers import Answer, InvalidReason
 from hgpo.episodes import Trajectory
-from hgpo.prompts import Action, ThinkAction, hint_on_words, listed_action
+from hgpo.prompts import Action, ThinkAction, as_answer, hint_on_words, invalid_action, listed_action
 
 Message = dict[str, str]
 """One message of a conversation: "role" and "content"."""
@@ -27,8 +28,8 @@ class Prompting(Protocol):
         """What the model is sent; `lessons` are what it wrote of earlier trials of the task."""
         ...
 
-    def parse(self, reply: str, commands: Sequence[str]) -> Action:
-        """The action that a reply names."""
+    def parse(self, reply: Answer | str, commands: Sequence[str]) -> Action:
+        """The action that a reply names; a plain text is read by `read_answer`."""
         ...
 
 
@@ -43,14 +44,18 @@ class Plain:
         """See `Prompting.messages`."""
         return [_user(_after_lessons(ThinkAction().prompt(situation.turn(self.history_length)), lessons))]
 
-    def parse(self, reply: str, commands: Sequence[str]) -> Action:
+    def parse(self, reply: Answer | str, commands: Sequence[str]) -> Action:
         """See `ThinkAction.parse`."""
         return ThinkAction().parse(reply, commands)
 
 
 @dataclass(frozen=True)
 class ReAct:
-    """Thought, action and observation in turn, as a conversation in which the model sees its own thoughts."""
+    """Thought, action and observation in turn, as a conversation in which the model sees its earlier answers.
+
+    What a reasoning model thinks within its tags, or in a field of its own, is not part of its answer: it is
+    neither searched for actions nor sent back.
+    """
 
     history_length: int | None
     """How many of the last exchanges it is shown; None shows all."""
@@ -63,7 +68,7 @@ class ReAct:
         for step in shown:
             messages += [
                 _user(f"You see: {step.observation}"),
-                {"role": "assistant", "content": step.completion.text},
+                {"role": "assistant", "content": step.completion.answer.text},
             ]
         listed = (f"- {command}" for command in situation.commands)
         commands = "\n".join([*listed, *hint_on_words(situation.commands)])
@@ -74,10 +79,15 @@ class ReAct:
         messages[1]["content"] = f"{task}\n{messages[1]['content']}"
         return messages
 
-    def parse(self, reply: str, commands: Sequence[str]) -> Action:
+    def parse(self, reply: Answer | str, commands: Sequence[str]) -> Action:
         """What stands behind the first "Action:" to the line's end, without quotes; valid if it is listed."""
-        found = re.search(r"^\W*action\W*:(.*)$", reply, re.IGNORECASE | re.MULTILINE)
-        return listed_action(found[1].strip(" \t.*`'\""), commands) if found else Action(reply.strip(), False)
+        answer = as_answer(reply)
+        found = re.search(r"^\W*action\W*:(.*)$", answer.text, re.IGNORECASE | re.MULTILINE)
+        if found is None:
+            return invalid_action(answer, answer.words, InvalidReason.NO_ACTION)
+        # The length limit can only have cut off the line that it ends in.
+        complete = replace(answer, ended="stop") if found.end() < len(answer.text) else answer
+        return listed_action(found[1].strip(" \t.*`'\""), commands, complete)
 
 
 _REACT_RULES = (

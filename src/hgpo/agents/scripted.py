@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from hgpo.agents.base import Decision, Situation
+from hgpo.answers import Answer, InvalidReason
 from hgpo.commands import filled_by_chance, listed
 from hgpo.envs.base import TaskSuite
 from hgpo.errors import SettingError
@@ -58,6 +59,5 @@ class ExpertAgent:
 
 
 def _decision(command: str, situation: Situation) -> Decision:
-    return Decision(
-        Action(command, valid=listed(command, situation.commands) is not None), Completion.of_text(command)
-    )
+    reason = None if listed(command, situation.commands) else InvalidReason.NOT_LISTED
+    return Decision(Action(command, reason), Completion.of_answer(Answer(command)))

@@ -8,6 +8,8 @@ from typing import Protocol
 
 import numpy as np
 
+from hgpo.answers import Answer
+
 
 @dataclass(frozen=True)
 class Completion:
@@ -17,13 +19,13 @@ class Completion:
     """Token ids, int64 [tokens], the end-of-sequence token included where it was reached."""
     logprobs: np.ndarray
     """log π(token | prompt, tokens before), float32 [tokens], at the temperature sampled with."""
-    text: str
-    """The response in words, without special tokens."""
+    answer: Answer
+    """The response in words, with what the prompt had begun of it."""
 
     @classmethod
-    def of_text(cls, text: str) -> Completion:
+    def of_answer(cls, answer: Answer) -> Completion:
         """A response of which only the words are known."""
-        return cls(np.empty(0, np.int64), np.empty(0, np.float32), text)
+        return cls(np.empty(0, np.int64), np.empty(0, np.float32), answer)
 
 
 class Policy(Protocol):

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 from transformers import DynamicCache
 
+from hgpo.answers import read_answer
 from hgpo.policies.adapters import ADAPTER, has_adapter, plain_model, whole_weights
 from hgpo.policies.base import Completion
 from hgpo.policies.compute import Compute
@@ -142,7 +143,7 @@ class TransformersPolicy:
             )
         texts = self.decode(tokens)
         return [
-            Completion(np.array(t, dtype=np.int64), np.array(p, dtype=np.float32), text)
+            Completion(np.array(t, dtype=np.int64), np.array(p, dtype=np.float32), read_answer(text))
             for t, p, text in zip(tokens, logprobs, texts, strict=True)
         ]
 

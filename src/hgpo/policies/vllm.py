@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hgpo.answers import read_answer
 from hgpo.policies.adapters import whole_weights
 from hgpo.policies.base import Completion
 from hgpo.policies.transformers import TransformersPolicy
@@ -90,4 +91,6 @@ class VllmEngine:
             for output, drawn in zip(outputs, tokens, strict=True)
         ]
         texts = self._policy.decode(tokens)
-        return [Completion(t, p, text) for t, p, text in zip(tokens, logprobs, texts, strict=True)]
+        return [
+            Completion(t, p, read_answer(text)) for t, p, text in zip(tokens, logprobs, texts, strict=True)
+        ]
