@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
 
 from rich.console import Console, Group
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -23,6 +25,10 @@ class Display(Protocol):
         """One line of text."""
         ...
 
+    def warn(self, message: str) -> None:
+        """Lines that must not be overlooked."""
+        ...
+
     def phase(self, name: str) -> Any:
         """A context manager that gives an `Advance` for one phase of the work."""
         ...
@@ -36,6 +42,9 @@ class NoDisplay:
     """Reports nothing."""
 
     def say(self, message: str) -> None:
+        """Nothing."""
+
+    def warn(self, message: str) -> None:
         """Nothing."""
 
     @contextmanager
@@ -72,7 +81,11 @@ class RichDisplay:
 
     def say(self, message: str) -> None:
         """One line above the bars."""
-        self.console.print(message, highlight=False)
+        self.console.print(message, highlight=False, markup=False)
+
+    def warn(self, message: str) -> None:
+        """Red lines above the bars."""
+        self.console.print(message, style="bold red", highlight=False, markup=False, soft_wrap=True)
 
     @contextmanager
     def phase(self, name: str) -> Iterator[Advance]:
@@ -133,7 +146,13 @@ def evaluation_tables(records: Sequence[dict[str, Any]], title: str) -> Group:
     if any(score is not None for score in scores):
         kinds.add_row("score of 100", *map(_score_cell, scores))
     kinds.add_row("steps an episode", *(f"{record['mean_steps']:.1f}" for record in last), end_section=True)
-    return Group(overall, kinds, *_games_lines(record.get("games") for record in last))
+    invalid = sum((Counter(record.get("invalid", {})) for record in last), Counter[str]())
+    return Group(
+        overall,
+        kinds,
+        *([f"[dim]invalid answers: {invalid_kinds(invalid)}[/]"] if invalid else []),
+        *_games_lines(record.get("games") for record in last),
+    )
 
 
 def players_tables(rows: Mapping[str, Sequence[PanelResult]]) -> Group:
@@ -158,13 +177,32 @@ def players_tables(rows: Mapping[str, Sequence[PanelResult]]) -> Group:
             *(_short_rate_cell(result.success) for result in results),
             *([" / ".join(_score_cell(result.mean_score) for result in results)] if scored else []),
             " / ".join(f"{result.mean_steps:.1f}" for result in results),
-            " / ".join(f"{result.valid_share:.0%}" for result in results),
+            " / ".join(f"{result.answers.valid_share:.0%}" for result in results),
         )
     return Group(
         overall,
+        *_invalid_lines(rows),
         *(_kinds_table(number, panel, rows) for number, panel in enumerate(panels)),
         *_games_lines(result.games for results in rows.values() for result in results),
     )
+
+
+def _invalid_lines(rows: Mapping[str, Sequence[PanelResult | ProtocolResult]]) -> list[str]:
+    """For each player with invalid answers, how many there were of each kind."""
+    counts = {
+        player: sum((Counter(result.answers.invalid) for result in results), Counter[str]())
+        for player, results in rows.items()
+    }
+    return [
+        f"[dim]invalid answers of {escape(player)}: {invalid_kinds(count)}[/]"
+        for player, count in counts.items()
+        if count
+    ]
+
+
+def invalid_kinds(counts: Mapping[str, int]) -> str:
+    """How many answers were invalid for each reason, the most frequent first: "12 not_listed, 3 cut_off"."""
+    return ", ".join(f"{n} {reason}" for reason, n in sorted(counts.items(), key=lambda item: -item[1]))
 
 
 def _games_lines(descriptions: Iterable[str | None]) -> list[str]:
@@ -211,7 +249,8 @@ def published_table(rows: Mapping[str, Sequence[ProtocolResult]]) -> Group:
     for player, results in rows.items():
         measured = [values for r in results for values in (r.scores, r.rates) if values is not None]
         table.add_row(player, *map(_protocol_cell, measured))
-    return Group(table, *_games_lines(result.games for results in rows.values() for result in results))
+    games = (result.games for results in rows.values() for result in results)
+    return Group(table, *_invalid_lines(rows), *_games_lines(games))
 
 
 def _protocol_cell(values: Sequence[float]) -> str:

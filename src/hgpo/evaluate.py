@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -43,6 +44,59 @@ class Success:
         return max(0.0, centre - half), min(1.0, centre + half)
 
 
+SAMPLES = 3
+"""Answers that are shown where none was valid."""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What became of an agent's answers."""
+
+    valid_share: float
+    """Share of the answers that named an admissible command; NaN of no answers."""
+    invalid: dict[str, int]
+    """How many did not, by their `InvalidReason`."""
+    samples: tuple[str, ...]
+    """Where no answer was valid, some of them with their reasons."""
+
+    @classmethod
+    def of(cls, trajectories: Sequence[Trajectory]) -> Answers:
+        """The answers in all steps of these trajectories."""
+        steps = [step for trajectory in trajectories for step in trajectory.steps]
+        reasons = Counter(str(step.action.invalid) for step in steps if step.action.invalid is not None)
+        share = 1 - reasons.total() / len(steps) if steps else math.nan
+        # The first answers of different episodes differ more than those of one.
+        first = [t.steps[0] for t in trajectories if t.steps] if reasons.total() == len(steps) else []
+        samples = dict.fromkeys(
+            f"{step.action.invalid}: {shortened(step.completion.answer.transcript)!r}" for step in first
+        )
+        return cls(share, dict(sorted(reasons.items())), tuple(samples)[:SAMPLES])
+
+
+def shortened(text: str, length: int = 400) -> str:
+    """A text whose middle is left out if it is longer than `length` characters."""
+    return text if len(text) <= length else f"{text[: length // 2]} […] {text[-length // 2 :]}"
+
+
+def no_valid_answer(who: str, answers: Sequence[Answers]) -> str | None:
+    """The warning that none of an agent's answers was valid; None if some were, or if there were none.
+
+    Args:
+        who: the agent.
+        answers: of all its results.
+    """
+    samples = tuple(dict.fromkeys(sample for a in answers for sample in a.samples))[:SAMPLES]
+    if not samples or any(a.valid_share > 0 for a in answers):
+        return None
+    return "\n".join(
+        [
+            f"WARNING: not one answer of {who} was valid, so nothing can be won or learned. For example:",
+            *(f"  {sample}" for sample in samples),
+            "Check that the model fits the response format, its chat template and the length of responses.",
+        ]
+    )
+
+
 @dataclass(frozen=True)
 class PanelResult:
     """What an agent reached on one panel with one way of decoding."""
@@ -53,8 +107,8 @@ class PanelResult:
     by_kind: dict[str, Success]
     mean_steps: float
     """Steps an episode, those that were not won included."""
-    valid_share: float
-    """Share of steps with an admissible action."""
+    answers: Answers
+    """What became of the agent's answers."""
     games_won: tuple[bool, ...]
     """Of each game, in the panel's order, whether it was won."""
     mean_score: float | None
@@ -66,7 +120,7 @@ class PanelResult:
         """The result as JSON values, with rate and interval spelled out, after `iteration` iterations."""
         return {
             "iteration": iteration,
-            **asdict(self),
+            **plain_values(self),
             "success_rate": self.success.rate,
             "interval_95": list(self.success.interval()),
         }
@@ -171,8 +225,18 @@ class ProtocolResult:
     """Share of won draws under each seed."""
     scores: tuple[float, ...] | None
     """Mean score of the draws under each seed, from 0 to 1; None of games that do not measure it."""
+    answers: Answers
+    """What became of the agent's answers under all seeds."""
     games: str
     """What was played (see `describe`)."""
+
+
+def plain_values(result: PanelResult | ProtocolResult) -> dict[str, Any]:
+    """A result's fields as JSON values, those of its answers among them; samples are for the eye alone."""
+    values = asdict(result)
+    answers = values.pop("answers")
+    del answers["samples"]
+    return {**values, **answers}
 
 
 def mean_and_std(values: Sequence[float]) -> tuple[float, float]:
@@ -197,6 +261,7 @@ def evaluate_published(
     """
     panel = suite.tasks(split)
     rates, scores = [], []
+    played: list[Trajectory] = []
     for number in range(protocol.seeds):
         drawn = np.random.default_rng([*seed, number]).integers(len(panel), size=protocol.draws)
         trajectories = play(
@@ -209,21 +274,22 @@ def evaluate_published(
         )
         rates.append(_success(trajectories).rate)
         scores.append(mean_score(trajectories))
+        played += trajectories
     measured = tuple(score for score in scores if score is not None)
-    return ProtocolResult(split, tuple(rates), measured or None, describe(suite))
+    return ProtocolResult(split, tuple(rates), measured or None, Answers.of(played), describe(suite))
 
 
 def summarize(split: str, temperature: float, trajectories: Sequence[Trajectory], games: str) -> PanelResult:
     """The result that these trajectories, one a game, amount to; `games` says what was played."""
     kinds = sorted({trajectory.task.kind for trajectory in trajectories})
-    steps = [step for trajectory in trajectories for step in trajectory.steps]
+    steps = sum(len(trajectory.steps) for trajectory in trajectories)
     return PanelResult(
         split=split,
         temperature=temperature,
         success=_success(trajectories),
         by_kind={kind: _success([t for t in trajectories if t.task.kind == kind]) for kind in kinds},
-        mean_steps=len(steps) / len(trajectories) if trajectories else math.nan,
-        valid_share=sum(step.action.valid for step in steps) / len(steps) if steps else math.nan,
+        mean_steps=steps / len(trajectories) if trajectories else math.nan,
+        answers=Answers.of(trajectories),
         games_won=tuple(trajectory.won for trajectory in trajectories),
         mean_score=mean_score(trajectories),
         games=games,

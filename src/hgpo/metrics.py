@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 from numpy.typing import NDArray
 
+from hgpo.answers import InvalidReason
 from hgpo.episodes import mean_score
 from hgpo.groups import group_sizes, level_groups
 from hgpo.sampling import Sample
@@ -36,10 +39,19 @@ def step_metrics(steps: StepTable) -> dict[str, float]:
     distinct = len({prompt.tobytes() for prompt in steps.prompt_tokens})
     return {
         "valid_share": float(steps.action_valid.mean()),
+        **_invalid_counts(steps),
         "prompt_tokens_mean": float(np.mean([len(prompt) for prompt in steps.prompt_tokens])),
         "response_tokens_mean": float(np.mean([len(response) for response in steps.response_tokens])),
         "distinct_prompt_share": distinct / len(steps),
     }
+
+
+def _invalid_counts(steps: StepTable) -> dict[str, float]:
+    """How many answers were invalid for each reason; nothing of steps that do not know it."""
+    if steps.invalid_reason is None:
+        return {}
+    found = Counter(steps.invalid_reason.tolist())
+    return {f"invalid_{reason}": found[reason] for reason in InvalidReason}
 
 
 def group_metrics(steps: StepTable, history_length: int) -> dict[str, float]:

@@ -238,6 +238,7 @@ def step_table(trajectories: Sequence[Trajectory], *, policy_version: int) -> St
         observation=[step.observation for _, _, step in steps],
         action=[step.action.command for _, _, step in steps],
         action_valid=[step.action.valid for _, _, step in steps],
+        invalid_reason=[str(step.action.invalid or "") for _, _, step in steps],
         terminated=[step.terminated for _, _, step in steps],
         truncated=[step.truncated for _, _, step in steps],
         prompt_tokens=[step.prompt for _, _, step in steps],

@@ -112,7 +112,7 @@ def transcript(trajectory: Trajectory) -> str:
     lines = [f"# {trajectory.task.id}: {trajectory.task.instruction}", trajectory.steps[0].observation]
     observations = [step.observation for step in trajectory.steps[1:]] + [trajectory.final_observation]
     for step, observation in zip(trajectory.steps, observations, strict=True):
-        mark = "" if step.action.valid else "   (not admissible)"
+        mark = "" if step.action.valid else f"   (not valid: {step.action.invalid})"
         lines += [f"> {step.action.command}{mark}", observation]
     lines.append(f"[{'won' if trajectory.won else 'not won'} after {len(trajectory.steps)} steps]")
     return "\n".join(lines)

@@ -35,6 +35,7 @@ class StepTable:
         observation: The text that the agent saw.
         action: The text that the agent answered with.
         action_valid: Whether the environment understood the action.
+        invalid_reason: Why it did not, as an `hgpo.answers.InvalidReason`; "" for valid actions.
         terminated: Whether the environment ended the episode at this step.
         truncated: Whether a limit cut the episode off at this step.
         prompt_tokens: Token ids of the prompt, one sequence per row (rows differ in length).
@@ -57,6 +58,7 @@ class StepTable:
     observation: NDArray[Any] | None
     action: NDArray[Any] | None
     action_valid: NDArray[np.bool_] | None
+    invalid_reason: NDArray[Any] | None
     terminated: NDArray[np.bool_] | None
     truncated: NDArray[np.bool_] | None
     prompt_tokens: tuple[NDArray[np.int64], ...] | None
@@ -85,6 +87,7 @@ class StepTable:
         observation: Column | None = None,
         action: Column | None = None,
         action_valid: Column | None = None,
+        invalid_reason: Column | None = None,
         terminated: Column | None = None,
         truncated: Column | None = None,
         prompt_tokens: Sequence[ArrayLike] | None = None,
@@ -351,6 +354,7 @@ _CONVERTERS = {
     "observation": _hashables,
     "action": _hashables,
     "action_valid": _booleans,
+    "invalid_reason": _hashables,
     "terminated": _booleans,
     "truncated": _booleans,
     "prompt_tokens": _token_ids,

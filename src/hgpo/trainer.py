@@ -30,7 +30,7 @@ from hgpo.envs.base import Task, describe
 from hgpo.episodes import Trajectory
 from hgpo.errors import RunError, SettingError
 from hgpo.estimators import CriticEstimator
-from hgpo.evaluate import evaluate_panel
+from hgpo.evaluate import evaluate_panel, no_valid_answer
 from hgpo.imitation import demonstrations, imitate
 from hgpo.interrupts import uninterrupted
 from hgpo.metrics import advantage_metrics, group_metrics, rollout_metrics
@@ -441,6 +441,9 @@ class Trainer:
                 results.append(result)
         with uninterrupted():
             self.log.evaluation(self.iteration, results, (time.perf_counter() - started) / len(results))
+        warning = no_valid_answer("the agent", [result.answers for result in results])
+        if warning is not None:
+            self.display.warn(warning)
         rates = ", ".join(f"{r.split} {r.success.rate:.1%}" for r in results if r.temperature == 0)
         self.display.say(f"evaluation after {self.iteration} iterations, greedy: {rates}")
 

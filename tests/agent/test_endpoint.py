@@ -162,7 +162,7 @@ def test_it_plays_by_each_way_of_prompting(tmp_path):
                 SUITE, EndpointAgent(client, prompting), "held_out", temperature=0.0, seed=[0]
             )
         assert result.success.rate == 1.0
-        assert result.valid_share == 1.0
+        assert result.answers.valid_share == 1.0
 
 
 def test_an_evaluation_that_was_stopped_goes_on_without_paying_again(tmp_path):

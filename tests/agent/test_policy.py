@@ -60,7 +60,7 @@ def test_a_completion_does_not_depend_on_its_batch():
         alone = policy().generate([prompt], UNIFORMS[[row]], 1.0)[0]
         for other in (together[row], in_parts[row]):
             assert other.tokens.tolist() == alone.tokens.tolist()
-            assert other.text == alone.text
+            assert other.answer == alone.answer
             np.testing.assert_allclose(other.logprobs, alone.logprobs, atol=1e-5)
     # The three equal prompts were read once, but each row drew from its own uniforms.
     assert len({tuple(together[row].tokens.tolist()) for row in (0, 2, 4)}) > 1
@@ -104,7 +104,7 @@ def test_a_saved_policy_comes_back_the_same(tmp_path):
     policy().save(tmp_path)
     loaded = load_policy(tmp_path)
     first, second = (p.generate(PROMPTS, UNIFORMS, 1.0) for p in (policy(), loaded))
-    assert [c.text for c in first] == [c.text for c in second]
+    assert [c.answer.text for c in first] == [c.answer.text for c in second]
     assert loaded.encode(["put the mug"]) == policy().encode(["put the mug"])
     with pytest.raises(SettingError, match="no model"):
         load_policy(tmp_path / "nowhere")

@@ -18,7 +18,7 @@ SUITE = ToySuite()
 def test_the_expert_wins_everything_in_as_many_steps_as_its_walkthroughs_have():
     result = evaluate_panel(SUITE, ExpertAgent(SUITE), "held_out", temperature=0.0, seed=[0])
     lengths = [len(SUITE.walkthrough(task) or ()) for task in SUITE.tasks("held_out")]
-    assert result.success.rate == 1.0 and result.valid_share == 1.0
+    assert result.success.rate == 1.0 and result.answers.valid_share == 1.0
     assert result.mean_steps == pytest.approx(np.mean(lengths))
 
 

@@ -62,10 +62,10 @@ def test_both_engines_say_the_same_in_a_run_and_whenever_the_weights_have_change
         drawn = engine.generate(PROMPTS, UNIFORMS, temperature)
         assert_agree(policy, drawn, temperature)
     greedy = [policy.generate(PROMPTS, UNIFORMS, 0.0), engine.generate(PROMPTS, UNIFORMS, 0.0)]
-    assert [c.text for c in greedy[0]] == [c.text for c in greedy[1]]
+    assert [c.answer.text for c in greedy[0]] == [c.answer.text for c in greedy[1]]
     # A row's own numbers decide what it draws, whatever stands beside it.
     again = engine.generate(PROMPTS[::-1], UNIFORMS[::-1], 0.6)
-    assert [c.text for c in again[::-1]] == [c.text for c in drawn]
+    assert [c.answer.text for c in again[::-1]] == [c.answer.text for c in drawn]
     # A response ends with the end token where it was drawn, and nowhere else.
     for completion in drawn:
         assert policy.end not in completion.tokens[:-1]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
 from collections.abc import Sequence
@@ -27,6 +26,8 @@ from hgpo.evaluate import (
     PublishedProtocol,
     evaluate_panel,
     evaluate_published,
+    no_valid_answer,
+    plain_values,
 )
 from hgpo.files import write_whole
 from hgpo.streams import EVALUATION
@@ -99,6 +100,8 @@ def main(args: Sequence[str]) -> int:
                 try:
                     with RichDisplay(console) as display:
                         rows[label] = [_play(command, suite, player, panel, display) for panel in panels]
+                        if warning := no_valid_answer(label, [result.answers for result in rows[label]]):
+                            display.warn(warning)
                 finally:
                     if bill := player.bill():
                         console.print(bill, soft_wrap=True, highlight=False)
@@ -155,7 +158,5 @@ def _folder_name(models: ModelOptions, suite: TaskSuite) -> str:
 def _write(rows: dict[str, list[Any]], path: Path) -> None:
     """Each player's results on each panel as JSON."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    results = [
-        {"player": player, **dataclasses.asdict(result)} for player, row in rows.items() for result in row
-    ]
+    results = [{"player": player, **plain_values(result)} for player, row in rows.items() for result in row]
     write_whole(path, json.dumps(results, indent=1) + "\n")

@@ -141,6 +141,7 @@ def task_data(sample: SampledRollouts, task: int, decode: Callable[[Sequence[int
                 "response": text(_tokens(steps.response_tokens, row, decode)),
                 "action": text(_cell(steps.action, row)),
                 "valid": True if steps.action_valid is None else bool(steps.action_valid[row]),
+                "invalid": _cell(steps.invalid_reason, row),
                 "reward": float(steps.reward[row]),
                 "return": float(sample.returns[row]),
                 "advantage": float(sample.advantages[row]),
