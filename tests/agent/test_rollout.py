@@ -10,16 +10,20 @@ import pytest
 from toy import ToySuite, toy_task
 
 from hgpo.agents import LanguageAgent
-from hgpo.answers import read_answer
+from hgpo.answers import InvalidReason, read_answer
 from hgpo.evaluate import (
+    Answers,
     PublishedProtocol,
     Success,
     evaluate_panel,
     evaluate_published,
     mean_and_std,
+    no_valid_answer,
+    shortened,
     summarize,
 )
 from hgpo.imitation import WarmStart, demonstrations, imitate
+from hgpo.metrics import step_metrics
 from hgpo.policies.base import Completion
 from hgpo.policies.tiny import TinyModel, create_policy
 from hgpo.prompts import CommandNumber, CommandText, ThinkAction, Turn
@@ -71,6 +75,55 @@ def test_invalid_answers_are_marked_and_change_nothing():
     for step in steps:
         assert step.action.valid == (step.completion.answer.text == "#1")
         assert step.action.command == (step.commands[0] if step.action.valid else "nonsense")
+
+
+def test_invalid_answers_are_counted_by_their_reasons():
+    trajectories = rollout(
+        SUITE, agent(Scripted()), SUITE.tasks("train", 3), group_size=2, temperature=1.0, seed=[3]
+    )
+    steps = step_table(trajectories, policy_version=0)
+    invalid = sum(not step.action.valid for t in trajectories for step in t.steps)
+    assert 0 < invalid < len(steps)
+    # Scripted writes no number then, which is no action.
+    metrics = step_metrics(steps)
+    counts = {name: value for name, value in metrics.items() if name.startswith("invalid_")}
+    assert counts == {f"invalid_{reason}": 0 for reason in InvalidReason} | {"invalid_no_action": invalid}
+    assert metrics["valid_share"] == pytest.approx(1 - invalid / len(steps))
+    answers = Answers.of(trajectories)
+    assert answers == Answers(pytest.approx(1 - invalid / len(steps)), {"no_action": invalid}, ())
+    assert no_valid_answer("somebody", [answers]) is None
+
+
+def test_where_no_answer_is_valid_three_of_them_are_shown():
+    class Rambling(Scripted):
+        """Never answers with a number, each time in other words."""
+
+        def generate(self, prompts, uniforms, temperature):
+            answers = [read_answer(f"<think>{u:.6f}</think>well", ended="length") for u in uniforms[:, 0]]
+            return [Completion(np.array([1]), np.array([-0.5], np.float32), answer) for answer in answers]
+
+    result = evaluate_panel(SUITE, agent(Rambling()), "unseen", temperature=1.0, seed=[0])
+    assert result.answers.valid_share == 0.0
+    assert result.answers.invalid == {"no_action": sum(result.answers.invalid.values())}
+    record = result.record(0)
+    assert record["valid_share"] == 0.0 and record["invalid"] == result.answers.invalid
+    assert "samples" not in record
+    warning = no_valid_answer("the agent", [result.answers])
+    assert warning is not None
+    head, *samples, _ = warning.splitlines()
+    assert "not one answer of the agent was valid" in head
+    assert len(samples) == 3 == len(set(samples))
+    assert all("no_action: '<think>0." in sample and "</think>well'" in sample for sample in samples)
+    # Another panel on which some answers are valid: then the model knows how to answer.
+    others = Answers(0.01, {}, ())
+    assert no_valid_answer("the agent", [result.answers, others]) is None
+    # Nobody has answered.
+    assert no_valid_answer("the agent", [Answers.of([])]) is None
+
+
+def test_long_samples_keep_both_ends():
+    assert shortened("abcdefgh", 4) == "ab […] gh"
+    assert shortened("abcd", 4) == "abcd"
 
 
 def test_what_happens_in_an_episode_does_not_depend_on_the_others():

@@ -14,6 +14,7 @@ from toy import ToySuite
 
 from hgpo.config import _TYPES as config_types
 from hgpo.config import TrainConfig, from_json, load_config, save_config, to_json
+from hgpo.display import NoDisplay
 from hgpo.errors import SettingError
 from hgpo.estimators import GRPO, HGPO, PPO
 from hgpo.imitation import WarmStart
@@ -69,6 +70,20 @@ def test_the_same_command_twice_gives_the_same_numbers(tmp_path):
     assert figures(tmp_path / "first") == figures(tmp_path / "second")
     assert all(record["gradient_norm"] > 0 for record in figures(tmp_path / "first"))
     assert figures(tmp_path / "first") != figures(tmp_path / "other")
+
+
+def test_a_model_whose_answers_are_never_valid_is_told_of_at_once(tmp_path):
+    display = NoDisplay()
+    warnings: list[str] = []
+    display.warn = warnings.append
+    # Its weights are drawn at random, and it is asked for tags.
+    untrained = config(
+        response="think_action", max_prompt_tokens=400, iterations=0, warm_start=WarmStart(games=0)
+    )
+    Trainer(untrained, tmp_path, display).run()
+    (warning,) = warnings
+    assert warning.startswith("WARNING: not one answer of the agent was valid")
+    assert len(warning.splitlines()) == 5
 
 
 @pytest.mark.parametrize("response", ["number", "text", "think_action"])
