@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any, Protocol
 
 from rich.console import Console, Group
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -169,7 +170,7 @@ def players_tables(rows: Mapping[str, Sequence[PanelResult]]) -> Group:
 
 def _games_lines(descriptions: Iterable[str | None]) -> list[str]:
     """What was played, each once; runs of older versions do not say it."""
-    return [f"[dim]games: {games}[/]" for games in dict.fromkeys(descriptions) if games]
+    return [f"[dim]games: {escape(games)}[/]" for games in dict.fromkeys(descriptions) if games]
 
 
 def _score_cell(score: float | None) -> str:
