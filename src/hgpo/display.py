@@ -207,7 +207,7 @@ def invalid_kinds(counts: Mapping[str, int]) -> str:
 
 def _games_lines(descriptions: Iterable[str | None]) -> list[str]:
     """What was played, each once; runs of older versions do not say it."""
-    return [f"[dim]games: {games}[/]" for games in dict.fromkeys(descriptions) if games]
+    return [f"[dim]games: {escape(games)}[/]" for games in dict.fromkeys(descriptions) if games]
 
 
 def _score_cell(score: float | None) -> str:

@@ -12,7 +12,7 @@ import numpy as np
 
 from hgpo.agents.base import Agent, ReflectingAgent
 from hgpo.crew import Alone, Crew
-from hgpo.envs.base import Task, TaskSuite, describe
+from hgpo.envs.base import Task, TaskSuite, describe, tasks_of
 from hgpo.episodes import Trajectory, mean_score
 from hgpo.rollout import rollout_together
 
@@ -150,7 +150,7 @@ def evaluate_panel(
         on_step, timeout: as in `rollout`; a game whose environment fails is not won.
         crew: the processes that share the games.
     """
-    tasks = suite.tasks(split, games)
+    tasks = tasks_of(suite, split, games)
     trajectories = play(
         suite,
         agent,
@@ -259,7 +259,7 @@ def evaluate_published(
         protocol: how many seeds and draws, and the temperature.
         seed: of the draws and of sampling.
     """
-    panel = suite.tasks(split)
+    panel = tasks_of(suite, split)
     rates, scores = [], []
     played: list[Trajectory] = []
     for number in range(protocol.seeds):

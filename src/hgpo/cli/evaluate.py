@@ -19,6 +19,7 @@ from hgpo.cli.players import ENDPOINT, ModelOptions, Player, games_of, open_play
 from hgpo.config import SuiteChoice
 from hgpo.display import RichDisplay, players_tables, published_table
 from hgpo.envs import ENVIRONMENTS, TaskSuite
+from hgpo.envs.base import require_tasks
 from hgpo.errors import RunError, SettingError
 from hgpo.evaluate import (
     PanelResult,
@@ -125,7 +126,9 @@ def _panels(command: EvaluateCommand, suite: TaskSuite) -> tuple[str, ...]:
     for panel in command.panel:
         if panel not in held_out:
             raise SettingError(f"--panel {panel}: choose from {', '.join(held_out)}")
-    return command.panel or held_out
+    panels = command.panel or held_out
+    require_tasks(suite, panels, command.games)
+    return panels
 
 
 def _play(
