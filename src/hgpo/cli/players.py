@@ -20,7 +20,7 @@ from hgpo.envs import ENVIRONMENTS
 from hgpo.envs.base import TaskSuite
 from hgpo.errors import SettingError
 from hgpo.policies.compute import Compute, choose_compute
-from hgpo.policies.loading import load_policy
+from hgpo.policies.loading import is_model, load_policy
 from hgpo.prompts import RESPONSE_FORMATS
 
 ENDPOINT = "endpoint"
@@ -151,14 +151,14 @@ _SCRIPTED: dict[str, Callable[[TaskSuite], Agent]] = {
 
 def _is_run(folder: Path) -> bool:
     """Whether a folder is that of a run, rather than of a model: both have a config.json."""
-    try:
-        settings: Any = json.loads((folder / "config.json").read_text())
-    except (OSError, ValueError):
+    if is_model(folder):
+        return False
+    if not (folder / "config.json").is_file():
         raise SettingError(
             f"{folder} is neither a run nor a model (it has no config.json), and no player's name: expected "
             f"a folder, {', '.join(_SCRIPTED)} or {ENDPOINT}"
-        ) from None
-    return not (isinstance(settings, dict) and "model_type" in settings)
+        )
+    return True
 
 
 def _untrained(folder: Path, options: ModelOptions) -> LanguageAgent:
