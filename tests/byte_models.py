@@ -37,7 +37,7 @@ def model_that_writes(tokenizer: Any, tokens: Sequence[int], **settings: Any) ->
     )  # fmt: skip
     model: Any = LlamaForCausalLM(config)
     following = torch.full((size,), tokens[0])
-    following[list(tokens[:-1])] = torch.tensor(tokens[1:])
+    following[list(tokens[:-1])] = torch.tensor(tokens[1:], dtype=torch.long)
     following[tokens[-1]] = tokens[-1]
     with torch.no_grad():
         for name, weight in model.named_parameters():
