@@ -27,7 +27,6 @@ import torch
 from transformers import DynamicCache
 
 from hgpo.agents import LanguageAgent
-from hgpo.answers import read_answer
 from hgpo.batch import UpdateBatch, merge_rows, thin_out
 from hgpo.config import TrainConfig, load_config
 from hgpo.imitation import WarmStart
@@ -54,7 +53,6 @@ class PlainPolicy:
         cache = DynamicCache(config=policy.model.config)
         tokens = np.zeros(uniforms.shape, np.int64)
         logprobs = np.zeros(uniforms.shape, np.float32)
-        end = policy.tokenizer.eos_token_id
         for place in range(uniforms.shape[1]):
             output = policy.model(
                 input_ids=ids,
@@ -70,17 +68,14 @@ class PlainPolicy:
             chosen = torch.searchsorted(cumulative, thresholds, right=True).clamp(max=cumulative.shape[1] - 1)
             tokens[:, place] = chosen[:, 0].numpy()
             logprobs[:, place] = distribution.gather(1, chosen)[:, 0].numpy()
-            if np.all((tokens[:, : place + 1] == end).any(axis=1)):
+            if np.isin(tokens[:, : place + 1], policy.chat.ends).any(axis=1).all():
                 break
             ids, mask = chosen, torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
             positions = mask.sum(dim=1, keepdim=True) - 1
-        completions = []
-        for row, scores in zip(tokens, logprobs, strict=True):
-            ended = np.flatnonzero(row == end)
-            length = ended[0] + 1 if len(ended) else len(row)
-            text = policy.tokenizer.decode(row[:length], skip_special_tokens=True)
-            completions.append(Completion(row[:length], scores[:length], read_answer(text)))
-        return completions
+        lengths = [policy.chat.length(row) for row in tokens]
+        responses = [row[:length] for row, length in zip(tokens, lengths, strict=True)]
+        scores = [row[:length] for row, length in zip(logprobs, lengths, strict=True)]
+        return list(map(Completion, responses, scores, policy.chat.answers(responses)))
 
 
 def plain_rollout(trainer: Trainer, tasks: list, group_size: int, seed: list[int]) -> list[tuple]:

@@ -8,6 +8,7 @@ of them into one `Answer`; response formats look at its text alone.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
@@ -69,14 +70,34 @@ _REASON_OF_END: dict[Ended, InvalidReason] = {
     "refused": InvalidReason.REFUSED,
 }
 
-_THINK = r"think|thinking|thought|seed:think"
-OPENING = rf"<\s*(?:{_THINK})\s*>|\[THINK\]|<\|START_THINKING\|>"
-"""Regular expression of the tags that open a thought: <think> and its relatives (Qwen, DeepSeek, Seed-OSS and
-others), [THINK] (Mistral), <|START_THINKING|> (Cohere)."""
-CLOSING = rf"<\s*/\s*(?:{_THINK})\s*>|\[/THINK\]|<\|END_THINKING\|>"
-"""Regular expression of the tags that close a thought."""
-_TAG = re.compile(rf"(?P<opening>{OPENING})|(?P<closing>{CLOSING})", re.IGNORECASE)
-_BEGUN = re.compile(rf"(?:(?:{OPENING})\s*(?:{CLOSING})?|{CLOSING})\s*\Z", re.IGNORECASE)
+_CLOSING_TAG = {
+    "<think>": "</think>",
+    "<thinking>": "</thinking>",
+    "<thought>": "</thought>",
+    "<seed:think>": "</seed:think>",
+    "[THINK]": "[/THINK]",
+    "◁think▷": "◁/think▷",
+    "<|START_THINKING|>": "<|END_THINKING|>",
+    "<|channel>thought": "<channel|>",
+    "<|channel|>analysis<|message|>": "<|end|><|start|>assistant<|channel|>final<|message|>",
+}
+"""The tags between which models think, each opening one with its closing one. In this order: most (Qwen,
+DeepSeek, GLM and others), models that follow instructions, EXAONE, Seed-OSS, Mistral, Kimi, Cohere, Gemma 4
+and gpt-oss."""
+_MARKS = ("<|START_RESPONSE|>", "<|END_RESPONSE|>", "<|channel|>final<|message|>")
+"""What Cohere's models and gpt-oss put around an answer, which is no part of it."""
+
+
+def _any_of(tags: Iterable[str]) -> str:
+    """A regular expression of these tags, whatever spaces are within them."""
+    words = (re.findall(r"\w+|\W", tag) for tag in tags)
+    return "|".join(r"\s*".join(map(re.escape, tag)) for tag in words)
+
+
+_OPENING, _CLOSING = _any_of(_CLOSING_TAG), _any_of(_CLOSING_TAG.values())
+_TAG = re.compile(rf"(?P<opening>{_OPENING})|(?P<closing>{_CLOSING})", re.IGNORECASE)
+_BEGUN = re.compile(rf"(?:(?:{_OPENING})\s*(?:{_CLOSING})?|{_CLOSING})\s*\Z", re.IGNORECASE)
+_MARK = re.compile(_any_of(_MARKS))
 
 
 def begun_by(prompt: str) -> str:
@@ -127,4 +148,28 @@ def read_answer(
     else:
         text += rest
     thought = "\n".join(filter(None, (thought.strip() for thought in thoughts))) if thoughts else None
-    return Answer(text.strip(), thought, ended)
+    return Answer(_MARK.sub("", text).strip(), thought, ended)
+
+
+def left_to_write(written: str, begun: str) -> str:
+    """What is left to write of an answer that the prompt has begun.
+
+    If the prompt has opened a thought, that is the thought, its closing tag and the text; if it gives a whole
+    thought, the text alone.
+
+    Args:
+        written: the whole answer.
+        begun: what the prompt already contains of it; see `begun_by`.
+    """
+    tags = list(_TAG.finditer(begun))
+    if not tags:
+        return written
+    answer = read_answer(written)
+    if tags[-1]["closing"]:
+        return answer.text
+    closing = next(
+        closing
+        for opening, closing in _CLOSING_TAG.items()
+        if re.fullmatch(_any_of([opening]), tags[-1][0], re.IGNORECASE)
+    )
+    return f"{answer.thought or ''}{closing}\n\n{answer.text}"

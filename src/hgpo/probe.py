@@ -59,7 +59,7 @@ def random_turns(suite: TaskSuite, tasks: Sequence[Task], rng: np.random.Generat
 
 def answer_tokens_needed(
     turns: Sequence[ProbeTurn],
-    encode_response: Callable[[str, int], Sequence[int]],
+    encode_answer: Callable[[str], Sequence[int]],
     response_format: ResponseFormat,
 ) -> int:
     """Tokens of the longest answer among the turns' commands; an end token where there are several."""
@@ -67,7 +67,7 @@ def answer_tokens_needed(
     for turn in turns:
         for command in turn.given:
             answer = response_format.answer(command, turn.commands)
-            longest = max(longest, len(encode_response(answer, 1_000)) - 1)
+            longest = max(longest, len(encode_answer(answer)))
     return longest if longest == 1 else longest + 4
 
 

@@ -458,7 +458,7 @@ def language_agent(config: TrainConfig, policy: TransformersPolicy) -> LanguageA
         history_length=config.history_length,
         max_prompt_tokens=config.max_prompt_tokens,
         max_response_tokens=config.max_response_tokens
-        or answer_tokens_needed(_probe(config), policy.encode_response, response_format),
+        or answer_tokens_needed(_probe(config), policy.chat.encode_answer, response_format),
     )
 
 

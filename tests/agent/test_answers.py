@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hgpo.agents.prompting import ReAct
-from hgpo.answers import Answer, InvalidReason, begun_by, read_answer
+from hgpo.answers import Answer, InvalidReason, begun_by, left_to_write, read_answer
 from hgpo.prompts import CommandNumber, CommandText, ThinkAction
 
 COMMANDS = ("go to bin", "take mug")
@@ -50,6 +50,24 @@ def test_what_a_prompt_has_begun_of_a_thought(prompt, begun):
         ("[THINK]near[/THINK]go", "", None, "near", "go"),
         ("<|START_THINKING|>near<|END_THINKING|>go", "", None, "near", "go"),
         ("< THINK >near< / Think >go", "", None, "near", "go"),
+        # Kimi, Gemma 4, gpt-oss, and Command A, which marks its answer, too.
+        ("◁think▷near◁/think▷go", "", None, "near", "go"),
+        ("<|channel>thought\nnear<channel|>go", "", None, "near", "go"),
+        (
+            "<|channel|>analysis<|message|>near<|end|><|start|>assistant<|channel|>final<|message|>go",
+            "",
+            None,
+            "near",
+            "go",
+        ),
+        ("<|channel|>final<|message|>go", "", None, None, "go"),
+        (
+            "near<|END_THINKING|><|START_RESPONSE|>go<|END_RESPONSE|>",
+            "<|START_THINKING|>",
+            None,
+            "near",
+            "go",
+        ),
         # Never closed: all of it is thought.
         ("<think>near go", "", None, "near go", ""),
         ("near go", "<think>\n", None, "near go", ""),
@@ -62,6 +80,27 @@ def test_what_a_prompt_has_begun_of_a_thought(prompt, begun):
 )
 def test_thoughts_are_taken_out_however_they_come(written, begun, reasoning, thought, text):
     assert read_answer(written, begun=begun, reasoning=reasoning) == Answer(text, thought)
+
+
+@pytest.mark.parametrize(
+    ("begun", "left"),
+    [
+        ("", "<think>near</think> go"),
+        ("<think>\n", "near</think>\n\ngo"),
+        ("< Thinking >", "near</thinking>\n\ngo"),
+        ("[THINK]", "near[/THINK]\n\ngo"),
+        ("<|START_THINKING|>", "near<|END_THINKING|>\n\ngo"),
+        ("<|channel>thought\n", "near<channel|>\n\ngo"),
+        ("<think>\n\n</think>\n\n", "go"),
+        ("</think>\n", "go"),
+    ],
+)
+def test_what_is_left_to_write_of_an_answer_that_the_prompt_has_begun(begun, left):
+    assert left_to_write("<think>near</think> go", begun) == left
+    # Without a thought of its own, the answer closes the one that the prompt has opened.
+    assert left_to_write("go", begun) == left.replace("near", "").replace("<think></think> ", "")
+    for written in ("<think>near</think> go", "go"):
+        assert read_answer(left_to_write(written, begun), begun=begun).text == "go"
 
 
 @given(st.text("ab <>/action"), st.sampled_from(COMMANDS))

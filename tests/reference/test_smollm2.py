@@ -44,7 +44,7 @@ def policy(tmp_path_factory):
 def test_it_frames_prompts_as_its_chat_template_says(policy):
     (ids,) = policy.encode(["hello"])
     assert policy.tokenizer.decode(ids).endswith("<|im_start|>user\nhello<|im_end|>\n<|im_start|>assistant\n")
-    assert policy.tokenizer.decode([policy.end]) == "<|im_end|>"
+    assert policy.tokenizer.decode([policy.chat.turn_end]) == "<|im_end|>"
 
 
 def test_both_engines_say_the_same(policy, tmp_path):

@@ -155,6 +155,24 @@ def _load(source: Path | str, dtype: torch.dtype) -> tuple[Any, Any]:
         if options and (gguf_config := getattr(transformers, "GgufConfig", None)):
             options["quantization_config"] = gguf_config(dequantize=True)
         model = AutoModelForCausalLM.from_pretrained(str(source), dtype=dtype, **options)
+        if options:
+            _take_ends_of_gguf(path, tokenizer, model)
     except (OSError, ValueError) as error:
         raise SettingError(f"no model {source}: {str(error).splitlines()[0]}") from None
     return model, tokenizer
+
+
+def _take_ends_of_gguf(path: Path, tokenizer: Any, model: Any) -> None:
+    """Give tokenizer and model the tokens with which a text, a turn or a message ends in the file.
+
+    transformers reads no more than the first, and takes the beginning of a text for it where the model is of
+    Llama's kind (release 5.10).
+    """
+    import gguf
+
+    reader, keys = gguf.GGUFReader(path), gguf.Keys.Tokenizer
+    fields = (reader.get_field(key) for key in (keys.EOS_ID, keys.EOT_ID, keys.EOM_ID))
+    ends = [int(field.contents()) for field in fields if field is not None]
+    if ends:
+        tokenizer.eos_token = tokenizer.convert_ids_to_tokens(ends[0])
+        model.generation_config.eos_token_id = ends

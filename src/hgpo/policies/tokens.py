@@ -1,22 +1,148 @@
-"""How a prompt becomes tokens, whatever computes them afterwards."""
+"""How a prompt becomes tokens, and tokens an answer, whatever computes in between."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 
-def encode_prompts(tokenizer: Any, texts: Sequence[str]) -> list[tuple[int, ...]]:
-    """Token ids of each prompt, as a user's message if the tokenizer has a chat template.
+from hgpo.answers import Answer, left_to_write, read_answer
+from hgpo.policies.templates import ChatTemplate, template_text
+
+Tokens = Sequence[int] | NDArray[np.int64]
+"""Token ids."""
+
+
+def end_tokens(tokenizer: Any, *configurations: Any) -> tuple[int, ...]:
+    """The tokens any of which ends an answer: the tokenizer's own, then those that the configurations name.
+
+    Chat models often end a turn with another token than a text. Gemma's tokenizer, for one, names that of a
+    text alone, its generation_config both.
 
     Args:
         tokenizer: of transformers.
-        texts: what is read.
+        configurations: of a model or of its generation; their eos_token_id is a number, a list or None.
     """
-    if not texts:
-        return []
-    if tokenizer.chat_template is None:
-        return [tuple(ids) for ids in tokenizer(list(texts)).input_ids]
-    messages = [[{"role": "user", "content": text}] for text in texts]
-    encoded = tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False)
-    return [tuple(ids) for ids in encoded]
+    found = [tokenizer.eos_token_id]
+    for configuration in configurations:
+        named = getattr(configuration, "eos_token_id", None)
+        found += named if isinstance(named, list | tuple) else [named]
+    # A configuration that names none has its class's, which a small vocabulary may not contain.
+    size = max(len(tokenizer), *(getattr(each, "vocab_size", 0) for each in configurations), 0)
+    return tuple(dict.fromkeys(token for token in found if token is not None and 0 <= token < size))
+
+
+def encode_prompts(tokenizer: Any, texts: Sequence[str]) -> list[tuple[int, ...]]:
+    """Token ids of each prompt for a tokenizer alone, without a model; see `ChatTokenizer.encode`."""
+    return ChatTokenizer(tokenizer, end_tokens(tokenizer)).encode(texts)
+
+
+class ChatTokenizer:
+    """A tokenizer together with its chat template and the tokens that end an answer."""
+
+    def __init__(
+        self, tokenizer: Any, ends: Sequence[int], arguments: Mapping[str, Any] | None = None
+    ) -> None:
+        """Find out how the chat template takes a user's message, if there is a template.
+
+        Args:
+            tokenizer: of transformers.
+            ends: see `end_tokens`.
+            arguments: for the chat template, such as enable_thinking.
+
+        Raises:
+            SettingError: if the template takes no message of a user's.
+        """
+        self.tokenizer, self.ends = tokenizer, tuple(ends)
+        self._arguments = dict(arguments or {})
+        self._template = ChatTemplate.of(tokenizer, self._arguments)
+        frame = (tokenizer.pad_token_id, tokenizer.bos_token_id, tokenizer.unk_token_id)
+        self._wordless = {*ends, *frame}
+
+    @property
+    def template(self) -> ChatTemplate | None:
+        """The tokenizer's present chat template."""
+        known = None if self._template is None else self._template.text
+        if template_text(self.tokenizer) != known:
+            self._template = ChatTemplate.of(self.tokenizer, self._arguments)
+        return self._template
+
+    @property
+    def begun(self) -> str:
+        """What every prompt already contains of the answer's thought; see `hgpo.answers.begun_by`."""
+        return "" if self.template is None else self.template.begun
+
+    @property
+    def turn_end(self) -> int | None:
+        """The token to end an answer with: the chat template's, else the tokenizer's; None without any."""
+        behind = "" if self.template is None else self.template.behind
+        tokens = self.tokenizer.encode(behind, add_special_tokens=False)
+        return next((token for token in (*tokens, *self.ends) if token in self.ends), None)
+
+    def encode(self, texts: Sequence[str]) -> list[tuple[int, ...]]:
+        """Token ids of each prompt, as a user's message if there is a chat template.
+
+        Prompts never end in an end token, as a model that reads one has nothing left to say.
+
+        Args:
+            texts: what is read.
+
+        Raises:
+            SettingError: if the template leaves out part of a text.
+        """
+        if not texts:
+            return []
+        if self.template is None:
+            rows = self._plain(texts)
+        else:
+            # The template writes all special tokens itself.
+            prompts = [self.template.prompt(text) for text in texts]
+            rows = self.tokenizer(prompts, add_special_tokens=False).input_ids
+        return [_without_last(row, [token in self.ends for token in row]) for row in rows]
+
+    def _plain(self, texts: Sequence[str]) -> list[tuple[int, ...]]:
+        """Token ids of texts with what the tokenizer puts before each, but not what it puts behind it."""
+        encoded = self.tokenizer(list(texts), return_special_tokens_mask=True)
+        return list(map(_without_last, encoded.input_ids, encoded.special_tokens_mask))
+
+    def encode_answer(self, text: str) -> list[int]:
+        """Token ids of what a model has left to write of an answer, without its end."""
+        return self.tokenizer.encode(left_to_write(text, self.begun), add_special_tokens=False)
+
+    def encode_response(self, text: str, max_tokens: int) -> tuple[int, ...]:
+        """The same with its end, if there is an end token; at most `max_tokens`."""
+        end = self.turn_end
+        return tuple([*self.encode_answer(text), *([] if end is None else [end])][:max_tokens])
+
+    def length(self, tokens: Tokens) -> int:
+        """The number of tokens up to the first end token, that one included; all if there is none."""
+        return next((number for number, token in enumerate(tokens, 1) if token in self.ends), len(tokens))
+
+    def decode(self, rows: Sequence[Tokens]) -> list[str]:
+        """What the model wrote in each row of tokens, up to its first end token.
+
+        Special tokens are part of it, as tags may be such tokens. Only those are not that end, pad or begin a
+        text, and the unknown one, which stands for none.
+        """
+        kept = ([int(token) for token in row[: self.length(row)]] for row in rows)
+        return self.tokenizer.batch_decode(
+            [[token for token in row if token not in self._wordless] for row in kept]
+        )
+
+    def answers(self, rows: Sequence[Tokens]) -> list[Answer]:
+        """The answer in each row of tokens, together with what the prompt had begun of it."""
+        begun = self.begun
+        return [
+            read_answer(text, begun=begun, ended="stop" if np.isin(row, self.ends).any() else "length")
+            for row, text in zip(rows, self.decode(rows), strict=True)
+        ]
+
+
+def _without_last(tokens: Sequence[int], marked: Sequence[int]) -> tuple[int, ...]:
+    """The tokens without the marked ones behind the last that is not marked."""
+    kept = len(tokens)
+    while kept and marked[kept - 1]:
+        kept -= 1
+    return tuple(tokens[:kept])

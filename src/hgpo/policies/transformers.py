@@ -15,13 +15,12 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 from transformers import DynamicCache
 
-from hgpo.answers import read_answer
 from hgpo.errors import SettingError
 from hgpo.policies.adapters import ADAPTER, has_adapter, plain_model, whole_config, whole_weights
 from hgpo.policies.base import Completion
 from hgpo.policies.compute import Compute
 from hgpo.policies.distributions import log_softmax, logprobs_and_entropy, sample
-from hgpo.policies.tokens import encode_prompts
+from hgpo.policies.tokens import ChatTokenizer, Tokens, end_tokens
 from hgpo.policies.trees import Rows, Tree, as_rows, batches, ends_of, grow_trees, outputs_of
 
 
@@ -48,15 +47,23 @@ class TransformersPolicy:
     """
 
     def __init__(self, model: Any, tokenizer: Any, compute: Compute | None = None) -> None:
-        """Take a causal LM of transformers, or of peft with an adapter, and its tokenizer; see `Compute`."""
+        """Take a causal LM of transformers, or of peft with an adapter, and its tokenizer; see `Compute`.
+
+        Raises:
+            SettingError: if the tokenizer's chat template takes no message of a user's.
+        """
         self.compute = compute or Compute()
         self.model = model.to(self.compute.device).eval()
         self.tokenizer = tokenizer
         self.token_budget = self.compute.token_budget
         self._plain = plain = plain_model(model)
-        self.end = tokenizer.eos_token_id
+        config, generation = plain.config, plain.generation_config
+        ends = end_tokens(tokenizer, generation, config, config.get_text_config())
+        self.chat = ChatTokenizer(tokenizer, ends)
+        # Who loads what is saved here ends answers where they ended here.
+        generation.eos_token_id = list(ends) or None
         # Padding is masked everywhere, so any token serves where a checkpoint names none.
-        self._pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else (self.end or 0)
+        self._pad = next((t for t in (tokenizer.pad_token_id, *ends) if t is not None), 0)
         self._shares = _attends_as_told(plain)
         self._attention_scale = _attention_scale(plain)
         if self.compute.recompute:
@@ -108,17 +115,16 @@ class TransformersPolicy:
         self.tokenizer.save_pretrained(folder)
 
     def encode(self, texts: Sequence[str]) -> list[tuple[int, ...]]:
-        """Token ids of each prompt, as a user's message if the tokenizer has a chat template."""
-        return encode_prompts(self.tokenizer, texts)
+        """Token ids of each prompt; see `ChatTokenizer.encode`."""
+        return self.chat.encode(texts)
 
     def encode_response(self, text: str, max_tokens: int) -> tuple[int, ...]:
-        """Token ids of a response: the end-of-sequence token last, unless `max_tokens` are reached first."""
-        ids = self.tokenizer.encode(text, add_special_tokens=False)
-        return tuple([*ids, self.end][:max_tokens])
+        """Token ids of a response; see `ChatTokenizer.encode_response`."""
+        return self.chat.encode_response(text, max_tokens)
 
-    def decode(self, tokens: Sequence[Sequence[int] | NDArray[np.int64]]) -> list[str]:
-        """The words of responses, without special tokens."""
-        return self.tokenizer.batch_decode(tokens, skip_special_tokens=True)
+    def decode(self, tokens: Sequence[Tokens]) -> list[str]:
+        """What the model wrote in each response; see `ChatTokenizer.decode`."""
+        return self.chat.decode(tokens)
 
     @torch.no_grad()
     def generate(
@@ -151,10 +157,9 @@ class TransformersPolicy:
                 tokens=tokens,
                 logprobs=logprobs,
             )
-        texts = self.decode(tokens)
         return [
-            Completion(np.array(t, dtype=np.int64), np.array(p, dtype=np.float32), read_answer(text))
-            for t, p, text in zip(tokens, logprobs, texts, strict=True)
+            Completion(np.array(t, dtype=np.int64), np.array(p, dtype=np.float32), answer)
+            for t, p, answer in zip(tokens, logprobs, self.chat.answers(tokens), strict=True)
         ]
 
     def _complete(
@@ -184,7 +189,7 @@ class TransformersPolicy:
             for row, token, logprob in zip(rows.tolist(), drawn.tolist(), chosen_logprobs, strict=True):
                 tokens[row].append(token)
                 logprobs[row].append(logprob)
-            alive = drawn != self.end
+            alive = ~np.isin(drawn, self.chat.ends)
             if not alive.any() or place + 1 == max_new:
                 return
             rows = rows[alive]

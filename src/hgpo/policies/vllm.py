@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from hgpo.answers import read_answer
 from hgpo.policies.adapters import whole_weights
 from hgpo.policies.base import Completion
 from hgpo.policies.transformers import TransformersPolicy
@@ -73,9 +72,9 @@ class VllmEngine:
                 max_tokens=uniforms.shape[1],
                 seed=int(row[0] * 2**31),
                 logprobs=0,
-                # The policy knows one token that ends a response; a model's own list may have more.
+                # The policy knows all of them; what vLLM would find in the model's folder may be fewer.
                 ignore_eos=True,
-                stop_token_ids=[self._policy.end],
+                stop_token_ids=list(self._policy.chat.ends),
                 detokenize=False,
             )
             for row in uniforms
@@ -90,7 +89,5 @@ class VllmEngine:
             )
             for output, drawn in zip(outputs, tokens, strict=True)
         ]
-        texts = self._policy.decode(tokens)
-        return [
-            Completion(t, p, read_answer(text)) for t, p, text in zip(tokens, logprobs, texts, strict=True)
-        ]
+        answers = self._policy.chat.answers(tokens)
+        return [Completion(t, p, answer) for t, p, answer in zip(tokens, logprobs, answers, strict=True)]

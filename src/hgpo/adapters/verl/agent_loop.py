@@ -5,24 +5,27 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 from omegaconf import OmegaConf
+from transformers import AutoConfig, GenerationConfig
 from verl.experimental.agent_loop.agent_loop import (
     AgentLoopBase,
     AgentLoopMetrics,
     AgentLoopOutput,
     register,
 )
+from verl.utils.fs import copy_to_local
 
 from hgpo.adapters.verl.environments import EnvironmentPool, Episode, ProcessLost, View, open_pool
 from hgpo.adapters.verl.rows import StepRow
 from hgpo.adapters.verl.settings import StepwiseSettings
 from hgpo.adapters.verl.tasks import Draw
 from hgpo.envs.guard import EnvironmentFault
-from hgpo.policies.tokens import encode_prompts
+from hgpo.policies.tokens import ChatTokenizer, end_tokens
 from hgpo.prompts import RESPONSE_FORMATS, Action, Turn, fit_prompts
 
 logger = logging.getLogger(__name__)
@@ -59,6 +62,13 @@ class StepwiseAgentLoop(AgentLoopBase):
         super().__init__(*args, **kwargs)
         self.settings, self.pool = _of_this_process(OmegaConf.to_yaml(self.config.hgpo, resolve=True))
         self.response_format = RESPONSE_FORMATS[self.settings.response]
+        model = self.config.actor_rollout_ref.model
+        self.chat = _chat_of_this_process(
+            self.tokenizer,
+            model.get("hf_config_path") or model.path,
+            model.get("trust_remote_code", False),
+            OmegaConf.to_yaml(self.apply_chat_template_kwargs or {}, resolve=True),
+        )
 
     tokenizer: Any
 
@@ -100,11 +110,13 @@ class StepwiseAgentLoop(AgentLoopBase):
             prompt = self._prompt(view, played)
             began = time.perf_counter()
             answer = await self.server_manager.generate(
-                request_id=trajectory, prompt_ids=list(prompt), sampling_params=dict(sampling)
+                request_id=trajectory,
+                prompt_ids=list(prompt),
+                sampling_params={**sampling, "stop_token_ids": list(self.chat.ends)},
             )
             answered = time.perf_counter()
-            text = self.tokenizer.decode(answer.token_ids, skip_special_tokens=True)
-            action = self.response_format.parse(text, view.info.admissible_commands)
+            (read,) = self.chat.answers([answer.token_ids])
+            action = self.response_format.parse(read, view.info.admissible_commands)
             after = await episode.step(action.command)
             clock.answers += answered - began
             clock.steps += time.perf_counter() - answered
@@ -126,7 +138,7 @@ class StepwiseAgentLoop(AgentLoopBase):
         (prompt,) = fit_prompts(
             [turn],
             self.response_format,
-            lambda texts: encode_prompts(self.tokenizer, texts),
+            self.chat.encode,
             self.rollout_config.prompt_length,
         )
         return prompt
@@ -155,6 +167,7 @@ class StepwiseAgentLoop(AgentLoopBase):
                 won=end.won,
                 score=end.score,
                 restarts=restart,
+                invalid_reason=str(step.action.invalid or ""),
             )
             tokens, logprobs, mask = self._response(step.answer)
             rows.append(
@@ -177,10 +190,15 @@ class StepwiseAgentLoop(AgentLoopBase):
         return rows
 
     def _response(self, answer: Any) -> tuple[list[int], list[float] | None, list[int]]:
-        """Tokens, log-probabilities and mask; a row needs a token, one that nobody drew is masked."""
-        if answer.token_ids:
-            return list(answer.token_ids), answer.log_probs, [1] * len(answer.token_ids)
-        return [self.tokenizer.eos_token_id], [0.0] if answer.log_probs is not None else None, [0]
+        """Tokens up to the first that ends an answer, log-probabilities and mask.
+
+        A row needs a token; one that nobody drew is masked.
+        """
+        length = self.chat.length(answer.token_ids)
+        logprobs = answer.log_probs
+        if length:
+            return answer.token_ids[:length], None if logprobs is None else logprobs[:length], [1] * length
+        return [next(iter(self.chat.ends), 0)], None if logprobs is None else [0.0], [0]
 
 
 @lru_cache(maxsize=1)
@@ -188,3 +206,26 @@ def _of_this_process(section: str) -> tuple[StepwiseSettings, EnvironmentPool]:
     """Settings and pool, made once, as verl makes an agent loop for every rollout."""
     settings = StepwiseSettings.of(OmegaConf.to_container(OmegaConf.create(section)))  # pyright: ignore
     return settings, open_pool(settings)
+
+
+@lru_cache(maxsize=1)
+def _chat_of_this_process(
+    tokenizer: Any, path: str, trust_remote_code: bool, arguments: str
+) -> ChatTokenizer:
+    """The tokenizer with what the model's files say of where an answer ends, made once.
+
+    Args:
+        tokenizer: of the model.
+        path: of the model's configuration, wherever verl finds it.
+        trust_remote_code: whether that may be code.
+        arguments: of the chat template, as YAML.
+    """
+    source = copy_to_local(path)
+    configurations: list[Any] = []
+    with suppress(OSError):
+        configurations.append(GenerationConfig.from_pretrained(source))
+    with suppress(OSError):
+        configuration = AutoConfig.from_pretrained(source, trust_remote_code=trust_remote_code)
+        configurations += [configuration, configuration.get_text_config()]
+    given: Any = OmegaConf.to_container(OmegaConf.create(arguments))
+    return ChatTokenizer(tokenizer, end_tokens(tokenizer, *configurations), given)

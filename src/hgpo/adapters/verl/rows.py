@@ -43,6 +43,8 @@ class StepRow:
     """How well it has done so in the end, from 0 to 1, in games that measure it."""
     restarts: int
     """How often the trajectory had to be begun anew."""
+    invalid_reason: str = ""
+    """Why the answer is no valid action, an `InvalidReason`; empty where it is one."""
 
     def as_field(self) -> dict[str, Any]:
         """The step as plain values, for `extra_fields`."""
@@ -94,6 +96,7 @@ def step_table(rows: Sequence[StepRow], **columns: Any) -> StepTable:
         observation=[row.observation for row in rows],
         action=[row.action for row in rows],
         action_valid=[row.action_valid for row in rows],
+        invalid_reason=[row.invalid_reason for row in rows],
         terminated=[row.terminated for row in rows],
         truncated=[row.truncated for row in rows],
         **columns,

@@ -1,0 +1,142 @@
+"""Chat templates: how the one of a tokenizer takes a user's message, and what it writes around the answer."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from itertools import product
+from typing import Any
+
+from hgpo.answers import begun_by
+from hgpo.errors import SettingError
+
+_PROBE, _REPLY = "asked by hgpo", "answered by hgpo"
+"""Messages by which a template is tried, of words that no template writes by itself."""
+_SYSTEM = "You play a text game."
+"""The system message, for templates that demand one."""
+_TODAY = datetime(2025, 1, 1)
+"""What templates that write today's date are told, so that the same seed is the same run on any day."""
+
+
+def template_text(tokenizer: Any) -> str | None:
+    """The source of a tokenizer's chat template, the default one of several; None if it has none.
+
+    Raises:
+        SettingError: if it has several and none of them is the default.
+    """
+    found = tokenizer.chat_template
+    if isinstance(found, list | tuple):
+        found = {named["name"]: named["template"] for named in found}
+    if isinstance(found, Mapping):
+        if len(found) > 1 and "default" not in found:
+            raise SettingError(
+                f"{_name(tokenizer)} has the chat templates {', '.join(found)}, and none is called default: "
+                "give its tokenizer one chat_template"
+            )
+        found = found.get("default", next(iter(found.values()), None))
+    return found if found and found.strip() else None
+
+
+@dataclass(frozen=True)
+class ChatTemplate:
+    """A chat template with a way to give it a user's message."""
+
+    tokenizer: Any
+    """Of transformers; it renders the template."""
+    text: str
+    """The template's source."""
+    arguments: Mapping[str, Any]
+    """What else the template reads, such as enable_thinking."""
+    system: bool
+    """Whether a system message comes first."""
+    parts: bool
+    """Whether the content of a message is a list of parts rather than a text."""
+
+    @classmethod
+    def of(cls, tokenizer: Any, arguments: Mapping[str, Any]) -> ChatTemplate | None:
+        """The template of a tokenizer, with the first way by which the prompt contains the message.
+
+        The message alone is tried first, then its text as a part of the content, then both behind a system
+        message.
+
+        Returns:
+            None if the tokenizer has no template.
+
+        Raises:
+            SettingError: if there is no such way; it has the template's own words.
+        """
+        text = template_text(tokenizer)
+        if text is None:
+            return None
+        refusals = []
+        for system, parts in product((False, True), repeat=2):
+            found = cls(tokenizer, text, arguments, system, parts)
+            try:
+                found.prompt(_PROBE)
+            except SettingError as refusal:
+                refusals.append(refusal)
+            else:
+                return found
+        raise refusals[0]
+
+    def prompt(self, message: str) -> str:
+        """What the model reads when the user says this, up to where its answer begins.
+
+        Raises:
+            SettingError: if the template raises an error, or leaves out part of the message.
+        """
+        try:
+            prompt = self._rendered(message)
+        # Templates raise errors of Jinja's and of Python's.
+        except Exception as error:
+            raise self._refusal(" ".join(str(error).split())) from None
+        if message not in prompt and _words(message) not in _words(prompt):
+            raise self._refusal("it leaves out or changes part of the message")
+        return prompt
+
+    @cached_property
+    def begun(self) -> str:
+        """What it writes of the answer's thought; see `begun_by`."""
+        return begun_by(self._rendered(_PROBE))
+
+    @cached_property
+    def behind(self) -> str:
+        """What it writes behind an answer; empty if it takes no answers."""
+        try:
+            return self._rendered(_PROBE, _REPLY).rpartition(_REPLY)[2]
+        except Exception:
+            return ""
+
+    def _rendered(self, message: str, reply: str | None = None) -> str:
+        said = [("system", _SYSTEM)] if self.system else []
+        said += [("user", message)] if reply is None else [("user", message), ("assistant", reply)]
+        return self.tokenizer.apply_chat_template(
+            [
+                {"role": role, "content": [{"type": "text", "text": text}] if self.parts else text}
+                for role, text in said
+            ],
+            chat_template=self.text,
+            tokenize=False,
+            add_generation_prompt=reply is None,
+            strftime_now=_TODAY.strftime,
+            **self.arguments,
+        )
+
+    def _refusal(self, reason: str) -> SettingError:
+        return SettingError(
+            f"the chat template of {_name(self.tokenizer)} does not take the prompt as a user's message: "
+            f"{reason}; give its tokenizer another chat_template"
+        )
+
+
+def _name(tokenizer: Any) -> str:
+    """What an error calls a tokenizer's model."""
+    return tokenizer.name_or_path or "this tokenizer"
+
+
+def _words(text: str) -> str:
+    """A text without what templates may change of it: spaces, and characters that HTML escapes."""
+    return " ".join(html.unescape(text).split())
