@@ -9,6 +9,7 @@ from typing import Any, Protocol
 from rich.console import Console, Group
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from hgpo.evaluate import PanelResult, ProtocolResult, PublishedProtocol, Success, mean_and_std
 
@@ -162,9 +163,23 @@ def players_tables(rows: Mapping[str, Sequence[PanelResult]]) -> Group:
         )
     return Group(
         overall,
+        *_lost_lines(rows),
         *(_kinds_table(number, panel, rows) for number, panel in enumerate(panels)),
         *_games_lines(result.games for results in rows.values() for result in results),
     )
+
+
+def _lost_lines(rows: Mapping[str, Sequence[PanelResult | ProtocolResult]]) -> list[Text]:
+    """How many games of each player were lost before their end, and why."""
+    return [
+        Text(
+            f"{player}, {result.split}: {sum(result.lost.values())} lost before the end, counted as not won "
+            f"({', '.join(f'{kind} {count}' for kind, count in result.lost.items())})"
+        )
+        for player, results in rows.items()
+        for result in results
+        if result.lost
+    ]
 
 
 def _games_lines(descriptions: Iterable[str | None]) -> list[str]:
@@ -211,7 +226,8 @@ def published_table(rows: Mapping[str, Sequence[ProtocolResult]]) -> Group:
     for player, results in rows.items():
         measured = [values for r in results for values in (r.scores, r.rates) if values is not None]
         table.add_row(player, *map(_protocol_cell, measured))
-    return Group(table, *_games_lines(result.games for results in rows.values() for result in results))
+    games = (result.games for results in rows.values() for result in results)
+    return Group(table, *_lost_lines(rows), *_games_lines(games))
 
 
 def _protocol_cell(values: Sequence[float]) -> str:

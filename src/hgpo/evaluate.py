@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -61,6 +62,8 @@ class PanelResult:
     """How well the games were done, from 0 to 1; None of games that do not measure it."""
     games: str
     """What was played (see `describe`)."""
+    lost: dict[str, int] = field(default_factory=dict)
+    """How many games were lost before their end, by kind (see `Loss`); they count as not won."""
 
     def record(self, iteration: int) -> dict[str, Any]:
         """The result as JSON values, with rate and interval spelled out, after `iteration` iterations."""
@@ -173,6 +176,8 @@ class ProtocolResult:
     """Mean score of the draws under each seed, from 0 to 1; None of games that do not measure it."""
     games: str
     """What was played (see `describe`)."""
+    lost: dict[str, int] = field(default_factory=dict)
+    """How many of all draws were lost before their end, by kind (see `Loss`); they count as not won."""
 
 
 def mean_and_std(values: Sequence[float]) -> tuple[float, float]:
@@ -197,6 +202,7 @@ def evaluate_published(
     """
     panel = suite.tasks(split)
     rates, scores = [], []
+    lost: Counter[str] = Counter()
     for number in range(protocol.seeds):
         drawn = np.random.default_rng([*seed, number]).integers(len(panel), size=protocol.draws)
         trajectories = play(
@@ -209,8 +215,9 @@ def evaluate_published(
         )
         rates.append(_success(trajectories).rate)
         scores.append(mean_score(trajectories))
+        lost.update(_lost(trajectories))
     measured = tuple(score for score in scores if score is not None)
-    return ProtocolResult(split, tuple(rates), measured or None, describe(suite))
+    return ProtocolResult(split, tuple(rates), measured or None, describe(suite), dict(lost))
 
 
 def summarize(split: str, temperature: float, trajectories: Sequence[Trajectory], games: str) -> PanelResult:
@@ -227,7 +234,12 @@ def summarize(split: str, temperature: float, trajectories: Sequence[Trajectory]
         games_won=tuple(trajectory.won for trajectory in trajectories),
         mean_score=mean_score(trajectories),
         games=games,
+        lost=_lost(trajectories),
     )
+
+
+def _lost(trajectories: Sequence[Trajectory]) -> dict[str, int]:
+    return dict(Counter(t.lost.kind for t in trajectories if t.lost is not None))
 
 
 def _success(trajectories: Sequence[Trajectory]) -> Success:
