@@ -83,7 +83,7 @@ def test_a_server_that_only_fails_ends_it_and_what_came_before_is_kept(tmp_path)
         ask(server, tmp_path, hello(2))
     with (
         serving(ChatServer(echo, faults=["broken"] * 99)) as broken,
-        pytest.raises(RunError, match="failed 3 times in a row"),
+        pytest.raises(RunError, match="failed 4 times in a row"),
     ):
         ask(broken, tmp_path, hello(4), attempts=3, concurrency=1)
     # The first of the two new questions is asked three times, then once what was answered before.
@@ -248,7 +248,7 @@ def test_a_prompt_that_is_refused_while_others_are_answered_is_lost_and_not_aske
         expected = [lost if n in (1, 5) else Answer(f"you said hello {n}") for n in range(6)]
         assert answers == expected
         # Where the server does not say that it is the prompt, what it has answered before is asked for once.
-        assert contents(server).count("hello 1") == 1 and usage.asked in (4, 5)
+        assert contents(server).count("hello 1") == 1 and usage.asked in (4, 5, 6)
         count = len(server.requests)
         assert asked(server, tmp_path, hello(6))[0] == expected
         assert len(server.requests) == count
@@ -312,6 +312,36 @@ def test_a_prompt_at_which_the_server_fails_each_time_is_lost_until_a_later_call
     with serving(ChatServer(echo)) as server:
         answers, _ = asked(server, tmp_path, hello(3))
     assert answers[1] == Answer("you said hello 1") and contents(server) == ["hello 1"]
+
+
+def test_a_server_that_only_fails_from_the_start_is_tried_with_few_prompts(tmp_path):
+    with (
+        serving(ChatServer(lambda messages: FAULTS["page"])) as server,
+        pytest.raises(RunError, match=r"failed 6 times in a row.*Sign in.*--base-url"),
+    ):
+        ask(server, tmp_path, hello(9), attempts=4, opening=Pauses().opening)
+    # The first prompt four times, then two others once.
+    assert contents(server) == ["hello 0"] * 4 + ["hello 1", "hello 2"]
+
+
+def test_a_first_prompt_at_which_the_server_fails_is_lost_alone(tmp_path):
+    with serving(ChatServer(refusing(["hello 0"], FAULTS["page"]))) as server:
+        answers, _ = asked(server, tmp_path, hello(3), attempts=2, opening=Pauses().opening)
+    assert isinstance(answers[0], Loss) and answers[0].kind == "no_chat_completion"
+    assert answers[1:] == [Answer("you said hello 1"), Answer("you said hello 2")]
+    # A later call asks it again.
+    with serving(ChatServer(echo)) as server:
+        assert asked(server, tmp_path, hello(3))[0][0] == Answer("you said hello 0")
+
+
+def test_what_ends_the_evaluation_is_not_held_against_the_prompts_of_the_moment(tmp_path):
+    # Four answers, then a refusal without a reason of all that is under way: nothing is lost.
+    with (
+        serving(ChatServer(echo, faults=[None] * 4 + ["bad"] * 99, delay=0.05)) as server,
+        pytest.raises(RunError, match="I do not like this"),
+    ):
+        ask(server, tmp_path, hello(12), concurrency=3)
+    assert "refused" not in (tmp_path / "replies.jsonl").read_text()
 
 
 def rules(number):

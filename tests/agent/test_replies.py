@@ -361,6 +361,7 @@ CERTIFICATE.verify_message = "self-signed certificate"
         (caused_by(named("ReadError", "")), Reach.MOMENT, "ReadError"),
         (openai.APITimeoutError(request=REQUEST), Reach.MOMENT, "no reply within 7 s"),
         (TimeoutError(), Reach.MOMENT, "no reply within 7 s"),
+        (caused_by(named("ConnectTimeout")), Reach.MOMENT, "nothing answers at its address"),
     ],
 )  # fmt: skip
 def test_the_cause_of_a_connection_that_fails_is_told(error, reach, words):

@@ -29,6 +29,8 @@ from hgpo.files import only_process
 
 LONGEST_PAUSE = 60.0
 """Seconds between two attempts at most, unless the server asks for more."""
+LONGEST_CONNECT = 20.0
+"""Seconds that it may take to connect."""
 LONGEST_WAIT = 300.0
 """Seconds that a server may ask to wait; beyond, the evaluation stops rather than waits."""
 FEW = 3
@@ -104,9 +106,11 @@ class ChatClient:
         """A conversation that the server has answered, in this call or an earlier one."""
         self._reached = False
         """Whether anything came from the server, in this call."""
+        self._failures = 0
+        """Attempts that failed since the last reply."""
         self._takes_system: bool | None = None if journal.system_role else False
-        self._refusals: list[tuple[str, Fault]] = []
-        """Questions that were refused and are not in the journal yet."""
+        self._unanswered: list[tuple[str, Fault]] = []
+        """Questions of now that have no answer, and why."""
         self._client = _connect(server)
 
     @property
@@ -153,19 +157,21 @@ class ChatClient:
 
         # All are waited for, also where one fails: what the others bring has been paid for.
         answers = await asyncio.gather(*map(one, conversations), return_exceptions=True)
-        self._settle_refusals()
+        self._settle()
         for answer in answers:
             if isinstance(answer, BaseException):
                 raise answer
         return [answer for answer in answers if not isinstance(answer, BaseException)]
 
-    def _settle_refusals(self) -> None:
-        """Write down which prompts were refused; stop if nothing else was ever answered."""
-        if self._answered is None and self._refusals:
-            raise self._stop(self._refusals[-1][1])
-        for question, fault in self._refusals:
-            self._journal.refuse(question, Loss(fault.kind, fault.words))
-        self._refusals = []
+    def _settle(self) -> None:
+        """Write down which prompts were refused; stop if none was ever answered."""
+        if self._answered is None and self._unanswered:
+            raise self._stop(self._unanswered[0][1])
+        for question, fault in self._unanswered:
+            # What may pass is asked again by a later call.
+            if fault.reach is not Reach.MOMENT:
+                self._journal.refuse(question, Loss(fault.kind, fault.words))
+        self._unanswered = []
 
     async def _answer(self, messages: Sequence[Message], temperature: float) -> Answer | Loss:
         body = {"temperature": temperature, **self.server.request}
@@ -181,11 +187,10 @@ class ChatClient:
             self._learn_from(self._as_taken(messages))
             return kept.answer
         async with self._gate, self._first_alone():
-            answered_before = self.usage.asked
             try:
                 reply = await self._reply(messages, body)
             except FaultError as error:
-                return await self._lost(question, error.fault, body, answered_before)
+                return await self._lost(question, error.fault, body)
             self._journal.keep(question, reply)
             return reply.answer
 
@@ -236,30 +241,27 @@ class ChatClient:
         self._learn_from(sent)
         return reply
 
-    async def _lost(self, question: str, fault: Fault, body: dict[str, Any], answered_before: int) -> Loss:
+    async def _lost(self, question: str, fault: Fault, body: dict[str, Any]) -> Loss:
         """What it means for an episode that its prompt has no answer, if the server answers others.
 
         Raises:
             RunError: if it does not.
         """
-        if fault.reach is Reach.EVERY or (fault.reach is Reach.MOMENT and self._answered is None):
+        if fault.reach is Reach.EVERY or not self._reached:
             raise self._stop(fault)
-        if self._answered is not None and fault.reach is not Reach.PROMPT:
-            # A failure that lasts is judged by what is answered after it, a refusal by what is meanwhile.
-            since = answered_before if fault.reach is Reach.UNCLEAR else self.usage.asked
-            if not await self._still_answers(body, since):
-                raise self._stop(fault)
-        # What may pass is asked again by a later call.
-        if fault.reach is not Reach.MOMENT:
-            self._refusals.append((question, fault))
-        if self._answered is None and len(self._refusals) >= FEW:
+        in_doubt = self._answered is not None and fault.reach is not Reach.PROMPT
+        if in_doubt and not await self._still_answers(body):
             raise self._stop(fault)
+        self._unanswered.append((question, fault))
+        if self._answered is None and len(self._unanswered) >= FEW:
+            raise self._stop(self._unanswered[0][1])
         return Loss(fault.kind, fault.words)
 
-    async def _still_answers(self, body: dict[str, Any], answered_before: int) -> bool:
-        """Whether anything was answered since, or else what was answered before is answered again."""
+    async def _still_answers(self, body: dict[str, Any]) -> bool:
+        """Whether the server answers again what it has answered before, unless it answers anything else."""
+        until_now = self.usage.asked
         async with self._checking:
-            if self.usage.asked == answered_before:
+            if self.usage.asked == until_now:
                 try:
                     await self._once(self._answered or (), body)
                 except FaultError:
@@ -295,7 +297,7 @@ class ChatClient:
             raise FaultError(self._heeded(failure(error, self.server.timeout))) from None
         except FaultError as error:
             raise FaultError(self._heeded(error.fault)) from None
-        self._reached = True
+        self._reached, self._failures = True, 0
         self.usage.asked += 1
         self.usage.add(reply)
         return reply
@@ -303,6 +305,7 @@ class ChatClient:
     def _heeded(self, fault: Fault) -> Fault:
         """What a fault means here: its words without the key, and no waiting for too long."""
         self._reached = self._reached or fault.kind not in (CONNECTION, TIMEOUT)
+        self._failures += 1
         words = fault.words
         if self.server.key is not None:
             words = re.sub(rf"(?<!\w){re.escape(self.server.key)}(?!\w)", "…", words)
@@ -314,6 +317,8 @@ class ChatClient:
     @property
     def _attempts(self) -> int:
         """How many times a request is made that fails in a way that may pass."""
+        if self._answered is None and self._unanswered:
+            return 1
         return self.server.attempts if self._reached else min(FEW, self.server.attempts)
 
     def _pause(self, state: RetryCallState) -> float:
@@ -340,7 +345,7 @@ class ChatClient:
         if fault.kind == CONNECTION:
             how = "cannot be reached"
         elif fault.reach is Reach.MOMENT:
-            how = f"failed {self._attempts} times in a row, the last time"
+            how = f"failed {self._failures} times in a row, the last time"
         else:
             how = "refuses"
         self._stopped = self._stopped or RunError(
@@ -400,7 +405,7 @@ def _connect(server: Server) -> openai.AsyncOpenAI:
             base_url=urlunsplit((url.scheme, url.netloc, path, "", "")) or None,
             default_query=query,
             default_headers={"api-key": key} if "api-version" in query else None,
-            timeout=server.timeout,
+            timeout=openai.Timeout(server.timeout, connect=min(LONGEST_CONNECT, server.timeout)),
             max_retries=0,
         )
     # The HTTP library has exceptions of several kinds for addresses, proxies and what they need.

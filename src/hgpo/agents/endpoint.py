@@ -92,7 +92,8 @@ class EndpointAgent:
             waiting = [number for number in waiting if _too_long(answers[number]) and shown[number]]
             for number in waiting:
                 shown[number] -= 1
-                self.client.say(TOO_LONG, f"{answers[number]}: asked again without the oldest step")
+                line = f"{self.client.where}: {answers[number]}; asked again without the oldest step"
+                self.client.say(TOO_LONG, line)
         return [answers[number] for number in range(len(conversations))]
 
 

@@ -228,12 +228,12 @@ def failure(error: openai.OpenAIError | TimeoutError, timeout: float) -> Fault:
     if isinstance(error, openai.APIStatusError):
         response = error.response
         return refusal(response.status_code, json_or_text(response.text), response.headers)
-    if isinstance(error, (openai.APITimeoutError, TimeoutError)):
-        return Fault(TIMEOUT, f"no reply within {timeout:g} s", Reach.MOMENT, _SLOW)
     causes = list(_causes(error))
     for is_it, words, reach, advice in _CONNECTIONS:
         for cause in filter(is_it, causes):
             return Fault(CONNECTION, words.format(cause), reach, advice)
+    if isinstance(error, (openai.APITimeoutError, TimeoutError)):
+        return Fault(TIMEOUT, f"no reply within {timeout:g} s", Reach.MOMENT, _SLOW)
     words = " ".join(str(causes[-1]).split()) or type(causes[-1]).__name__
     return Fault(CONNECTION, words, Reach.MOMENT, _REACHABLE)
 
@@ -277,6 +277,7 @@ _CONNECTIONS: tuple[tuple[Callable[[BaseException], bool], str, Reach, str], ...
         Reach.EVERY,
         "check the name in --base-url",
     ),
+    (_named("ConnectTimeout"), "nothing answers at its address", Reach.MOMENT, _REACHABLE),
     (_named("TooManyRedirects"), "it redirects without end", Reach.EVERY, _ADDRESS),
     (_named("UnsupportedProtocol"), "{0}", Reach.EVERY, _ADDRESS),
     (_named("LocalProtocolError"), "the request cannot be sent: {0}", Reach.EVERY, _KEY),
