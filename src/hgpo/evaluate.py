@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -115,6 +115,8 @@ class PanelResult:
     """How well the games were done, from 0 to 1; None of games that do not measure it."""
     games: str
     """What was played (see `describe`)."""
+    lost: dict[str, int] = field(default_factory=dict)
+    """How many games were lost before their end, by kind (see `Loss`); they count as not won."""
 
     def record(self, iteration: int) -> dict[str, Any]:
         """The result as JSON values, with rate and interval spelled out, after `iteration` iterations."""
@@ -229,6 +231,8 @@ class ProtocolResult:
     """What became of the agent's answers under all seeds."""
     games: str
     """What was played (see `describe`)."""
+    lost: dict[str, int] = field(default_factory=dict)
+    """How many of all draws were lost before their end, by kind (see `Loss`); they count as not won."""
 
 
 def plain_values(result: PanelResult | ProtocolResult) -> dict[str, Any]:
@@ -276,7 +280,9 @@ def evaluate_published(
         scores.append(mean_score(trajectories))
         played += trajectories
     measured = tuple(score for score in scores if score is not None)
-    return ProtocolResult(split, tuple(rates), measured or None, Answers.of(played), describe(suite))
+    return ProtocolResult(
+        split, tuple(rates), measured or None, Answers.of(played), describe(suite), _lost(played)
+    )
 
 
 def summarize(split: str, temperature: float, trajectories: Sequence[Trajectory], games: str) -> PanelResult:
@@ -293,7 +299,12 @@ def summarize(split: str, temperature: float, trajectories: Sequence[Trajectory]
         games_won=tuple(trajectory.won for trajectory in trajectories),
         mean_score=mean_score(trajectories),
         games=games,
+        lost=_lost(trajectories),
     )
+
+
+def _lost(trajectories: Sequence[Trajectory]) -> dict[str, int]:
+    return dict(Counter(t.lost.kind for t in trajectories if t.lost is not None))
 
 
 def _success(trajectories: Sequence[Trajectory]) -> Success:

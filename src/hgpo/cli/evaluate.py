@@ -95,8 +95,12 @@ def main(args: Sequence[str]) -> int:
         panels = _panels(command, suite)
         folder = command.out or Path("runs") / _folder_name(command.models, suite)
         rows: dict[str, list[Any]] = {}
+
+        def say(line: str) -> None:
+            console.print(line, soft_wrap=True, highlight=False, markup=False)
+
         for name in names:
-            with open_player(name, suite, command.models, folder) as player:
+            with open_player(name, suite, command.models, folder, say) as player:
                 label = player.name if player.name not in rows else f"{player.name} ({name})"
                 try:
                     with RichDisplay(console) as display:
