@@ -2,9 +2,9 @@
 
     python benchmarks/noun_taggers.py [--data DIR] [--draws 4000]
 
-Each draw is a goal and two products: one of the whole catalogue, and one of those that it lists under the same
-query as the goal's. The reward puts a product into one of four classes, from the wrong sort of thing to the
-right one. Needs hgpo[spacy].
+Each draw is a goal and two products: one of the whole catalogue, and one of those that it lists under the
+same query as the goal's. The reward puts a product into one of four classes, from the wrong sort of thing to
+the right one. Needs hgpo[spacy].
 """
 
 from __future__ import annotations

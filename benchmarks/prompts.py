@@ -99,7 +99,7 @@ def main() -> None:
         )
     expert = [suite.walkthrough(task) for task in suite.tasks(suite.splits[0], WALKTHROUGHS, seed=0)]
     steps = [len(walkthrough) for walkthrough in expert if walkthrough]
-    print(f"{len(steps)} walkthroughs: {mean(steps):.1f} steps on average, {max(steps)} at most")
+    print(f"{len(steps)} walkthroughs: {max(steps)} steps at most, {mean(steps):.1f} on average")
 
 
 if __name__ == "__main__":
