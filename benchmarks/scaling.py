@@ -85,7 +85,7 @@ class Preset:
     response_tokens: float = 100
     longest_response: float = 250
     """Of a step's responses: all wait for it."""
-    read_share: float = 0.81
+    read_share: float = 0.86
     """Tokens that are read, of all, if shared beginnings are read once."""
     tasks: int = 16
     group_size: int = 8
@@ -109,11 +109,15 @@ CARDS = {
     "h200": Card(flops=989e12, bandwidth=4.8e12, memory=141e9),
 }
 PRESETS = {
-    "ALFWorld, 1.5B, K = 2": Preset(QWEN_1_5B, max_steps=50, won_steps=9, prompt_tokens=470),
-    "ALFWorld, 1.5B, K = 4": Preset(QWEN_1_5B, max_steps=50, won_steps=9, prompt_tokens=563),
-    "ALFWorld, 7B, K = 2": Preset(QWEN_7B, max_steps=50, won_steps=9, prompt_tokens=470),
-    "WebShop, 1.5B, K = 2": Preset(QWEN_1_5B, max_steps=15, won_steps=7, prompt_tokens=1500, success=0.7),
-    "WebShop, 7B, K = 2": Preset(QWEN_7B, max_steps=15, won_steps=7, prompt_tokens=1500, success=0.7),
+    "ALFWorld, 1.5B, K = 2": Preset(QWEN_1_5B, max_steps=50, won_steps=10, prompt_tokens=508),
+    "ALFWorld, 1.5B, K = 4": Preset(QWEN_1_5B, max_steps=50, won_steps=10, prompt_tokens=597),
+    "ALFWorld, 7B, K = 2": Preset(QWEN_7B, max_steps=50, won_steps=10, prompt_tokens=508),
+    **{
+        f"WebShop, {size}, K = 2": Preset(
+            model, max_steps=15, won_steps=7, prompt_tokens=1500, success=0.7, read_share=0.94
+        )
+        for size, model in (("1.5B", QWEN_1_5B), ("7B", QWEN_7B))
+    },
 }
 
 
