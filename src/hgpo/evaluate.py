@@ -65,12 +65,18 @@ class Answers:
         steps = [step for trajectory in trajectories for step in trajectory.steps]
         reasons = Counter(str(step.action.invalid) for step in steps if step.action.invalid is not None)
         share = 1 - reasons.total() / len(steps) if steps else math.nan
-        # The first answers of different episodes differ more than those of one.
-        first = [t.steps[0] for t in trajectories if t.steps] if reasons.total() == len(steps) else []
-        samples = dict.fromkeys(
-            f"{step.action.invalid}: {shortened(step.completion.answer.transcript)!r}" for step in first
-        )
-        return cls(share, dict(sorted(reasons.items())), tuple(samples)[:SAMPLES])
+        samples = _samples(trajectories) if reasons.total() == len(steps) else ()
+        return cls(share, dict(sorted(reasons.items())), samples)
+
+
+def _samples(trajectories: Sequence[Trajectory]) -> tuple[str, ...]:
+    """Some answers with their places and reasons; of different games first, as they differ most."""
+    numbered = [(number, t.task.id, step) for t in trajectories for number, step in enumerate(t.steps, 1)]
+    numbered.sort(key=lambda answer: answer[0])
+    return tuple(
+        f"{task}, step {number}, {step.action.invalid}: {shortened(step.completion.answer.transcript)!r}"
+        for number, task, step in numbered[:SAMPLES]
+    )
 
 
 def shortened(text: str, length: int = 400) -> str:
@@ -85,7 +91,7 @@ def no_valid_answer(who: str, answers: Sequence[Answers]) -> str | None:
         who: the agent.
         answers: of all its results.
     """
-    samples = tuple(dict.fromkeys(sample for a in answers for sample in a.samples))[:SAMPLES]
+    samples = [sample for a in answers for sample in a.samples][:SAMPLES]
     if not samples or any(a.valid_share > 0 for a in answers):
         return None
     return "\n".join(

@@ -113,7 +113,7 @@ def test_where_no_answer_is_valid_three_of_them_are_shown():
     head, *samples, _ = warning.splitlines()
     assert "not one answer of the agent was valid" in head
     assert len(samples) == 3 == len(set(samples))
-    assert all("no_action: '<think>0." in sample and "</think>well'" in sample for sample in samples)
+    assert all(", step 1, no_action: '<think>0." in s and "</think>well'" in s for s in samples)
     # Another panel on which some answers are valid: then the model knows how to answer.
     others = Answers(0.01, {}, ())
     assert no_valid_answer("the agent", [result.answers, others]) is None
