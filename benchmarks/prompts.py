@@ -22,6 +22,7 @@ from transformers import AutoTokenizer
 from hgpo.agents.base import Agent, Decision, Situation
 from hgpo.agents.scripted import RandomAgent
 from hgpo.envs import ENVIRONMENTS
+from hgpo.episodes import Loss
 from hgpo.policies.tokens import encode_prompts
 from hgpo.policies.trees import grow_trees
 from hgpo.prompts import ThinkAction
@@ -59,7 +60,7 @@ class Measured:
     tokenizer: Any
     prompts: dict[int, Prompts] = field(default_factory=lambda: {k: Prompts() for k in HISTORY_LENGTHS})
 
-    def act(self, situations: Sequence[Situation], temperature: float) -> list[Decision]:
+    def act(self, situations: Sequence[Situation], temperature: float) -> Sequence[Decision | Loss]:
         """See `Agent.act`."""
         for history_length, prompts in self.prompts.items():
             texts = [ThinkAction().prompt(situation.turn(history_length)) for situation in situations]

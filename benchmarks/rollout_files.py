@@ -36,7 +36,7 @@ def main() -> None:
     rollouts = read_rollouts(path)
     with tempfile.TemporaryDirectory() as folder:
         lines = Path(folder) / "rollouts.jsonl"
-        write_rollouts(lines, rollouts.steps, rollouts.state_keys)
+        write_rollouts(lines, rollouts.steps, {k: v.tolist() for k, v in rollouts.state_keys.items()})
         ratio = lines.stat().st_size / path.stat().st_size
     rows, columns = len(rollouts.steps), column_bytes(path)
     share = columns.get("response_logprobs", 0) / sum(columns.values())

@@ -90,7 +90,8 @@ def test_invalid_answers_are_counted_by_their_reasons():
     assert counts == {f"invalid_{reason}": 0 for reason in InvalidReason} | {"invalid_no_action": invalid}
     assert metrics["valid_share"] == pytest.approx(1 - invalid / len(steps))
     answers = Answers.of(trajectories)
-    assert answers == Answers(pytest.approx(1 - invalid / len(steps)), {"no_action": invalid}, ())
+    assert answers.valid_share == pytest.approx(1 - invalid / len(steps))
+    assert (answers.invalid, answers.samples) == ({"no_action": invalid}, ())
     assert no_valid_answer("somebody", [answers]) is None
 
 
