@@ -131,20 +131,26 @@ def phases(preset: Preset, card: Card, gpus: int) -> dict[str, float]:
     # Every step of the longest episode waits for its longest response. Live episodes: rows over steps.
     decoding_steps = preset.max_steps * preset.longest_response
     live = rows / preset.max_steps * preset.response_tokens / preset.longest_response / gpus
-    decoding = max(
-        (2 * model.parameters + live * context * model.cache_bytes) / (BANDWIDTH_SHARE * card.bandwidth),
-        live * (model.forward_flops(2 * context) + model.logit_flops) / (COMPUTE_SHARE * card.flops),
-    )
     forward = learned * model.forward_flops(context)
     logits = rows * preset.response_tokens * model.logit_flops
     return {
         "environments": rows / ENVIRONMENT_STEPS,
         "reading": read * model.forward_flops(context) / rate,
-        "decoding": decoding_steps * (decoding + CALL_SECONDS),
+        "decoding": decoding_steps * decoding_step(model, card, live, context),
         "advantages": rows / ESTIMATOR_ROWS,
         "reference": (forward + logits) / rate,
         "update": 3 * (forward + logits) / rate,
     }
+
+
+def decoding_step(model: Model, card: Card, live: float, context: float) -> float:
+    """Seconds in which each of `live` responses on a GPU gets one more token, `context` tokens behind it."""
+    traffic = 2 * model.parameters + live * context * model.cache_bytes
+    arithmetic = live * (model.forward_flops(2 * context) + model.logit_flops)
+    return (
+        max(traffic / (BANDWIDTH_SHARE * card.bandwidth), arithmetic / (COMPUTE_SHARE * card.flops))
+        + CALL_SECONDS
+    )
 
 
 def memory(preset: Preset, gpus: int) -> dict[str, float]:
