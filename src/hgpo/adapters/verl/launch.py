@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from hgpo.adapters.verl.cluster import named_address, why_not_joined
 from hgpo.adapters.verl.versions import verl_version
 from hgpo.envs.base import describe
 from hgpo.errors import SettingError
@@ -66,6 +67,9 @@ def train(config: Any) -> None:
     from hgpo.adapters.verl.tasks import TaskDataset
 
     check_configuration(config)
+    address = named_address()
+    if address is not None and (problem := why_not_joined(address)) is not None:
+        raise SettingError(problem)
     # That the games are there is better said before anything is started.
     for splits in (config.data.train_files, config.data.val_files):
         TaskDataset(splits, None, config.data)
