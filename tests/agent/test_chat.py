@@ -220,9 +220,11 @@ def test_ctrl_c_ends_a_pause_at_once_and_the_replies_are_kept(tmp_path):
 
 
 def test_bytes_that_never_end_are_no_reply(tmp_path):
+    began = time.monotonic()
     with serving(ChatServer(echo, faults=["drip"])) as server:
         replies, usage = ask(server, tmp_path, hello(1), timeout=0.3)
     assert (replies, usage.retries) == (["you said hello 0"], 1)
+    assert time.monotonic() - began < 15
 
 
 @pytest.mark.parametrize(
