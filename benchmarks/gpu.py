@@ -45,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("\n".join(paper_table()))
         return 0
     if arguments.games is not None:
-        # Asked here, as a mistyped folder would cost the time of a machine that is lent for minutes.
+        # Asked here, as a mistyped folder would be found only after minutes of paid time.
         try:
             AlfworldSuite(data=arguments.games).tasks("train", 1)
         except SettingError as error:

@@ -220,9 +220,11 @@ def test_ctrl_c_ends_a_pause_at_once_and_the_replies_are_kept(tmp_path):
 
 
 def test_bytes_that_never_end_are_no_reply(tmp_path):
+    began = time.monotonic()
     with serving(ChatServer(echo, faults=["drip"])) as server:
         replies, usage = ask(server, tmp_path, hello(1), timeout=0.3)
     assert (replies, usage.retries) == (["you said hello 0"], 1)
+    assert time.monotonic() - began < 15
 
 
 @pytest.mark.parametrize(
@@ -255,6 +257,14 @@ def test_a_prompt_that_is_refused_while_others_are_answered_is_lost_and_not_aske
         # Unless one wants to ask again.
         asked(server, tmp_path, hello(6), opening={"forget_refusals": True})
         assert {"hello 1", "hello 5"} <= set(contents(server)[count:])
+    # Also where nothing else is in the file.
+    journal = tmp_path / "replies.jsonl"
+    refusals = [line for line in journal.read_text().splitlines(True) if "refused" in line]
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "replies.jsonl").write_text("".join(refusals))
+    with serving(ChatServer(echo)) as server:
+        asked(server, tmp_path / "other", hello(2), opening={"forget_refusals": True})
+        assert len(server.requests) == 2
     with serving(ChatServer(echo)) as server:
         answers, usage = asked(server, tmp_path, hello(6), opening={"forget_refusals": True})
         assert answers == [Answer(f"you said hello {n}") for n in range(6)] and usage.asked == 2
@@ -429,7 +439,7 @@ def test_replies_that_cannot_be_written_end_it_in_one_line(tmp_path):
     (tmp_path / "replies.jsonl").symlink_to(tmp_path / "nowhere" / "else")
     with (
         serving(ChatServer(echo)) as server,
-        pytest.raises(RunError, match=r"replies.jsonl cannot be written") as error,
+        pytest.raises(RunError, match=r"replies.jsonl cannot be read or written") as error,
     ):
         ask(server, tmp_path, hello(1))
     assert "\n" not in str(error.value)
@@ -463,21 +473,22 @@ def test_a_server_that_cannot_be_reached_ends_it_at_once_with_the_cause(url, att
 
 
 @pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the certificate")
-def test_a_certificate_that_is_not_trusted_is_named_and_asked_for_once(tmp_path):
+def test_a_certificate_that_is_not_trusted_is_named_until_it_is(tmp_path, monkeypatch):
     files = tmp_path / "key.pem", tmp_path / "certificate.pem"
-    command = (
-        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost"
-    )
+    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=own"
+    command += " -addext subjectAltName=IP:127.0.0.1"
     subprocess.run([*command.split(), "-keyout", files[0], "-out", files[1]], check=True, capture_output=True)
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(files[1], files[0])
     pauses = Pauses()
-    with (
-        serving(ChatServer(echo), tls) as server,
-        pytest.raises(RunError, match=r"certificate verify failed: self.signed certificate.*SSL_CERT_FILE"),
-    ):
-        ask(server, tmp_path, hello(1), opening=pauses.opening)
-    assert pauses.seconds == []
+    words = r"certificate verify failed: self.signed certificate.*SSL_CERT_FILE"
+    with serving(ChatServer(echo), tls) as server:
+        with pytest.raises(RunError, match=words):
+            ask(server, tmp_path, hello(1), opening=pauses.opening)
+        assert pauses.seconds == []
+        # What the message says is done.
+        monkeypatch.setenv("SSL_CERT_FILE", str(files[1]))
+        assert ask(server, tmp_path, hello(1))[0] == ["you said hello 0"]
 
 
 @pytest.mark.parametrize(

@@ -259,6 +259,7 @@ def error(message, code=None, **fields):
         (404, {"detail": "Not Found"}, "http_404", Reach.EVERY),
         (405, "<h1>Method Not Allowed</h1>", "http_405", Reach.EVERY),
         (302, "", "http_302", Reach.EVERY),
+        (999, "", "http_999", Reach.UNCLEAR),
         # Of now.
         (429, error("Rate limit reached: limit 9 tokens per min, please try again in 6s", "rate_limit_exceeded"), "rate_limit_exceeded", Reach.MOMENT),
         (500, "<html><h1>Internal Server Error</h1></html>", "http_500", Reach.MOMENT),

@@ -82,11 +82,12 @@ class _Rule:
     advice: str = Fault.advice
 
 
-_ANY = range(600)
+_ANY = range(1000)
 _REFUSALS = (200, 400, 403, 413, 422, 451, *range(500, 600))
 """Statuses with which servers refuse a prompt; 200 stands for an error that comes as if it were a reply."""
 _KEY = "put a valid key into the environment variable that --key-variable names"
 _QUOTA = "the account's quota is used up"
+_LESS = "--max-response-tokens leaves more room to the prompt, --history-length makes it shorter"
 _LATER = "try again later, or more often with --attempts"
 _ADDRESS = (
     "check --model and --base-url, which often ends in /v1; Azure's is "
@@ -105,10 +106,11 @@ _RULES = (
         r"(exceed\w*|maximum)\b.{0,60}\btokens?\b|tokens?\b.{0,60}\b(must be|exceed)|reduce the length|"
         r"must have less than \d+ tokens|range of input length",
         TOO_LONG,
+        _LESS,
     ),
-    _Rule(Reach.PROMPT, (413,), kind=TOO_LONG),
+    _Rule(Reach.PROMPT, (413,), "", TOO_LONG, _LESS),
     # A limit of tokens a minute that is smaller than the one request.
-    _Rule(Reach.PROMPT, (429,), r"request too large", TOO_LONG),
+    _Rule(Reach.PROMPT, (429,), r"request too large", TOO_LONG, _LESS),
     _Rule(
         Reach.PROMPT,
         _REFUSALS,
@@ -144,7 +146,7 @@ def refusal(status: int, body: Any, headers: Mapping[str, str]) -> Fault:
     fields = error if isinstance(error, dict) else {}
     code = next((fields[name] for name in ("code", "status_code") if fields.get(name) is not None), "")
     # What a gateway passes on inside a reply of its own counts as it would from the server behind.
-    if status == 200 and str(code).isdigit() and int(code) in range(400, 600):
+    if status == 200 and re.fullmatch(r"[45][0-9]{2}", str(code)):
         status = int(code)
     words = words_of(error) or f"HTTP {status} without a word"
     told = f"{code} {fields.get('type') or ''} {words}"
@@ -188,6 +190,8 @@ def words_of(error: Any) -> str:
         words = " ".join(filter(None, (_flat(found), _flat((behind or {}).get("raw") or ""))))
     else:
         words = _flat(error)
+    # A page may be long, and what it says stands at its beginning.
+    words = words[:20_000]
     words = re.sub(r"<(script|style)\b.*?</\1>|<[^>]{0,500}>", " ", words, flags=re.DOTALL | re.IGNORECASE)
     words = " ".join(words.split())
     return words if len(words) <= 300 else words[:299] + "…"

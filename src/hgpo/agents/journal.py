@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict, deque
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +35,11 @@ class Journal:
         self._refused: dict[str, Loss] = {}
         self.system_role = True
         """Whether the server takes system messages, as far as it is known."""
-        if forget_refusals:
-            kept = [record for record in _records(path) if "refused" not in record]
-            if kept:
-                write_whole(path, "".join(json.dumps(record) + "\n" for record in kept))
-        for record in _records(path):
+        with _in_one_line(path):
+            records = [r for r in _records(path) if not (forget_refusals and "refused" in r)]
+            if forget_refusals and path.exists():
+                write_whole(path, "".join(json.dumps(record) + "\n" for record in records))
+        for record in records:
             self._remember(record)
 
     def _remember(self, record: dict[str, Any]) -> None:
@@ -72,14 +73,20 @@ class Journal:
         self._write({"refused": NO_SYSTEM_ROLE})
 
     def _write(self, record: dict[str, Any]) -> None:
-        try:
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(record) + "\n")
-        except OSError as error:
-            raise RunError(
-                f"{self._path} cannot be written ({error.strerror}): make room or choose another --out; the "
-                "same command goes on from the replies in it"
-            ) from None
+        with _in_one_line(self._path), self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(record) + "\n")
+
+
+@contextmanager
+def _in_one_line(path: Path) -> Iterator[None]:
+    """Turn what the file system refuses into an error of the run."""
+    try:
+        yield
+    except OSError as error:
+        raise RunError(
+            f"{path} cannot be read or written ({error.strerror}): make room, or choose another --out; the "
+            "same command goes on from the replies in it"
+        ) from None
 
 
 def _reply(record: dict[str, Any]) -> Reply | None:
