@@ -85,7 +85,7 @@ class Preset:
     response_tokens: float = 100
     longest_response: float = 250
     """Of a step's responses: all wait for it."""
-    read_share: float = 0.81
+    read_share: float = 0.86
     """Tokens that are read, of all, if shared beginnings are read once."""
     tasks: int = 16
     group_size: int = 8
@@ -109,11 +109,15 @@ CARDS = {
     "h200": Card(flops=989e12, bandwidth=4.8e12, memory=141e9),
 }
 PRESETS = {
-    "ALFWorld, 1.5B, K = 2": Preset(QWEN_1_5B, max_steps=50, won_steps=9, prompt_tokens=470),
-    "ALFWorld, 1.5B, K = 4": Preset(QWEN_1_5B, max_steps=50, won_steps=9, prompt_tokens=563),
-    "ALFWorld, 7B, K = 2": Preset(QWEN_7B, max_steps=50, won_steps=9, prompt_tokens=470),
-    "WebShop, 1.5B, K = 2": Preset(QWEN_1_5B, max_steps=15, won_steps=7, prompt_tokens=1500, success=0.7),
-    "WebShop, 7B, K = 2": Preset(QWEN_7B, max_steps=15, won_steps=7, prompt_tokens=1500, success=0.7),
+    "ALFWorld, 1.5B, K = 2": Preset(QWEN_1_5B, max_steps=50, won_steps=10, prompt_tokens=508),
+    "ALFWorld, 1.5B, K = 4": Preset(QWEN_1_5B, max_steps=50, won_steps=10, prompt_tokens=597),
+    "ALFWorld, 7B, K = 2": Preset(QWEN_7B, max_steps=50, won_steps=10, prompt_tokens=508),
+    **{
+        f"WebShop, {size}, K = 2": Preset(
+            model, max_steps=15, won_steps=7, prompt_tokens=1500, success=0.7, read_share=0.94
+        )
+        for size, model in (("1.5B", QWEN_1_5B), ("7B", QWEN_7B))
+    },
 }
 
 
@@ -127,20 +131,26 @@ def phases(preset: Preset, card: Card, gpus: int) -> dict[str, float]:
     # Every step of the longest episode waits for its longest response. Live episodes: rows over steps.
     decoding_steps = preset.max_steps * preset.longest_response
     live = rows / preset.max_steps * preset.response_tokens / preset.longest_response / gpus
-    decoding = max(
-        (2 * model.parameters + live * context * model.cache_bytes) / (BANDWIDTH_SHARE * card.bandwidth),
-        live * (model.forward_flops(2 * context) + model.logit_flops) / (COMPUTE_SHARE * card.flops),
-    )
     forward = learned * model.forward_flops(context)
     logits = rows * preset.response_tokens * model.logit_flops
     return {
         "environments": rows / ENVIRONMENT_STEPS,
         "reading": read * model.forward_flops(context) / rate,
-        "decoding": decoding_steps * (decoding + CALL_SECONDS),
+        "decoding": decoding_steps * decoding_step(model, card, live, context),
         "advantages": rows / ESTIMATOR_ROWS,
         "reference": (forward + logits) / rate,
         "update": 3 * (forward + logits) / rate,
     }
+
+
+def decoding_step(model: Model, card: Card, live: float, context: float) -> float:
+    """Seconds in which each of `live` responses on a GPU gets one more token, `context` tokens behind it."""
+    traffic = 2 * model.parameters + live * context * model.cache_bytes
+    arithmetic = live * (model.forward_flops(2 * context) + model.logit_flops)
+    return (
+        max(traffic / (BANDWIDTH_SHARE * card.bandwidth), arithmetic / (COMPUTE_SHARE * card.flops))
+        + CALL_SECONDS
+    )
 
 
 def memory(preset: Preset, gpus: int) -> dict[str, float]:

@@ -11,6 +11,7 @@ from rich.console import Console, Group
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
+from rich.text import Text
 
 from hgpo.evaluate import PanelResult, ProtocolResult, PublishedProtocol, Success, mean_and_std
 
@@ -181,6 +182,7 @@ def players_tables(rows: Mapping[str, Sequence[PanelResult]]) -> Group:
         )
     return Group(
         overall,
+        *_lost_lines(rows),
         *_invalid_lines(rows),
         *(_kinds_table(number, panel, rows) for number, panel in enumerate(panels)),
         *_games_lines(result.games for results in rows.values() for result in results),
@@ -205,9 +207,22 @@ def invalid_kinds(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{n} {reason}" for reason, n in sorted(counts.items(), key=lambda item: -item[1]))
 
 
+def _lost_lines(rows: Mapping[str, Sequence[PanelResult | ProtocolResult]]) -> list[Text]:
+    """How many games of each player were lost before their end, and why."""
+    return [
+        Text(
+            f"{player}, {result.split}: {sum(result.lost.values())} lost before the end, counted as not won "
+            f"({', '.join(f'{kind} {count}' for kind, count in result.lost.items())})"
+        )
+        for player, results in rows.items()
+        for result in results
+        if result.lost
+    ]
+
+
 def _games_lines(descriptions: Iterable[str | None]) -> list[str]:
     """What was played, each once; runs of older versions do not say it."""
-    return [f"[dim]games: {games}[/]" for games in dict.fromkeys(descriptions) if games]
+    return [f"[dim]games: {escape(games)}[/]" for games in dict.fromkeys(descriptions) if games]
 
 
 def _score_cell(score: float | None) -> str:
@@ -250,7 +265,7 @@ def published_table(rows: Mapping[str, Sequence[ProtocolResult]]) -> Group:
         measured = [values for r in results for values in (r.scores, r.rates) if values is not None]
         table.add_row(player, *map(_protocol_cell, measured))
     games = (result.games for results in rows.values() for result in results)
-    return Group(table, *_invalid_lines(rows), *_games_lines(games))
+    return Group(table, *_lost_lines(rows), *_invalid_lines(rows), *_games_lines(games))
 
 
 def _protocol_cell(values: Sequence[float]) -> str:

@@ -26,6 +26,19 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Loss:
+    """Why an episode ended before its end, in a way that says nothing of the agent."""
+
+    kind: str
+    """In one word, by which such episodes are counted."""
+    words: str
+    """In one line, for who looks into it."""
+
+    def __str__(self) -> str:
+        return self.words
+
+
+@dataclass(frozen=True)
 class Trajectory:
     """One episode from its start to its end."""
 
@@ -34,8 +47,9 @@ class Trajectory:
     steps: tuple[Step, ...]
     final_observation: str
     won: bool
-    lost: str | None = None
-    """Why the environment failed before the episode's end; its steps are then of no use."""
+    lost: Loss | None = None
+    """Why it was lost before its end, as the environment failed or a server refused to answer; its steps are
+    then of no use."""
     score: float | None = None
     """How well the task was done, from 0 to 1, in games that measure it."""
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 
 from hgpo.agents.base import Agent, ReflectingAgent
 from hgpo.crew import Alone, Crew
-from hgpo.envs.base import Task, TaskSuite, describe
+from hgpo.envs.base import Task, TaskSuite, describe, tasks_of
 from hgpo.episodes import Trajectory, mean_score
 from hgpo.rollout import rollout_together
 
@@ -65,12 +65,18 @@ class Answers:
         steps = [step for trajectory in trajectories for step in trajectory.steps]
         reasons = Counter(str(step.action.invalid) for step in steps if step.action.invalid is not None)
         share = 1 - reasons.total() / len(steps) if steps else math.nan
-        # The first answers of different episodes differ more than those of one.
-        first = [t.steps[0] for t in trajectories if t.steps] if reasons.total() == len(steps) else []
-        samples = dict.fromkeys(
-            f"{step.action.invalid}: {shortened(step.completion.answer.transcript)!r}" for step in first
-        )
-        return cls(share, dict(sorted(reasons.items())), tuple(samples)[:SAMPLES])
+        samples = _samples(trajectories) if reasons.total() == len(steps) else ()
+        return cls(share, dict(sorted(reasons.items())), samples)
+
+
+def _samples(trajectories: Sequence[Trajectory]) -> tuple[str, ...]:
+    """Some answers with their places and reasons; of different games first, as they differ most."""
+    numbered = [(number, t.task.id, step) for t in trajectories for number, step in enumerate(t.steps, 1)]
+    numbered.sort(key=lambda answer: answer[0])
+    return tuple(
+        f"{task}, step {number}, {step.action.invalid}: {shortened(step.completion.answer.transcript)!r}"
+        for number, task, step in numbered[:SAMPLES]
+    )
 
 
 def shortened(text: str, length: int = 400) -> str:
@@ -85,7 +91,7 @@ def no_valid_answer(who: str, answers: Sequence[Answers]) -> str | None:
         who: the agent.
         answers: of all its results.
     """
-    samples = tuple(dict.fromkeys(sample for a in answers for sample in a.samples))[:SAMPLES]
+    samples = [sample for a in answers for sample in a.samples][:SAMPLES]
     if not samples or any(a.valid_share > 0 for a in answers):
         return None
     return "\n".join(
@@ -115,6 +121,8 @@ class PanelResult:
     """How well the games were done, from 0 to 1; None of games that do not measure it."""
     games: str
     """What was played (see `describe`)."""
+    lost: dict[str, int] = field(default_factory=dict)
+    """How many games were lost before their end, by kind (see `Loss`); they count as not won."""
 
     def record(self, iteration: int) -> dict[str, Any]:
         """The result as JSON values, with rate and interval spelled out, after `iteration` iterations."""
@@ -150,7 +158,7 @@ def evaluate_panel(
         on_step, timeout: as in `rollout`; a game whose environment fails is not won.
         crew: the processes that share the games.
     """
-    tasks = suite.tasks(split, games)
+    tasks = tasks_of(suite, split, games)
     trajectories = play(
         suite,
         agent,
@@ -229,6 +237,8 @@ class ProtocolResult:
     """What became of the agent's answers under all seeds."""
     games: str
     """What was played (see `describe`)."""
+    lost: dict[str, int] = field(default_factory=dict)
+    """How many of all draws were lost before their end, by kind (see `Loss`); they count as not won."""
 
 
 def plain_values(result: PanelResult | ProtocolResult) -> dict[str, Any]:
@@ -259,7 +269,7 @@ def evaluate_published(
         protocol: how many seeds and draws, and the temperature.
         seed: of the draws and of sampling.
     """
-    panel = suite.tasks(split)
+    panel = tasks_of(suite, split)
     rates, scores = [], []
     played: list[Trajectory] = []
     for number in range(protocol.seeds):
@@ -276,7 +286,9 @@ def evaluate_published(
         scores.append(mean_score(trajectories))
         played += trajectories
     measured = tuple(score for score in scores if score is not None)
-    return ProtocolResult(split, tuple(rates), measured or None, Answers.of(played), describe(suite))
+    return ProtocolResult(
+        split, tuple(rates), measured or None, Answers.of(played), describe(suite), _lost(played)
+    )
 
 
 def summarize(split: str, temperature: float, trajectories: Sequence[Trajectory], games: str) -> PanelResult:
@@ -293,7 +305,12 @@ def summarize(split: str, temperature: float, trajectories: Sequence[Trajectory]
         games_won=tuple(trajectory.won for trajectory in trajectories),
         mean_score=mean_score(trajectories),
         games=games,
+        lost=_lost(trajectories),
     )
+
+
+def _lost(trajectories: Sequence[Trajectory]) -> dict[str, int]:
+    return dict(Counter(t.lost.kind for t in trajectories if t.lost is not None))
 
 
 def _success(trajectories: Sequence[Trajectory]) -> Success:

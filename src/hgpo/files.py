@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -12,11 +12,33 @@ from filelock import FileLock, Timeout
 from hgpo.errors import RunError
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Write a text to a new name beside the file, then move it into its place."""
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """The name to write a file under until it is complete; then it takes its place.
+
+    Where writing fails or is stopped, what was written is removed, and an older file of that name stays.
+
+    Raises:
+        OSError: The file cannot be moved to its place, e.g. because a folder is there.
+    """
     unfinished = path.with_name(f".{path.name}.unfinished")
-    unfinished.write_text(text, encoding="utf-8")
-    os.replace(unfinished, path)
+    try:
+        yield unfinished
+        os.replace(unfinished, path)
+    except BaseException:
+        with suppress(OSError):
+            unfinished.unlink()
+        raise
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text as UTF-8; a lone surrogate, which UTF-8 cannot hold, as its escape, `\\ud83d`.
+
+    Raises:
+        OSError: It cannot be written; nothing of it is left then.
+    """
+    with whole_file(path) as unfinished:
+        unfinished.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from hgpo.agents.base import Agent, Decision, Situation
 from hgpo.crew import Crew
 from hgpo.envs.base import Environment, ForkableEnvironment, Info, Task, TaskSuite
 from hgpo.envs.guard import EnvironmentFault, check_outcome, check_view, guarded
-from hgpo.episodes import Step, Trajectory
+from hgpo.episodes import Loss, Step, Trajectory
 from hgpo.steps import StepTable
 
 
@@ -28,7 +28,7 @@ class _LiveEpisode:
     observation: str = ""
     info: Info = field(default_factory=lambda: Info((), None))
     steps: list[Step] = field(default_factory=list)
-    lost: str | None = None
+    lost: Loss | None = None
 
     def reset(self) -> bool:
         """Start the episode."""
@@ -47,8 +47,11 @@ class _LiveEpisode:
             rng=self.rng,
         )
 
-    def advance(self, decision: Decision) -> bool:
+    def advance(self, decision: Decision | Loss) -> bool:
         """Carry out what was decided; True if the episode goes on."""
+        if isinstance(decision, Loss):
+            self.lost = decision
+            return False
         commands = self.info.admissible_commands
         before, state_key = self.observation, self.info.state_key
         observation, reward, terminated, truncated, info = self.environment.step(decision.action.command)
@@ -113,7 +116,8 @@ def rollout(
 
     Returns:
         The trajectories, those of a task together and in the tasks' order. One whose environment raised an
-        error, returned nonsense or did not answer in time says so (`lost`); the others know nothing of it.
+        error, returned nonsense or did not answer in time, or in which the agent cannot go on, says so
+        (`lost`); the others know nothing of it.
     """
     live: list[_LiveEpisode] = []
     for number in range(len(tasks)) if numbers is None else numbers:
@@ -212,7 +216,7 @@ def _still_live(
     live = []
     for episode, outcome in zip(episodes, guarded(jobs, timeout), strict=True):
         if isinstance(outcome, EnvironmentFault):
-            episode.lost = str(outcome)
+            episode.lost = Loss("environment", str(outcome))
         elif outcome:
             live.append(episode)
     return live

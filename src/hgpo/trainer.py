@@ -26,7 +26,7 @@ from hgpo.checkpoint import (
 from hgpo.config import TrainConfig, save_config, to_json
 from hgpo.crew import Alone, Crew
 from hgpo.display import Display, NoDisplay
-from hgpo.envs.base import Task, describe
+from hgpo.envs.base import Task, describe, require_tasks, tasks_of
 from hgpo.episodes import Trajectory
 from hgpo.errors import RunError, SettingError
 from hgpo.estimators import CriticEstimator
@@ -103,6 +103,7 @@ class Trainer:
         self.skipped_in_a_row = 0
         self.policy = self._initial_policy()
         self.agent = language_agent(self.config, self.policy)
+        require_tasks(self.suite, self.suite.splits[1:], config.evaluation_games)
         self._check_history_fits()
 
     def run(self) -> list[dict[str, Any]]:
@@ -468,7 +469,7 @@ def _probe(config: TrainConfig) -> list[ProbeTurn]:
 
 def _training_tasks(config: TrainConfig, count: int, *stream: int) -> list[Task]:
     suite = config.env
-    return list(suite.tasks(suite.splits[0], count, seed=Streams(config.seed).integer(*stream)))
+    return list(tasks_of(suite, suite.splits[0], count, seed=Streams(config.seed).integer(*stream)))
 
 
 def _prompts(steps: StepTable) -> list[tuple[int, ...]]:

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
-from chat_server import ChatServer, serving
+from chat_server import FAULTS, ChatServer, Pauses, Raw, contents, echo, refused, serving
 from toy import ToySuite
 
 from hgpo.agents import Situation
 from hgpo.agents.chat import Server, open_chat
 from hgpo.agents.endpoint import EndpointAgent
-from hgpo.agents.prompting import Plain, ReAct
-from hgpo.answers import Answer
+from hgpo.agents.prompting import Plain, ReAct, reflection_messages
+from hgpo.answers import Answer, read_answer
 from hgpo.cli import main
-from hgpo.episodes import Step, Trajectory
+from hgpo.episodes import Loss, Step, Trajectory
 from hgpo.errors import RunError
-from hgpo.evaluate import evaluate_panel, play
+from hgpo.evaluate import PublishedProtocol, evaluate_panel, evaluate_published, play
 from hgpo.policies.base import Completion
 from hgpo.prompts import Action
 
@@ -40,103 +42,6 @@ def player(messages):
         after = {"hall": "attic", "attic": "cellar", "cellar": "hall"}
         choice = f"go to {after[re.findall('you are in the ([a-z]+)', now)[0]]}"
     return f"Thought: {choice} is next.\n<think>so</think> <action>{choice}</action>\nAction: {choice}"
-
-
-def ask(server, folder, conversations, **settings):
-    settings = {"longest_wait": 0.05, "key": "secret-key-of-the-test", **settings}
-    with open_chat(Server("toy-model", server.url, **settings), folder) as client:
-        return client.ask(conversations, 0.5), client.usage
-
-
-def hello(count):
-    return [[{"role": "user", "content": f"hello {number}"}] for number in range(count)]
-
-
-def echo(messages):
-    return f"you said {messages[-1]['content']}"
-
-
-def test_replies_come_in_the_order_of_the_questions_and_never_too_many_at_once(tmp_path):
-    with serving(ChatServer(echo, delay=0.03)) as server:
-        replies, usage = ask(server, tmp_path, hello(12), concurrency=3)
-    assert replies == [f"you said hello {number}" for number in range(12)]
-    assert server.most_at_once == 3
-    assert (usage.asked, usage.retries) == (12, 0)
-    assert (usage.prompt_tokens, usage.completion_tokens) == (1200, 120)
-
-
-@pytest.mark.parametrize("fault", ["drop", "busy", "broken", "no json", "no chat", "no text"])
-def test_a_fault_that_passes_is_asked_again(fault, tmp_path):
-    with serving(ChatServer(echo, faults=[fault, fault])) as server:
-        replies, usage = ask(server, tmp_path, hello(1))
-    assert replies == ["you said hello 0"]
-    assert (len(server.requests), usage.retries, usage.asked) == (3, 2, 1)
-    assert usage.prompt_tokens == 100
-
-
-def test_the_server_says_how_long_to_wait(tmp_path):
-    # Our own first pause is at most longest_wait, a 20th of a second; the server asks for 0.2.
-    with serving(ChatServer(echo, faults=["busy"])) as server:
-        ask(server, tmp_path, hello(1))
-    assert server.arrivals[1] - server.arrivals[0] >= 0.2
-
-
-@pytest.mark.parametrize(
-    ("fault", "words"), [("quota", "quota is used up"), ("too long", "maximum context length is 8 tokens")]
-)
-def test_a_fault_that_does_not_pass_ends_it_at_once_with_the_cure(fault, words, tmp_path):
-    with serving(ChatServer(echo, faults=[fault] * 9)) as server, pytest.raises(RunError, match=words):
-        ask(server, tmp_path, hello(1))
-    assert len(server.requests) == 1
-
-
-def test_a_server_that_only_fails_ends_it_and_what_came_before_is_kept(tmp_path):
-    with serving(ChatServer(echo)) as server:
-        ask(server, tmp_path, hello(2))
-    with (
-        serving(ChatServer(echo, faults=["broken"] * 99)) as broken,
-        pytest.raises(RunError, match="failed 3 times in a row"),
-    ):
-        ask(broken, tmp_path, hello(4), attempts=3, concurrency=1)
-    # The first of the two new questions is asked three times; then nothing more is sent.
-    assert len(broken.requests) == 3
-    with serving(ChatServer(echo)) as server:
-        replies, usage = ask(server, tmp_path, hello(4))
-    assert replies == [f"you said hello {number}" for number in range(4)]
-    assert (usage.replayed, usage.asked) == (2, 2)
-
-
-def test_equal_questions_are_each_paid_for_once_and_each_replayed_once(tmp_path):
-    # Draws from a distribution: two equal questions have two replies, and a third call finds both.
-    count = iter(range(100))
-    with serving(ChatServer(lambda messages: f"draw {next(count)}")) as server:
-        first, _ = ask(server, tmp_path, [*hello(1), *hello(1)])
-        again, usage = ask(server, tmp_path, [*hello(1), *hello(1), *hello(1)])
-    assert sorted(first) == ["draw 0", "draw 1"]
-    assert sorted(again) == ["draw 0", "draw 1", "draw 2"]
-    assert (usage.replayed, usage.asked) == (2, 1)
-
-
-def test_a_reply_cut_off_in_writing_is_asked_again(tmp_path):
-    with serving(ChatServer(echo)) as server:
-        ask(server, tmp_path, hello(2), concurrency=1)
-        journal = tmp_path / "replies.jsonl"
-        journal.write_text(journal.read_text()[:-20])
-        _, usage = ask(server, tmp_path, hello(2))
-        assert (usage.replayed, usage.asked) == (1, 1)
-        # What was written behind the stump is whole.
-        _, usage = ask(server, tmp_path, hello(2))
-        assert (usage.replayed, usage.asked) == (2, 0)
-
-
-def test_two_processes_do_not_share_a_folder(tmp_path):
-    server = Server("m", "http://127.0.0.1:1/v1", "k")
-    with (
-        open_chat(server, tmp_path),
-        pytest.raises(RunError, match="another process"),
-        open_chat(server, tmp_path),
-    ):
-        pass
 
 
 def test_the_key_is_in_the_requests_alone(tmp_path, capsys, monkeypatch):
@@ -204,7 +109,7 @@ def situation(steps, commands=("drop coin", "go to attic"), task=PANEL[0]):
 
 
 def test_react_shows_its_own_thoughts_in_turn_and_the_commands_of_now_alone():
-    messages = ReAct(None).messages(situation(2), ())
+    messages = ReAct(None).messages(situation(2), (), 2)
     assert [message["role"] for message in messages] == [
         "system",
         "user",
@@ -220,12 +125,12 @@ def test_react_shows_its_own_thoughts_in_turn_and_the_commands_of_now_alone():
 
 
 def test_react_with_a_limit_keeps_task_and_present_and_says_what_is_left_out():
-    messages = ReAct(1).messages(situation(3), ("look first",))
+    messages = ReAct(1).messages(situation(3), ("look first",), 1)
     assert [message["role"] for message in messages] == ["system", "user", "assistant", "user"]
     head = messages[1]["content"]
     assert "- look first" in head and PANEL[0].instruction in head
     assert "3 steps; the first 2 are left out" in head and head.endswith("saw 2")
-    assert ReAct(0).messages(situation(3), ())[-1]["content"].count("now this") == 1
+    assert ReAct(0).messages(situation(3), (), 0)[-1]["content"].count("now this") == 1
 
 
 @pytest.mark.parametrize(
@@ -246,6 +151,35 @@ def test_react_with_a_limit_keeps_task_and_present_and_says_what_is_left_out():
 def test_react_takes_the_first_action_named(reply, command, valid):
     action = ReAct(None).parse(reply, ("drop coin", "go to attic"))
     assert (action.command, action.valid) == (command, valid)
+
+
+def test_what_was_thought_is_not_sent_back_and_no_message_is_empty():
+    # The first answer is a thought and a text, the second a thought alone, the third is empty.
+    answers = [read_answer("<think>Action: fly</think>Thought: a\nAction: look"), Answer("", "b"), Answer("")]
+    there = situation(3)
+    lived = [
+        replace(step, completion=Completion.of_answer(answer), action=ReAct(None).parse(answer, ("look",)))
+        for step, answer in zip(there.steps, answers, strict=True)
+    ]
+    messages = ReAct(None).messages(replace(there, steps=lived), (), 3)
+    assert [m["content"] for m in messages if m["role"] == "assistant"] == [
+        "Thought: a\nAction: look",
+        "(no answer)",
+        "(no answer)",
+    ]
+    failed = Trajectory(PANEL[0], "0", tuple(lived), "end", won=False)
+    [reflection] = reflection_messages(failed, (), 3)
+    assert re.findall(r"^Step \d: (.*)$", reflection["content"], re.MULTILINE) == [
+        "look",
+        "(no answer)",
+        "(no answer)",
+    ]
+    # With fewer steps, their numbers stay.
+    [reflection] = reflection_messages(failed, (), 1)
+    assert (
+        "the first 2 are left out" in reflection["content"] and "Step 3: (no answer)" in reflection["content"]
+    )
+    assert "Step 2" not in reflection["content"]
 
 
 def test_react_leaves_brackets_alone():
@@ -311,4 +245,228 @@ def test_the_command_tells_tokens_and_cost_and_goes_on_in_the_same_folder(tmp_pa
     record = json.loads(
         (tmp_path / "runs/evaluate-household-a-b-plain/replies.jsonl").read_text().splitlines()[0]
     )
-    assert set(record) == {"question", "text", "prompt_tokens", "completion_tokens"}
+    assert set(record) == {"question", "choice", "usage"}
+    assert record["choice"]["message"]["content"] == "<think></think><action>look</action>"
+
+
+@pytest.mark.parametrize(
+    ("reply", "lesson"),
+    [
+        ("take the coin first", "take the coin first"),
+        ("<think>hm, the coin</think>\ntake the coin first", "take the coin first"),
+        ("hm, the coin</think>take the coin first", "take the coin first"),
+        ({"message": {"content": "take the coin first", "reasoning_content": "hm"}}, "take the coin first"),
+        ("<think>hm, the coin", None),
+        ("", None),
+        (None, None),
+        ({"message": {"content": "", "refusal": "I cannot reflect"}}, None),
+        ({"message": {"content": "I cannot"}, "finish_reason": "content_filter"}, None),
+        ({"message": {"content": None, "tool_calls": [{"id": "1"}]}, "finish_reason": "tool_calls"}, None),
+        (refused(400, "not this", "content_filter"), None),
+        (Raw(500, b"oops"), None),
+    ],
+)
+def test_a_lesson_is_what_the_model_says_not_what_it_thinks(reply, lesson, tmp_path):
+    failed = [Trajectory(task, str(n), (), "end", won=False) for n, task in enumerate(PANEL[:2])]
+    first = PANEL[0].instruction
+    with (
+        serving(ChatServer(lambda m: "of old" if m[0]["content"] == "hello" else reply)) as server,
+        open_chat(Server("m", server.url, None, attempts=2), tmp_path, **Pauses().opening) as client,
+    ):
+        client.ask([[{"role": "user", "content": "hello"}]], 0.0)
+        agent = EndpointAgent(client, ReAct(None), 5, {PANEL[0].id: ("of old",)}).reflect(failed, 0.0)
+    assert first == PANEL[1].instruction
+    told = () if lesson is None else (lesson,)
+    assert agent.lessons.get(PANEL[0].id) == ("of old", *told)
+    assert agent.lessons.get(PANEL[1].id, ()) == told
+
+
+def limited(characters, otherwise=player, where=""):
+    """Plays, but takes no conversation of more characters, if these words stand in it."""
+
+    def reply(messages):
+        words = "".join(message["content"] for message in messages)
+        return FAULTS["too_long"] if len(words) > characters and where in words else otherwise(messages)
+
+    return reply
+
+
+def played(server, folder, prompting, panel=PANEL, **settings):
+    with open_chat(Server("m", server.url, None, **settings), folder) as client:
+        return play(SUITE, EndpointAgent(client, prompting), panel, temperature=0.0, seed=[0]), client.usage
+
+
+def lives(trajectories):
+    return [(t.won, t.lost, [step.action for step in t.steps]) for t in trajectories]
+
+
+def shown_steps(request):
+    return sum(message["role"] == "assistant" for message in request["messages"])
+
+
+def test_a_conversation_that_is_too_long_leaves_out_its_oldest_exchanges(tmp_path):
+    with serving(ChatServer(player)) as free:
+        expected, _ = played(free, tmp_path / "free", ReAct(None))
+    # The longest conversations have four exchanges; about three fit.
+    lengths = [sum(len(m["content"]) for m in request["messages"]) for request in free.requests]
+    limit = sorted(lengths)[int(0.8 * len(lengths))]
+    with serving(ChatServer(limited(limit))) as server:
+        trajectories, usage = played(server, tmp_path / "limited", ReAct(None))
+        assert lives(trajectories) == lives(expected)
+        short = [r for r in server.requests if "are left out" in r["messages"][1]["content"]]
+        assert short and max(map(shown_steps, server.requests)) > max(map(shown_steps, short))
+        # Prompts that fit are the same as without a limit.
+        fit = [r for r in server.requests if "are left out" not in r["messages"][1]["content"]]
+        assert all(request in free.requests for request in fit)
+        # The same command asks for nothing more and plays the same.
+        count = len(server.requests)
+        again, resumed = played(server, tmp_path / "limited", ReAct(None))
+        assert lives(again) == lives(trajectories) and len(server.requests) == count
+        assert (resumed.replayed, resumed.asked) == (usage.asked, 0)
+
+
+def test_what_was_too_long_at_one_step_is_not_tried_at_the_next(tmp_path):
+    # Each conversation may hold two exchanges; the model goes on walking until its eight steps are over.
+    def reply(messages):
+        if sum(message["role"] == "assistant" for message in messages) > 2:
+            return FAULTS["too_long"]
+        return "Action: go to attic" if "in the hall" in messages[-1]["content"] else "Action: go to hall"
+
+    with serving(ChatServer(reply)) as server:
+        [trajectory], usage = played(server, tmp_path, ReAct(None), PANEL[:1])
+    assert len(trajectory.steps) == 8 and usage.asked == 8
+    # Steps 4 to 8 have three exchanges behind what is left out, of which the oldest is one too many.
+    assert [shown_steps(request) for request in server.requests] == [0, 1, 2, *[3, 2] * 5]
+
+
+@pytest.mark.parametrize("prompting", [Plain(2), Plain(None), ReAct(None), ReAct(1)])
+def test_what_is_too_long_without_any_history_loses_its_episode_alone(prompting, tmp_path):
+    with serving(ChatServer(player)) as free:
+        expected, _ = played(free, tmp_path / "free", prompting)
+    # Where the coin lies in the attic, what is seen there is too long.
+    with serving(ChatServer(limited(0, where="you are in the attic. a coin is here"))) as server:
+        trajectories, _ = played(server, tmp_path / "limited", prompting)
+    for task, trajectory, other in zip(PANEL, trajectories, expected, strict=True):
+        if task.game[0] == "attic":
+            assert trajectory.lost == Loss("too_long", "maximum context length is 8 tokens")
+            assert not trajectory.won and len(trajectory.steps) == 1
+        else:
+            assert lives([trajectory]) == lives([other])
+
+
+def test_a_reflection_that_is_too_long_leaves_out_the_first_steps(tmp_path):
+    lived = tuple(situation(6).steps)
+    failed = [Trajectory(PANEL[0], "0", lived, "end", won=False)]
+
+    def reply(messages):
+        return FAULTS["too_long"] if messages[-1]["content"].count("\nStep ") > 4 else "look first"
+
+    with (
+        serving(ChatServer(reply)) as server,
+        open_chat(Server("m", server.url, None), tmp_path) as client,
+    ):
+        client.ask([[{"role": "user", "content": "hello"}]], 0.0)
+        agent = EndpointAgent(client, ReAct(None), 2).reflect(failed, 0.0)
+    assert agent.lessons == {PANEL[0].id: ("look first",)}
+    assert [text.count("\nStep ") for text in contents(server)] == [0, 6, 5, 4]
+
+
+def test_lost_episodes_are_counted_by_kind_and_not_won(tmp_path):
+    def reply(messages):
+        words = messages[-1]["content"]
+        if "you are in the attic. a coin" in words:
+            return FAULTS["filter"]
+        return FAULTS["bad"] if "you are in the cellar. a coin" in words else player(messages)
+
+    with serving(ChatServer(reply)) as server, open_chat(Server("m", server.url, None), tmp_path) as client:
+        agent = EndpointAgent(client, ReAct(None))
+        result = evaluate_panel(SUITE, agent, "held_out", temperature=0.0, seed=[0])
+        protocol = PublishedProtocol(seeds=2, draws=12)
+        published = evaluate_published(SUITE, agent, "held_out", protocol, [0])
+    # Two tasks have their coin in the attic, two in the cellar.
+    assert result.lost == {"content_filter": 2, "http_400": 2}
+    assert (result.success.won, result.success.games) == (2, 6)
+    assert result.games_won == tuple(task.game[0] == "hall" for task in PANEL)
+    drawn = [task for n in range(2) for task in np.random.default_rng([0, n]).integers(6, size=12)]
+    kinds = {"attic": "content_filter", "cellar": "http_400"}
+    expected = Counter(kinds[PANEL[i].game[0]] for i in drawn if PANEL[i].game[0] in kinds)
+    assert published.lost == expected
+
+
+def evaluated(server, folder, *args):
+    base = ["evaluate", "--policy", "endpoint", "--model", "m", "--base-url", server.url, "--games", "2"]
+    base += ["--panel", "valid_unseen", "--out", str(folder), *args, "env:household", "--env.max-steps", "4"]
+    return main(base)
+
+
+def test_the_command_goes_on_without_a_lost_episode_and_says_how_many_and_why(tmp_path, capsys, monkeypatch):
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+
+    def reply(messages):
+        words = messages[-1]["content"]
+        command = re.findall(r"^- (.*)$", words, re.MULTILINE)[0]
+        good = f"<think></think><action>{command}</action>"
+        return FAULTS["filter"] if "at step 3" in words else good
+
+    with serving(ChatServer(reply)) as server:
+        assert evaluated(server, tmp_path) == 0
+        first, count = " ".join(capsys.readouterr().out.split()), len(server.requests)
+        assert evaluated(server, tmp_path) == 0
+        assert len(server.requests) == count
+        assert evaluated(server, tmp_path, "--ask-refused-again", "--published") == 2
+        assert evaluated(server, tmp_path, "--ask-refused-again") == 0
+        assert len(server.requests) > count
+    assert "valid_unseen: 2 lost before the end, counted as not won (content_filter 2)" in first
+    assert "is lost" in first and "it triggers the policy" in first
+    [record] = json.loads((tmp_path / "results.json").read_text())
+    assert record["lost"] == {"content_filter": 2} and record["success"] == {"won": 0, "games": 2}
+    # One that another server answers is played to its end.
+    with serving(ChatServer(lambda m: "<think></think><action>look</action>")) as server:
+        assert evaluated(server, tmp_path, "--ask-refused-again") == 0
+    [record] = json.loads((tmp_path / "results.json").read_text())
+    assert record["lost"] == {} and record["mean_steps"] == 4
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["sk-abc”", "“sk-abc”", "sk a", "sk-\nabc", "'sk-abc'", '"sk-abc"', "sk-é", "sk-\u200babc", "Bearer sk-abc"],
+)  # fmt: skip
+def test_a_key_that_no_header_can_hold_is_a_wrong_setting(key, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", key)
+    with serving(ChatServer(echo)) as server:
+        assert evaluated(server, tmp_path) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "OPENAI_API_KEY" in error and "abc" not in error
+    assert server.requests == []
+
+
+def test_a_key_with_a_line_break_at_its_end_is_taken_without(tmp_path, monkeypatch):
+    monkeypatch.setenv("MINE", " sk-right\n")
+    with serving(ChatServer(echo, key="sk-right")) as server:
+        assert evaluated(server, tmp_path, "--key-variable", "MINE") == 0
+        monkeypatch.setenv("MINE", "  ")
+        assert evaluated(server, tmp_path, "--key-variable", "MINE") == 2
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "localhost:8000/v1",
+        "htp://localhost/v1",
+        "ftp://localhost/v1",
+        "//localhost/v1",
+        "/v1",
+        "http://",
+        "",
+        "http://[::1/v1",
+        "http://127.0.0.1:99999/v1",
+        "http://a b/v1",
+        "http://a..b/v1",
+        "http://a\nb/v1",
+    ],
+)
+def test_an_address_that_is_none_is_a_wrong_setting(url, tmp_path, capsys, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    assert evaluated(ChatServer(echo, url=url), tmp_path) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "--base-url" in error and "http://localhost:8000/v1" in error

@@ -85,7 +85,7 @@ def test_a_chat_model_is_told_to_fill_the_place_for_words():
     for commands, told in ((COMMANDS, True), (COMMANDS[:3], False)):
         situation = Situation(task, "t/0", (), "a shop", commands, np.random.default_rng(0))
         for prompting in (Plain(0), ReAct(None)):
-            assert prompting.messages(situation, ())[-1]["content"].endswith(hint) == told
+            assert prompting.messages(situation, (), 0)[-1]["content"].endswith(hint) == told
 
 
 def test_chance_fills_in_neighbouring_words_of_the_instruction():

@@ -9,8 +9,14 @@ import numpy as np
 import pytest
 from toy import ToySuite, toy_task
 
+<<<<<<< HEAD
 from hgpo.agents import LanguageAgent
 from hgpo.answers import InvalidReason, read_answer
+=======
+from hgpo.agents import Decision, LanguageAgent
+from hgpo.answers import read_answer
+from hgpo.episodes import Loss
+>>>>>>> endpoint
 from hgpo.evaluate import (
     Answers,
     PublishedProtocol,
@@ -26,7 +32,7 @@ from hgpo.imitation import WarmStart, demonstrations, imitate
 from hgpo.metrics import step_metrics
 from hgpo.policies.base import Completion
 from hgpo.policies.tiny import TinyModel, create_policy
-from hgpo.prompts import CommandNumber, CommandText, ThinkAction, Turn
+from hgpo.prompts import Action, CommandNumber, CommandText, ThinkAction, Turn
 from hgpo.rollout import rollout, step_table
 
 SUITE = ToySuite()
@@ -66,6 +72,28 @@ def test_an_episode_that_has_ended_leaves_and_the_rest_go_on():
         assert trajectory.won == last.terminated == (last.reward == 10.0)
 
 
+def test_an_episode_in_which_the_agent_cannot_go_on_is_lost_alone():
+    class Leaves:
+        """Takes the first command; from its third step on it has none for the second task."""
+
+        def act(self, situations, temperature):
+            answer = Completion.of_answer(read_answer("x"))
+            return [
+                Loss("refused", "the server says no")
+                if situation.task == tasks[1] and len(situation.steps) == 2
+                else Decision(Action(situation.commands[0]), answer)
+                for situation in situations
+            ]
+
+    tasks = SUITE.tasks("train", 3)
+    trajectories = rollout(SUITE, Leaves(), tasks, group_size=1, temperature=0.0, seed=[0])
+    assert [t.lost and str(t.lost) for t in trajectories] == [None, "the server says no", None]
+    assert [len(t.steps) for t in trajectories] == [8, 2, 8]
+    assert summarize("train", 0.0, trajectories, "toy").lost == {"refused": 1}
+    # Its steps are of no use to learn from.
+    assert len(step_table(trajectories, policy_version=0)) == 16
+
+
 def test_invalid_answers_are_marked_and_change_nothing():
     trajectories = rollout(
         SUITE, agent(Scripted()), SUITE.tasks("train", 3), group_size=2, temperature=1.0, seed=[3]
@@ -90,7 +118,8 @@ def test_invalid_answers_are_counted_by_their_reasons():
     assert counts == {f"invalid_{reason}": 0 for reason in InvalidReason} | {"invalid_no_action": invalid}
     assert metrics["valid_share"] == pytest.approx(1 - invalid / len(steps))
     answers = Answers.of(trajectories)
-    assert answers == Answers(pytest.approx(1 - invalid / len(steps)), {"no_action": invalid}, ())
+    assert answers.valid_share == pytest.approx(1 - invalid / len(steps))
+    assert (answers.invalid, answers.samples) == ({"no_action": invalid}, ())
     assert no_valid_answer("somebody", [answers]) is None
 
 
@@ -113,7 +142,7 @@ def test_where_no_answer_is_valid_three_of_them_are_shown():
     head, *samples, _ = warning.splitlines()
     assert "not one answer of the agent was valid" in head
     assert len(samples) == 3 == len(set(samples))
-    assert all("no_action: '<think>0." in sample and "</think>well'" in sample for sample in samples)
+    assert all(", step 1, no_action: '<think>0." in s and "</think>well'" in s for s in samples)
     # Another panel on which some answers are valid: then the model knows how to answer.
     others = Answers(0.01, {}, ())
     assert no_valid_answer("the agent", [result.answers, others]) is None

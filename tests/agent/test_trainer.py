@@ -73,14 +73,17 @@ def test_the_same_command_twice_gives_the_same_numbers(tmp_path):
 
 
 def test_a_model_whose_answers_are_never_valid_is_told_of_at_once(tmp_path):
-    display = NoDisplay()
     warnings: list[str] = []
-    display.warn = warnings.append
+
+    class Recorder(NoDisplay):
+        def warn(self, message):
+            warnings.append(message)
+
     # Its weights are drawn at random, and it is asked for tags.
     untrained = config(
         response="think_action", max_prompt_tokens=400, iterations=0, warm_start=WarmStart(games=0)
     )
-    Trainer(untrained, tmp_path, display).run()
+    Trainer(untrained, tmp_path, Recorder()).run()
     (warning,) = warnings
     assert warning.startswith("WARNING: not one answer of the agent was valid")
     assert len(warning.splitlines()) == 5

@@ -60,6 +60,8 @@ def environment(folder: Path) -> dict[str, str]:
     """Ray's processes find the spy, and verl imports it."""
     path = os.pathsep.join([str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
     variables = {"HGPO_SPY": str(folder), "PYTHONPATH": path, "VERL_USE_EXTERNAL_MODULES": "verl_spy"}
+    # A dry run has a Ray of its own, wherever this leads.
+    variables["RAY_ADDRESS"] = "127.0.0.1:9"
     return {**os.environ, **variables}
 
 

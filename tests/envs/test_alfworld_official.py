@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 
 from hgpo.envs.alfworld import AlfworldSuite
 from hgpo.envs.alfworld.replay import replay
+from hgpo.envs.base import describe
 from hgpo.envs.checker import check, format_report, steps_to_win
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
@@ -49,6 +51,29 @@ def test_the_expert_wins_every_valid_game(suite):
         if steps_to_win(suite, task) is None
     ]
     assert lost == []
+
+
+def test_the_expert_wins_the_games_of_an_older_release(suite, tmp_path):
+    # What the alfred.twl2 of 0.3.5 has in the place of that of 0.4.2; the problems are the same.
+    older = {
+        "move {o} to {r}": "put {o} in/on {r}",
+        "You move the {o.name} to the {r.name}.": "You put the {o.name} in/on the {r.name}.",
+        "You arrive at {r.name}.": "You arrive at {lend.name}.",
+    }
+    for game in suite.games("valid_unseen"):
+        data = game.read()
+        for new, old in older.items():
+            assert new in data["grammar"]
+            data["grammar"] = data["grammar"].replace(new, old)
+        folder = tmp_path / game.id
+        folder.mkdir(parents=True)
+        (folder / "game.tw-pddl").write_text(json.dumps(data))
+        (folder / "traj_data.json").write_text(json.dumps(game.about))
+    old_suite = AlfworldSuite(data=str(tmp_path))
+    tasks = old_suite.tasks("valid_unseen")
+    assert sum(steps_to_win(old_suite, task) is not None for task in tasks) == len(tasks) == 134
+    assert describe(old_suite).startswith("alfworld, games of a release before 0.4.0")
+    assert describe(suite).startswith("alfworld, games of release 0.4.0 or later")
 
 
 def test_the_contract_of_environments_holds(suite):

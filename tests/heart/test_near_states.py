@@ -1,14 +1,13 @@
 """States that repeat only nearly: grid, similar texts, neighbours; and HGPO where states are continuous."""
 
-import gymnasium
 import numpy as np
 import pytest
 from cartpole import learn
 from hypothesis import given
 from hypothesis import strategies as st
+from near_states import pendulum_peer_shares
 
 from hgpo import HGPO, GiGPO, StepTable
-from hgpo.groups import group_sizes, level_groups
 from hgpo.near_states import grid_keys, neighbour_keys, similar_text_keys
 
 from .tables import walk_rows, walks
@@ -142,32 +141,11 @@ def test_wrong_use_says_what_is_allowed(wrong, message: str):
 
 
 def test_hgpo_finds_peers_where_states_are_continuous():
-    # Pendulum, torque one of five, 16 random rollouts of 40 steps from the same start. Exact states are equal
-    # for the same beginning of actions only; in a grid most steps have peers, and so do their histories.
-    rng = np.random.default_rng(0)
-    torques = np.linspace(-2, 2, 5)
-    environment = gymnasium.make("Pendulum-v1").unwrapped
-    columns = {name: [] for name in ("task_id", "trajectory_id", "step_index", "reward")}
-    states = []
-    for task in range(4):
-        for member in range(16):
-            state, _ = environment.reset(seed=task)
-            for step in range(40):
-                states.append(state)
-                state, reward, *_ = environment.step(rng.choice(torques, 1))
-                for column, value in zip(
-                    columns.values(), (task, (task, member), step, float(reward)), strict=True
-                ):
-                    column.append(value)
-
-    def peer_shares(keys) -> np.ndarray:
-        steps = StepTable(**columns, state_key=keys)
-        return np.mean(group_sizes(level_groups(steps, 2)) >= 2, axis=1)
-
-    exact = peer_shares([state.tobytes() for state in states])
-    grid = peer_shares(grid_keys(states, [0.25, 0.25, 1.0]))
-    assert np.all(exact < 0.1)
-    assert grid[0] > 0.9 and grid[1] > 0.7 and grid[2] > 0.5
+    # Pendulum: exact states are equal for the same beginning of actions only; in a grid most steps have peers,
+    # and so do their histories.
+    shares = pendulum_peer_shares()
+    assert np.all(shares["exact state"] < 0.1)
+    assert np.all(shares["grid"] > [0.9, 0.7, 0.5])
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from level_weights import CASES, FIXED, WEIGHTS, baseline_error, nested_walks
 
-from hgpo import HGPO, StepTable
+from hgpo import HGPO
 from hgpo.variance import NestedVariance, nested_variance
 
 from .tables import walks
@@ -59,54 +60,13 @@ def test_a_level_takes_over_by_its_share_of_variance():
     np.testing.assert_allclose(estimator(steps)[1::2], [-1.25, 0.75, -0.75, 1.25], rtol=1e-14)
 
 
-def nested_table(
-    rng: np.random.Generator, spread: tuple[float, float], noise: float
-) -> tuple[StepTable, np.ndarray]:
-    """Walks of three steps over few states, the last of which is paid; and what it is expected to be paid.
-
-    The expectation depends on the state there, and by `spread` on the states before it.
-    """
-    walks_, states = 16, 3
-    rows, truth = [], []
-    for task in range(40):
-        first = rng.normal(0, 2, states)
-        second = rng.normal(0, spread[0], (states, states))
-        third = rng.normal(0, spread[1], (states, states, states))
-        for walk in range(walks_):
-            c, b, a = rng.integers(states, size=3)
-            expected = first[a] + second[a, b] + third[a, b, c]
-            for step, state in enumerate((c, b, a)):
-                rows.append(
-                    {
-                        "task_id": task,
-                        "trajectory_id": (task, walk),
-                        "step_index": step,
-                        "state_key": int(state) + 10 * step,
-                        "reward": float(expected + rng.normal(0, noise)) if step == 2 else 0.0,
-                    }
-                )
-            truth.append(expected)
-    return StepTable.from_rows(rows), np.array(truth)
-
-
-@pytest.mark.parametrize(
-    ("spread", "noise"),
-    [((0.0, 0.0), 3.0), ((0.3, 0.3), 3.0), ((1.0, 1.0), 1.0), ((3.0, 0.0), 1.0), ((3.0, 3.0), 0.3)],
-    ids=["history tells nothing", "little, in noise", "as much as noise", "one state back", "all of it"],
-)
+@pytest.mark.parametrize(("spread", "noise"), CASES.values(), ids=list(CASES))
 @pytest.mark.parametrize("seed", range(3))
 def test_the_baseline_comes_closer_to_the_truth_than_any_fixed_weights(spread, noise, seed):
     # The baseline is R − A; its error is measured against the expected return of the whole history. What
     # fixed weights are best depends on the case; estimated ones may be worse by 5 % at most in each of them.
-    steps, truth = nested_table(np.random.default_rng(seed), spread, noise)
-    returns = steps.reward[2::3]
-
-    def error(**settings) -> float:
-        estimator = HGPO(discount=1.0, normalization="mean", peers="others", **settings)
-        baseline = returns - estimator(steps)[2::3]
-        return float(np.mean((baseline - truth) ** 2))
-
-    fixed = [error(alpha=alpha) for alpha in (0.0, 1.0, 2.0, np.inf)] + [error(history_length=0)]
-    reliability = error(level_weights="reliability")
+    walks = nested_walks(np.random.default_rng(seed), spread, noise)
+    fixed = [baseline_error(estimator, *walks) for estimator in FIXED.values()]
+    reliability = baseline_error(WEIGHTS["reliability"], *walks)
     assert reliability < 1.05 * min(fixed)
     assert reliability < 0.8 * max(fixed)

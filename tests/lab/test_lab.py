@@ -74,7 +74,7 @@ def test_samples_have_the_returns_that_are_expected():
 
 
 def test_a_million_steps():
-    """As many rows as are asked for, in order of rollout and step; the speed is in docs/theory.md."""
+    """As many rows as are asked for, in order of rollout and step."""
     sample = draw_sample(Setting(rows=1_000_000), seed=0, number=0)
     assert len(sample.steps) == 1_000_000
     assert sample.steps.step_index[:9].tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 0]

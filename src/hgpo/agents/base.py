@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from hgpo.envs.base import Task
-from hgpo.episodes import Step, Trajectory
+from hgpo.episodes import Loss, Step, Trajectory
 from hgpo.policies.base import Completion
 from hgpo.prompts import Action, Turn
 
@@ -59,8 +59,8 @@ class Decision:
 class Agent(Protocol):
     """Something that plays."""
 
-    def act(self, situations: Sequence[Situation], temperature: float) -> list[Decision]:
-        """What to do in each situation, in their order.
+    def act(self, situations: Sequence[Situation], temperature: float) -> Sequence[Decision | Loss]:
+        """What to do in each situation, in their order; a loss where the episode cannot go on.
 
         Args:
             situations: where the live episodes of a rollout stand.

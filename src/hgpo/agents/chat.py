@@ -5,32 +5,61 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-from collections import defaultdict, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+import re
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit, urlunsplit
 
 import openai
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception
 from tenacity.wait import wait_random_exponential
 
-from hgpo.agents.prompting import Message
-from hgpo.errors import RunError
+from hgpo.agents.faults import CONNECTION, NO_SYSTEM_ROLE, TIMEOUT, Fault, FaultError, Reach, failure
+from hgpo.agents.journal import Journal
+from hgpo.agents.prompting import Message, without_system_role
+from hgpo.agents.replies import Reply, read_reply
+from hgpo.answers import Answer
+from hgpo.episodes import Loss
+from hgpo.errors import RunError, SettingError
 from hgpo.files import only_process
 
-LONGEST_WAIT = 60.0
+LONGEST_PAUSE = 60.0
 """Seconds between two attempts at most, unless the server asks for more."""
+LONGEST_CONNECT = 20.0
+"""Seconds that it may take to connect."""
+LONGEST_WAIT = 300.0
+"""Seconds that a server may ask to wait; beyond, the evaluation stops rather than waits."""
+FEW = 3
+"""Attempts to reach a server from which nothing came yet, and prompts that one may refuse that has answered
+none yet."""
+SAY_EVERY = 10.0
+"""Seconds in which what happens to many requests at once is told once."""
 
 
 @dataclass(frozen=True)
-class Reply:
-    """What the server said, and what it counted."""
+class Server:
+    """Where to ask, and how patiently."""
 
-    text: str
-    prompt_tokens: int
-    completion_tokens: int
+    model: str
+    """The model's name on the server."""
+    base_url: str | None
+    """The server's address; None is OpenAI's own, or what OPENAI_BASE_URL says."""
+    key: str | None = field(repr=False)
+    """The secret; it goes into the requests' headers and nowhere else. None for a server that needs none."""
+    concurrency: int = 16
+    """Requests under way at the same time."""
+    attempts: int = 8
+    """Times that a request is made if it fails in a way that may pass."""
+    timeout: float = 120.0
+    """Seconds that a request may take."""
+    longest_pause: float = LONGEST_PAUSE
+    """Seconds between two attempts at most, unless the server asks for more."""
+    request: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of the request beside model and messages, as JSON values; None leaves one out."""
 
 
 @dataclass
@@ -48,73 +77,61 @@ class Usage:
     completion_tokens: int = 0
     """Of all replies, those from earlier too."""
 
-
-class Journal:
-    """Every reply in the order in which it came, one JSON line each; nothing in it is secret.
-
-    Equal questions are answered in that order: their replies are draws from one distribution, so it does not
-    matter which episode gets which.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._kept: defaultdict[str, deque[Reply]] = defaultdict(deque)
-        for record in _whole_records(path):
-            self._kept[record.pop("question")].append(Reply(**record))
-
-    def take(self, question: str) -> Reply | None:
-        """A kept reply to the question that was not taken yet."""
-        kept = self._kept.get(question)
-        return kept.popleft() if kept else None
-
-    def keep(self, question: str, reply: Reply) -> None:
-        """Write a reply down before anything is made of it."""
-        with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"question": question, **vars(reply)}) + "\n")
-
-
-@dataclass(frozen=True)
-class Server:
-    """Where to ask, and how patiently."""
-
-    model: str
-    """The model's name on the server."""
-    base_url: str | None
-    """The server's address; None is OpenAI's own."""
-    key: str = field(repr=False)
-    """The secret; it goes into the requests' headers and nowhere else."""
-    concurrency: int = 16
-    """Requests under way at the same time."""
-    attempts: int = 8
-    """Times that a request is made before the evaluation stops."""
-    timeout: float = 120.0
-    """Seconds that a request may take."""
-    longest_wait: float = LONGEST_WAIT
-    """Seconds between two attempts at most, unless the server asks for more."""
-    request: Mapping[str, Any] = field(default_factory=dict)
-    """Fields of the request beside model and messages, as JSON values; None leaves one out."""
+    def add(self, reply: Reply) -> None:
+        """Count the tokens of a reply."""
+        self.prompt_tokens += reply.prompt_tokens
+        self.completion_tokens += reply.completion_tokens
 
 
 class ChatClient:
     """Asks a server; use it as `with open_chat(…) as client`."""
 
-    def __init__(self, server: Server, journal: Journal, runner: asyncio.Runner) -> None:
+    def __init__(
+        self,
+        server: Server,
+        journal: Journal,
+        runner: asyncio.Runner,
+        say: Callable[[str], None],
+        sleep: Callable[[float], Awaitable[None]],
+    ) -> None:
         self.server, self.usage = server, Usage()
         self._journal, self._runner = journal, runner
-        self._failure: RunError | None = None
+        self._say_line, self._sleep = say, sleep
+        self._said: dict[str, float] = {}
+        self._stopped: RunError | None = None
+        self._stopping = asyncio.Event()
         self._gate = asyncio.Semaphore(server.concurrency)
-        # Retries have one home, here, so that the client's own are switched off.
-        self._client = openai.AsyncOpenAI(
-            api_key=server.key, base_url=server.base_url, timeout=server.timeout, max_retries=0
-        )
+        self._alone, self._checking = asyncio.Lock(), asyncio.Lock()
+        self._answered: Sequence[Message] | None = None
+        """A conversation that the server has answered, in this call or an earlier one."""
+        self._reached = False
+        """Whether anything came from the server, in this call."""
+        self._failures = 0
+        """Attempts that failed since the last reply."""
+        self._takes_system: bool | None = None if journal.system_role else False
+        self._unanswered: list[tuple[str, Fault]] = []
+        """Questions of now that have no answer, and why."""
+        self._client = _connect(server)
+
+    @property
+    def where(self) -> str:
+        """The server's address, without anything in it that may be secret."""
+        url = urlsplit(str(self._client.base_url))
+        return urlunsplit((url.scheme, url.netloc.rpartition("@")[2], url.path.rstrip("/"), "", ""))
+
+    def say(self, kind: str, line: str) -> None:
+        """Tell the user a line, unless one of its kind was told in the last seconds."""
+        if time.monotonic() - self._said.get(kind, -SAY_EVERY) >= SAY_EVERY:
+            self._said[kind] = time.monotonic()
+            self._say_line(line)
 
     def ask(
         self,
         conversations: Sequence[Sequence[Message]],
         temperature: float,
         on_reply: Callable[[], None] = lambda: None,
-    ) -> list[str]:
-        """The reply to each conversation, in their order.
+    ) -> list[Answer | Loss]:
+        """The answer to each conversation, or why there is none to it while others are answered.
 
         Args:
             conversations: messages, the last of which is to be answered.
@@ -122,7 +139,7 @@ class ChatClient:
             on_reply: told after each reply.
 
         Raises:
-            RunError: if the server refuses, or has failed at all attempts; replies that came are kept.
+            RunError: if the server answers nothing, whatever it is asked; replies that came are kept.
         """
         return self._runner.run(self._ask_all(conversations, temperature, on_reply))
 
@@ -132,150 +149,284 @@ class ChatClient:
 
     async def _ask_all(
         self, conversations: Sequence[Sequence[Message]], temperature: float, on_reply: Callable[[], None]
-    ) -> list[str]:
-        async def one(messages: Sequence[Message]) -> str:
-            reply = await self._reply(messages, temperature)
+    ) -> list[Answer | Loss]:
+        async def one(messages: Sequence[Message]) -> Answer | Loss:
+            answer = await self._answer(messages, temperature)
             on_reply()
-            return reply.text
+            return answer
 
         # All are waited for, also where one fails: what the others bring has been paid for.
-        replies = await asyncio.gather(*map(one, conversations), return_exceptions=True)
-        for reply in replies:
-            if isinstance(reply, BaseException):
-                raise reply
-        return [reply for reply in replies if isinstance(reply, str)]
+        answers = await asyncio.gather(*map(one, conversations), return_exceptions=True)
+        self._settle()
+        for answer in answers:
+            if isinstance(answer, BaseException):
+                raise answer
+        return [answer for answer in answers if not isinstance(answer, BaseException)]
 
-    async def _reply(self, messages: Sequence[Message], temperature: float) -> Reply:
+    def _settle(self) -> None:
+        """Write down which prompts were refused; stop if none was ever answered."""
+        if self._answered is None and self._unanswered:
+            raise self._stop(self._unanswered[0][1])
+        for question, fault in self._unanswered:
+            # What may pass is asked again by a later call.
+            if fault.reach is not Reach.MOMENT:
+                self._journal.refuse(question, Loss(fault.kind, fault.words))
+        self._unanswered = []
+
+    async def _answer(self, messages: Sequence[Message], temperature: float) -> Answer | Loss:
         body = {"temperature": temperature, **self.server.request}
         body = {name: value for name, value in body.items() if value is not None}
         asked = json.dumps([self.server.model, list(messages), body], sort_keys=True)
         question = hashlib.sha256(asked.encode()).hexdigest()
-        reply = self._journal.take(question)
-        if reply is not None:
+        kept = self._journal.take(question)
+        if isinstance(kept, Loss):
+            return kept
+        if kept is not None:
             self.usage.replayed += 1
-        else:
-            async with self._gate:
-                reply = await self._patiently(messages, body)
+            self.usage.add(kept)
+            self._learn_from(self._as_taken(messages))
+            return kept.answer
+        async with self._gate, self._first_alone():
+            try:
+                reply = await self._reply(messages, body)
+            except FaultError as error:
+                return await self._lost(question, error.fault, body)
             self._journal.keep(question, reply)
-            self.usage.asked += 1
-        self.usage.prompt_tokens += reply.prompt_tokens
-        self.usage.completion_tokens += reply.completion_tokens
+            return reply.answer
+
+    @asynccontextmanager
+    async def _first_alone(self) -> AsyncIterator[None]:
+        """Until the server has answered once, requests go out one by one: what is wrong may be so of all."""
+        if self.usage.asked:
+            yield
+            return
+        async with self._alone:
+            if not self.usage.asked:
+                yield
+                return
+        yield
+
+    def _as_taken(self, messages: Sequence[Message]) -> Sequence[Message]:
+        """The messages as the server takes them, as far as it is known."""
+        return without_system_role(messages) if self._takes_system is False else messages
+
+    def _learn_from(self, answered: Sequence[Message]) -> None:
+        self._answered = answered
+        if answered[0]["role"] == "system":
+            self._takes_system = True
+
+    async def _reply(self, messages: Sequence[Message], body: dict[str, Any]) -> Reply:
+        """The reply of the server; if it takes no system message, its words go into the user's.
+
+        Raises:
+            FaultError: if there is no reply to this.
+        """
+        sent = self._as_taken(messages)
+        try:
+            reply = await self._patiently(sent, body)
+        except FaultError as error:
+            unknown = self._takes_system is None and sent[0]["role"] == "system"
+            if not unknown or error.fault.reach is not Reach.UNCLEAR:
+                raise
+            sent = without_system_role(messages)
+            try:
+                reply = await self._patiently(sent, body)
+            except FaultError:
+                raise error from None
+            self._takes_system = False
+            self._journal.refuse_system_role()
+            self.say(
+                NO_SYSTEM_ROLE, f"{self.where} refuses system messages: the rules go into the user's message"
+            )
+        self._learn_from(sent)
         return reply
+
+    async def _lost(self, question: str, fault: Fault, body: dict[str, Any]) -> Loss:
+        """What it means for an episode that its prompt has no answer, if the server answers others.
+
+        Raises:
+            RunError: if it does not.
+        """
+        if fault.reach is Reach.EVERY or not self._reached:
+            raise self._stop(fault)
+        in_doubt = self._answered is not None and fault.reach is not Reach.PROMPT
+        if in_doubt and not await self._still_answers(body):
+            raise self._stop(fault)
+        self._unanswered.append((question, fault))
+        if self._answered is None and len(self._unanswered) >= FEW:
+            raise self._stop(self._unanswered[0][1])
+        return Loss(fault.kind, fault.words)
+
+    async def _still_answers(self, body: dict[str, Any]) -> bool:
+        """Whether the server answers again what it has answered before, unless it answers anything else."""
+        until_now = self.usage.asked
+        async with self._checking:
+            if self.usage.asked == until_now:
+                try:
+                    await self._once(self._answered or (), body)
+                except FaultError:
+                    return False
+            return True
 
     async def _patiently(self, messages: Sequence[Message], body: dict[str, Any]) -> Reply:
         """The reply of the server, asked again where it fails in a way that may pass."""
-        if self._failure is not None:
-            raise self._failure
+        # The client's own retries are silent, and know nothing of faults that come as replies.
         retrying = AsyncRetrying(
-            stop=stop_after_attempt(self.server.attempts),
             retry=retry_if_exception(_may_pass),
+            stop=lambda state: state.attempt_number >= self._attempts,
             wait=self._pause,
-            before_sleep=self._count_retry,
+            before_sleep=self._tell_retry,
+            sleep=self._sleep_unless_stopped,
             reraise=True,
         )
-        try:
-            return await retrying(self._once, messages, body)
-        except (openai.OpenAIError, _NonsenseError) as error:
-            self._failure = RunError(self._in_words(error))
-            raise self._failure from None
+        return await retrying(self._once, messages, body)
 
     async def _once(self, messages: Sequence[Message], body: dict[str, Any]) -> Reply:
+        if self._stopped is not None:
+            raise self._stopped
         try:
-            response = await self._client.chat.completions.create(
-                model=self.server.model,
-                messages=list(messages),  # pyright: ignore[reportArgumentType]
-                extra_body=body,
-            )
-            # What comes is as the server wrote it; the client checks none of it.
-            text = response.choices[0].message.content
-        except (json.JSONDecodeError, UnicodeDecodeError, AttributeError, TypeError, LookupError) as error:
-            raise _NonsenseError(f"its answer is no chat completion ({type(error).__name__})") from None
-        if text is not None and not isinstance(text, str):
-            raise _NonsenseError(f"its answer's content is no text but of type {type(text).__name__}")
-        usage = response.usage
-        return Reply(text or "", _count(usage, "prompt_tokens"), _count(usage, "completion_tokens"))
+            # The client's own limit starts again with every byte that comes.
+            async with asyncio.timeout(self.server.timeout):
+                response = await self._client.chat.completions.with_raw_response.create(
+                    model=self.server.model,
+                    messages=list(messages),  # pyright: ignore[reportArgumentType]
+                    extra_body=body,
+                )
+            reply = read_reply(response.http_response.text, response.headers)
+        except (openai.OpenAIError, TimeoutError) as error:
+            raise FaultError(self._heeded(failure(error, self.server.timeout))) from None
+        except FaultError as error:
+            raise FaultError(self._heeded(error.fault)) from None
+        self._reached, self._failures = True, 0
+        self.usage.asked += 1
+        self.usage.add(reply)
+        return reply
+
+    def _heeded(self, fault: Fault) -> Fault:
+        """What a fault means here: its words without the key, and no waiting for too long."""
+        self._reached = self._reached or fault.kind not in (CONNECTION, TIMEOUT)
+        self._failures += 1
+        words = fault.words
+        if self.server.key is not None:
+            words = re.sub(rf"(?<!\w){re.escape(self.server.key)}(?!\w)", "…", words)
+        if fault.reach is Reach.MOMENT and (fault.wait or 0.0) > LONGEST_WAIT:
+            words = f"it asks to wait {_span(fault.wait or 0.0)}: {words}"
+            return replace(fault, words=words, reach=Reach.EVERY, advice="start again after that time")
+        return replace(fault, words=words)
+
+    @property
+    def _attempts(self) -> int:
+        """How many times a request is made that fails in a way that may pass."""
+        if self._answered is None and self._unanswered:
+            return 1
+        return self.server.attempts if self._reached else min(FEW, self.server.attempts)
 
     def _pause(self, state: RetryCallState) -> float:
         """Seconds to the next attempt: what the server asks for, else ever longer ones, drawn at random."""
-        error = state.outcome.exception() if state.outcome else None
-        if isinstance(error, openai.APIStatusError):
-            asked = error.response.headers.get("retry-after", "")
-            if asked.replace(".", "", 1).isdigit():
-                return float(asked)
-        return wait_random_exponential(multiplier=1, max=self.server.longest_wait)(state)
+        drawn = wait_random_exponential(multiplier=1, max=self.server.longest_pause)
+        return _fault_of(state).wait or drawn(state)
 
-    def _count_retry(self, _: RetryCallState) -> None:
+    def _tell_retry(self, state: RetryCallState) -> None:
         self.usage.retries += 1
+        fault, pause = _fault_of(state), state.next_action.sleep if state.next_action else 0.0
+        attempt = f"attempt {state.attempt_number + 1} of {self._attempts}"
+        self.say(fault.kind, f"{self.where}: {fault}; asked again in {_span(pause)}, {attempt}")
 
-    def _in_words(self, error: Exception) -> str:
-        where = self.server.base_url or "OpenAI"
-        # Servers quote a key that they refuse.
-        what = str(error).replace(self.server.key, "…").replace("\n", " ")[:400]
-        if not _may_pass(error):
-            cure = next(
-                (cure for kind, cure in _CURES.items() if isinstance(error, kind)), "mend the request"
-            )
-            return f"{where} refuses: {what}; {cure}. The same command goes on from the replies that came"
-        return (
-            f"{where} failed {self.server.attempts} times in a row, the last time: {what}; the replies that "
-            "came are kept, and the same command goes on from there"
+    async def _sleep_unless_stopped(self, seconds: float) -> None:
+        tasks = [asyncio.ensure_future(self._sleep(seconds)), asyncio.create_task(self._stopping.wait())]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in tasks:
+                task.cancel()
+
+    def _stop(self, fault: Fault) -> RunError:
+        """The error that ends the evaluation; no request is made after it."""
+        if fault.kind == CONNECTION:
+            how = "cannot be reached"
+        elif fault.reach is Reach.MOMENT:
+            how = f"failed {self._failures} times in a row, the last time"
+        else:
+            how = "refuses"
+        self._stopped = self._stopped or RunError(
+            f"{self.where} {how}: {fault}; {fault.advice}. The replies that came are kept: the same command "
+            "goes on from there"
         )
-
-
-_CURES: dict[type[Exception], str] = {
-    openai.AuthenticationError: "put a valid key into the environment variable that --key-variable names",
-    openai.PermissionDeniedError: "the key may not use this model: take another --model or key",
-    openai.NotFoundError: "check --model and --base-url (which often ends in /v1)",
-    openai.RateLimitError: "the account's quota is used up",
-    openai.BadRequestError: "--request leaves a field out or sets one, --history-length shortens the prompt",
-}
+        self._stopping.set()
+        return self._stopped
 
 
 @contextmanager
-def open_chat(server: Server, folder: Path) -> Iterator[ChatClient]:
+def open_chat(
+    server: Server,
+    folder: Path,
+    *,
+    say: Callable[[str], None] = lambda line: None,
+    forget_refusals: bool = False,
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+) -> Iterator[ChatClient]:
     """A client whose replies are kept in the folder's replies.jsonl, from where a later one goes on.
+
+    Args:
+        server: is asked.
+        folder: where the replies are kept.
+        say: told a line of text when there is something to wait for.
+        forget_refusals: ask again what the server has refused.
+        sleep: waits for some seconds.
 
     Raises:
         RunError: if another process asks with the same folder.
+        SettingError: if the address or the key cannot be used.
     """
     with only_process(folder, "asking with the replies"), asyncio.Runner() as runner:
-        client = ChatClient(server, Journal(folder / "replies.jsonl"), runner)
+        journal = Journal(folder / "replies.jsonl", forget_refusals=forget_refusals)
+        client = ChatClient(server, journal, runner, say, sleep)
         try:
             yield client
         finally:
             runner.run(client.close())
 
 
-class _NonsenseError(Exception):
-    """The server answered, but not in its protocol."""
+def _connect(server: Server) -> openai.AsyncOpenAI:
+    """The client of the server; what the address has behind a "?" is sent along with each request.
+
+    Azure's deployments take an api-version there, and the key in a header of their own.
+
+    Raises:
+        SettingError: if there can be no such client.
+    """
+    key = server.key or "none"
+    try:
+        url = urlsplit(server.base_url or "")
+        query = dict(parse_qsl(url.query, keep_blank_values=True))
+        path = url.path.rstrip("/").removesuffix("/chat/completions")
+        return openai.AsyncOpenAI(
+            api_key=key,
+            base_url=urlunsplit((url.scheme, url.netloc, path, "", "")) or None,
+            default_query=query,
+            default_headers={"api-key": key} if "api-version" in query else None,
+            timeout=openai.Timeout(server.timeout, connect=min(LONGEST_CONNECT, server.timeout)),
+            max_retries=0,
+        )
+    # The HTTP library has exceptions of several kinds for addresses, proxies and what they need.
+    except Exception as error:
+        raise SettingError(f"--base-url {server.base_url} or a proxy cannot be used: {error}") from None
 
 
 def _may_pass(error: BaseException) -> bool:
-    """Whether the same request may succeed later."""
-    if isinstance(error, openai.APIStatusError):
-        # A quota that is used up comes as 429, too, but does not pass.
-        if error.code == "insufficient_quota":
-            return False
-        return error.status_code in (408, 409, 429) or error.status_code >= 500
-    return isinstance(error, (openai.APIConnectionError, openai.APIResponseValidationError, _NonsenseError))
+    return isinstance(error, FaultError) and error.fault.reach is Reach.MOMENT
 
 
-def _count(usage: Any, name: str) -> int:
-    """A number of tokens; 0 where the server did not count."""
-    count = getattr(usage, name, None)
-    return count if isinstance(count, int) else 0
+def _fault_of(state: RetryCallState) -> Fault:
+    """The fault after which a request is made again."""
+    error = state.outcome.exception() if state.outcome else None
+    assert isinstance(error, FaultError)
+    return error.fault
 
 
-def _whole_records(path: Path) -> Iterator[dict[str, Any]]:
-    """The records of the journal; a line that was cut off in writing is completed by an end of line."""
-    if not path.exists():
-        return
-    text = path.read_text(encoding="utf-8", errors="replace")
-    if text and not text.endswith("\n"):
-        with path.open("a") as file:
-            file.write("\n")
-    for line in text.splitlines():
-        try:
-            yield json.loads(line)
-        except json.JSONDecodeError:
-            continue
+def _span(seconds: float) -> str:
+    """A time in words: "12 s", "5 min", "55 h"."""
+    for unit, length in (("s", 1.0), ("min", 60.0)):
+        if seconds < 100 * length:
+            return f"{max(1, round(seconds / length))} {unit}"
+    return f"{seconds / 3600:,.0f} h"

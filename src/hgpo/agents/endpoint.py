@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from hgpo.agents.base import Decision, Situation
 from hgpo.agents.chat import ChatClient
-from hgpo.agents.prompting import Prompting, reflection_messages
-from hgpo.answers import read_answer
-from hgpo.episodes import Trajectory
+from hgpo.agents.faults import TOO_LONG
+from hgpo.agents.prompting import Message, Prompting, lesson_in, reflection_messages
+from hgpo.answers import Answer
+from hgpo.episodes import Loss, Trajectory
 from hgpo.policies.base import Completion
 
 LESSONS_KEPT = 3
@@ -28,22 +30,72 @@ class EndpointAgent:
     """What the model wrote of each task's earlier trials, by the task's id."""
     on_reply: Callable[[], None] = lambda: None
     """Told after each reply of the server."""
+    _left_out: dict[str, int] = field(default_factory=dict)
+    """How many of its first steps an episode's last conversation did not show, by the trajectory's id."""
 
-    def act(self, situations: Sequence[Situation], temperature: float) -> list[Decision]:
-        """See `Agent.act`."""
-        asked = [self.prompting.messages(s, self.lessons.get(s.task.id, ())) for s in situations]
-        replies = [read_answer(reply) for reply in self.client.ask(asked, temperature, self.on_reply)]
-        return [
-            Decision(self.prompting.parse(reply, situation.commands), Completion.of_answer(reply))
-            for situation, reply in zip(situations, replies, strict=True)
+    def act(self, situations: Sequence[Situation], temperature: float) -> list[Decision | Loss]:
+        """See `Agent.act`; a conversation that is too long for the model shows fewer of the last steps."""
+        shown = [self._shown(situation) for situation in situations]
+        asked = [
+            partial(self.prompting.messages, situation, self.lessons.get(situation.task.id, ()))
+            for situation in situations
         ]
+        replies = self._ask(asked, shown, temperature)
+        decisions: list[Decision | Loss] = []
+        for situation, reply, steps in zip(situations, replies, shown, strict=True):
+            self._left_out[situation.trajectory_id] = len(situation.steps) - steps
+            if isinstance(reply, Loss):
+                self._tell(situation.task.id, reply)
+                decisions.append(reply)
+            else:
+                action = self.prompting.parse(reply, situation.commands)
+                decisions.append(Decision(action, Completion.of_answer(reply)))
+        return decisions
 
     def reflect(self, failed: Sequence[Trajectory], temperature: float) -> EndpointAgent:
-        """See `ReflectingAgent.reflect`."""
-        asked = [reflection_messages(t, self.lessons.get(t.task.id, ())) for t in failed]
-        replies = self.client.ask(asked, temperature, self.on_reply)
-        learned = {
-            trajectory.task.id: (*self.lessons.get(trajectory.task.id, ()), reply)[-LESSONS_KEPT:]
-            for trajectory, reply in zip(failed, replies, strict=True)
-        }
-        return replace(self, lessons={**self.lessons, **learned})
+        """See `ReflectingAgent.reflect`; an answer without a lesson leaves a task with those it has."""
+        asked = [partial(reflection_messages, t, self.lessons.get(t.task.id, ())) for t in failed]
+        replies = self._ask(asked, [len(trajectory.steps) for trajectory in failed], temperature)
+        learned = dict(self.lessons)
+        for trajectory, reply in zip(failed, replies, strict=True):
+            lesson = None if isinstance(reply, Loss) else lesson_in(reply)
+            if lesson is not None:
+                learned[trajectory.task.id] = (*learned.get(trajectory.task.id, ()), lesson)[-LESSONS_KEPT:]
+        return replace(self, lessons=learned)
+
+    def _tell(self, task: str, loss: Loss) -> None:
+        why = f"{self.client.where} gives no answer: {loss} ({loss.kind})"
+        self.client.say(f"lost {loss.kind}", f"{task} is lost, {why}")
+
+    def _shown(self, situation: Situation) -> int:
+        """How many of the last steps to show first: what was left out before is too long still."""
+        steps = len(situation.steps)
+        shown = steps - (self._left_out.get(situation.trajectory_id, 0) if steps else 0)
+        length = self.prompting.history_length
+        return shown if length is None else min(shown, length)
+
+    def _ask(
+        self, conversations: Sequence[Callable[[int], list[Message]]], shown: list[int], temperature: float
+    ) -> list[Answer | Loss]:
+        """The answer to each conversation.
+
+        Args:
+            conversations: makes the messages that show so many steps.
+            shown: so many; where the messages are too long it becomes one less, down to none.
+            temperature: of sampling.
+        """
+        answers: dict[int, Answer | Loss] = {}
+        waiting = list(range(len(conversations)))
+        while waiting:
+            asked = [conversations[number](shown[number]) for number in waiting]
+            answers |= zip(waiting, self.client.ask(asked, temperature, self.on_reply), strict=True)
+            waiting = [number for number in waiting if _too_long(answers[number]) and shown[number]]
+            for number in waiting:
+                shown[number] -= 1
+                line = f"{self.client.where}: {answers[number]}; asked again without the oldest step"
+                self.client.say(TOO_LONG, line)
+        return [answers[number] for number in range(len(conversations))]
+
+
+def _too_long(answer: Answer | Loss) -> bool:
+    return isinstance(answer, Loss) and answer.kind == TOO_LONG

@@ -20,12 +20,26 @@ Message = dict[str, str]
 """One message of a conversation: "role" and "content"."""
 PromptingName = Literal["plain", "react", "reflexion"]
 
+NO_ANSWER = "(no answer)"
+"""Stands for an answer that is empty; some servers refuse conversations with an empty message."""
+
 
 class Prompting(Protocol):
     """How a situation becomes a conversation, and the reply an action."""
 
-    def messages(self, situation: Situation, lessons: Sequence[str]) -> list[Message]:
-        """What the model is sent; `lessons` are what it wrote of earlier trials of the task."""
+    @property
+    def history_length(self) -> int | None:
+        """How many of the last steps a conversation shows; None shows all."""
+        ...
+
+    def messages(self, situation: Situation, lessons: Sequence[str], shown: int) -> list[Message]:
+        """What the model is sent.
+
+        Args:
+            situation: where the episode stands.
+            lessons: what the model wrote of earlier trials of the task.
+            shown: how many of the last steps the conversation shows.
+        """
         ...
 
     def parse(self, reply: Answer | str, commands: Sequence[str]) -> Action:
@@ -40,9 +54,9 @@ class Plain:
     history_length: int | None
     """K; None shows the whole episode."""
 
-    def messages(self, situation: Situation, lessons: Sequence[str]) -> list[Message]:
+    def messages(self, situation: Situation, lessons: Sequence[str], shown: int) -> list[Message]:
         """See `Prompting.messages`."""
-        return [_user(_after_lessons(ThinkAction().prompt(situation.turn(self.history_length)), lessons))]
+        return [_user(_after_lessons(ThinkAction().prompt(situation.turn(shown)), lessons))]
 
     def parse(self, reply: Answer | str, commands: Sequence[str]) -> Action:
         """See `ThinkAction.parse`."""
@@ -60,22 +74,21 @@ class ReAct:
     history_length: int | None
     """How many of the last exchanges it is shown; None shows all."""
 
-    def messages(self, situation: Situation, lessons: Sequence[str]) -> list[Message]:
+    def messages(self, situation: Situation, lessons: Sequence[str], shown: int) -> list[Message]:
         """Rules, task, what was seen and answered, and what is seen now with the commands."""
         steps = situation.steps
-        shown = steps if self.history_length is None else steps[max(0, len(steps) - self.history_length) :]
         messages: list[Message] = [{"role": "system", "content": _REACT_RULES}]
-        for step in shown:
+        for step in steps[len(steps) - shown :]:
             messages += [
                 _user(f"You see: {step.observation}"),
-                {"role": "assistant", "content": step.completion.answer.text},
+                {"role": "assistant", "content": step.completion.answer.text or NO_ANSWER},
             ]
         listed = (f"- {command}" for command in situation.commands)
         commands = "\n".join([*listed, *hint_on_words(situation.commands)])
         messages.append(_user(f"You see: {situation.observation}\nPossible commands:\n{commands}"))
         task = _after_lessons(f"Your task: {situation.task.instruction}", lessons)
-        if len(shown) < len(steps):
-            task += f"\nYou have taken {len(steps)} steps; the first {len(steps) - len(shown)} are left out."
+        if shown < len(steps):
+            task += f"\nYou have taken {len(steps)} steps; the first {len(steps) - shown} are left out."
         messages[1]["content"] = f"{task}\n{messages[1]['content']}"
         return messages
 
@@ -84,7 +97,7 @@ class ReAct:
         answer = as_answer(reply)
         found = re.search(r"^\W*action\W*:(.*)$", answer.text, re.IGNORECASE | re.MULTILINE)
         if found is None:
-            return invalid_action(answer, answer.words, InvalidReason.NO_ACTION)
+            return invalid_action(answer, answer.text, InvalidReason.NO_ACTION)
         # The length limit can only have cut off the line that it ends in.
         complete = replace(answer, ended="stop") if found.end() < len(answer.text) else answer
         return listed_action(found[1].strip(" \t.*`'\""), commands, complete)
@@ -98,17 +111,39 @@ _REACT_RULES = (
 )
 
 
-def reflection_messages(trajectory: Trajectory, lessons: Sequence[str]) -> list[Message]:
-    """A conversation that asks what an episode that was not won teaches."""
+def reflection_messages(trajectory: Trajectory, lessons: Sequence[str], shown: int) -> list[Message]:
+    """A conversation that asks what an episode that was not won teaches.
+
+    Args:
+        trajectory: the episode.
+        lessons: what the model wrote of earlier ones.
+        shown: how many of the last steps the conversation shows.
+    """
+    first = len(trajectory.steps) - shown
     lines = [f"You played a text game. Your task: {trajectory.task.instruction}"]
-    for number, step in enumerate(trajectory.steps, 1):
-        lines += [f"You saw: {step.observation}", f"Step {number}: {step.action.command}"]
+    if first:
+        lines.append(f"You took {len(trajectory.steps)} steps; the first {first} are left out.")
+    for number, step in enumerate(trajectory.steps[first:], first + 1):
+        lines += [f"You saw: {step.observation}", f"Step {number}: {step.action.command or NO_ANSWER}"]
     lines += [
         f"You saw: {trajectory.final_observation}",
         "You did not achieve the task in time. In at most four sentences, say what went wrong and what you "
         "will do instead when you try the same task again.",
     ]
     return [_user(_after_lessons("\n".join(lines), lessons))]
+
+
+def lesson_in(answer: Answer) -> str | None:
+    """What an answer says to do otherwise, without what was thought; None if it says nothing."""
+    return None if answer.missing else answer.text or None
+
+
+def without_system_role(messages: Sequence[Message]) -> list[Message]:
+    """The same conversation without a system message: its words open the user's first message."""
+    if messages[0]["role"] != "system":
+        return list(messages)
+    system, user, *rest = messages
+    return [_user(f"{system['content']}\n\n{user['content']}"), *rest]
 
 
 def _after_lessons(text: str, lessons: Sequence[str]) -> str:

@@ -72,14 +72,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def wrong_use(message: str) -> int:
     """Print one line of what is wrong; the exit code for it."""
-    print(f"hgpo: {message}", file=sys.stderr)
+    _print_error(message)
     return WRONG_USE
 
 
 def failed(message: str) -> int:
     """Print one line of what went wrong; the exit code for it."""
-    print(f"hgpo: {message}", file=sys.stderr)
+    _print_error(message)
     return FAILED
+
+
+def _print_error(message: str) -> None:
+    # Names of files and columns may hold line breaks.
+    print(f"hgpo: {' '.join(message.splitlines())}", file=sys.stderr)
 
 
 def _help() -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,15 +11,17 @@ from typing import Annotated, Generic, TypeVar
 
 import numpy as np
 import tyro
+from numpy.typing import NDArray
 from rich.console import Console
 
-from hgpo.cli import wrong_use
+from hgpo.cli import failed, wrong_use
 from hgpo.cli.parse import parse
-from hgpo.cli.rollouts import open_rollouts
-from hgpo.errors import SettingError
+from hgpo.cli.rollouts import open_rollouts, say
+from hgpo.errors import RunError, SettingError
 from hgpo.estimators import ESTIMATORS
 from hgpo.parallel import in_parallel
-from hgpo.rollout_files import SUFFIXES, write_columns
+from hgpo.rollout_files import beside, require_writable, write_columns
+from hgpo.steps import StepTable
 
 Settings = TypeVar("Settings")
 
@@ -27,19 +30,19 @@ Settings = TypeVar("Settings")
 class AdvantagesCommand(Generic[Settings]):
     """Compute the advantages of rollouts, and write them beside the ids of their steps.
 
-    The file is Parquet or JSON lines, one step a row, with the columns task_id, trajectory_id, step_index,
-    state_key (or observation) and reward; docs/rollout-files.md describes all of them. The options below
-    "settings" are those of the estimator that --estimator names.
+    The file has one step a row and the columns task_id, trajectory_id, step_index, state_key (or observation)
+    and reward; docs/rollout-files.md describes all of them. The options below "settings" are those of the
+    estimator that --estimator names.
     """
 
     file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
-    """A .parquet or .jsonl file of rollouts."""
+    """A file of rollouts, or a folder of such files as one; docs/rollout-files.md lists the kinds."""
     settings: tyro.conf.OmitArgPrefixes[Settings]
     """The estimator's own settings."""
     estimator: str = "hgpo"
     """hgpo, gigpo, grpo, dr_grpo, rloo, reinforce_plus_plus or ppo."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """Where the advantages go; by default FILE.advantages.parquet (or .jsonl) beside the rollouts."""
+    """Where the advantages go (.parquet, .jsonl); by default FILE.advantages, in the format of FILE."""
     overwrite: tyro.conf.FlagCreatePairsOff[bool] = False
     """Replace a file of that name."""
     rename: tuple[str, ...] = ()
@@ -56,11 +59,8 @@ def main(args: Sequence[str]) -> int:
         command = parse(AdvantagesCommand[estimator], args, prog="hgpo advantages")
         if command.workers is not None and command.workers < 1:
             raise SettingError(f"--workers is {command.workers}: expected 1 or more")
-        out = command.out or _beside(command.file)
-        if not out.name.endswith(SUFFIXES):
-            raise SettingError(f"--out {out}: expected a name that ends in {' or '.join(SUFFIXES)}")
-        if out.exists() and (not command.overwrite or out.resolve() == command.file.resolve()):
-            raise SettingError(f"{out} is there already: give another --out, or --overwrite to replace it")
+        out = command.out or beside(command.file, "advantages")
+        _check_out(out, command.file, command.overwrite)
         steps = open_rollouts(command.file, command.rename, console).steps
         started = time.perf_counter()
         try:
@@ -68,18 +68,17 @@ def main(args: Sequence[str]) -> int:
         except ValueError as error:
             raise SettingError(f"{command.file}: {error}") from None
         seconds = time.perf_counter() - started
+        _write(out, steps, advantages)
     except SettingError as error:
         return wrong_use(str(error))
-    ids = {name: getattr(steps, name) for name in ("task_id", "trajectory_id", "step_index")}
-    write_columns(out, {**ids, "advantage": advantages})
-    console.print(
+    except RunError as error:
+        return failed(str(error))
+    say(
+        console,
         f"{command.settings}\n"
         f"advantages: mean {advantages.mean():+.4f}, standard deviation {advantages.std():.4f}, "
         f"{np.mean(advantages == 0):.1%} exactly 0; {seconds:.2f} s\n"
         f"written to {out}",
-        soft_wrap=True,
-        highlight=False,
-        markup=False,
     )
     return 0
 
@@ -97,6 +96,26 @@ def _estimator_name(args: Sequence[str]) -> str:
     return name
 
 
-def _beside(file: Path) -> Path:
-    suffix = file.suffix if file.suffix in SUFFIXES else ".parquet"
-    return file.with_name(f"{file.name.removesuffix(suffix)}.advantages{suffix}")
+def _check_out(out: Path, rollouts: Path, overwrite: bool) -> None:
+    require_writable(out)
+    try:
+        if out.is_dir():
+            raise SettingError(f"--out {out} is a folder: give the name of a file")
+        if not (above := next(folder for folder in out.parents if folder.exists())).is_dir():
+            raise SettingError(f"--out {out}: {above} is a file, not a folder")
+        if Path(os.path.realpath(out)).is_relative_to(os.path.realpath(rollouts)):
+            raise SettingError(f"--out {out} is among the rollouts themselves: give another --out")
+        if out.exists() and not overwrite:
+            raise SettingError(f"{out} is there already: give another --out, or --overwrite to replace it")
+    except OSError as error:
+        raise SettingError(f"--out {out}: {error.strerror}") from None
+
+
+def _write(out: Path, steps: StepTable, advantages: NDArray[np.float64]) -> None:
+    ids = {name: getattr(steps, name) for name in ("task_id", "trajectory_id", "step_index")}
+    try:
+        write_columns(out, {**ids, "advantage": advantages})
+    except OSError as error:
+        # Arrow's errors have the number, but words of their own.
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise RunError(f"{out} cannot be written: {reason}; give another --out") from None

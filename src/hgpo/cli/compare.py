@@ -19,11 +19,11 @@ from hgpo.cli.train import TrainCommand, default_of, settings_of
 from hgpo.compare.plan import ABLATIONS, Plan, load_plan
 from hgpo.compare.report import plot_curves, plot_success, summary_tables, write_results
 from hgpo.compare.runs import Progress, carry_out
-from hgpo.compare.summary import finished_seeds, summarize
+from hgpo.compare.summary import finished_seeds, games_played, summarize
 from hgpo.config import TrainConfig
 from hgpo.display import RichDisplay
 from hgpo.envs import ENVIRONMENTS
-from hgpo.envs.base import describe
+from hgpo.envs.base import require_tasks
 from hgpo.errors import RunError, SettingError
 
 
@@ -106,7 +106,7 @@ def _report(plan: Plan, folder: Path, seeds: Sequence[int], console: Console) ->
     """Write and print what the finished seeds say."""
     reference = "hgpo" if "hgpo" in plan.methods else plan.methods[-1]
     summaries = summarize(plan, folder, reference)
-    games = describe(plan.settings.env)
+    games = games_played(plan, folder, seeds)
     write_results(folder, summaries, reference, games)
     plot_success(summaries, folder / "success.png")
     plot_curves(plan, folder, plan.methods, seeds, folder / "curves.png")
@@ -140,6 +140,7 @@ def _plan(command: CompareCommand, training: Sequence[str]) -> tuple[Plan, Path]
         values["budget_steps"] = command.budget_steps
     methods = (*command.estimators, *(ABLATIONS if command.ablations else ()))
     plan = Plan(tuple(dict.fromkeys(methods)), command.seeds, TrainConfig(**values))
+    require_tasks(plan.settings.env, plan.settings.env.splits, plan.settings.evaluation_games)
     folder = command.out or Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-compare-{command.env}"
     if (folder / "plan.json").exists():
         raise SettingError(

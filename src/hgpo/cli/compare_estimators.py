@@ -32,7 +32,7 @@ class CompareEstimatorsCommand:
     """
 
     file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
-    """A .parquet or .jsonl file of rollouts; see docs/rollout-files.md."""
+    """A file of rollouts, or a folder of such files as one; docs/rollout-files.md lists the kinds."""
     history_length: int = 2
     """K of HGPO."""
     discount: float = 0.95

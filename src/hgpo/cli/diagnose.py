@@ -24,6 +24,7 @@ from hgpo.cli.parse import parse
 from hgpo.cli.rollouts import open_rollouts
 from hgpo.errors import SettingError
 from hgpo.estimators import HGPO
+from hgpo.rollout_files import is_run
 from hgpo.steps import StepTable
 
 TRUTHS = ("full_state", "commands")
@@ -34,14 +35,14 @@ TRUTHS = ("full_state", "commands")
 class DiagnoseCommand:
     """Show how steps group, level by level, and say how deep to compare them.
 
-    SOURCE is a file of rollouts (Parquet or JSON lines; docs/rollout-files.md), or the folder of a run, whose
-    agent then plays training games. Where there are several state keys the same steps are grouped under each.
-    "aliased" is the share of steps whose key stands, in their task, for more than one value of the key that
-    --truth names: what is compared there is not the same, and the comparison biased.
+    SOURCE is a file of rollouts or a folder of such files (docs/rollout-files.md), or the folder of a run,
+    whose agent then plays training games. Where there are several state keys the same steps are grouped under
+    each. "aliased" is the share of steps whose key stands, in their task, for more than one value of the key
+    that --truth names: what is compared there is not the same, and the comparison biased.
     """
 
     source: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
-    """A .parquet or .jsonl file of rollouts, or a run's folder."""
+    """A file of rollouts, a folder of such files, or a run's folder."""
     history_length: int = 4
     """The deepest level that is looked at."""
     discount: float = 0.95
@@ -73,15 +74,15 @@ def main(args: Sequence[str]) -> int:
             )
         except ValueError as error:
             raise SettingError(str(error)) from None
-        if command.source.is_file():
-            rollouts = open_rollouts(command.source, command.rename, console)
-            keys = rollouts.state_keys
-            tables = {name: rollouts.steps.with_state_keys(key) for name, key in keys.items()}
-        else:
+        if is_run(command.source):
             # A run needs its model, and that torch; a file does not.
             from hgpo.cli.diagnose_run import tables_of_run
 
             tables = tables_of_run(command.source, command.tasks, command.seed, console)
+        else:
+            rollouts = open_rollouts(command.source, command.rename, console)
+            keys = rollouts.state_keys
+            tables = {name: rollouts.steps.with_state_keys(key) for name, key in keys.items()}
         truth = _truth(command.truth, tables)
         try:
             report = _report(tables, truth, estimator)

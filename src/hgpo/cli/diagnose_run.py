@@ -11,6 +11,7 @@ from rich.console import Console
 
 from hgpo.cli.runs import open_run
 from hgpo.display import RichDisplay
+from hgpo.envs.base import tasks_of
 from hgpo.rollout import rollout, step_table
 from hgpo.states import STATE_KEYS
 from hgpo.steps import StepTable
@@ -30,7 +31,7 @@ def tables_of_run(folder: Path, task_count: int | None, seed: int, console: Cons
     with RichDisplay(console) as display:
         for name, suite in _suites(config.env).items():
             # Neither games nor actions depend on the key, so these are the same rollouts each time.
-            tasks = suite.tasks(suite.splits[0], task_count or config.tasks_per_iteration, seed=seed)
+            tasks = tasks_of(suite, suite.splits[0], task_count or config.tasks_per_iteration, seed=seed)
             with display.phase(name) as advance:
                 trajectories = rollout(
                     suite,

@@ -9,13 +9,14 @@ from typing import Annotated, Any
 
 import tyro
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
 from hgpo.cli import wrong_use
 from hgpo.cli.parse import parse
 from hgpo.envs import ENVIRONMENTS, REPLAYS, TaskSuite
-from hgpo.envs.alfworld import GameFormatError
+from hgpo.envs.base import describe, tasks_of
 from hgpo.envs.checker import check, format_report, steps_to_win
 from hgpo.envs.play import play
 from hgpo.envs.replay import format_comparison
@@ -87,7 +88,7 @@ def main(args: Sequence[str]) -> int:
     try:
         command: Any = parse(Check | Play | Solve | Replay, args, prog="hgpo env")  # pyright: ignore[reportArgumentType]
         return RUN[type(command)](command)
-    except (SettingError, GameFormatError) as error:
+    except SettingError as error:
         return wrong_use(str(error))
 
 
@@ -108,6 +109,7 @@ def _check(command: Check) -> int:
         raise SettingError("--games must be at least 1")
     report = check(suite, games=command.games, seed=command.seed)
     print(format_report(report))
+    print(f"games: {describe(suite)}")
     return 1 if report.problems else 0
 
 
@@ -115,8 +117,6 @@ def _play(command: Play) -> int:
     suite = _suite(command.name, command.data)
     try:
         play(suite, command.split, index=command.game, seed=command.seed)
-    except GameFormatError:
-        raise
     except ValueError as error:
         raise SettingError(str(error)) from None
     return 0
@@ -135,9 +135,7 @@ def _solve(command: Solve) -> int:
     for split in splits:
         count = command.games or (100 if split == suite.splits[0] else None)
         try:
-            tasks = suite.tasks(split, count, command.seed)
-        except GameFormatError:
-            raise
+            tasks = tasks_of(suite, split, count, command.seed)
         except ValueError as error:
             raise SettingError(str(error)) from None
         steps: dict[str, list[int | None]] = {}
@@ -152,6 +150,7 @@ def _solve(command: Solve) -> int:
                 split, kind, str(len(won)), str(len(lengths)), share, mean, end_section=kind == "all"
             )
     console.print(table)
+    console.print(f"[dim]games: {escape(describe(suite))}[/]", highlight=False, soft_wrap=True)
     return 0 if all_won else 1
 
 

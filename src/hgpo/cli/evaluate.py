@@ -19,6 +19,7 @@ from hgpo.cli.players import ENDPOINT, ModelOptions, Player, games_of, open_play
 from hgpo.config import SuiteChoice
 from hgpo.display import RichDisplay, players_tables, published_table
 from hgpo.envs import ENVIRONMENTS, TaskSuite
+from hgpo.envs.base import require_tasks
 from hgpo.errors import RunError, SettingError
 from hgpo.evaluate import (
     PanelResult,
@@ -94,8 +95,12 @@ def main(args: Sequence[str]) -> int:
         panels = _panels(command, suite)
         folder = command.out or Path("runs") / _folder_name(command.models, suite)
         rows: dict[str, list[Any]] = {}
+
+        def say(line: str) -> None:
+            console.print(line, soft_wrap=True, highlight=False, markup=False)
+
         for name in names:
-            with open_player(name, suite, command.models, folder) as player:
+            with open_player(name, suite, command.models, folder, say) as player:
                 label = player.name if player.name not in rows else f"{player.name} ({name})"
                 try:
                     with RichDisplay(console) as display:
@@ -125,7 +130,9 @@ def _panels(command: EvaluateCommand, suite: TaskSuite) -> tuple[str, ...]:
     for panel in command.panel:
         if panel not in held_out:
             raise SettingError(f"--panel {panel}: choose from {', '.join(held_out)}")
-    return command.panel or held_out
+    panels = command.panel or held_out
+    require_tasks(suite, panels, command.games)
+    return panels
 
 
 def _play(

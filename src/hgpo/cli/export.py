@@ -14,23 +14,29 @@ import tyro
 from rich.console import Console
 
 from hgpo.checkpoint import checkpoint_iteration, latest_checkpoint, load_checkpoint
-from hgpo.cli import wrong_use
+from hgpo.cli import failed, wrong_use
 from hgpo.cli.parse import parse
 from hgpo.config import load_config
-from hgpo.errors import SettingError
+from hgpo.errors import RunError, SettingError
 from hgpo.policies.compute import Compute
+from hgpo.policies.loading import is_model, load_policy
+from hgpo.policies.transformers import TransformersPolicy
+
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 @dataclass(frozen=True)
 class ExportCommand:
     """Write a run's model as a plain folder in transformers' format, which vLLM and others load, too.
 
-    It holds the weights as safetensors, the tokenizer and its chat template. A LoRA adapter is merged into
-    its model.
+    It holds the weights as safetensors, the configuration of the model and of generation, the tokenizer and
+    its chat template. An adapter is merged into its model. Where that makes the output head differ from the
+    input embedding of a model in which both are the same, the configuration says tie_word_embeddings false.
     """
 
-    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    """The run's folder; the model of its latest checkpoint is taken."""
+    source: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    """The run's folder, of which the latest checkpoint is taken; or a folder with a model or an adapter, such
+    as one checkpoint of a run."""
     out: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
     """The new folder."""
     precision: Literal["float32", "bfloat16"] = "float32"
@@ -43,20 +49,40 @@ def main(args: Sequence[str]) -> int:
     transformers.utils.logging.disable_progress_bar()
     try:
         command = parse(ExportCommand, args, prog="hgpo export")
-        load_config(command.run / "config.json")
-        checkpoint = latest_checkpoint(command.run / "checkpoints")
-        if checkpoint is None:
-            raise SettingError(f"{command.run} has no checkpoint yet: nothing to export")
         if command.out.exists():
             raise SettingError(f"{command.out} is there already: give another OUT")
-        iteration = checkpoint_iteration(checkpoint)
-        policy = load_checkpoint(checkpoint, Compute())
+        name, policy = _model(command.source)
+        _write(policy, command.out, _DTYPES[command.precision])
     except SettingError as error:
         return wrong_use(str(error))
-    dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[command.precision]
-    partial = command.out.with_name(f".{command.out.name}.unfinished")
-    shutil.rmtree(partial, ignore_errors=True)
-    policy.save_whole(partial, dtype)
-    partial.rename(command.out)
-    console.print(f"model after iteration {iteration}: {command.out}", soft_wrap=True, highlight=False)
+    except RunError as error:
+        return failed(str(error))
+    console.print(f"{name}: {command.out}", soft_wrap=True, highlight=False)
     return 0
+
+
+def _model(source: Path) -> tuple[str, TransformersPolicy]:
+    """What a folder's model is called, and its policy."""
+    if is_model(source):
+        return f"model of {source}", load_policy(source, Compute(), trainable=False)
+    load_config(source / "config.json")
+    checkpoint = latest_checkpoint(source / "checkpoints")
+    if checkpoint is None:
+        raise SettingError(f"{source} has no checkpoint yet: nothing to export")
+    return f"model after iteration {checkpoint_iteration(checkpoint)}", load_checkpoint(checkpoint, Compute())
+
+
+def _write(policy: TransformersPolicy, out: Path, dtype: torch.dtype) -> None:
+    """Write the folder under a new name, then move it to its place: nobody finds half of one."""
+    partial = out.with_name(f".{out.name}.unfinished")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        policy.save_whole(partial, dtype)
+        partial.rename(out)
+    except SettingError:
+        raise
+    except Exception as error:
+        # A full disk shows as an OSError here and as an error of their own in torch and safetensors.
+        raise RunError(f"{out} could not be written: {error}") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)

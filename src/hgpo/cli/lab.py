@@ -148,8 +148,8 @@ def _oracle(command: Oracle) -> None:
         raise SettingError(f"{command.policy} plays {name}: leave --env out, or give another --policy")
     console = Console()
     with (
-        open_player(command.policy, suite, ModelOptions(), command.out) as player,
         RichDisplay(console) as display,
+        open_player(command.policy, suite, ModelOptions(), command.out, display.say) as player,
         display.phase("rollouts and values") as advance,
     ):
         result = judge(

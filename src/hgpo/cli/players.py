@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+import re
+import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 import tyro
 
@@ -20,7 +24,7 @@ from hgpo.envs import ENVIRONMENTS
 from hgpo.envs.base import TaskSuite
 from hgpo.errors import SettingError
 from hgpo.policies.compute import Compute, choose_compute
-from hgpo.policies.loading import load_policy
+from hgpo.policies.loading import is_model, load_policy
 from hgpo.prompts import RESPONSE_FORMATS
 
 ENDPOINT = "endpoint"
@@ -34,7 +38,8 @@ class ModelOptions:
     model: str | None = None
     """The endpoint's model, by the name that the server has for it."""
     base_url: str | None = None
-    """The endpoint's address, which often ends in /v1; None is OpenAI's own."""
+    """The endpoint's address, which often ends in /v1; None is OpenAI's own. What it has behind a "?" is sent
+    along, as Azure's api-version."""
     key_variable: str = DEFAULT_KEY
     """The environment variable that holds the endpoint's key; a server of your own may need none."""
     prompting: PromptingName = "plain"
@@ -53,9 +58,13 @@ class ModelOptions:
     concurrency: int = 16
     """Requests to the endpoint at the same time."""
     attempts: int = 8
-    """Times that a request is made, ever later, before the evaluation stops."""
+    """Times that a request is made, ever later, if it fails in a way that may pass. Then its episode is lost
+    or, if the server answers nothing else, the evaluation stops."""
     request_timeout: float = 120.0
     """Seconds that a request may take."""
+    ask_refused_again: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Ask the endpoint again what it refused in an earlier call, such as prompts that a filter held back.
+    Without it, their episodes stay lost."""
     request: str = "{}"
     """Further fields of each request as a JSON object; null leaves one out, e.g. for models that think:
     '{"max_tokens": null, "max_completion_tokens": 2048, "temperature": null}'."""
@@ -70,8 +79,10 @@ class ModelOptions:
                 raise SettingError(f"--{name.replace('_', '-')} is {getattr(self, name)}: expected 1 or more")
         if self.history_length is not None and self.history_length < 0:
             raise SettingError(f"--history-length is {self.history_length}: expected 0 or more")
-        if not self.request_timeout > 0:
+        if not 0 < self.request_timeout < math.inf:
             raise SettingError(f"--request-timeout is {self.request_timeout}: expected a number above 0")
+        if self.base_url is not None:
+            _check_address(self.base_url.strip())
         if (self.price_input is None) != (self.price_output is None):
             raise SettingError("--price-input and --price-output go together: give both or neither")
         self.request_fields()
@@ -85,6 +96,20 @@ class ModelOptions:
         if not isinstance(fields, dict):
             raise SettingError(f'--request is {self.request}: expected a JSON object, as in {{"top_p": 0.9}}')
         return fields
+
+
+def _check_address(url: str) -> None:
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        (parts.hostname or "").encode("idna")
+    except ValueError:
+        usable = False
+    if not usable or re.search(r"[\s\x00-\x1f\x7f]", url):
+        raise SettingError(
+            f"--base-url is {url!r}: expected an address that begins with http:// or https://, as in "
+            "http://localhost:8000/v1"
+        )
 
 
 @dataclass(frozen=True)
@@ -119,7 +144,9 @@ def games_of(names: Sequence[str], default: TaskSuite) -> TaskSuite:
 
 
 @contextmanager
-def open_player(name: str, suite: TaskSuite, options: ModelOptions, folder: Path) -> Iterator[Player]:
+def open_player(
+    name: str, suite: TaskSuite, options: ModelOptions, folder: Path, say: Callable[[str], None]
+) -> Iterator[Player]:
     """The player of a name.
 
     Args:
@@ -127,6 +154,7 @@ def open_player(name: str, suite: TaskSuite, options: ModelOptions, folder: Path
         suite: the games.
         options: how models are asked.
         folder: where what is paid for is kept.
+        say: told a line of text when a server makes one wait.
 
     Raises:
         SettingError: if there is no such player.
@@ -134,7 +162,7 @@ def open_player(name: str, suite: TaskSuite, options: ModelOptions, folder: Path
     if name in _SCRIPTED:
         yield Player(name, _SCRIPTED[name](suite))
     elif name == ENDPOINT:
-        with _endpoint(options, folder) as player:
+        with _endpoint(options, folder, say) as player:
             yield player
     elif _is_run(Path(name)):
         run = open_run(Path(name))
@@ -151,14 +179,14 @@ _SCRIPTED: dict[str, Callable[[TaskSuite], Agent]] = {
 
 def _is_run(folder: Path) -> bool:
     """Whether a folder is that of a run, rather than of a model: both have a config.json."""
-    try:
-        settings: Any = json.loads((folder / "config.json").read_text())
-    except (OSError, ValueError):
+    if is_model(folder):
+        return False
+    if not (folder / "config.json").is_file():
         raise SettingError(
             f"{folder} is neither a run nor a model (it has no config.json), and no player's name: expected "
             f"a folder, {', '.join(_SCRIPTED)} or {ENDPOINT}"
-        ) from None
-    return not (isinstance(settings, dict) and "model_type" in settings)
+        )
+    return True
 
 
 def _untrained(folder: Path, options: ModelOptions) -> LanguageAgent:
@@ -172,7 +200,7 @@ def _untrained(folder: Path, options: ModelOptions) -> LanguageAgent:
 
 
 @contextmanager
-def _endpoint(options: ModelOptions, folder: Path) -> Iterator[Player]:
+def _endpoint(options: ModelOptions, folder: Path, say: Callable[[str], None]) -> Iterator[Player]:
     from hgpo.agents.chat import Server, Usage, open_chat
     from hgpo.agents.endpoint import EndpointAgent
 
@@ -180,7 +208,7 @@ def _endpoint(options: ModelOptions, folder: Path) -> Iterator[Player]:
         raise SettingError("--policy endpoint needs --model, the model's name on the server")
     server = Server(
         model=options.model,
-        base_url=options.base_url,
+        base_url=options.base_url and options.base_url.strip(),
         key=_key(options),
         concurrency=options.concurrency,
         attempts=options.attempts,
@@ -200,7 +228,7 @@ def _endpoint(options: ModelOptions, folder: Path) -> Iterator[Player]:
         return f"{told}, at a price of {cost / 1e6:.4f} in all"
 
     trials = options.trials if options.prompting == "reflexion" else 1
-    with open_chat(server, folder) as client:
+    with open_chat(server, folder, say=say, forget_refusals=options.ask_refused_again) as client:
         agent = EndpointAgent(client, _prompting(options), trials)
         tried = f", {trials} trials" if trials > 1 else ""
         yield Player(f"{options.model}, {options.prompting}{tried}", agent, lambda: bill(client.usage))
@@ -212,8 +240,23 @@ def _prompting(options: ModelOptions) -> Prompting:
     return ReAct(options.history_length)
 
 
-def _key(options: ModelOptions) -> str:
+def _key(options: ModelOptions) -> str | None:
+    """The endpoint's key; None for a server that needs none.
+
+    Raises:
+        SettingError: if there is none, or one that no header can hold.
+    """
     key = os.environ.get(options.key_variable, "").strip()
     if not key and (options.base_url is None or options.key_variable != DEFAULT_KEY):
         raise SettingError(f"no key: set the environment variable {options.key_variable}")
-    return key or "none"
+    odd = re.search(r"[^!-~]|^[\"'`]|[\"'`]$", key)
+    if odd:
+        raise SettingError(
+            f"the key in {options.key_variable} has {_character(odd[0])} at place {odd.start() + 1} of "
+            f"{len(key)}, which no key has: copy the key alone, without quotes"
+        )
+    return key or None
+
+
+def _character(character: str) -> str:
+    return f"{unicodedata.name(character, 'a control character').lower()} (U+{ord(character):04X})"

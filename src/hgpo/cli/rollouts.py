@@ -8,14 +8,14 @@ from pathlib import Path
 from rich.console import Console
 
 from hgpo.errors import SettingError
-from hgpo.rollout_files import Rollouts, read_rollouts
+from hgpo.rollout_files import COLUMNS, Rollouts, nearest, read_rollouts
 
 
 def open_rollouts(path: Path, rename: Sequence[str], console: Console) -> Rollouts:
     """The rollouts in a file; what they are, and which columns mean nothing, is printed.
 
     Args:
-        path: The file.
+        path: The file, or a folder of them.
         rename: "THEIRS=OURS" for each column that goes by another name there.
         console: Where to print.
 
@@ -29,9 +29,21 @@ def open_rollouts(path: Path, rename: Sequence[str], console: Console) -> Rollou
             raise SettingError(f"--rename {pair}: expected THEIRS=OURS, e.g. uid=task_id")
         names[theirs] = ours
     rollouts = read_rollouts(path, names)
-    console.print(f"{path}: {rollouts.steps!r}", soft_wrap=True, highlight=False, markup=False)
+    say(console, f"{path}: {rollouts.steps!r}")
     if rollouts.ignored:
-        console.print(
-            f"not read: {', '.join(rollouts.ignored)}", soft_wrap=True, highlight=False, markup=False
-        )
+        absent = [name for name in COLUMNS if getattr(rollouts.steps, name) is None]
+        shown = [_with_nearest(name, absent) for name in rollouts.ignored]
+        say(console, f"not read: {', '.join(shown)}")
     return rollouts
+
+
+def _with_nearest(name: str, absent: Sequence[str]) -> str:
+    """A column that is not read, and the one that it may have been meant for."""
+    close = nearest(name, absent, likeness=0.85)
+    return f"{name} (for {close}: --rename {name}={close})" if close else name
+
+
+def say(console: Console, text: str) -> None:
+    """Print a text as it is: names in it may hold marks of rich's and bytes that are not UTF-8."""
+    text = text.encode("utf-8", "backslashreplace").decode()
+    console.print(text, soft_wrap=True, highlight=False, markup=False)

@@ -42,7 +42,8 @@ class Train:
     """A file of yours instead; `hgpo verl preset NAME > FILE` makes one to start from."""
     dry_run_cpu: tyro.conf.FlagCreatePairsOff[bool] = False
     """Run the whole loop on this machine's CPU for three steps, with a tiny model in the place of the named
-    one and a few short episodes: minutes that show whether games, settings and installation work."""
+    one and a few short episodes: minutes that show whether games, settings and installation work. It starts a
+    Ray of its own, whatever RAY_ADDRESS says."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,7 @@ def _check(command: Check) -> int:
         print(f"{'ok' if finding.problem is None else 'PROBLEM':8} {finding.what}", flush=True)
         if finding.problem is not None:
             print(f"{'':8} {finding.problem}", flush=True)
-    print("all is well" if not problems else f"{problems} problems")
+    print("all is well" if not problems else f"{problems} problem{'s' if problems > 1 else ''}")
     return 1 if problems else 0
 
 

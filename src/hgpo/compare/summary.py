@@ -80,6 +80,12 @@ def finished_seeds(plan: Plan, folder: Path) -> list[int]:
     ]
 
 
+def games_played(plan: Plan, folder: Path, seeds: Sequence[int]) -> str:
+    """What the runs with these seeds were evaluated on, in one line."""
+    logs = (RunLog(run_folder(folder, method, seed)) for method in plan.methods for seed in seeds)
+    return "; ".join(dict.fromkeys(record["games"] for log in logs for record in log.read_evaluations()))
+
+
 def outcomes(plan: Plan, folder: Path, method: str, split: str, seeds: Sequence[int]) -> NDArray[np.float64]:
     """Whether each game of a panel was won greedily at the end, [seeds, games]."""
     rows = []

@@ -6,9 +6,11 @@ An `Environment` is one live episode. Both are Protocols: any class of this shap
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
+
+from hgpo.errors import SettingError
 
 
 @dataclass(frozen=True)
@@ -108,3 +110,25 @@ def describe(suite: TaskSuite) -> str:
     if isinstance(suite, DescribedSuite):
         return suite.description
     return type(suite).__name__.removesuffix("Suite").lower()
+
+
+def tasks_of(suite: TaskSuite, split: str, count: int | None = None, seed: int = 0) -> Sequence[Task]:
+    """The suite's tasks of a split (see `TaskSuite.tasks`), of which there has to be at least one.
+
+    Raises:
+        SettingError: if there is none.
+    """
+    tasks = suite.tasks(split, count, seed)
+    if not tasks and count != 0:
+        raise SettingError(f"{describe(suite)}: {split} has no tasks")
+    return tasks
+
+
+def require_tasks(suite: TaskSuite, splits: Iterable[str], count: int | None = None) -> None:
+    """Look now whether each of the splits has `count` tasks, or any, rather than after hours of work.
+
+    Raises:
+        SettingError: if one has none, or a panel too few.
+    """
+    for split in splits:
+        tasks_of(suite, split, count or 1)

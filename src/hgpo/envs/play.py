@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from hgpo.commands import WORDS, fill, takes_words
-from hgpo.envs.base import Info, TaskSuite
+from hgpo.envs.base import Info, TaskSuite, tasks_of
 
 HELP = (
     "Type a number or a command; hint shows the next step of the walkthrough, quit ends. Where a command has "
@@ -33,7 +33,7 @@ def play(
     split = suite.splits[0] if split is None else split
     if split not in suite.splits:
         raise ValueError(f"no split {split!r}: there are {', '.join(suite.splits)}")
-    tasks = suite.tasks(split, index + 1 if split == suite.splits[0] else None, seed)
+    tasks = tasks_of(suite, split, index + 1 if split == suite.splits[0] else None, seed)
     if not 0 <= index < len(tasks):
         raise ValueError(f"{split} has tasks 0 to {len(tasks) - 1}, not {index}")
     task = tasks[index]

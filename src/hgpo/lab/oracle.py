@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hgpo.agents.base import Agent
-from hgpo.envs.base import ForkableEnvironment, Task, TaskSuite
+from hgpo.envs.base import ForkableEnvironment, Task, TaskSuite, tasks_of
 from hgpo.episodes import Trajectory
 from hgpo.errors import SettingError
 from hgpo.groups import group_sizes, level_groups
@@ -98,7 +98,7 @@ def judge(
     Raises:
         SettingError: if the environments cannot be forked, or no two rollouts have different returns.
     """
-    tasks = list(suite.tasks(suite.splits[0], setting.tasks, seed=seed))
+    tasks = list(tasks_of(suite, suite.splits[0], setting.tasks, seed=seed))
     played = _played(suite, agent, tasks, setting, [seed, 0], on_done)
     before = _played(suite, agent, tasks, setting, [seed, 1], on_done)
     if len({trajectory.total_reward for trajectory in played}) < 2:

@@ -1,13 +1,15 @@
-"""LoRA adapters: by which name they are known, and what a model's weights are together with one."""
+"""LoRA adapters: by which name they are known, and what a model is together with one."""
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 ADAPTER = "default"
 """The name under which peft knows the adapter that learns."""
@@ -15,11 +17,14 @@ ADAPTER = "default"
 
 @contextmanager
 def quiet_peft() -> Iterator[Any]:
-    """The package peft, imported when it is needed, without its warnings about what it calls itself."""
+    """The package peft, imported when it is needed, without warnings about what is handled here."""
     import peft
 
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*gradient_checkpointing", FutureWarning)
+        warnings.filterwarnings("ignore", "fan_in_fan_out is set to False", UserWarning)
+        # What an adapter of the embedding or the head makes of a tied pair: see `whole_config`.
+        warnings.filterwarnings("ignore", ".*tie_word_embeddings", UserWarning)
         yield peft
 
 
@@ -34,22 +39,76 @@ def has_adapter(model: Any) -> bool:
 
 
 def whole_weights(model: Any) -> Iterator[tuple[str, Tensor]]:
-    """The weights by the names that they have without adapter, the adapter's share added.
+    """The weights by the names that they have without adapter, the adapter merged into them.
 
         W' = W + (alpha / rank) B A
 
-    Nothing is changed in place: what is added in bfloat16 could not be taken away again exactly.
+    for LoRA; for other kinds what peft's own merging makes of them. Each adapted layer is copied, merged in
+    float32 and rounded to its own type, so that nothing changes in place: what is added in bfloat16 could not
+    be subtracted again exactly.
     """
-    adapted: dict[str, Any] = {}
-    if has_adapter(model):
-        from peft.tuners.lora import LoraLayer
-
-        modules = plain_model(model).named_modules()
-        adapted = {f"{name}.base_layer.weight": m for name, m in modules if isinstance(m, LoraLayer)}
+    adapted = _adapted_layers(model)
     for name, tensor in plain_model(model).state_dict().items():
-        if ".lora_" in name:
-            continue
-        if name in adapted:
-            share = adapted[name].get_delta_weight(ADAPTER)
-            tensor = (tensor.float() + share.float()).to(tensor.dtype)
-        yield name.replace(".base_layer.", "."), tensor
+        if not any(name.startswith(f"{layer}.") for layer in adapted):
+            yield name, tensor
+    for layer, module in adapted.items():
+        # The first parameter of an adapted layer is one of the layer's own.
+        dtype = next(module.parameters()).dtype
+        for name, tensor in _merged(module).state_dict().items():
+            yield f"{layer}.{name}", tensor.to(dtype)
+
+
+def whole_config(model: Any) -> Any:
+    """The configuration of the model with these `whole_weights`.
+
+    A model's output head can be its input embedding (`tie_word_embeddings`). An adapter of either is added to
+    that one alone, so that they differ from then on; readers that believe the configuration would ignore the
+    head's weights (vLLM does).
+    """
+    config = copy.deepcopy(plain_model(model).config)
+    if not has_tied_head(model):
+        say_untied(config)
+    return config
+
+
+def has_tied_head(model: Any) -> bool:
+    """Whether the output head and the input embedding have the same weights, whatever an adapter learns."""
+    plain = plain_model(model)
+    head, embedding = plain.get_output_embeddings(), plain.get_input_embeddings()
+    if head is None or head.weight is not embedding.weight:
+        return False
+    adapted = _adapted_layers(model).values()
+    return not any(module is head or module is embedding for module in adapted)
+
+
+def say_untied(config: Any) -> None:
+    """Make a configuration say that head and embedding have weights of their own, in all of its parts."""
+    for part in (config, config.get_text_config()):
+        part.tie_word_embeddings = False
+
+
+def _adapted_layers(model: Any) -> dict[str, Any]:
+    """The outermost layers of the plain model that peft has put its own in place of, by name."""
+    if not has_adapter(model):
+        return {}
+    from peft.tuners.tuners_utils import BaseTunerLayer
+    from peft.utils import AuxiliaryTrainingWrapper
+
+    found: dict[str, Any] = {}
+    for name, module in plain_model(model).named_modules():
+        inner = any(name.startswith(f"{layer}.") for layer in found)
+        if not inner and isinstance(module, BaseTunerLayer | AuxiliaryTrainingWrapper):
+            found[name] = module
+    return found
+
+
+@torch.no_grad()
+def _merged(module: Any) -> nn.Module:
+    """The plain layer with the adapter merged into it, a float32 copy."""
+    # A layer whose adapter is tied to another's keeps views of that one, which have no copies of their own.
+    views = getattr(module, "kwargs", {}).get("tied_adapter") or {}
+    alone = copy.deepcopy(module, {id(view): view.detach() for view in views.values()}).float()
+    if hasattr(alone, "unload_and_optionally_merge_module"):
+        return alone.unload_and_optionally_merge_module(merge=True, safe_merge=False, adapter_names=[ADAPTER])
+    alone.merge(adapter_names=[ADAPTER])
+    return alone.get_base_layer()

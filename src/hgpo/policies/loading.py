@@ -18,6 +18,7 @@ from hgpo.policies.compute import Compute
 from hgpo.policies.transformers import TransformersPolicy
 
 ADAPTER_CONFIG = "adapter_config.json"
+TOKENIZER_CONFIG = "tokenizer_config.json"
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,17 @@ def is_gguf(path: Path) -> bool:
     return path.suffix == ".gguf" and path.is_file()
 
 
+def is_model(folder: Path) -> bool:
+    """Whether a folder holds a model in transformers' format, or an adapter of one in peft's."""
+    if (folder / ADAPTER_CONFIG).is_file():
+        return True
+    try:
+        settings = json.loads((folder / "config.json").read_text())
+    except (OSError, ValueError):
+        return False
+    return isinstance(settings, dict) and "model_type" in settings
+
+
 def load_policy(
     source: Path | str, compute: Compute | None = None, *, trainable: bool = True
 ) -> TransformersPolicy:
@@ -64,17 +76,26 @@ def load_policy(
 
     Args:
         source: a folder in transformers' format, one with a LoRA adapter, a GGUF file, or a name on the hub.
+            The tokenizer is the one in an adapter's folder where there is one, else that of its model.
         compute: where and how; None is a CPU.
         trainable: whether its weights (or the adapter's) are to learn.
 
     Raises:
-        SettingError: if there is no model.
+        SettingError: if there is no model, or an adapter of a kind that does not change layers.
     """
     compute = compute or Compute()
     folder = Path(source)
     if (folder / ADAPTER_CONFIG).is_file():
         base, tokenizer = _load(base_of(folder), compute.precision)
+        if (folder / TOKENIZER_CONFIG).is_file():
+            tokenizer = AutoTokenizer.from_pretrained(str(folder))
         with quiet_peft() as peft:
+            kind = peft.PeftConfig.from_pretrained(str(folder))
+            if kind.is_prompt_learning:
+                raise SettingError(
+                    f"{folder} holds an adapter of the kind {kind.peft_type.value}, which adds to the "
+                    "prompt: expected one that changes layers, such as LoRA"
+                )
             model: Any = peft.PeftModel.from_pretrained(base, str(folder), ADAPTER, is_trainable=trainable)
     else:
         model, tokenizer = _load(source, torch.float32 if trainable else compute.precision)
@@ -94,7 +115,15 @@ def load_with_new_adapter(source: str, compute: Compute, lora: Lora, *, seed: in
         source, compute: as in `load_policy`.
         lora: the adapter.
         seed: of A.
+
+    Raises:
+        SettingError: if there is no model, or one with an adapter already, or no layer among the targets.
     """
+    if (Path(source) / ADAPTER_CONFIG).is_file():
+        raise SettingError(
+            f"--model {source} is an adapter, which cannot have another one: train it further with "
+            f"--lora.rank 0, or merge it into its model first (hgpo export {source} OUT) and give --model OUT"
+        )
     base, tokenizer = _load(source, compute.precision)
     # A run's checkpoints name the model they belong to, from wherever they are read.
     name = str(Path(source).resolve()) if Path(source).exists() else source

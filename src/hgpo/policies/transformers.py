@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,7 +15,8 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 from transformers import DynamicCache
 
-from hgpo.policies.adapters import ADAPTER, has_adapter, plain_model, whole_weights
+from hgpo.errors import SettingError
+from hgpo.policies.adapters import ADAPTER, has_adapter, plain_model, whole_config, whole_weights
 from hgpo.policies.base import Completion
 from hgpo.policies.compute import Compute
 from hgpo.policies.distributions import log_softmax, logprobs_and_entropy, sample
@@ -79,9 +79,9 @@ class TransformersPolicy:
         if has_adapter(self.model):
             # Whether the words have changed would be looked up on the hub; they never do here.
             self.model.save_pretrained(folder, selected_adapters=[ADAPTER], save_embedding_layers=False)
+            self.tokenizer.save_pretrained(folder)
         else:
-            self.model.save_pretrained(folder)
-        self.tokenizer.save_pretrained(folder)
+            self.save_whole(folder, self.model.dtype)
 
     def save_whole(self, folder: Path, dtype: torch.dtype) -> None:
         """Write model and tokenizer as a plain folder, with an adapter merged into the weights.
@@ -89,20 +89,29 @@ class TransformersPolicy:
         Args:
             folder: new.
             dtype: of the weights.
+
+        Raises:
+            SettingError: if the model with its adapter has weights that its kind of model has no place for.
         """
         weights = {name: tensor.to(dtype) for name, tensor in whole_weights(self.model)}
         # What is written is a model of these weights, so its configuration has to name their type.
-        config = copy.deepcopy(self._plain.config)
+        config = whole_config(self.model)
         config.dtype = dtype
         with torch.device("meta"):
             empty = type(self._plain)(config).to(dtype)
+        if misplaced := weights.keys() ^ empty.state_dict().keys():
+            raise SettingError(
+                f"the adapter cannot be merged into a {type(self._plain).__name__}: weights such as "
+                f"{min(misplaced)} do not fit"
+            )
         empty.save_pretrained(folder, state_dict=weights)
+        # As it came: saving it with the model refuses what loading accepts, a temperature without sampling.
         self._plain.generation_config.to_json_file(folder / "generation_config.json")
         self.tokenizer.save_pretrained(folder)
 
     def save_shape(self, folder: Path) -> None:
         """Write all but the weights: the model's configuration and the tokenizer."""
-        self._plain.config.save_pretrained(folder)
+        whole_config(self.model).save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
 
     def encode(self, texts: Sequence[str]) -> list[tuple[int, ...]]:

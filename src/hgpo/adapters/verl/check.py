@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import Any
 
+from hgpo.adapters.verl.cluster import named_address, why_not_joined
 from hgpo.adapters.verl.versions import SUPPORTED, verl_version
 
 ENTRY_POINT = "hgpo"
@@ -173,11 +174,18 @@ def _processes() -> Iterator[Finding]:
     from ray.exceptions import RayError
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+    ours, address = not ray.is_initialized(), named_address()
+    # The answer comes before verl is imported, which takes longer.
+    no_ray = why_not_joined(address) if ours and address is not None else None
+    if address is not None:
+        yield Finding(f"Ray at {address}", no_ray)
     yield Finding("plugin in this process", plugin_state())
-    ours = not ray.is_initialized()
+    if no_ray is not None:
+        return
     if ours:
-        # Where there is no cluster to join, RAY_ADDRESS not being set, this machine is one.
-        ray.init(log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False)
+        ray.init(
+            address or "local", log_to_driver=False, logging_level=logging.ERROR, include_dashboard=False
+        )
     try:
         remote: Any = ray.remote(num_cpus=0, max_retries=0)(_state_or_error)
         nodes = [node for node in ray.nodes() if node["Alive"]]

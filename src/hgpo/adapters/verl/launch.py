@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from hgpo.adapters.verl.cluster import named_address, why_not_joined
 from hgpo.adapters.verl.versions import verl_version
+from hgpo.envs.base import describe
 from hgpo.errors import SettingError
 
 PRESETS = Path(__file__).parent / "presets"
@@ -61,13 +63,17 @@ def train(config: Any) -> None:
         SettingError: if it cannot work with the plugin.
     """
     verl_version()
-    from hgpo.adapters.verl.configuration import check_configuration
+    from hgpo.adapters.verl.configuration import check_configuration, stepwise_settings
     from hgpo.adapters.verl.tasks import TaskDataset
 
     check_configuration(config)
+    address = named_address()
+    if address is not None and (problem := why_not_joined(address)) is not None:
+        raise SettingError(problem)
     # That the games are there is better said before anything is started.
     for splits in (config.data.train_files, config.data.val_files):
         TaskDataset(splits, None, config.data)
+    print(f"games: {describe(stepwise_settings(config).suite())}", flush=True)
     from verl.trainer.main_ppo import TaskRunnerV1, run_ppo
     from verl.trainer.ppo.utils import need_critic, need_reference_policy
     from verl.utils.config import validate_config

@@ -10,6 +10,7 @@ import numpy as np
 from torch.utils.data import Dataset
 
 from hgpo.adapters.verl.settings import StepwiseSettings
+from hgpo.envs.base import tasks_of
 from hgpo.errors import SettingError
 from hgpo.streams import TASKS, Streams
 
@@ -55,7 +56,7 @@ class TaskDataset(Dataset):
             max_samples: only so many tasks of each split; −1 takes all.
 
         Raises:
-            SettingError: if the suite has no such split.
+            SettingError: if the suite has no such split, or one without tasks.
         """
         del tokenizer, processor
         self.settings = StepwiseSettings.of(config.get("hgpo"))
@@ -69,7 +70,11 @@ class TaskDataset(Dataset):
                     + ", ".join(suite.splits)
                 )
         self.training = suite.splits[0]
-        sizes = [STREAM if split == self.training else len(suite.tasks(split)) for split in self.splits]
+        sizes = []
+        for split in self.splits:
+            # Of the training games one shows that there are some; they are drawn when they are played.
+            tasks = tasks_of(suite, split, 1 if split == self.training else None)
+            sizes.append(STREAM if split == self.training else len(tasks))
         self.sizes = [min(size, max_samples) if max_samples > 0 else size for size in sizes]
 
     def __len__(self) -> int:

@@ -42,6 +42,16 @@ class _Action:
 
 
 @dataclass(frozen=True)
+class Call:
+    """What a command does, in the words of the domain instead of the grammar's."""
+
+    action: str
+    """The name of the action, in lower case."""
+    objects: Mapping[str, str]
+    """The identifier of the object that each parameter of the action stands for, by its name without "?"."""
+
+
+@dataclass(frozen=True)
 class Game:
     """All that the episodes of one game share. No episode changes it."""
 
@@ -114,10 +124,15 @@ class Episode:
             else []
         )
 
-    def names(self) -> dict[str, str]:
-        """What texts call each object, by its identifier."""
-        objects = self._facts.objects
-        return dict(zip(objects.ids, objects.attributes["name"], strict=True))
+    def calls(self) -> dict[str, Call]:
+        """What each admissible command does; the commands are those of `admissible_commands`."""
+        ids = self._facts.objects.ids
+        found = {}
+        for command, (number, row) in self._understood().items():
+            rules = self._game.actions[number].rules
+            names = (name.removeprefix("?") for name, _ in rules.parameters)
+            found[command] = Call(rules.name, dict(zip(names, (ids[i] for i in row), strict=True)))
+        return found
 
     def step(self, command: str) -> str:
         """Carry out a command and return the observation. Spaces around the command mean nothing."""

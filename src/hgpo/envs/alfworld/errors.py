@@ -1,5 +1,7 @@
 """The error for a game that cannot be played."""
 
+from hgpo.errors import SettingError
 
-class GameFormatError(ValueError):
+
+class GameFormatError(SettingError):
     """A game file is broken or uses a feature that is not supported; the message says which."""

@@ -1,6 +1,8 @@
 """Wins official games: it knows the goal and the whole state, and needs no search.
 
-The next command follows from the state alone, so the expert can take over anywhere.
+The next command follows from the state alone, so the expert can take over anywhere. It decides on an action
+of the domain and the objects that it is done to; how the command for it is worded, which differs between
+releases, is read from the game.
 """
 
 from __future__ import annotations
@@ -17,11 +19,15 @@ MOST_STEPS = 60
 """A walkthrough is given up after so many commands; the longest needed has fewer than half."""
 
 
+GO, OPEN, TAKE, PUT, USE = "gotolocation", "openobject", "pickupobject", "putobject", "toggleobject"
+"""Actions of ALFWorld's domain. Their parameters for the receptacle and the thing are called r and o."""
+
+
 @dataclass(frozen=True)
 class Treatment:
     """What is done to a thing on its way."""
 
-    verb: str
+    action: str
     appliance: str
     """The receptacle type where it is done."""
     result: str
@@ -29,9 +35,9 @@ class Treatment:
 
 
 TREATMENTS = {
-    "pick_clean_then_place_in_recep": Treatment("clean", "sinkbasintype", "isclean"),
-    "pick_heat_then_place_in_recep": Treatment("heat", "microwavetype", "ishot"),
-    "pick_cool_then_place_in_recep": Treatment("cool", "fridgetype", "iscool"),
+    "pick_clean_then_place_in_recep": Treatment("cleanobject", "sinkbasintype", "isclean"),
+    "pick_heat_then_place_in_recep": Treatment("heatobject", "microwavetype", "ishot"),
+    "pick_cool_then_place_in_recep": Treatment("coolobject", "fridgetype", "iscool"),
 }
 
 
@@ -86,15 +92,26 @@ def solve(game: Game, goal: Goal) -> tuple[str, ...] | None:
 
 def next_command(episode: Episode, goal: Goal) -> str | None:
     """What the expert does now: the first of its ideas that is admissible; None if none is."""
-    admissible = set(episode.admissible_commands)
-    return next((command for command in _ideas(_State(episode), goal) if command in admissible), None)
+    commands: dict[_Idea, str] = {}
+    for command, call in episode.calls().items():
+        idea = _Idea(call.action, call.objects.get("r"), call.objects.get("o"))
+        commands.setdefault(idea, command)
+    return next((commands[idea] for idea in _ideas(_State(episode), goal) if idea in commands), None)
+
+
+@dataclass(frozen=True)
+class _Idea:
+    """Something that the expert might do."""
+
+    action: str
+    place: str | None
+    thing: str | None = None
 
 
 class _State:
     """The full state, arranged for the expert's questions."""
 
     def __init__(self, episode: Episode) -> None:
-        self.names = episode.names()
         self.kind_of_thing = _pairs(episode, "objecttype")
         self.kind_of_place = _pairs(episode, "receptacletype")
         self.location = _pairs(episode, "receptacleatlocation")
@@ -118,16 +135,16 @@ class _State:
     def places(self, kind: str) -> list[str]:
         return [place for place, of_kind in self.kind_of_place.items() if of_kind == kind]
 
-    def go(self, place: str) -> Iterator[str]:
+    def go(self, place: str) -> Iterator[_Idea]:
         """The way to a place, if the agent is not there."""
         if self.location.get(place) != self.here:
-            yield f"go to {self.names[place]}"
+            yield _Idea(GO, place)
 
-    def reach(self, place: str) -> Iterator[str]:
+    def reach(self, place: str) -> Iterator[_Idea]:
         """The way to what is in a place."""
         yield from self.go(place)
         if place in self.closed:
-            yield f"open {self.names[place]}"
+            yield _Idea(OPEN, place)
 
 
 def _pairs(episode: Episode, predicate: str) -> dict[str, str]:
@@ -135,8 +152,8 @@ def _pairs(episode: Episode, predicate: str) -> dict[str, str]:
     return {first: second for first, second in episode.facts(predicate)}
 
 
-def _ideas(state: _State, goal: Goal) -> Iterator[str]:
-    """Commands that bring the goal nearer, the best first; not all are admissible."""
+def _ideas(state: _State, goal: Goal) -> Iterator[_Idea]:
+    """What brings the goal nearer, the best first; not all are admissible."""
     if state.held is not None:
         if state.kind_of_thing.get(state.held) == goal.thing:
             yield from _with_the_thing(state, goal, state.held)
@@ -147,34 +164,34 @@ def _ideas(state: _State, goal: Goal) -> Iterator[str]:
         if thing not in settled:
             for place in state.lies[thing]:
                 yield from state.reach(place)
-                yield f"take {state.names[thing]} from {state.names[place]}"
+                yield _Idea(TAKE, place, thing)
 
 
-def _with_the_thing(state: _State, goal: Goal, thing: str) -> Iterator[str]:
+def _with_the_thing(state: _State, goal: Goal, thing: str) -> Iterator[_Idea]:
     if goal.lamp is not None:
         for lamp in state.things(goal.lamp):
             for place in state.lies[lamp]:
                 yield from state.go(place)
-                yield f"use {state.names[lamp]}"
+                yield _Idea(USE, place, lamp)
         return
     treatment = goal.treatment
     if treatment is not None and not state.holds(treatment.result, thing):
         for appliance in state.places(treatment.appliance):
             yield from state.go(appliance)
-            yield f"{treatment.verb} {state.names[thing]} with {state.names[appliance]}"
+            yield _Idea(treatment.action, appliance, thing)
         return
     for place in _targets(state, goal):
         yield from state.reach(place)
-        yield f"move {state.names[thing]} to {state.names[place]}"
+        yield _Idea(PUT, place, thing)
 
 
-def _get_rid_of(state: _State, thing: str) -> Iterator[str]:
+def _get_rid_of(state: _State, thing: str) -> Iterator[_Idea]:
     """Put down a thing that is not wanted, here if that is allowed."""
     kind = state.kind_of_thing.get(thing)
     places = [place for place, of_kind in state.kind_of_place.items() if (of_kind, kind) in state.fits]
     for place in sorted(places, key=lambda place: state.location.get(place) != state.here):
         yield from state.reach(place)
-        yield f"move {state.names[thing]} to {state.names[place]}"
+        yield _Idea(PUT, place, thing)
 
 
 def _targets(state: _State, goal: Goal) -> list[str]:

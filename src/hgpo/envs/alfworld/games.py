@@ -3,13 +3,15 @@
     DATA/json_2.1.1/SPLIT/GAME/TRIAL/game.tw-pddl     the game: domain, problem and grammar as JSON
     DATA/json_2.1.1/SPLIT/GAME/TRIAL/traj_data.json   its task type and what it is about
 
-`alfworld-download` makes such a folder (json_2.1.2 in newer releases).
+`alfworld-download` makes such a folder.
 """
 
 from __future__ import annotations
 
 import json
 import os
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -18,10 +20,16 @@ from typing import Any
 from hgpo.envs.alfworld.engine import Game, compile_game
 from hgpo.envs.alfworld.errors import GameFormatError
 from hgpo.envs.alfworld.names import demangled_names
+from hgpo.envs.alfworld.releases import wording_of
 from hgpo.errors import SettingError
 
-LAYOUTS = ("json_2.1.2", "json_2.1.1")
-"""Folders of the releases, the newest first."""
+VARIABLE, DEFAULT_FOLDER = "ALFWORLD_DATA", "~/.cache/alfworld"
+"""The environment variable that says where alfworld-download puts the games, and where without it."""
+
+DOWNLOAD = f"pip install alfworld && alfworld-download puts the games into ${VARIABLE} or {DEFAULT_FOLDER}"
+
+GAME_FILE, ABOUT_FILE = "game.tw-pddl", "traj_data.json"
+"""The two files of a game."""
 
 TRAIN, SEEN, UNSEEN = "train", "valid_seen", "valid_unseen"
 SPLITS = (TRAIN, SEEN, UNSEEN)
@@ -40,6 +48,10 @@ KINDS = (
 LEFT_OUT = ("movable", "Sliced")
 """A game whose path has one of these words is not part of the benchmark."""
 
+NO_ABOUT, NO_SOLVABLE = f"no {ABOUT_FILE}", 'no "solvable"'
+INCOMPLETE = (NO_ABOUT, NO_SOLVABLE)
+"""Reasons to leave a game out that say nothing about the game, only about its files."""
+
 LARGEST_FILE = 20_000_000
 """Bytes; official games have less than half a million."""
 
@@ -56,7 +68,7 @@ class GameFile:
     @cached_property
     def about(self) -> dict[str, Any]:
         """What traj_data.json says; `task_type` and `pddl_params` are what matters here."""
-        return _read_json(self.folder / "traj_data.json")
+        return _read_json(self.folder / ABOUT_FILE)
 
     @property
     def kind(self) -> str:
@@ -65,7 +77,7 @@ class GameFile:
 
     def read(self) -> dict[str, Any]:
         """The content of game.tw-pddl."""
-        return _read_json(self.folder / "game.tw-pddl")
+        return _read_json(self.folder / GAME_FILE)
 
     def compile(self) -> Game:
         """The game, ready to be played."""
@@ -75,37 +87,129 @@ class GameFile:
             raise GameFormatError(f"{self.folder}: {error}") from None
 
 
+@dataclass(frozen=True)
+class FoundGames:
+    """What was found of a split."""
+
+    folder: Path
+    """Where it was looked for."""
+    games: tuple[GameFile, ...]
+    """The games that are part of the benchmark, in the order of their identifiers."""
+    left_out: Mapping[str, int]
+    """How many others have a game file, by the reason for which they are left out."""
+    without_game: int
+    """How many folders have a traj_data.json and no game file."""
+    wordings: Mapping[str, int]
+    """How many of the games say what by which releases are told apart (see `wording_of`)."""
+
+    def why_empty(self) -> str:
+        """Why no games were found, and what to do."""
+        if not self.folder.is_dir():
+            what = "there is no such folder"
+        elif self.left_out:
+            total = sum(self.left_out.values())
+            reasons = (f"{count} of them {reason}" for reason, count in self.left_out.items())
+            what = f"{total} folder{'s have' if total > 1 else ' has'} {GAME_FILE}, {', '.join(reasons)}"
+        else:
+            what = f"no folder has {GAME_FILE}, {self.without_game or 'none'} {ABOUT_FILE}"
+        return f"{self.folder} has no games that count: {what}. {DOWNLOAD}, with -f also over what is there"
+
+
 def data_folder(given: str | None) -> Path:
-    """The folder with the splits, from `given` or else from $ALFWORLD_DATA.
+    """The folder with the splits: in `given`, or else in $ALFWORLD_DATA, or else in ~/.cache/alfworld.
+
+    Of several layouts, as in json_2.1.1 and json_2.1.2, it is the one with games in most splits, and of
+    those the newest.
 
     Raises:
         SettingError: if there is none; it says how to get the data.
     """
-    root = given or os.environ.get("ALFWORLD_DATA")
-    cure = "pip install alfworld && alfworld-download puts the games into $ALFWORLD_DATA (~/.cache/alfworld)"
-    if not root:
-        raise SettingError(f"no ALFWorld games: set ALFWORLD_DATA or give --data; {cure}")
-    folder = Path(root).expanduser()
-    for candidate in (*(folder / layout for layout in LAYOUTS), folder):
-        if any((candidate / split).is_dir() for split in SPLITS):
-            return candidate
-    raise SettingError(f"no ALFWorld games in {folder} (expected {' or '.join(LAYOUTS)} there): {cure}")
+    variable = os.environ.get(VARIABLE)
+    root = given or variable or DEFAULT_FOLDER
+    try:
+        folder = Path(root).expanduser()
+    except RuntimeError as error:
+        raise SettingError(f"{root} is no folder: {error}") from None
+    layouts = (path for pattern in ("json_*", "json_*/json_*") for path in folder.glob(pattern))
+    candidates = [*sorted(layouts, reverse=True), folder]
+    best = max(candidates, key=_completeness)
+    if not any(_completeness(best)):
+        source = "" if given else f" (${VARIABLE})" if variable else f" (${VARIABLE} is not set)"
+        raise SettingError(
+            f"no ALFWorld games in {folder}{source}: expected {', '.join(SPLITS)} in json_2.1.1, json_2.1.2 "
+            f"or the folder itself. {DOWNLOAD}"
+        )
+    return best
 
 
-def find_games(folder: Path, split: str) -> tuple[GameFile, ...]:
-    """The games of a split that are part of the benchmark, in the order of their identifiers.
+def _completeness(folder: Path) -> tuple[int, ...]:
+    """How many splits have a whole game, how many at least a game file, and how many a folder."""
+    states = [_state(folder / split) for split in SPLITS]
+    return tuple(sum(state >= least for state in states) for least in (3, 2, 1))
+
+
+def _state(folder: Path) -> int:
+    """3 if a split has a game with both files, 2 if it has a game file, 1 if its folder is there, else 0."""
+    state = int(folder.is_dir())
+    for _, there in _trials(folder):
+        if len(there) == 2:
+            return 3
+        if GAME_FILE in there:
+            state = 2
+    return state
+
+
+def _trials(folder: Path) -> Iterator[tuple[Path, frozenset[str]]]:
+    """The folders below this one that have some of a game's files, and which."""
+    for path, _, files in os.walk(folder, followlinks=True):
+        there = frozenset(files) & {GAME_FILE, ABOUT_FILE}
+        if there:
+            yield Path(path), there
+
+
+def find_games(folder: Path, split: str) -> FoundGames:
+    """The games of a split that are part of the benchmark, and what else is there.
 
     As the official loader does, it leaves out sliced things and movable receptacles, other task types, and
     games that nobody has shown to be solvable.
     """
-    found = []
-    for path in sorted((folder / split).glob("*/*/game.tw-pddl")):
-        game = GameFile(path.parent.relative_to(folder).as_posix(), path.parent)
-        if any(word in game.id for word in LEFT_OUT) or not (path.parent / "traj_data.json").is_file():
+    games: list[GameFile] = []
+    left_out: Counter[str] = Counter()
+    wordings: Counter[str] = Counter()
+    without_game = 0
+    for path, there in sorted(_trials(folder / split)):
+        if GAME_FILE not in there:
+            without_game += 1
             continue
-        if game.kind in KINDS and game.read().get("solvable") is True:
-            found.append(game)
-    return tuple(found)
+        game = GameFile(path.relative_to(folder).as_posix(), path)
+        data = game.read()
+        reason = _reason_to_leave_out(game, data) if ABOUT_FILE in there else NO_ABOUT
+        if reason is None:
+            games.append(game)
+            wordings[_wording(game, data)] += 1
+        else:
+            left_out[reason] += 1
+    return FoundGames(folder / split, tuple(games), left_out, without_game, wordings)
+
+
+def _wording(game: GameFile, data: Mapping[str, Any]) -> str:
+    """See `wording_of`; a game without a grammar is refused when it is compiled."""
+    grammar = data.get("grammar")
+    try:
+        return wording_of(grammar) if isinstance(grammar, str) else ""
+    except GameFormatError as error:
+        raise GameFormatError(f"{game.folder}: {error}") from None
+
+
+def _reason_to_leave_out(game: GameFile, data: Mapping[str, Any]) -> str | None:
+    """What a game has that is not part of the benchmark, or lacks; None if it counts."""
+    if any(word in game.id for word in LEFT_OUT):
+        return "a movable receptacle or something sliced"
+    if game.kind not in KINDS:
+        return "another task type"
+    if "solvable" not in data:
+        return NO_SOLVABLE
+    return None if data["solvable"] is True else '"solvable" not true'
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import re
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,7 +14,16 @@ from typing import TypeVar
 from hgpo.envs.alfworld.engine import NOTHING_HAPPENS, Episode, Game
 from hgpo.envs.alfworld.environment import GameEnvironment, Rules
 from hgpo.envs.alfworld.expert import goal_of, solve
-from hgpo.envs.alfworld.games import SPLITS, TRAIN, GameFile, data_folder, find_games
+from hgpo.envs.alfworld.games import (
+    INCOMPLETE,
+    SPLITS,
+    TRAIN,
+    FoundGames,
+    GameFile,
+    data_folder,
+    find_games,
+)
+from hgpo.envs.alfworld.releases import named, wording_of
 from hgpo.envs.base import Task
 from hgpo.errors import SettingError
 from hgpo.states import STATE_KEYS, EpisodeKeys, StateKeyName
@@ -29,7 +38,8 @@ class AlfworldSuite:
     """The official ALFWorld games of six task types: train, valid_seen and valid_unseen."""
 
     data: str | None = None
-    """Folder of the games, as alfworld-download leaves it; None takes $ALFWORLD_DATA."""
+    """Folder of the games, as alfworld-download leaves it; None takes $ALFWORLD_DATA, and without that
+    ~/.cache/alfworld."""
     max_steps: int = 50
     """An episode is truncated after this many commands."""
     success_reward: float = 10.0
@@ -47,7 +57,7 @@ class AlfworldSuite:
         return data_folder(self.data)
 
     @cached_property
-    def _games(self) -> dict[str, tuple[GameFile, ...]]:
+    def _found(self) -> dict[str, FoundGames]:
         # Filled split by split: looking through thousands of training games takes seconds.
         return {}
 
@@ -62,11 +72,25 @@ class AlfworldSuite:
 
     def games(self, split: str) -> tuple[GameFile, ...]:
         """All games of a split, in the order of their identifiers."""
+        return self._split(split).games
+
+    def _split(self, split: str) -> FoundGames:
         if split not in SPLITS:
             raise ValueError(f"no split {split!r}: there are {', '.join(SPLITS)}")
-        if split not in self._games:
-            self._games[split] = find_games(self._folder, split)
-        return self._games[split]
+        if split not in self._found:
+            self._found[split] = find_games(self._folder, split)
+        return self._found[split]
+
+    @property
+    def description(self) -> str:
+        """The release of the games, as results depend on its commands and texts, and what is missing."""
+        wordings: Counter[str] = Counter()
+        incomplete: Counter[str] = Counter()
+        for split in map(self._split, SPLITS):
+            wordings.update(split.wordings)
+            incomplete.update({reason: split.left_out.get(reason, 0) for reason in INCOMPLETE})
+        left_out = ", ".join(f"{count:,} with {reason}" for reason, count in incomplete.items() if count)
+        return f"alfworld, {named(wordings)}" + (f"; left out: {left_out}" if left_out else "")
 
     def game(self, identifier: str) -> GameFile:
         """The game SPLIT/GAME/TRIAL, whether it is part of the benchmark or not.
@@ -80,21 +104,28 @@ class AlfworldSuite:
         return game
 
     def tasks(self, split: str, count: int | None = None, seed: int = 0) -> Sequence[Task]:
-        """`count` tasks of a split; training tasks are drawn by `seed` without repetition while they last."""
-        games = list(self.games(split))
+        """`count` tasks of a split; training tasks are drawn by `seed` without repetition while they last.
+
+        Raises:
+            SettingError: if the split has no games, or a panel fewer than `count`.
+        """
+        found = self._split(split)
+        if not found.games:
+            raise SettingError(found.why_empty())
+        games = list(found.games)
         if split == TRAIN:
             if count is None or count < 0:
                 raise ValueError("say how many training tasks to draw")
             rng = random.Random(f"alfworld training {seed}")
             drawn: list[GameFile] = []
-            while games and len(drawn) < count:
+            while len(drawn) < count:
                 drawn += rng.sample(games, min(len(games), count - len(drawn)))
             games = drawn
         else:
             # One fixed order, in which the first few games are of all types and rooms.
             random.Random(f"alfworld {split}").shuffle(games)
             if count is not None and not 0 <= count <= len(games):
-                raise ValueError(f"{split} has {len(games)} tasks, not {count}")
+                raise SettingError(f"{split} has {len(games)} tasks, not {count}")
             games = games[:count]
         return [self.task(game) for game in games]
 
@@ -123,8 +154,9 @@ class AlfworldSuite:
         return _kept(self._compiled, game.id, game.compile, self.cache_size)
 
     def texts(self) -> Iterator[str]:
-        """The kinds of things in all games, their tasks, and a whole grammar, its syntax included."""
-        grammar = ""
+        """The kinds of things in all games, their tasks, and the whole grammar of each release, its syntax
+        included."""
+        grammars: dict[str, str] = {}
         kinds: set[str] = set()
         for split in SPLITS:
             for game in self.games(split):
@@ -132,8 +164,10 @@ class AlfworldSuite:
                 grammar = str(data.get("grammar"))
                 words = set(str(data.get("pddl_problem")).lower().split())
                 kinds.update(word.strip("()").partition("_bar_")[0] for word in words if "_bar_" in word)
+                grammars[wording_of(grammar)] = grammar
                 yield from re.findall(r"Your task is to: [^\"]*", grammar)
-        yield from (grammar.replace("\\n", " "), NOTHING_HAPPENS)
+        yield from (grammar.replace("\\n", " ") for grammar in grammars.values())
+        yield NOTHING_HAPPENS
         for kind in kinds:
             yield f"{kind} {kind}basin"
         yield from map(str, range(100))

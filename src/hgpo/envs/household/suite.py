@@ -14,6 +14,7 @@ from hgpo.envs.base import Task
 from hgpo.envs.household.generator import SPLITS, TRAIN, generate
 from hgpo.envs.household.goals import KINDS, LIGHT, RESULTS, Goal, instruction
 from hgpo.envs.household.words import RECEPTACLES, THINGS
+from hgpo.errors import SettingError
 from hgpo.states import STATE_KEYS, EpisodeKeys
 
 TRAINING_NUMBERS = 10**9
@@ -33,6 +34,10 @@ class HouseholdSuite:
     cache_size: int = 64
     """How many compiled games are kept, so that the rollouts of one task share theirs."""
 
+    def __post_init__(self) -> None:
+        if self.panel_size < 1:
+            raise SettingError(f"--env.panel-size is {self.panel_size}: expected 1 or more")
+
     @cached_property
     def _compiled(self) -> OrderedDict[str, tuple[object, Game]]:
         # No field of the dataclass: it is nothing to configure, compare or save.
@@ -49,7 +54,7 @@ class HouseholdSuite:
             raise ValueError(f"no split {split!r}: there are {', '.join(SPLITS)}")
         if split != TRAIN:
             if count is not None and not 0 <= count <= self.panel_size:
-                raise ValueError(f"{split} has {self.panel_size} tasks, not {count}")
+                raise SettingError(f"{split} has {self.panel_size} tasks, not {count}")
             numbers = range(self.panel_size if count is None else count)
         elif count is None or count < 0:
             raise ValueError("say how many training tasks to draw: there is no end of them")

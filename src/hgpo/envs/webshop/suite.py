@@ -97,7 +97,7 @@ class WebshopSuite:
                 )
         elif split == EVALUATION:
             if count is not None and not 0 <= count <= EVALUATION_GOALS:
-                raise ValueError(f"{split} has {EVALUATION_GOALS} tasks, not {count}")
+                raise SettingError(f"{split} has {EVALUATION_GOALS} tasks, not {count}")
             numbers = list(range(EVALUATION_GOALS if count is None else count))
         else:
             raise ValueError(f"no split {split!r}: there are {', '.join(self.splits)}")

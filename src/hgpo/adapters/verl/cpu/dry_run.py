@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from hgpo.adapters.verl.cluster import VARIABLE
 from hgpo.adapters.verl.configuration import stepwise_settings
 from hgpo.adapters.verl.cpu import ROLLOUT
 from hgpo.policies.tiny import TinyModel, create_policy
@@ -30,7 +31,11 @@ FLOAT32 = "{param_dtype: fp32, reduce_dtype: fp32, buffer_dtype: fp32}"
 
 
 def prepare() -> None:
-    """Set the environment variables of a dry run, for this process and all that it starts."""
+    """Set the environment variables of a dry run, for this process and all that it starts.
+
+    RAY_ADDRESS is unset: a dry run has a Ray of its own on this machine.
+    """
+    os.environ.pop(VARIABLE, None)
     modules = ["hgpo.adapters.verl.cpu.plugin", *filter(None, [os.environ.get(MODULES)])]
     os.environ.update({**ENVIRONMENT, MODULES: ",".join(modules)})
 
@@ -96,6 +101,8 @@ def overrides_for(folder: Path, *, ranks: int = 1) -> list[str]:
         "trainer.n_gpus_per_node": ranks,
         "trainer.nnodes": 1,
         "trainer.total_training_steps": 3,
+        # Not the one that `ray start` may have left on this machine.
+        "+ray_kwargs.ray_init.address": "local",
         # verl places as many CPUs and GPUs as it would have; a dry run says that they are there.
         "ray_kwargs.ray_init.num_cpus": 16 * ranks,
         "+ray_kwargs.ray_init.num_gpus": ranks,

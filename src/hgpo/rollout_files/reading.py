@@ -1,0 +1,221 @@
+"""A file of rollouts, or a folder of them, as one step table."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hgpo.errors import SettingError
+from hgpo.rollout_files.columns import (
+    COLUMNS,
+    KEY_PREFIX,
+    REQUIRED,
+    Values,
+    is_key,
+    is_read,
+    table_column,
+)
+from hgpo.rollout_files.formats import read_table
+from hgpo.rollout_files.places import Part, meant, parts_of
+from hgpo.steps import StepTable
+
+
+@dataclass(frozen=True)
+class Rollouts:
+    """What a file holds."""
+
+    steps: StepTable
+    """Its steps, under the file's `state_key`."""
+    state_keys: dict[str, NDArray[Any]]
+    """Every state key by name, the one in use first; each has one value a row."""
+    ignored: tuple[str, ...]
+    """Columns that mean nothing here."""
+
+
+def read_rollouts(path: str | os.PathLike[str], rename: Mapping[str, str] | None = None) -> Rollouts:
+    """Read a file of rollouts, or a folder of files as one.
+
+    A file without `state_key` is grouped by `observation`, as in the paper.
+
+    Args:
+        path: A file of one of the kinds in docs/rollout-files.md, or a folder of files of one kind, whose
+            rows are taken in the order of the files' names.
+        rename: The names that other programs give to columns, each with ours. All are renamed at once, so
+            that two columns can change names.
+
+    Raises:
+        SettingError: The file is missing, of another kind, damaged, lacks a column or holds wrong values;
+            the message says what to do.
+    """
+    path = Path(path)
+    rename = rename or {}
+    _check_renaming(rename)
+    parts = parts_of(path)
+    found = [read for part in parts if (read := _read_part(part, rename)).rows]
+    if not found:
+        raise SettingError(f"{path} holds no steps")
+    columns = _joined(path, found)
+    if "state_key" not in columns and "observation" in columns:
+        columns["state_key"] = columns["observation"]
+    ignored = tuple(dict.fromkeys(chain.from_iterable(part.ignored for part in found)))
+    if missing := [name for name in REQUIRED if name not in columns]:
+        raise SettingError(f"{path} {_has_no(missing[0], ignored, [*found[0].columns, *ignored])}")
+    steps = _step_table(path, columns, rename, len(parts))
+    keys = {"state_key": steps.state_key}
+    if steps.observation is not None:
+        keys["observation"] = steps.observation
+    for name, values in columns.items():
+        if name.startswith(KEY_PREFIX):
+            keys[name.removeprefix(KEY_PREFIX)] = np.fromiter(values, object, len(steps))
+    return Rollouts(steps, keys, ignored)
+
+
+def _check_renaming(rename: Mapping[str, str]) -> None:
+    for theirs, ours in rename.items():
+        if not is_read(ours):
+            close = meant(ours, COLUMNS)
+            raise SettingError(
+                f"{theirs!r} cannot be renamed to {ours!r}, which is not read; "
+                + (f"did you mean {close}?" if close else f"what is read: {', '.join(COLUMNS)}")
+            )
+        if list(rename.values()).count(ours) > 1:
+            raise SettingError(f"two columns cannot both be renamed to {ours!r}")
+
+
+@dataclass(frozen=True)
+class _ReadPart:
+    """What one file holds."""
+
+    path: Path
+    rows: int
+    columns: dict[str, Values]
+    """Those that are read, by our names."""
+    ignored: tuple[str, ...]
+    """The names of all others."""
+
+
+def _read_part(part: Part, rename: Mapping[str, str]) -> _ReadPart:
+    table = read_table(part.path)
+    of_folder = {name: [key] * len(table) for name, key in part.keys.items() if name not in table.names}
+    names = (*table.names, *of_folder)
+    if not len(table):
+        return _ReadPart(part.path, 0, {}, names)
+    for theirs, ours in rename.items():
+        if theirs not in names:
+            close = meant(theirs, names)
+            raise SettingError(
+                f"{part.path} has no column {theirs!r} to rename; it has {', '.join(names)}"
+                + (f". Did you mean --rename {shlex.quote(f'{close}={ours}')}?" if close else "")
+            )
+    # A column that is renamed takes the place of another of that name.
+    replaced = rename.values() - rename.keys()
+    ours_of = {name: rename.get(name, name) for name in names if name not in replaced}
+    columns: dict[str, Values] = {}
+    for theirs, ours in ours_of.items():
+        if is_read(ours):
+            try:
+                columns[ours] = of_folder[theirs] if theirs in of_folder else table.column(theirs)
+            except ValueError as error:
+                raise SettingError(f"{part.path}: {error}") from None
+    ignored = tuple(name for name in names if not is_read(ours_of.get(name, "")))
+    return _ReadPart(part.path, len(table), columns, ignored)
+
+
+def _joined(path: Path, parts: Sequence[_ReadPart]) -> dict[str, Values]:
+    """The parts' columns, each as one and ready for a step table."""
+    first = parts[0]
+    for part in parts[1:]:
+        for one, other in ((first, part), (part, first)):
+            for name in one.columns:
+                if name not in other.columns:
+                    names = [*other.columns, *other.ignored]
+                    raise SettingError(
+                        f"{other.path} {_has_no(name, other.ignored, names)} ({one.path.name} has it)"
+                    )
+    columns: dict[str, Values] = {}
+    for name in first.columns:
+        _check_types(name, parts)
+        chunks = [part.columns[name] for part in parts]
+        try:
+            columns[name] = table_column(name, _concatenated(chunks))
+        except ValueError as error:
+            raise SettingError(f"{path}: {error}") from None
+    return columns
+
+
+def _check_types(name: str, parts: Sequence[_ReadPart]) -> None:
+    """Refuse ids and keys that are, say, integers in one part and floats in another: none would be equal."""
+    if not is_key(name) or len(parts) == 1:
+        return
+    first, *others = [(part.path, _types(part.columns[name])) for part in parts]
+    for path, types in others:
+        if types and first[1] and not types & first[1]:
+            raise SettingError(
+                f"{name} is of type {' and '.join(sorted(first[1]))} in {first[0]}, but of type "
+                f"{' and '.join(sorted(types))} in {path}; write both with one type"
+            )
+
+
+def _types(values: Values) -> set[str]:
+    if isinstance(values, np.ndarray) and values.dtype != object:
+        return {type(values[0].item()).__name__}
+    return {kind.__name__ for kind in map(type, values) if kind is not type(None)}
+
+
+def _concatenated(chunks: Sequence[Values]) -> Values:
+    if len(chunks) == 1:
+        return chunks[0]
+    arrays = [chunk for chunk in chunks if isinstance(chunk, np.ndarray)]
+    if len(arrays) == len(chunks) and len({array.dtype for array in arrays}) == 1:
+        return np.concatenate(arrays)
+    # numpy would make floats of signed and unsigned integers.
+    return [value for chunk in chunks for value in _listed(chunk)]
+
+
+def _listed(values: Values) -> Iterable[Any]:
+    return values.tolist() if isinstance(values, np.ndarray) else values
+
+
+def _step_table(
+    path: Path, columns: Mapping[str, Values], rename: Mapping[str, str], part_count: int
+) -> StepTable:
+    known: dict[str, Any] = {name: columns[name] for name in COLUMNS if name in columns}
+    try:
+        return StepTable(**known)
+    except (ValueError, TypeError) as error:
+        message = f"{path}: {error}"
+    swapped = {**known, "task_id": known["trajectory_id"], "trajectory_id": known["task_id"]}
+    try:
+        StepTable(**swapped)
+    except (ValueError, TypeError):
+        if part_count > 1:
+            message += (
+                ". Rows are counted through all parts; where each part holds rollouts of its own, "
+                "as those of a run do, give one part"
+            )
+    else:
+        theirs = {ours: name for name, ours in rename.items()}
+        task, trajectory = (theirs.get(name, name) for name in ("task_id", "trajectory_id"))
+        message += (
+            ". The two columns seem to be interchanged: "
+            f"--rename {task}=trajectory_id {trajectory}=task_id reads them the other way round"
+        )
+    raise SettingError(message)
+
+
+def _has_no(name: str, ignored: Iterable[str], names: Iterable[str]) -> str:
+    """That a column is missing, and which of those that are there it may be."""
+    close = meant(name, ignored)
+    return f"has no column {name!r}; it has {', '.join(names)}. " + (
+        f"If {close} is it: --rename {shlex.quote(f'{close}={name}')}"
+        if close
+        else f"If one of them is it, say so: --rename THEIRS={name}"
+    )

@@ -1,0 +1,61 @@
+"""A step table as a file."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hgpo.rollout_files.columns import COLUMNS, KEY_PREFIX, is_key
+from hgpo.rollout_files.formats import write_columns
+from hgpo.steps import StepTable, factorize
+
+
+def write_rollouts(
+    path: str | os.PathLike[str],
+    steps: StepTable,
+    state_keys: Mapping[str, Sequence[Any]] | None = None,
+    *,
+    logprob_step: float | None = None,
+) -> None:
+    """Write steps so that `read_rollouts` finds them.
+
+    Ids, keys, observations and actions that are neither texts nor integers of 64 bits are written as numbers,
+    equal where they are equal.
+
+    Args:
+        path: A file whose name ends in .parquet or .jsonl, or in one of these and a compression's suffix.
+        steps: What is written.
+        state_keys: Further keys by name, each with one a row.
+        logprob_step: Round log-probabilities to multiples of it, in nats: their last digits are noise that
+            no compression makes smaller. None keeps them.
+
+    Raises:
+        SettingError: The name ends in another suffix.
+        OSError: The file cannot be written; nothing of it is left then.
+    """
+    columns: dict[str, Any] = {
+        name: column for name in COLUMNS if (column := getattr(steps, name)) is not None
+    }
+    if logprob_step is not None and steps.response_logprobs is not None:
+        columns["response_logprobs"] = tuple(
+            np.round(row / logprob_step) * logprob_step for row in steps.response_logprobs
+        )
+    for name, keys in (state_keys or {}).items():
+        columns[KEY_PREFIX + name] = steps.with_state_keys(keys).state_code
+    for name, column in columns.items():
+        if is_key(name) and not _of_one_plain_type(column):
+            columns[name] = factorize(column, name)
+    write_columns(Path(path), columns)
+
+
+def _of_one_plain_type(column: NDArray[Any]) -> bool:
+    if column.dtype != object:
+        return column.dtype.kind in "iuU"
+    values = column.tolist()
+    kinds = {type(value) for value in values}
+    return kinds <= {str} or (kinds <= {int} and min(values) >= -(2**63) and max(values) < 2**63)
