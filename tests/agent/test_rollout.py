@@ -9,14 +9,9 @@ import numpy as np
 import pytest
 from toy import ToySuite, toy_task
 
-<<<<<<< HEAD
-from hgpo.agents import LanguageAgent
-from hgpo.answers import InvalidReason, read_answer
-=======
 from hgpo.agents import Decision, LanguageAgent
-from hgpo.answers import read_answer
+from hgpo.answers import InvalidReason, read_answer
 from hgpo.episodes import Loss
->>>>>>> endpoint
 from hgpo.evaluate import (
     Answers,
     PublishedProtocol,
