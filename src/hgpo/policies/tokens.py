@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
@@ -100,12 +101,12 @@ class ChatTokenizer:
             # The template writes all special tokens itself.
             prompts = [self.template.prompt(text) for text in texts]
             rows = self.tokenizer(prompts, add_special_tokens=False).input_ids
-        return [_without_last(row, [token in self.ends for token in row]) for row in rows]
+        return [_without_last(row, (token in self.ends for token in reversed(row))) for row in rows]
 
     def _plain(self, texts: Sequence[str]) -> list[tuple[int, ...]]:
         """Token ids of texts with what the tokenizer puts before each, but not what it puts behind it."""
         encoded = self.tokenizer(list(texts), return_special_tokens_mask=True)
-        return list(map(_without_last, encoded.input_ids, encoded.special_tokens_mask))
+        return list(map(_without_last, encoded.input_ids, map(reversed, encoded.special_tokens_mask)))
 
     def encode_answer(self, text: str) -> list[int]:
         """Token ids of what a model has left to write of an answer, without its end."""
@@ -133,16 +134,13 @@ class ChatTokenizer:
 
     def answers(self, rows: Sequence[Tokens]) -> list[Answer]:
         """The answer in each row of tokens, together with what the prompt had begun of it."""
-        begun = self.begun
+        begun, lasts = self.begun, [row[self.length(row) - 1] if len(row) else None for row in rows]
         return [
-            read_answer(text, begun=begun, ended="stop" if np.isin(row, self.ends).any() else "length")
-            for row, text in zip(rows, self.decode(rows), strict=True)
+            read_answer(text, begun=begun, ended="stop" if last in self.ends else "length")
+            for last, text in zip(lasts, self.decode(rows), strict=True)
         ]
 
 
-def _without_last(tokens: Sequence[int], marked: Sequence[int]) -> tuple[int, ...]:
-    """The tokens without the marked ones behind the last that is not marked."""
-    kept = len(tokens)
-    while kept and marked[kept - 1]:
-        kept -= 1
-    return tuple(tokens[:kept])
+def _without_last(tokens: Sequence[int], marked: Iterable[object]) -> tuple[int, ...]:
+    """The tokens without the last ones, as many as are marked; `marked` goes from the last to the first."""
+    return tuple(tokens[: len(tokens) - len(list(takewhile(bool, marked)))])
