@@ -143,6 +143,13 @@ def test_a_value_that_cannot_be_converted_is_named(name: str, value: Any, words:
     assert words in str(error.value)
 
 
+def test_a_token_without_a_value_is_named(tmp_path: Path):
+    for name, values in (("response_tokens", [1, None]), ("response_logprobs", [-0.5, None])):
+        path = write_parquet(tmp_path / "r.parquet", **{name: [values] * 8})
+        with pytest.raises(SettingError, match=rf"row 0: {name} is \[.*, None\]; give a flat list"):
+            read_rollouts(path)
+
+
 def test_columns_of_lists_of_one_number_are_refused(tmp_path: Path):
     for name in ("step_index", "reward"):
         path = write_parquet(tmp_path / "r.parquet", **{name: [[value] for value in COLUMNS[name]]})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 import threading
@@ -68,6 +69,9 @@ class GuardedStream:
 def guarded_streams() -> Iterator[GuardedStream]:
     """Guard standard output and error in the block; gives the guard of the output."""
     _open_what_is_closed()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        # Names of files may hold characters that the terminal's encoding does not have.
+        sys.stdout.reconfigure(errors="backslashreplace")
     output = GuardedStream(sys.stdout, stops=True)
     previous = sys.stdout, sys.stderr
     # The streams are replaced by what has their methods, as it is usual.
