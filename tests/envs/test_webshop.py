@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import json
+import lzma
 import math
 import random
+import re
 import shutil
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from webshop import released_record
 
@@ -20,13 +25,14 @@ from hgpo.config import from_json, to_json
 from hgpo.envs import Task, WebshopSuite
 from hgpo.envs.checker import check, format_report, steps_to_win
 from hgpo.envs.replay import format_comparison
-from hgpo.envs.webshop import indexing, search
+from hgpo.envs.webshop import indexing, reading, search
 from hgpo.envs.webshop.catalogue import Catalogue, Product, Wanted, load_catalogue, read_products
 from hgpo.envs.webshop.files import find_files
 from hgpo.envs.webshop.goals import Goal, Goals
 from hgpo.envs.webshop.indexing import cached_index, index_catalogue, indexed_text
 from hgpo.envs.webshop.nouns import open_tagger, rule_nouns
 from hgpo.envs.webshop.pages import Place, page_at
+from hgpo.envs.webshop.reading import read_list, read_object
 from hgpo.envs.webshop.replay import replay
 from hgpo.envs.webshop.reward import purchase_reward, type_reward
 from hgpo.envs.webshop.search import SearchIndex, build_index
@@ -334,8 +340,6 @@ def test_what_an_action_is(action, parsed):
 
 @given(st.text("ab[]\n", max_size=12))
 def test_actions_are_those_of_the_released_pattern(action):
-    import re
-
     match = re.match(r"(.+)\[(.+)\]", action)
     assert parse_action(action) == ((match[1], match[2].lower()) if match else ("", ""))
 
@@ -643,6 +647,7 @@ def test_prices(pricing, tag, low, high):
             {"customization_options": {"color": [3]}},
             "product B01: a value of its option 'color' must be an object",
         ),
+        ({"customization_options": {"color": 3}}, "the values of its option 'color' must be a list, not 3"),
         ({"customization_options": [1]}, "product B01: 'customization_options' must be an object"),
         ({"asin": 7}, "product number 0 has no text 'asin'"),
     ],
@@ -663,23 +668,200 @@ def write_shop(folder, records, wanted) -> None:
     (folder / "items_ins_v2_2.json").write_text(json.dumps(wanted))
 
 
-def test_broken_files_say_where(tmp_path):
+PRODUCTS, ATTRIBUTES = "items_shuffle_2.json", "items_ins_v2_2.json"
+RECORDS = json.dumps([RECORD, {**RECORD, "asin": "B02"}]).encode()
+TOLD = json.dumps({"B01": {"attributes": []}}).encode()
+
+
+def folder_of(folder: Path, files: dict[str, bytes]) -> Path:
+    folder.mkdir(exist_ok=True)
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    return folder
+
+
+def zstd(content: bytes) -> bytes:
+    compressed = pyarrow.BufferOutputStream()
+    with pyarrow.CompressedOutputStream(compressed, "zstd") as file:
+        file.write(content)
+    return compressed.getvalue().to_pybytes()
+
+
+COMPRESSED = {".xz": lzma.compress, ".gz": gzip.compress, ".bz2": bz2.compress, ".zst": zstd}
+
+
+@pytest.mark.parametrize("compress", [lambda content: content, *COMPRESSED.values()])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda content: content,
+        lambda content: b"\xef\xbb\xbf" + content,
+        lambda content: content.replace(b", ", b",\r\n\t ") + b"\r\n",
+        # What Python writes for numbers that are missing.
+        lambda content: content.replace(b'"$8.00"', b"NaN").replace(
+            b'"attributes"', b'"x": -Infinity, "attributes"'
+        ),
+    ],
+    ids=["plain", "byte order mark", "line ends", "not a number"],
+)
+def test_data_files_are_read_however_they_were_written(tmp_path, monkeypatch, compress, change):
+    # The name does not tell the compression; values lie across the pieces in which a file is read.
+    monkeypatch.setattr(reading, "PIECE", 5)
+    folder_of(tmp_path, {PRODUCTS: compress(change(RECORDS)), ATTRIBUTES: compress(change(TOLD))})
+    one, two = load_catalogue(find_files(tmp_path), 0).products
+    assert (one.asin, two.asin, one.title, one.options) == (
+        "B01",
+        "B02",
+        "Red Mug",
+        {"color": ("red | blue",)},
+    )
+    assert one.price == (100.0 if b"NaN" in change(RECORDS) else 8.0)
+
+
+JSON_VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=6),
+    lambda values: st.lists(values, max_size=3) | st.dictionaries(st.text(max_size=3), values, max_size=3),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(JSON_VALUES, min_size=1, max_size=4), st.integers(1, 9), st.sampled_from([None, 1]))
+def test_files_are_read_piece_by_piece_as_json_reads_them_whole(tmp_path, monkeypatch, values, piece, indent):
+    monkeypatch.setattr(reading, "PIECE", piece)
+    path = tmp_path / "some.json"
+    path.write_text(json.dumps(values, indent=indent))
+    assert list(read_list(path)) == values
+    named = {str(number): value for number, value in enumerate(values)}
+    path.write_text(json.dumps(named, indent=indent))
+    assert dict(read_object(path)) == named
+
+
+WITHOUT_END = "cannot be read after product B01: it is cut off"
+
+
+@pytest.mark.parametrize(
+    ("products", "told"),
+    [
+        (RECORDS[:-20], WITHOUT_END),
+        (RECORDS[:-1], "cannot be read after product B02: it is cut off"),
+        (RECORDS.rpartition(b'"asin"')[0] + b'"asin": tru', WITHOUT_END),
+        (gzip.compress(RECORDS)[:-20], "it is cut off"),
+        (lzma.compress(RECORDS)[:-20], "it is cut off"),
+        (bz2.compress(RECORDS)[:-20], "it is cut off"),
+        (zstd(RECORDS)[:-20], "Truncated compressed stream"),
+        (b"", "cannot be read at its start: it is empty, not a JSON list"),
+        (b" \n", "it is empty, not a JSON list"),
+        (b"\n<html>\n<body>\n", "it is a web page, not a JSON list"),
+        (b"PK\x03\x04\x0a", "it is a zip archive, not a JSON list"),
+        (b"not json", "it begins with 'not json', not a JSON list"),
+        (TOLD, 'it begins with \'{"B01": {"attributes\', not a JSON list'),
+        (b"[]", "it holds no products"),
+        (RECORDS.replace(b'"asin"', b"asin", 1), "it is not JSON (Expecting property name"),
+        (RECORDS[:-1] + b",]", "after product B02: it is not JSON (Expecting value)"),
+        (RECORDS.replace(b"}, {", b"} {"), "after product B01: expected a comma or the end, not '{'"),
+        (RECORDS[:-1] + b"x", "after product B02: expected a comma or the end, not 'x'"),
+        (RECORDS + b" and more", "after product B02: 'and more' follows its end"),
+        (RECORDS.decode().encode("utf-16"), "it is not text in UTF-8"),
+        (b"[" * 100_000, "it is nested too deeply"),
+        (b"[1" + b"0" * 5000 + b"]", "at its start: Exceeds the limit"),
+    ],
+)
+def test_a_broken_file_is_refused_in_one_line(tmp_path, products, told):
+    folder_of(tmp_path, {PRODUCTS: products, ATTRIBUTES: TOLD})
+    with pytest.raises(SettingError) as refused:
+        load_catalogue(find_files(tmp_path), 0)
+    message = str(refused.value)
+    assert message.startswith(str(tmp_path / PRODUCTS)) and told in message
+    assert "\n" not in message and "b'" not in message
+
+
+@pytest.mark.parametrize(
+    ("attributes", "told"),
+    [
+        (b'{"B01": {"attributes": 3}}', "product B01: 'attributes' must be a list of texts, not 3"),
+        (b'{"B01": 3}', "product B01: what is said of it is no object: 3"),
+        (b'{"B01" 3}', "expected a name and a colon"),
+        (b"[]", "not a JSON object"),
+        (b"{}", "it holds no products"),
+        (TOLD[:-1], "after product B01: it is cut off"),
+        (b'{"B09": {}}', "tells of none of the products in"),
+    ],
+)
+def test_a_broken_file_of_attributes_is_refused(tmp_path, attributes, told):
+    folder_of(tmp_path, {PRODUCTS: RECORDS, ATTRIBUTES: attributes})
+    with pytest.raises(SettingError, match=re.escape(told)):
+        load_catalogue(find_files(tmp_path), 0)
+
+
+ALL, ALL_TOLD = "items_shuffle.json", "items_ins_v2.json"
+THOUSAND, THOUSAND_TOLD = "items_shuffle_1000.json", "items_ins_v2_1000.json"
+
+
+@pytest.mark.parametrize(
+    ("there", "named", "taken"),
+    [
+        # Plain before compressed, of the same name.
+        ([PRODUCTS, PRODUCTS + ".xz", ATTRIBUTES, ATTRIBUTES + ".xz"], "", (PRODUCTS, ATTRIBUTES)),
+        ([PRODUCTS + ".gz", ATTRIBUTES + ".zst"], "", (PRODUCTS + ".gz", ATTRIBUTES + ".zst")),
+        # The whole catalogue, with its own attributes; or the one that is named.
+        ([ALL, ALL_TOLD, THOUSAND, THOUSAND_TOLD], "", (ALL, ALL_TOLD)),
+        ([ALL, ALL_TOLD, THOUSAND, THOUSAND_TOLD], THOUSAND, (THOUSAND, THOUSAND_TOLD)),
+        ([ALL + ".xz", ALL_TOLD, THOUSAND, THOUSAND_TOLD], "", (ALL + ".xz", ALL_TOLD)),
+        ([THOUSAND + ".xz", THOUSAND_TOLD], THOUSAND, (THOUSAND + ".xz", THOUSAND_TOLD)),
+        # The higher number; attributes that end otherwise where there are no others.
+        ([THOUSAND, PRODUCTS, ATTRIBUTES], "", (THOUSAND, ATTRIBUTES)),
+        (["mine.json", ALL, ALL_TOLD, THOUSAND_TOLD], "mine.json", ("mine.json", ALL_TOLD)),
+        # What is no data file is not looked at.
+        ([PRODUCTS, PRODUCTS + ".part", PRODUCTS + ".sha256", ATTRIBUTES], "", (PRODUCTS, ATTRIBUTES)),
+    ],
+)
+def test_which_files_are_taken(tmp_path, capsys, there, named, taken):
+    folder_of(tmp_path, dict.fromkeys(there, b"[]"))
+    files = find_files(tmp_path / named)
+    assert (files.products.name, files.attributes.name) == taken
+    several = not named and len({name for name in there if "shuffle" in name and "json" in name[-9:]}) > 1
+    assert bool(notes(capsys)) == (
+        several and PRODUCTS + ".xz" not in there and PRODUCTS + ".part" not in there
+    )
+
+
+def test_several_catalogues_and_human_goals_are_spoken_of(tmp_path, capsys):
+    folder_of(tmp_path, dict.fromkeys([ALL, ALL_TOLD, THOUSAND, "items_human_ins.json"], b"[]"))
+    find_files(tmp_path)
+    assert notes(capsys) == [
+        f"hgpo: {tmp_path} holds items_shuffle.json, items_shuffle_1000.json: items_shuffle.json is taken; "
+        f"--data {tmp_path}/FILE takes another",
+        f"hgpo: {tmp_path}/items_human_ins.json is not used: goals are those of items_ins_v2.json",
+    ]
+
+
+def test_what_is_not_there_is_said(tmp_path):
     with pytest.raises(SettingError, match=r"no folder .*none: --data"):
         find_files(tmp_path / "none")
-    with pytest.raises(SettingError, match=r"no file items_shuffle\*.json"):
-        load_catalogue(find_files(tmp_path), 0)
-    write_shop(tmp_path, [RECORD, {**RECORD, "asin": "B02"}], {"B01": {"attributes": 3}})
-    with pytest.raises(SettingError, match="product B01: 'attributes' must be a list of texts, not 3"):
-        load_catalogue(find_files(tmp_path), 0)
-    write_shop(tmp_path, [RECORD, {**RECORD, "asin": "B02"}], {"B01": {"attributes": []}})
-    assert [product.asin for product in load_catalogue(find_files(tmp_path), 0).products] == ["B01", "B02"]
-    products = tmp_path / "items_shuffle_2.json"
-    products.write_text(products.read_text()[:-20])
-    with pytest.raises(SettingError, match=r"items_shuffle_2.json cannot be read after product B01: "):
-        load_catalogue(find_files(tmp_path), 0)
-    products.write_text("not json")
-    with pytest.raises(SettingError, match="cannot be read at its start"):
-        load_catalogue(find_files(tmp_path), 0)
+    with pytest.raises(SettingError, match="File name too long"):
+        find_files(tmp_path / ("a" * 300))
+    with pytest.raises(SettingError, match=r"no file items_shuffle\*.json in"):
+        find_files(tmp_path)
+    (tmp_path / PRODUCTS).touch()
+    with pytest.raises(SettingError, match=r"no file items_ins\*.json in"):
+        find_files(tmp_path)
+
+
+def test_the_home_folder_is_filled_in(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("WEBSHOP_DATA", "~/shop")
+    assert WebshopSuite().folder == WebshopSuite(data="~/shop").folder == str(tmp_path / "shop")
+    assert WebshopSuite().data == "~/shop"
+
+
+def test_half_a_pair_of_surrogates_becomes_a_replacement():
+    (product,) = read_products([{**RECORD, "name": "Red \ud83d Mug"}], {}, 0)
+    assert product.title == "Red \ufffd Mug"
 
 
 def released_records(products: int) -> tuple[list[dict], dict[str, dict]]:
@@ -870,10 +1052,7 @@ def swap(steps) -> None:
 def test_another_ranking_is_counted_apart_and_the_rest_is_not_compared(tmp_path):
     comparison = replay(SUITE, recording(tmp_path, change=swap))
     assert (comparison.steps, comparison.differences, comparison.ranked_otherwise) == (1, [], 1)
-    # One of one search is more than one in a hundred.
     assert not comparison.exact
-    comparison.searches = 100
-    assert comparison.exact
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ COMMANDS = {
 
 EXTRAS = {
     **dict.fromkeys(("rich", "tyro", "pyarrow", "rapidfuzz"), "tools"),
-    **dict.fromkeys(("ijson", "nltk", "regex", "thefuzz", "platformdirs"), "webshop"),
+    **dict.fromkeys(("nltk", "regex", "thefuzz", "platformdirs"), "webshop"),
     **dict.fromkeys(("openai", "tenacity"), "endpoint"),
     **dict.fromkeys(("peft", "accelerate"), "llm"),
     **dict.fromkeys(("verl", "ray", "hydra", "omegaconf", "transfer_queue", "packaging"), "verl"),

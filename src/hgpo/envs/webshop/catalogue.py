@@ -168,7 +168,8 @@ def _said_of(asin: str) -> Iterator[None]:
 def _text(value: Any, name: str) -> str:
     if not isinstance(value, str):
         raise ValueError(f"{name!r} must be a text, not {str(value)[:80]}")
-    return value
+    # Half a pair of surrogates, which JSON can hold, could be neither printed nor saved.
+    return value if value.isascii() else value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _texts(values: Any, name: str) -> tuple[str, ...]:
@@ -198,10 +199,16 @@ def _options(customization: Any) -> dict[str, tuple[str, ...]]:
     if not isinstance(customization, dict):
         raise ValueError(f"'customization_options' must be an object, not {str(customization)[:80]}")
     return {
-        intern(name.lower()): tuple(_option_value(value, name) for value in values)
+        intern(_text(name, "customization_options").lower()): _option_values(values, name)
         for name, values in customization.items()
         if values is not None
     }
+
+
+def _option_values(values: Any, name: str) -> tuple[str, ...]:
+    if not isinstance(values, list):
+        raise ValueError(f"the values of its option {name!r} must be a list, not {str(values)[:80]}")
+    return tuple(_option_value(value, name) for value in values)
 
 
 def _option_value(value: Any, name: str) -> str:
@@ -209,4 +216,4 @@ def _option_value(value: Any, name: str) -> str:
         raise ValueError(
             f"a value of its option {name!r} must be an object with a text 'value', not {str(value)[:80]}"
         )
-    return intern(value["value"].strip().replace("/", " | ").lower())
+    return intern(_text(value["value"], name).strip().replace("/", " | ").lower())

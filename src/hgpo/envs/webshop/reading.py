@@ -14,7 +14,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, TextIO
 
-import pyarrow
 import rich.progress
 from rich.console import Console
 
@@ -32,13 +31,8 @@ LONGEST_SIGN = 8
 """Characters; no word, escape or end of a number in JSON is longer that begins with a fault."""
 CUT_OFF = "it is cut off"
 
-_OPENERS: dict[bytes, Callable[[Any], Any]] = {
-    b"\x1f\x8b": gzip.open,
-    b"BZh": bz2.open,
-    b"\xfd7zXZ\x00": lzma.open,
-    b"\x28\xb5\x2f\xfd": lambda file: pyarrow.CompressedInputStream(file, "zstd"),
-}
 _BLANK = re.compile(r"[ \t\r\n]*")
+_BEHIND_VALUE = re.compile(r"[ \t\r\n,:\]}]")
 # What Python writes for missing numbers, NaN, is no JSON; it stands for nothing.
 _DECODER = json.JSONDecoder(parse_constant=lambda name: None)
 
@@ -122,8 +116,8 @@ class _Values:
                 if len(self._text) - self._at > LONGEST_RECORD or not self._more():
                     raise ValueError(_no_value(error.msg, rest)) from None
             else:
-                # A number may go on in the next piece.
-                if end < len(self._text) or not self._more():
+                # A number is whole only where something else follows: "1" and "1e" may be of "1e5".
+                if _BEHIND_VALUE.match(self._text, end) or not self._more():
                     self._at = end
                     return value
 
@@ -139,8 +133,24 @@ class _Values:
         """Read a piece, as long as what is there already; false at the end."""
         rest = self._text[self._at :]
         piece = self._file.read(max(PIECE, len(rest)))
-        self._text, self._at = rest + piece, 0
+        if piece:
+            self._text, self._at = rest + piece, 0
         return bool(piece)
+
+
+def _zstd(file: IO[bytes]) -> Any:
+    import pyarrow  # a large package for a rare file
+
+    return pyarrow.CompressedInputStream(file, "zstd")
+
+
+_OPENERS: dict[bytes, Callable[[Any], Any]] = {
+    b"\x1f\x8b": gzip.open,
+    b"BZh": bz2.open,
+    b"\xfd7zXZ\x00": lzma.open,
+    b"\x28\xb5\x2f\xfd": _zstd,
+}
+"""How a file is opened that begins with these bytes."""
 
 
 @contextmanager
