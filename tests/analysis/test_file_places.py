@@ -170,6 +170,14 @@ def test_an_arrow_file_whose_numbers_point_beyond_its_end(tmp_path: Path):
     assert "cannot be read as Arrow" in message(tmp_path / "r.arrow")
 
 
+def test_a_file_that_asks_for_more_memory_than_there_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def read(_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("hgpo.rollout_files.arrow.read_parquet", read)
+    assert "takes more memory than there is" in message(write_parquet(tmp_path / "r.parquet"))
+
+
 def test_two_columns_of_one_name(tmp_path: Path):
     table = pyarrow.table([*COLUMNS.values(), COLUMNS["task_id"]], names=[*COLUMNS, "task_id"])
     pyarrow.parquet.write_table(table, tmp_path / "r.parquet")
