@@ -16,7 +16,7 @@ import torch
 from byte_models import byte_tokenizer, model_that_writes
 from tokenizers import processors
 from toy import ToySuite
-from transformers import AutoModelForCausalLM, GenerationConfig, LlamaConfig
+from transformers import AutoModelForCausalLM, Gemma3Config, GenerationConfig, LlamaConfig
 
 from hgpo.agents import LanguageAgent
 from hgpo.answers import Answer, begun_by, read_answer
@@ -188,6 +188,22 @@ class TestEnds:
         (completion,) = greedy(policy, policy.encode(["Hi?"]))
         assert completion.tokens.tolist() == theirs[0, 3:].tolist() == tokenizer.encode("go<turn>")
         assert (completion.answer.text, completion.answer.ended) == ("go", "stop")
+
+    def test_each_configuration_of_a_model_is_asked(self):
+        """The one of generation leaves out what those of the model and of its text part name."""
+        tokenizer = byte_tokenizer("<turn>", eos_token="<eos>", pad_token="<pad>")
+        shape = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 1}
+        text = {**shape, "vocab_size": len(tokenizer), "num_key_value_heads": 1, "head_dim": 16}
+        of_parts = Gemma3Config(
+            text_config={**text, "eos_token_id": [258], "layer_types": ["full_attention"]},
+            vision_config={**shape, "image_size": 28, "patch_size": 14},
+        )
+        for model in (
+            model_that_writes(tokenizer, [5], eos_token_id=[258]),
+            AutoModelForCausalLM.from_config(of_parts),
+        ):
+            model.generation_config = GenerationConfig(eos_token_id=256)
+            assert TransformersPolicy(model, tokenizer).chat.ends == (256, 258)
 
     def test_they_are_kept_by_whatever_is_saved(self, tmp_path):
         tokenizer = byte_tokenizer("<turn>", eos_token="<eos>", pad_token="<pad>")
