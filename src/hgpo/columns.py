@@ -94,10 +94,13 @@ def frozen(array: NDArray[Any]) -> NDArray[Any]:
 
 
 def precisions(column: Any) -> set[str]:
-    """The names of the types that a column keeps its numbers in, such as "float32"; none for Python's."""
-    kept = {column.dtype} if hasattr(column, "dtype") else {getattr(value, "dtype", None) for value in column}
-    # "torch.bfloat16" is PyTorch's name, "Float32" that of pandas for numbers that can be missing.
-    return {str(dtype).rpartition(".")[2].lower() for dtype in kept if dtype is not None}
+    """The names of the types that a column, or each of its values, is kept in, such as "float32"."""
+    kept = {str(column.dtype)} if hasattr(column, "dtype") else set()
+    if hasattr(column, "__array__") and not hasattr(column, "detach"):
+        kept.add(str(np.asarray(column).dtype))  # pandas and Arrow have names of their own for the same
+    if kept <= {"object"}:
+        kept = {str(value.dtype) for value in column if hasattr(value, "dtype")}
+    return {name.removeprefix("torch.") for name in kept}
 
 
 def _from_torch(tensor: Any) -> NDArray[Any]:

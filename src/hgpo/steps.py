@@ -28,6 +28,7 @@ from hgpo.columns import (
     token_logprobs,
 )
 from hgpo.keys import factorize
+from hgpo.rounding import kept_rounding
 
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
@@ -90,6 +91,9 @@ class StepTable:
     """Dense integers 0 …, equal where `trajectory_id` is equal."""
     state_code: NDArray[np.int64] = field(init=False)
     """Dense integers 0 …, equal where `state_key` is equal (in whichever task)."""
+    reward_rounding: NDArray[np.float64] | None = field(init=False)
+    """How far each reward may be from what was meant, as it came as float32, bfloat16 or float16; None where
+    all rewards are as good as float64 keeps them. See `hgpo.rounding`."""
     time_order: NDArray[np.int64] = field(init=False)
     """The row numbers sorted by trajectory and, within it, by step."""
 
@@ -124,6 +128,7 @@ class StepTable:
         ):
             object.__setattr__(self, code, frozen(factorize(given[name], name)))
         _check_finite("reward", self.reward, "0.0 where the environment gave none")
+        object.__setattr__(self, "reward_rounding", kept_rounding(self.reward, reward))
         if self.value is not None:
             _check_finite("value", self.value, "the return to go that is expected at the step")
         _check_one_task_per_trajectory(self)
@@ -170,12 +175,22 @@ class StepTable:
         code = frozen(factorize(keys, "state_key"))
         return self._replaced(state_key=objects("state_key", keys), state_code=code)
 
-    def with_rewards(self, reward: Column) -> StepTable:
-        """The same steps with other rewards; finite, one a row."""
+    def with_rewards(self, reward: Column, rounding: NDArray[np.float64] | None = None) -> StepTable:
+        """The same steps with other rewards.
+
+        The rounding of the old rewards is taken to be in the new ones too, as these are mostly made of them.
+
+        Args:
+            reward: One a row, finite.
+            rounding: Shape (rows,), how far each may be from what is meant, beyond what the precision of
+                `reward` tells.
+        """
         _of_one_length({"task_id": self.task_id, "reward": reward})
         rewards = floats("reward", reward)
         _check_finite("reward", rewards, "0.0 where the environment gave none")
-        return self._replaced(reward=rewards)
+        parts = [self.reward_rounding, kept_rounding(rewards, reward), rounding]
+        known = [part for part in parts if part is not None]
+        return self._replaced(reward=rewards, reward_rounding=np.sum(known, axis=0) if known else None)
 
     def with_values(self, value: Column) -> StepTable:
         """The same steps with a critic's values; finite, one a row."""
@@ -205,7 +220,7 @@ class StepTable:
         values.update(task_id=task, trajectory_id=trajectory, state_key=state)
         values.update(task_code=task, trajectory_code=trajectory, state_code=state)
         values["time_order"] = frozen(order[order >= 0])
-        for name in ("step_index", "reward", "observation", "action_valid", "value"):
+        for name in ("step_index", "reward", "reward_rounding", "observation", "action_valid", "value"):
             column = getattr(self, name)
             values[name] = None if column is None else frozen(column[rows])
         return self._replaced(**values)
