@@ -23,7 +23,7 @@ class CatalogueFiles:
 
     products: Path
     attributes: Path
-    """What is said of the products beside: attributes and instructions."""
+    """What may be asked of the products, and instructions to buy them."""
 
 
 def find_files(data: Path) -> CatalogueFiles:

@@ -199,6 +199,7 @@ def _reason(error: Exception) -> str:
 
 def _name(item: Any) -> str:
     """Which product an item is about."""
-    return str(item[0] if isinstance(item, tuple) else item.get("asin") if isinstance(item, dict) else item)[
-        :80
-    ]
+    match item:
+        case {"asin": asin} | (asin, _):
+            return str(asin)[:80]
+    return str(item)[:80]
