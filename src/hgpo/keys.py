@@ -5,7 +5,8 @@ inside tuples and frozensets. Scalars of NumPy and Arrow count as the Python val
 string of any class as a string. Values of other classes are the same where their own == says so.
 
 Three kinds of values are no keys: values that cannot be hashed, values that are compared by identity (no row
-would share one with another), and missing values (all rows without one would share it).
+would share one with another), and missing values (all rows without one would share it). None within a tuple
+is not missing: ("hall", None) may be a state in which nothing is held.
 """
 
 from __future__ import annotations
@@ -75,17 +76,21 @@ def as_key(value: Any, verb: str = "is") -> Hashable:
     if value is None:
         raise ValueError(f"{verb} None, {_MISSING}")
     if isinstance(value, tuple):
-        parts = tuple([as_key(part, "holds") for part in value])
+        parts = tuple(map(_part, value))
         return parts if kind is tuple else (kind, parts)
     if isinstance(value, frozenset):
-        return kind, frozenset([as_key(part, "holds") for part in value])
+        return kind, frozenset(map(_part, value))
     if dataclasses.is_dataclass(value):
-        # A field that is None says so on purpose.
         for field in dataclasses.fields(value):
-            if field.compare and (part := getattr(value, field.name)) is not None:
-                as_key(part, "holds")
+            if field.compare:
+                _part(getattr(value, field.name))
     _require_value(value, verb)
     return kind, value
+
+
+def _part(value: Any) -> Hashable:
+    """A part of a key, of which None is one: a state in which nothing is held is not a missing state."""
+    return None if value is None else as_key(value, "holds")
 
 
 _PLAIN = frozenset({str, bytes, int})

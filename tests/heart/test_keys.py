@@ -147,12 +147,11 @@ MISSING = {
     "pandas' NA": pd.NA,
     "pandas' NaT": pd.NaT,
     "Arrow's null": pa.scalar(None, pa.string()),
-    "in a tuple": ("hall", None),
     "deep in a tuple": ("hall", (1, (math.nan,))),
     "in a frozenset": frozenset({math.nan}),
-    "in a named tuple": Door(None),
+    "in a named tuple": Door(math.nan),
     "in a dataclass": State(math.nan),
-    "in a dataclass's tuple": State((None,)),
+    "in a dataclass's tuple": State((math.nan,)),
 }
 
 
@@ -185,7 +184,9 @@ def test_a_missing_value_in_an_array_is_an_error(column: Any):
         table(state_key=column)
 
 
-def test_none_in_a_field_of_a_dataclass_is_said_on_purpose():
+def test_none_within_a_key_is_said_on_purpose():
+    assert groups_of([("hall", None), ("hall", "mug"), ("hall", None), (None, None)]) == [[0, 2], [1], [3]]
+    assert groups_of([Door(None), Door(1), Door(None), Door(0)]) == [[0, 2], [1], [3]]
     assert groups_of([State("hall"), State("hall", None), State("hall", "mug"), State(None)]) == [
         [0, 1],
         [2],

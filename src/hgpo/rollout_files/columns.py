@@ -53,7 +53,7 @@ def table_column(name: str, values: Values) -> Values:
 
     Raises:
         ValueError: A value is missing: null, or NaN in an id or a key, also within a list or an object. Or it
-            is a list where one value is meant.
+            is a list where one value is meant. A null within a list or an object is a value of its own.
     """
     if name in _CONVERTERS:
         return _converted(name, values, *_CONVERTERS[name])
@@ -126,6 +126,8 @@ def _keys(name: str, values: Values) -> Values:
     missing: list[int] = []
     for row, value in enumerate(values):
         try:
+            if value is None:
+                raise _Missing
             keys.append(_plain(value))
         except _Missing:
             missing.append(row)
@@ -140,7 +142,7 @@ def _plain(value: Any) -> Any:
     """The value in JSON's types."""
     match value:
         case None:
-            raise _Missing
+            return None
         case float() if np.isnan(value):
             raise _Missing
         case Decimal() if value.is_nan():
