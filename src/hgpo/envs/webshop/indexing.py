@@ -33,12 +33,13 @@ def indexed_text(product: Product) -> str:
 
 def index_catalogue(catalogue: Catalogue, rule: WordRule) -> SearchIndex:
     """The index of all products, by their places in the catalogue; progress is shown where it takes long."""
+    console = Console(stderr=True)
     products = track(
         catalogue.products,
         description="indexing products",
-        console=Console(stderr=True),
+        console=console,
         transient=True,
-        disable=len(catalogue.products) < CACHED_FROM,
+        disable=len(catalogue.products) < CACHED_FROM or not console.is_terminal,
     )
     return build_index(map(indexed_text, products), rule)
 

@@ -159,13 +159,14 @@ def _opened(path: Path) -> Iterator[TextIO]:
     with path.open("rb") as file:
         begin = file.read(8)
     opener = next((opener for magic, opener in _OPENERS.items() if begin.startswith(magic)), None)
+    console = Console(stderr=True)
     with rich.progress.open(
         path,
         "rb",
         description=f"reading {path.name}",
-        console=Console(stderr=True),
+        console=console,
         transient=True,
-        disable=path.stat().st_size < LARGE_FILE,
+        disable=path.stat().st_size < LARGE_FILE or not console.is_terminal,
     ) as file:
         content: IO[bytes] = file if opener is None else opener(file)
         # A byte order mark may come first.
