@@ -42,7 +42,7 @@ class Size:
 
     hidden: int = 256
     layers: int = 4
-    tasks: int = 6
+    tasks: int = 4
     group_size: int = 4
     max_steps: int = 6
     response_tokens: int = 12

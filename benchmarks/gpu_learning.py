@@ -28,7 +28,7 @@ from hgpo.rollout import rollout, step_table
 from hgpo.update import update_policy
 
 RESPONSE_FORMAT = RESPONSE_FORMATS["text"]
-HISTORY_LENGTH, PROMPT_TOKENS, RESPONSE_TOKENS = 2, 640, 16
+HISTORY_LENGTH, PROMPT_TOKENS, RESPONSE_TOKENS = 2, 768, 16
 IMITATION_SHARE = 0.3
 """Of the time, for imitation; each of the evaluations before and after takes what it takes."""
 
@@ -72,9 +72,9 @@ def run(figures: Figures, device: torch.device, *, small: bool, games: str | Non
     figures.attempt("learning", _learn, figures, device, SMALL if small else FULL, games)
 
 
-def _learn(figures: Figures, device: torch.device, size: Size, games: str | None) -> None:
+def _learn(figures: Figures, device: torch.device, size: Size, folder: str | None) -> None:
     until = time.time() + min(figures.left(), size.most_seconds)
-    suite, played = find_games(games)
+    suite, played = find_games(folder)
     policy = _new_policy(device, size, make_tokenizer(suite, RESPONSE_FORMAT))
     agent = LanguageAgent(policy, RESPONSE_FORMAT, HISTORY_LENGTH, PROMPT_TOKENS, RESPONSE_TOKENS)
     weights = sum(weight.numel() for weight in policy.model.parameters())
@@ -82,7 +82,8 @@ def _learn(figures: Figures, device: torch.device, size: Size, games: str | None
 
     def evaluate(when: str) -> None:
         for split in suite.splits[1:]:
-            result = evaluate_panel(suite, agent, split, temperature=0.0, seed=[0], games=size.panel_games)
+            games = min(size.panel_games, len(suite.tasks(split)))
+            result = evaluate_panel(suite, agent, split, temperature=0.0, seed=[0], games=games)
             success = result.success
             low, high = success.interval()
             figures.add(

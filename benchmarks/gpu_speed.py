@@ -224,15 +224,15 @@ def _measure(
 ) -> None:
     """Reading, decoding and updating, and what memory they take."""
     card, name = card_of(device), subject.name
-    # What the random tokens mean is nobody's concern here.
+    # Its tokens are random numbers, which need no words.
     learner = _make_learner(subject, device, precision, word_tokenizer(["a word"], 1))
     vocabulary = subject.shape["vocab_size"]
     rng = np.random.default_rng(0)
     prompts = _random_rows(rng, vocabulary, size.live, size.prompt_tokens)
     uniforms = rng.random((size.live, size.decoded + 1))
-    peak_gib(device)
-
     policy = learner.policy
+    # What making the model took at most is not asked.
+    peak_gib(device)
 
     def generate(tokens: int) -> float:
         return median_seconds(
@@ -316,8 +316,21 @@ def _paper_update(subject: Subject, card: scaling.Card, size: Size) -> float:
 def _paper_memory(subject: Subject) -> float:
     """GiB of an update on one GPU; the policy is its own engine, and no cache is left of decoding."""
     needed = scaling.memory(replace(scaling.PRESETS["ALFWorld, 1.5B, K = 2"], model=subject.paper), 1)
-    held = ("activations", "logits", "engine's weights" if subject.lora_rank else "state")
-    return (sum(needed[name] for name in held) + (0 if subject.lora_rank else needed["reference"])) / 2**30
+    held = needed["activations"] + needed["logits"]
+    if subject.lora_rank:
+        # The model in bfloat16; the adapter's state, and the reference's adapter in float32.
+        held += needed["engine's weights"] + (scaling.STATE_BYTES + 4) * _adapter_parameters(subject)
+    else:
+        held += needed["state"] + needed["reference"]
+    return held / 2**30
+
+
+def _adapter_parameters(subject: Subject) -> int:
+    """Parameters of the adapter: rank × (inputs + outputs) of every linear layer but the head."""
+    hidden, inner = subject.shape["hidden_size"], subject.shape["intermediate_size"]
+    key_value = hidden // subject.shape["num_attention_heads"] * subject.shape["num_key_value_heads"]
+    ends = 2 * (hidden + hidden) + 2 * (hidden + key_value) + 3 * (hidden + inner)
+    return subject.lora_rank * ends * subject.shape["num_hidden_layers"]
 
 
 def paper_table() -> Iterator[str]:

@@ -50,11 +50,6 @@ class Answer:
     """How the answer ended."""
 
     @property
-    def words(self) -> str:
-        """The text, or the thought if there is nothing else."""
-        return self.text.strip() or (self.thought or "").strip()
-
-    @property
     def transcript(self) -> str:
         """Thought and text as a person reads them."""
         return self.text if self.thought is None else f"<think>{self.thought}</think>{self.text}"
@@ -62,7 +57,7 @@ class Answer:
     @property
     def missing(self) -> InvalidReason | None:
         """Why there is no answer in which to look for an action; None if there is one."""
-        return _REASON_OF_END.get(self.ended, None if self.words else InvalidReason.NO_CONTENT)
+        return _REASON_OF_END.get(self.ended, None if self.text or self.thought else InvalidReason.NO_CONTENT)
 
 
 _REASON_OF_END: dict[Ended, InvalidReason] = {

@@ -54,9 +54,14 @@ class Trajectory:
     """How well the task was done, from 0 to 1, in games that measure it."""
 
     @property
+    def rewards(self) -> list[float]:
+        """Of each step."""
+        return [step.reward for step in self.steps]
+
+    @property
     def total_reward(self) -> float:
         """The undiscounted sum of rewards."""
-        return sum(step.reward for step in self.steps)
+        return sum(self.rewards)
 
 
 def mean_score(trajectories: Sequence[Trajectory]) -> float | None:

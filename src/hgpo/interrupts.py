@@ -1,4 +1,8 @@
-"""Ctrl-C, and SIGTERM, by which schedulers stop a job: both save the run, and neither cuts a write in two."""
+"""Ctrl-C, SIGTERM, by which schedulers stop a job, and SIGHUP, which a terminal sends when it is closed.
+
+All save the run, and none cuts a write in two. Ctrl-C and SIGHUP do nothing where they were ignored when the
+program began: nohup ignores SIGHUP, and a shell script ignores Ctrl-C in what it runs in the background.
+"""
 
 from __future__ import annotations
 
@@ -7,30 +11,35 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# Windows has no SIGHUP.
+_HANGUP = tuple(number for number in signal.Signals if number.name == "SIGHUP")
+SIGNALS = (signal.SIGINT, signal.SIGTERM, *_HANGUP)
 
 
 @contextmanager
 def terminate_like_interrupt() -> Iterator[None]:
-    """Let SIGTERM raise KeyboardInterrupt in the block, as Ctrl-C does."""
-    with _handling({signal.SIGTERM: signal.default_int_handler}):
+    """Let SIGTERM, and SIGHUP unless it is ignored, raise KeyboardInterrupt in the block, as Ctrl-C does."""
+    heeded = (signal.SIGTERM, *filter(_is_heeded, _HANGUP))
+    with _handling(dict.fromkeys(heeded, signal.default_int_handler)):
         yield
 
 
 @contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Hold both signals back until the block is done: half an update is no state to go on from."""
+    """Hold the signals back until the block is done: half an update is no state to go on from."""
     pending: list[int] = []
 
     def hold_back(number: int, frame: Any) -> None:
         pending.append(number)
 
-    # What is ignored, as a shell ignores Ctrl-C for what it runs in the background, stays ignored.
-    heeded = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
-    with _handling(dict.fromkeys(heeded, hold_back)):
+    with _handling(dict.fromkeys(filter(_is_heeded, SIGNALS), hold_back)):
         yield
     if pending:
         signal.raise_signal(signal.Signals(pending[0]))
+
+
+def _is_heeded(number: signal.Signals) -> bool:
+    return signal.getsignal(number) is not signal.SIG_IGN
 
 
 @contextmanager

@@ -21,7 +21,9 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hgpo.steps import StepTable, factorize
+from hgpo.columns import as_sequence
+from hgpo.keys import factorize
+from hgpo.steps import StepTable
 
 Metric = Literal["euclidean", "cosine"]
 """How far two embeddings are apart: |a − b|, or 1 − cos(a, b)."""
@@ -72,8 +74,12 @@ def similar_text_keys(
 
     Raises:
         ValueError: `similarity` is out of range, or the lengths differ.
+        TypeError: A text is something else.
     """
     require_similarity(similarity)
+    for row, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise TypeError(f"row {row}: a {type(text).__name__} is compared as a text; give a string")
     from rapidfuzz import fuzz, process
 
     def likeness(members: list[str]) -> Callable[[int], NDArray[np.float64]]:
@@ -136,14 +142,14 @@ def merge_similar(steps: StepTable, similarity: float) -> StepTable:
 
     Raises:
         ValueError: The table has no observations.
+        TypeError: An observation is no text.
     """
     if steps.observation is None:
         raise ValueError(
             f"similarity={similarity} compares the texts that the agent saw, but the table has none: give "
             "StepTable(observation=…), or similarity=None to compare state keys"
         )
-    texts = [str(text) for text in steps.observation.tolist()]
-    return steps.with_state_keys(similar_text_keys(texts, steps.task_code, similarity))
+    return steps.with_state_keys(similar_text_keys(steps.observation.tolist(), steps.task_code, similarity))
 
 
 def require_similarity(similarity: float) -> None:
@@ -173,9 +179,9 @@ def _keys_within_tasks(
     """A number for every row, equal where the states of a task have gathered about the same leader."""
     if len(states) != len(task_id):
         raise ValueError(f"there are {len(states)} states and {len(task_id)} task ids; give one a row")
-    leader_of: dict[tuple[Any, Any], Any] = {}
-    by_task: dict[Any, Counter[Any]] = {}
-    tasks = np.asarray(task_id).tolist() if isinstance(task_id, np.ndarray) else list(task_id)
+    leader_of: dict[tuple[int, Any], Any] = {}
+    by_task: dict[int, Counter[Any]] = {}
+    tasks = factorize(as_sequence("task_id", task_id), "task_id").tolist()
     for task, state in zip(tasks, states, strict=True):
         by_task.setdefault(task, Counter())[state] += 1
     for task, counts in by_task.items():
@@ -183,7 +189,7 @@ def _keys_within_tasks(
         for member, leader in enumerate(_leaders(len(members), likeness(members))):
             leader_of[task, members[member]] = task, members[leader]
     keys = [leader_of[task, state] for task, state in zip(tasks, states, strict=True)]
-    return factorize(np.fromiter(keys, dtype=object, count=len(keys)))
+    return factorize(keys)
 
 
 def _leaders(count: int, likeness: Callable[[int], NDArray[np.float64]]) -> NDArray[np.int64]:

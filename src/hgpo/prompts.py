@@ -30,7 +30,7 @@ class Action:
     """What an answer was understood as."""
 
     command: str
-    """Sent to the environment; for an invalid answer, its own words."""
+    """Sent to the environment; for an invalid answer, its own words, without its thought."""
     invalid: InvalidReason | None = None
     """Why the answer names none of the listed commands; None if it names one."""
 
@@ -82,12 +82,12 @@ class CommandNumber:
         if match is None:
             # More tokens would not turn other words into a number; only a thought may lack its end.
             whole = replace(answer, ended="stop") if answer.text and answer.ended == "length" else answer
-            return invalid_action(whole, answer.words, InvalidReason.NO_ACTION)
+            return invalid_action(whole, answer.text, InvalidReason.NO_ACTION)
         if 1 <= int(match[1]) <= len(commands):
             command, words = commands[int(match[1]) - 1], " ".join(match[2].split())
             if takes_words(command) == bool(words):
                 return Action(fill(command, words))
-        return Action(answer.words, InvalidReason.NOT_LISTED)
+        return Action(answer.text, InvalidReason.NOT_LISTED)
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class CommandText:
         """The response in lower case with single spaces; valid if it is listed."""
         answer = as_answer(response)
         if not answer.text:
-            return invalid_action(answer, answer.words, InvalidReason.NO_ACTION)
+            return invalid_action(answer, answer.text, InvalidReason.NO_ACTION)
         return listed_action(answer.text, commands, answer)
 
 
@@ -150,7 +150,7 @@ class ThinkAction:
         found = _ACTION.findall(answer.text)
         if len(found) != 1:
             reason = InvalidReason.TWO_ACTIONS if found else InvalidReason.NO_ACTION
-            return invalid_action(answer, found[-1] if found else answer.words, reason)
+            return invalid_action(answer, found[-1] if found else answer.text, reason)
         if answer.thought is None:
             return invalid_action(answer, found[0], InvalidReason.NO_THOUGHT)
         return listed_action(found[0], commands)

@@ -3,11 +3,30 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hgpo.columns import floats
+from hgpo.rounding import ARITHMETIC, kept_rounding, merge_equal
 from hgpo.steps import StepTable
+
+
+@dataclass(frozen=True)
+class Returns:
+    """One return a row, and how far it may be from its exact value."""
+
+    values: NDArray[np.float64]
+    """Shape (rows,)."""
+    rounding: NDArray[np.float64]
+    """Shape (rows,): the most by which rounding may have moved each."""
+
+    def merged(self, groups: NDArray[np.int64]) -> Returns:
+        """With values that are bit for bit the same where those of a group are equal but for rounding."""
+        return Returns(merge_equal(self.values, self.rounding, groups), self.rounding)
 
 
 def discounted_returns(
@@ -32,11 +51,57 @@ def discounted_returns(
     Raises:
         ValueError: `discount` outside [0, 1], a negative penalty, or a penalty without `action_valid`.
     """
-    require_discount(discount)
-    penalties = invalid_penalties(steps, invalid_penalty)
-    if propagate_penalty:
-        return _returns_to_go(steps, steps.reward - penalties, discount)
-    return _returns_to_go(steps, steps.reward, discount) - penalties
+    return _discounted(steps, discount, invalid_penalty, propagate_penalty).values
+
+
+def returns_to_go(
+    steps: StepTable,
+    discount: float,
+    *,
+    invalid_penalty: float = 0.0,
+    propagate_penalty: bool = False,
+    groups: NDArray[np.int64] | None = None,
+) -> Returns:
+    """The same returns, those of a task that are equal but for rounding made so bit for bit.
+
+    Args:
+        steps, discount, invalid_penalty, propagate_penalty: As in `discounted_returns`.
+        groups: Shape (rows,), dense ids of the rows that are compared, if not those of a task.
+    """
+    returns = _discounted(steps, discount, invalid_penalty, propagate_penalty)
+    return returns.merged(steps.task_code if groups is None else groups)
+
+
+def given_returns(steps: StepTable, values: Any) -> Returns:
+    """Returns to go that were computed elsewhere, from the end of each trajectory to its start.
+
+    R_t = r_t + γ R_{t+1} rounds a reward, a product and a sum, of which none is larger than
+    |R_t| + |R_{t+1}|: what rounding may have moved R_t by follows from the returns from t on and from the
+    precision that they come in.
+
+    Args:
+        steps: The step table, whose rewards are not read.
+        values: Shape (rows,), penalties included; an array or a tensor of any precision.
+    """
+    returns = floats("returns", values)
+    rounding = 4.0 * _sum_to_go(steps, _own_rounding(returns, values), 1.0)
+    return Returns(returns, rounding).merged(steps.task_code)
+
+
+def given_scores(steps: StepTable, values: Any, to_go: Returns) -> Returns:
+    """Returns of whole trajectories that were computed elsewhere.
+
+    Args:
+        steps: The step table, whose rewards are not read.
+        values: Shape (rows,), the return of each row's trajectory; an array or a tensor of any precision.
+        to_go: The returns to go of the same rows. Those of the first steps tell what was added up.
+    """
+    scores = floats("episode_returns", values)
+    first = np.zeros(len(steps))
+    rows = np.flatnonzero(steps.step_index == 0)
+    first[steps.trajectory_code[rows]] = to_go.rounding[rows]
+    rounding = _own_rounding(scores, values) + first[steps.trajectory_code]
+    return Returns(scores, rounding).merged(steps.task_code)
 
 
 def generalized_advantages(
@@ -72,7 +137,7 @@ def generalized_advantages(
     ahead[np.append(steps.step_index[order][1:] == 0, True)[: len(values)]] = 0.0
     errors = np.empty(len(steps))
     errors[order] = rewards[order] + discount * ahead - values
-    return _returns_to_go(steps, errors, discount * gae_lambda)
+    return _sum_to_go(steps, errors, discount * gae_lambda)
 
 
 def trajectory_returns(
@@ -89,10 +154,14 @@ def trajectory_returns(
     Returns:
         Shape (rows,), in the order of the table.
     """
-    penalties = invalid_penalties(steps, invalid_penalty)
-    if propagate_penalty:
-        return _sum_over_trajectory(steps, steps.reward - penalties)
-    return _sum_over_trajectory(steps, steps.reward) - penalties
+    return whole_returns(steps, invalid_penalty=invalid_penalty, propagate_penalty=propagate_penalty).values
+
+
+def whole_returns(
+    steps: StepTable, *, invalid_penalty: float = 0.0, propagate_penalty: bool = False
+) -> Returns:
+    """The same returns, those of a task that are equal but for rounding made so bit for bit."""
+    return _undiscounted(steps, invalid_penalty, propagate_penalty).merged(steps.task_code)
 
 
 def invalid_penalties(steps: StepTable, invalid_penalty: float) -> NDArray[np.float64]:
@@ -115,7 +184,56 @@ def require_discount(discount: float) -> None:
         raise ValueError(f"discount is {discount!r}; give a number between 0 and 1, e.g. 0.95")
 
 
-def _returns_to_go(steps: StepTable, rewards: NDArray[np.float64], discount: float) -> NDArray[np.float64]:
+def _discounted(
+    steps: StepTable, discount: float, invalid_penalty: float, propagate_penalty: bool
+) -> Returns:
+    require_discount(discount)
+    return _added_up(
+        steps, lambda amounts: _sum_to_go(steps, amounts, discount), invalid_penalty, propagate_penalty
+    )
+
+
+def _undiscounted(steps: StepTable, invalid_penalty: float, propagate_penalty: bool) -> Returns:
+    return _added_up(
+        steps, lambda amounts: _sum_over_trajectory(steps, amounts), invalid_penalty, propagate_penalty
+    )
+
+
+def _added_up(
+    steps: StepTable,
+    add_up: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+    invalid_penalty: float,
+    propagate_penalty: bool,
+) -> Returns:
+    """Sums of rewards and penalties, and how far rounding may have moved them.
+
+    Args:
+        steps: The step table.
+        add_up: A sum over rows of the same trajectory, its weights between 0 and 1.
+        invalid_penalty, propagate_penalty: As in `discounted_returns`.
+    """
+    penalties = invalid_penalties(steps, invalid_penalty)
+    amounts = steps.reward - penalties if propagate_penalty else steps.reward
+    values = add_up(amounts)
+    if steps.reward_rounding is None and amounts.min(initial=0.0) >= 0.0:
+        rounding = ARITHMETIC * values  # the sum is itself the size of what was added up
+    else:
+        size = np.abs(steps.reward) + penalties if propagate_penalty else np.abs(steps.reward)
+        kept = 0.0 if steps.reward_rounding is None else steps.reward_rounding
+        rounding = add_up(ARITHMETIC * size + kept)
+    if not propagate_penalty and invalid_penalty:
+        values = values - penalties
+        rounding += ARITHMETIC * penalties
+    return Returns(values, rounding)
+
+
+def _own_rounding(values: NDArray[np.float64], given: Any) -> NDArray[np.float64]:
+    """How far sums may be off that were computed elsewhere and kept in the precision that they come in."""
+    kept = kept_rounding(values, given)
+    return ARITHMETIC * np.abs(values) + (0.0 if kept is None else kept)
+
+
+def _sum_to_go(steps: StepTable, rewards: NDArray[np.float64], discount: float) -> NDArray[np.float64]:
     # Each pass doubles the stretch of rewards that a row has gathered: after it, row t holds the rewards of
     # t … t + 2·reach − 1. That is log2(longest trajectory) passes over all rows, however they are split up.
     order = steps.time_order

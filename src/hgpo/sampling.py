@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from hgpo.episodes import Trajectory
+from hgpo.rounding import sums_are_equal
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,6 @@ def _with_different_returns(trajectories: list[Trajectory], group_size: int) -> 
     kept = []
     for start in range(0, len(trajectories), group_size):
         group = _whole(trajectories[start : start + group_size])
-        if len({trajectory.total_reward for trajectory in group}) > 1:
+        if not sums_are_equal([trajectory.rewards for trajectory in group]):
             kept.append(group)
     return kept

@@ -15,7 +15,20 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-Column = Sequence[Any] | NDArray[Any]
+from hgpo.columns import (
+    Column,
+    as_sequence,
+    booleans,
+    floats,
+    frozen,
+    integers,
+    objects,
+    texts,
+    token_ids,
+    token_logprobs,
+)
+from hgpo.keys import factorize
+from hgpo.rounding import kept_rounding
 
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
@@ -23,8 +36,10 @@ class StepTable:
     """Columns of agent steps, equal in length and in any row order.
 
     The place of a row means nothing; `step_index` says when it happened. Columns are kept as read-only
-    arrays. Ids and state keys may be any hashable values (strings, integers, tuples, bytes); a state key
-    is only ever compared with keys of the same task.
+    arrays. Ids and state keys are hashable values: strings, numbers, bytes, tuples and frozensets of them, or
+    values of a class with an == of its own. They are the same if they are equal and of one type: 1, 1.0, True
+    and "1" are four, alone and inside tuples. NumPy's scalars count as Python's, so that np.int64(1) is 1,
+    and an array of floats holds floats. A state key is only ever compared with keys of the same task.
 
     Args:
         task_id: The task (one prompt, one game, one goal) that the row's rollout tried.
@@ -46,8 +61,11 @@ class StepTable:
 
     Raises:
         ValueError: Columns differ in length; a step is missing or given twice; a trajectory is in two
-            tasks; a reward is NaN or infinite. The message names the row and the cure.
-        TypeError: An id or state key cannot be hashed, or a column is not a sequence of the right kind.
+            tasks; a reward is NaN or infinite; an id or state key is None or NaN, or is a tuple that holds
+            one. The message names the row and the cure.
+        TypeError: An id or state key cannot be hashed, or is or holds something that is compared by identity
+            (a tensor, an object without an == of its own); a column is not a sequence of the right kind, or
+            holds lists of one value instead of values. The message names the row and the cure.
     """
 
     task_id: NDArray[Any]
@@ -73,6 +91,9 @@ class StepTable:
     """Dense integers 0 …, equal where `trajectory_id` is equal."""
     state_code: NDArray[np.int64] = field(init=False)
     """Dense integers 0 …, equal where `state_key` is equal (in whichever task)."""
+    reward_rounding: NDArray[np.float64] | None = field(init=False)
+    """How far each reward may be from what was meant, as it came as float32, bfloat16 or float16; None where
+    all rewards are as good as float64 keeps them. See `hgpo.rounding`."""
     time_order: NDArray[np.int64] = field(init=False)
     """The row numbers sorted by trajectory and, within it, by step."""
 
@@ -96,22 +117,22 @@ class StepTable:
         policy_version: Column | None = None,
         value: Column | None = None,
     ) -> None:
-        given = {name: column for name, column in locals().items() if name != "self"}
-        _check_lengths(given)
-        for name, column in given.items():
-            value = None if column is None else _CONVERTERS[name](name, column)
+        given = _of_one_length({name: column for name, column in locals().items() if name != "self"})
+        for name in _CONVERTERS:
+            value = _CONVERTERS[name](name, given[name]) if name in given else None
             object.__setattr__(self, name, value)
-        for name, column in (
-            ("task_code", factorize(self.task_id, "task_id")),
-            ("trajectory_code", factorize(self.trajectory_id, "trajectory_id")),
-            ("state_code", factorize(self.state_key, "state_key")),
+        for code, name in (
+            ("task_code", "task_id"),
+            ("trajectory_code", "trajectory_id"),
+            ("state_code", "state_key"),
         ):
-            object.__setattr__(self, name, _frozen(column))
+            object.__setattr__(self, code, frozen(factorize(given[name], name)))
         _check_finite("reward", self.reward, "0.0 where the environment gave none")
+        object.__setattr__(self, "reward_rounding", kept_rounding(self.reward, reward))
         if self.value is not None:
             _check_finite("value", self.value, "the return to go that is expected at the step")
         _check_one_task_per_trajectory(self)
-        object.__setattr__(self, "time_order", _frozen(_time_order(self)))
+        object.__setattr__(self, "time_order", frozen(_time_order(self)))
         if self.response_tokens is not None and self.response_logprobs is not None:
             _check_one_logprob_per_token(self.response_tokens, self.response_logprobs)
 
@@ -147,24 +168,34 @@ class StepTable:
             state_key: One a row, as in the constructor.
 
         Raises:
-            ValueError: There are more or fewer keys than rows.
-            TypeError: A key cannot be hashed.
+            ValueError: There are more or fewer keys than rows, or one is missing.
+            TypeError: A key cannot be hashed or is compared by identity.
         """
-        _check_lengths({"task_id": self.task_id, "state_key": state_key})
-        keys = _hashables("state_key", state_key)
-        return self._replaced(state_key=keys, state_code=_frozen(factorize(keys, "state_key")))
+        keys = _of_one_length({"task_id": self.task_id, "state_key": state_key})["state_key"]
+        code = frozen(factorize(keys, "state_key"))
+        return self._replaced(state_key=objects("state_key", keys), state_code=code)
 
-    def with_rewards(self, reward: Column) -> StepTable:
-        """The same steps with other rewards; finite, one a row."""
-        _check_lengths({"task_id": self.task_id, "reward": reward})
-        rewards = _floats("reward", reward)
+    def with_rewards(self, reward: Column, rounding: NDArray[np.float64] | None = None) -> StepTable:
+        """The same steps with other rewards.
+
+        The rounding of the old rewards is taken to be in the new ones too, as these are mostly made of them.
+
+        Args:
+            reward: One a row, finite.
+            rounding: Shape (rows,), how far each may be from what is meant, beyond what the precision of
+                `reward` tells.
+        """
+        _of_one_length({"task_id": self.task_id, "reward": reward})
+        rewards = floats("reward", reward)
         _check_finite("reward", rewards, "0.0 where the environment gave none")
-        return self._replaced(reward=rewards)
+        parts = [self.reward_rounding, kept_rounding(rewards, reward), rounding]
+        known = [part for part in parts if part is not None]
+        return self._replaced(reward=rewards, reward_rounding=np.sum(known, axis=0) if known else None)
 
     def with_values(self, value: Column) -> StepTable:
         """The same steps with a critic's values; finite, one a row."""
-        _check_lengths({"task_id": self.task_id, "value": value})
-        values = _floats("value", value)
+        _of_one_length({"task_id": self.task_id, "value": value})
+        values = floats("value", value)
         _check_finite("value", values, "the return to go that is expected at the step")
         return self._replaced(value=values)
 
@@ -182,16 +213,16 @@ class StepTable:
         number[rows] = np.arange(len(rows))
         order = number[self.time_order]
         task, trajectory, state = (
-            _frozen(_renumbered(codes[rows]))
+            frozen(_renumbered(codes[rows]))
             for codes in (self.task_code, self.trajectory_code, self.state_code)
         )
         values: dict[str, Any] = {column.name: None for column in fields(self)}
         values.update(task_id=task, trajectory_id=trajectory, state_key=state)
         values.update(task_code=task, trajectory_code=trajectory, state_code=state)
-        values["time_order"] = _frozen(order[order >= 0])
-        for name in ("step_index", "reward", "observation", "action_valid", "value"):
+        values["time_order"] = frozen(order[order >= 0])
+        for name in ("step_index", "reward", "reward_rounding", "observation", "action_valid", "value"):
             column = getattr(self, name)
-            values[name] = None if column is None else _frozen(column[rows])
+            values[name] = None if column is None else frozen(column[rows])
         return self._replaced(**values)
 
     def _replaced(self, **values: Any) -> StepTable:
@@ -209,29 +240,6 @@ class StepTable:
         return f"StepTable({len(self)} rows, {trajectories} trajectories, {tasks} tasks)"
 
 
-def factorize(values: NDArray[Any], name: str = "value") -> NDArray[np.int64]:
-    """Dense integer codes: equal where the values are equal, 0 … number of different values − 1.
-
-    Args:
-        values: Shape (rows,), of hashable values.
-        name: What an error calls them.
-
-    Raises:
-        TypeError: A value cannot be hashed; the message names its row.
-    """
-    if values.dtype.kind in "biu":
-        return np.unique(values, return_inverse=True)[1].reshape(-1).astype(np.int64, copy=False)
-    # A dict that numbers new keys by itself keeps the whole pass in C: 0.1 µs a row and the string's hash.
-    codes: defaultdict[Any, int] = defaultdict(itertools.count().__next__)
-    objects = values.tolist()
-    try:
-        return np.fromiter(map(codes.__getitem__, objects), np.int64, len(objects))
-    except TypeError:
-        for row, value in enumerate(objects):
-            _check_hashable(name, row, value)
-        raise
-
-
 def _renumbered(codes: NDArray[np.int64]) -> NDArray[np.int64]:
     """Dense codes again, in the same order, where some of 0 … do not occur any more."""
     occurs = np.zeros(_count_codes(codes), np.int64)
@@ -239,42 +247,14 @@ def _renumbered(codes: NDArray[np.int64]) -> NDArray[np.int64]:
     return (np.cumsum(occurs) - 1)[codes]
 
 
-def _check_hashable(name: str, row: int, value: Any) -> None:
-    try:
-        hash(value)
-    except TypeError as error:
-        raise TypeError(
-            f"row {row}: {name} is a {type(value).__name__} that cannot be hashed ({error}); give a string, "
-            "a number or a tuple, e.g. array.tobytes() for an array, tuple(sorted(d.items())) for a dict"
-        ) from None
-
-
-def _frozen(array: NDArray[Any]) -> NDArray[Any]:
-    array.setflags(write=False)
-    return array
-
-
-def _as_sequence(name: str, column: Any) -> Column:
-    """The column as a numpy array or a sequence with a length, or an error that says what to pass."""
-    if hasattr(column, "__array__"):
-        column = np.asarray(column)
-        if column.ndim != 1:
-            raise TypeError(
-                f"{name} has shape {column.shape}; a column has one value per row"
-                + (", e.g. [s.tobytes() for s in states]" if name == "state_key" else "")
-            )
-        return column
-    if isinstance(column, Sequence) and not isinstance(column, str | bytes):
-        return column
-    raise TypeError(f"{name} is a {type(column).__name__}; pass a list, a tuple or a one-dimensional array")
-
-
-def _check_lengths(columns: dict[str, Any]) -> None:
-    lengths = {
-        name: len(column if name in _RAGGED else _as_sequence(name, column))
-        for name, column in columns.items()
+def _of_one_length(given: dict[str, Any]) -> dict[str, Any]:
+    """The columns that are there, as sequences or arrays, once they are known to be equal in length."""
+    found = {
+        name: column if name in _RAGGED else as_sequence(name, column)
+        for name, column in given.items()
         if column is not None
     }
+    lengths = {name: len(column) for name, column in found.items()}
     rows = lengths["task_id"]
     for name, length in lengths.items():
         if length != rows:
@@ -282,86 +262,28 @@ def _check_lengths(columns: dict[str, Any]) -> None:
                 f"{name} has {length} rows but task_id has {rows}, so row {min(length, rows)} is incomplete; "
                 "every column needs one value per row"
             )
-
-
-def _hashables(name: str, column: Any) -> NDArray[Any]:
-    values = _as_sequence(name, column)
-    if isinstance(values, np.ndarray):
-        return _frozen(values.copy())
-    # fromiter keeps tuples whole and strings as references; np.array would make a matrix or pad the strings.
-    return _frozen(np.fromiter(values, dtype=object, count=len(values)))
-
-
-def _numbers(name: str, column: Any, kinds: str, wanted: str) -> NDArray[Any]:
-    values = _as_sequence(name, column)
-    array = np.asarray(
-        values.tolist() if isinstance(values, np.ndarray) and values.dtype == object else values
-    )
-    if array.dtype.kind not in kinds and len(array):
-        for row, value in enumerate(values):
-            if np.asarray(value).dtype.kind not in kinds:
-                raise TypeError(f"row {row}: {name} is {value!r}; {wanted}")
-        raise TypeError(f"row 0: {name} has type {array.dtype}; {wanted}")
-    return array
-
-
-def _integers(name: str, column: Any) -> NDArray[np.int64]:
-    return _frozen(_numbers(name, column, "iu", "give an integer").astype(np.int64))
-
-
-def _floats(name: str, column: Any) -> NDArray[np.float64]:
-    return _frozen(_numbers(name, column, "biuf", "give a finite number").astype(np.float64))
-
-
-def _booleans(name: str, column: Any) -> NDArray[np.bool_]:
-    return _frozen(_numbers(name, column, "b", "give True or False").astype(np.bool_))
-
-
-def _token_ids(name: str, column: Any) -> tuple[NDArray[np.int64], ...]:
-    return _ragged(name, column, np.int64, "iu")
-
-
-def _token_logprobs(name: str, column: Any) -> tuple[NDArray[np.float64], ...]:
-    return _ragged(name, column, np.float64, "iuf")
-
-
-def _ragged(name: str, column: Any, dtype: type, kinds: str) -> tuple[NDArray[Any], ...]:
-    # Rows of one prompt often hold the same object: it is converted once, and kept so that its id stays its.
-    known: dict[int, tuple[Any, NDArray[Any]]] = {}
-    rows = []
-    for row, values in enumerate(column):
-        if id(values) not in known:
-            known[id(values)] = values, _flat_numbers(name, row, values, dtype, kinds)
-        rows.append(known[id(values)][1])
-    return tuple(rows)
-
-
-def _flat_numbers(name: str, row: int, values: Any, dtype: type, kinds: str) -> NDArray[Any]:
-    array = np.asarray(values)
-    if array.ndim != 1 or (len(array) and array.dtype.kind not in kinds):
-        raise TypeError(f"row {row}: {name} is {values!r:.60}; give a flat list, one number per token")
-    return _frozen(array.astype(dtype))
+    return found
 
 
 _REQUIRED = ("task_id", "trajectory_id", "step_index", "state_key", "reward")
 _RAGGED = ("prompt_tokens", "response_tokens", "response_logprobs")
 _CONVERTERS = {
-    "task_id": _hashables,
-    "trajectory_id": _hashables,
-    "step_index": _integers,
-    "state_key": _hashables,
-    "reward": _floats,
-    "observation": _hashables,
-    "action": _hashables,
-    "action_valid": _booleans,
-    "invalid_reason": _hashables,
-    "terminated": _booleans,
-    "truncated": _booleans,
-    "prompt_tokens": _token_ids,
-    "response_tokens": _token_ids,
-    "response_logprobs": _token_logprobs,
-    "policy_version": _integers,
-    "value": _floats,
+    "task_id": objects,
+    "trajectory_id": objects,
+    "step_index": integers,
+    "state_key": objects,
+    "reward": floats,
+    "observation": texts,
+    "action": texts,
+    "action_valid": booleans,
+    "invalid_reason": texts,
+    "terminated": booleans,
+    "truncated": booleans,
+    "prompt_tokens": token_ids,
+    "response_tokens": token_ids,
+    "response_logprobs": token_logprobs,
+    "policy_version": integers,
+    "value": floats,
 }
 
 
@@ -408,24 +330,26 @@ def _time_order(steps: StepTable) -> NDArray[np.int64]:
 
 def _explain_steps(steps: StepTable) -> NoReturn:
     """Find the row at fault and say so; slow, and only ever run once something is wrong."""
-    rows_by_trajectory: dict[Any, dict[int, int]] = defaultdict(dict)
+    rows_by_trajectory: dict[int, dict[int, int]] = defaultdict(dict)
     for row, (trajectory, step) in enumerate(
-        zip(steps.trajectory_id.tolist(), steps.step_index.tolist(), strict=True)
+        zip(steps.trajectory_code.tolist(), steps.step_index.tolist(), strict=True)
     ):
         if step < 0:
             raise ValueError(f"row {row}: step_index is {step}; the first step of a trajectory is 0")
         if step in rows_by_trajectory[trajectory]:
             raise ValueError(
-                f"row {row}: step {step} of trajectory {trajectory!r} is given twice, first in row "
-                f"{rows_by_trajectory[trajectory][step]}; drop copies and padding, or number steps 0, 1, …"
+                f"row {row}: step {step} of trajectory {steps.trajectory_id[row]!r} is given twice, first "
+                f"in row {rows_by_trajectory[trajectory][step]}; drop copies and padding, or number steps "
+                "0, 1, …"
             )
         rows_by_trajectory[trajectory][step] = row
-    for trajectory, rows in rows_by_trajectory.items():
+    for rows in rows_by_trajectory.values():
         missing = next(step for step in itertools.count() if step not in rows)
         if missing < len(rows):
             last = max(rows)
+            row = rows[last]
             raise ValueError(
-                f"row {rows[last]}: trajectory {trajectory!r} has step {last} but no step {missing}; "
+                f"row {row}: trajectory {steps.trajectory_id[row]!r} has step {last} but no step {missing}; "
                 "a step is missing, give every one from 0 to the last"
             )
     raise AssertionError("the steps are complete")

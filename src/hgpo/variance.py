@@ -63,6 +63,11 @@ def nested_variance(
 def _means(
     values: NDArray[np.float64], ids: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Size and mean of every group; 0 and 0 for ids that do not occur."""
+    """Size and mean of every group; 0 and 0 for ids that do not occur.
+
+    Sums are taken above one of the group's values: the mean of equal values is that value to the last bit.
+    """
     size = np.bincount(ids)
-    return size, np.bincount(ids, values) / np.maximum(size, 1)
+    one = np.zeros(len(size))
+    one[ids] = values
+    return size, one + np.bincount(ids, values - one[ids]) / np.maximum(size, 1)

@@ -42,7 +42,7 @@ from hgpo.cli import main
         (["evaluate", "nowhere", "--games", "0"], "--games at least 1"),
         (["evaluate", "nowhere", "--published", "--games", "3"], "--published has its own"),
         (["env", "check", "nowhere"], "nowhere"),
-        (["diagnose", "nowhere"], "no run in nowhere"),
+        (["diagnose", "nowhere"], "no file or folder nowhere"),
     ],
 )
 def test_wrong_use_ends_in_one_line_and_exit_code_2(args, words, capsys, tmp_path, monkeypatch):

@@ -70,7 +70,7 @@ def test_the_prompt_for_chat_models():
         ("< think > it < / think > < action > put mug < / action >", "put mug", True),
         ("<action>put mug</action>", "put mug", False),  # no thought
         # The thought is not closed, so its action is a part of it.
-        ("<think>it <action>put mug</action>", "it <action>put mug</action>", False),
+        ("<think>it <action>put mug</action>", "", False),
         ("<think></think><action>eat mug</action>", "eat mug", False),  # not admissible
         ("<think></think><action>put mug</action><action>go to sink</action>", "go to sink", False),
         ("<think></think> put mug", "put mug", False),

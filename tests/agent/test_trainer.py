@@ -152,7 +152,8 @@ def test_dynamic_sampling_learns_from_groups_of_different_returns(tmp_path):
 
 @pytest.mark.parametrize("phase", ["_rollout", "_update"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_and_sigterm_leave_a_checkpoint_to_go_on_from(tmp_path, monkeypatch, phase, number):
+def test_ctrl_c_and_sigterm_leave_a_checkpoint_to_go_on_from(tmp_path, monkeypatch, handlers, phase, number):
+    handlers({signal.SIGINT: signal.default_int_handler})
     run(config(), tmp_path / "unbroken")
     original, calls = getattr(Trainer, phase), []
 

@@ -221,9 +221,9 @@ def write_parts(folder: Path, suffix: str) -> None:
             pyarrow.parquet.write_table(pyarrow.Table.from_pylist(part), name)
         else:
             name.write_bytes(gzip.compress(lines(part).encode()) if ".gz" in suffix else lines(part).encode())
-    # What Spark leaves there, too.
-    for name in ("_SUCCESS", f".part-00000-c000{suffix}.crc", "README.md"):
-        (folder / name).write_text("")
+    # What else may lie there, by Spark or by a writer that was stopped.
+    for name in ("_SUCCESS", f"_part{suffix}", f".part{suffix}", "part.crc", "README.md"):
+        (folder / name).write_text("nonsense")
 
 
 @pytest.mark.parametrize("suffix", [".snappy.parquet", ".jsonl", ".json", ".json.gz"])
@@ -252,12 +252,13 @@ def test_columns_in_the_names_of_folders(tmp_path: Path):
 
 
 def test_parts_may_keep_times_and_integers_in_different_widths(tmp_path: Path):
+    # Floats, which numpy makes of signed and unsigned integers together, do not tell 2⁶⁰ from 2⁶⁰ + 1.
+    ids = [2**60 + number for number in TRAJECTORIES]
     for name, unit, kind, start, stop in (
-        ("a", "s", pyarrow.int32(), 0, 3),
+        ("a", "s", pyarrow.int64(), 0, 3),
         ("b", "ns", pyarrow.uint64(), 3, 8),
     ):
-        table = pyarrow.table(
-            {**COLUMNS, "state_key": times(STATES, unit, None), "trajectory_id": array(TRAJECTORIES, kind)}
-        )
-        pyarrow.parquet.write_table(table.slice(start, stop - start), tmp_path / f"{name}.parquet")
+        columns = {**COLUMNS, "state_key": times(STATES, unit, None), "trajectory_id": array(ids, kind)}
+        part = pyarrow.table(columns).slice(start, stop - start)
+        pyarrow.parquet.write_table(part, tmp_path / f"{name}.parquet")
     require_the_advantages(tmp_path)

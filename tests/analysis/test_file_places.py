@@ -161,6 +161,23 @@ def test_a_file_that_is_cut_off(name: str, tmp_path: Path):
         assert "cannot be read as" in message(tmp_path / name)
 
 
+def test_an_arrow_file_whose_numbers_point_beyond_its_end(tmp_path: Path):
+    # The dictionary has one text, the second row asks for the eighth.
+    beyond = pyarrow.DictionaryArray.from_arrays(pyarrow.array([0, 7] * 4), pyarrow.array(["a"]), safe=False)
+    table = pyarrow.table({**COLUMNS, "state_key": beyond})
+    with pyarrow.ipc.new_file(str(tmp_path / "r.arrow"), table.schema) as writer:
+        writer.write_table(table)
+    assert "cannot be read as Arrow" in message(tmp_path / "r.arrow")
+
+
+def test_a_file_that_asks_for_more_memory_than_there_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def read(_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("hgpo.rollout_files.arrow.read_parquet", read)
+    assert "takes more memory than there is" in message(write_parquet(tmp_path / "r.parquet"))
+
+
 def test_two_columns_of_one_name(tmp_path: Path):
     table = pyarrow.table([*COLUMNS.values(), COLUMNS["task_id"]], names=[*COLUMNS, "task_id"])
     pyarrow.parquet.write_table(table, tmp_path / "r.parquet")

@@ -154,6 +154,14 @@ def test_the_arithmetic_beside_is_that_of_the_document():
     assert light == pytest.approx(full * 4 / 3)
 
 
+def test_an_adapter_has_the_parameters_that_are_counted():
+    (subject,) = (subject for subject in gpu_speed.SMALL.subjects if subject.lora_rank)
+    tokenizer = gpu_speed.word_tokenizer(["a"], 1)
+    learner = gpu_speed._make_learner(subject, CPU, torch.float32, tokenizer)
+    learns = sum(weight.numel() for weight in learner.policy.model.parameters() if weight.requires_grad)
+    assert learns == gpu_speed._adapter_parameters(subject)
+
+
 def test_the_document_shows_what_is_expected(capsys):
     assert gpu.main(["--paper"]) == 0
     assert capsys.readouterr().out.strip() in (ROOT / "docs/gpu.md").read_text()

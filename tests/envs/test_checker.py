@@ -163,8 +163,13 @@ FAULTS: dict[str, tuple[type[CorridorSuite], str, str]] = {
     ),
     "a state key that is no key": (
         faulty_environment(info=lambda self: replace(Corridor.info(self), state_key=[self.place])),
-        "error",
-        "TypeError",
+        "types",
+        "the state key is a list that cannot be hashed",
+    ),
+    "a state key that is compared by identity": (
+        faulty_environment(info=lambda self: replace(Corridor.info(self), state_key=object())),
+        "types",
+        "the state key is an object that is compared by identity",
     ),
     "a start that differs": (
         faulty_environment(reset=lambda self, task, seed=0: (f"place {next(ticks) % 4}", self.info())),

@@ -33,6 +33,27 @@ def test_every_recorded_step_is_equal():
     assert comparison.differences == [] and comparison.ranked_otherwise == 0
 
 
+@pytest.mark.parametrize(
+    ("words", "recorded", "lucene"),
+    [
+        # One product has a text in Chinese: to Lucene every ideograph is a word, which makes the text longer.
+        (
+            "fresh meal kits fully cooked freeze dried shelf stable ready eat",
+            "B09KRL9W5C",
+            "B099YQ75WT",
+        ),
+        # "material：metallic", with a full-width colon, is one word to Lucene, so that "metallic" is rarer.
+        ("sole rubber metallic and", "B07HP6LVRS", "B00I3O3BSS"),
+        # The triangle ▶, five times in a text of 229 words, is a word by either rule.
+        ("fleece friendly size: than", "B098B8KGMB", "B098B8KGMB"),
+    ],
+)
+def test_the_tenth_result_by_each_rule_of_words(words, recorded, lucene):
+    for rule, asin in (("recorded", recorded), ("lucene", lucene)):
+        shop = WebshopSuite(data=str(DATA), tagger="rule", words=rule).shop
+        assert shop.catalogue.products[shop.index.search(words)[9]].asin == asin
+
+
 def test_the_fallback_tagger_gives_42_of_46_recorded_rewards():
     differing = replay(suite("rule"), RECORDINGS).differences
     assert {difference.what for difference in differing} == {"reward"} and len(differing) == 4

@@ -1,55 +1,56 @@
 """The estimators once more, as loops over dicts written from the definitions, to check the package by.
 
-Slow on purpose: every row looks through all rows for its peers.
+Slow on purpose: every row looks through all rows for its peers. Returns are fractions, so that nothing is
+rounded and two of them are equal or not.
 """
+
+from fractions import Fraction
 
 from hgpo import GRPO, HGPO
 
 from .tables import Rows
 
-ROUNDING = 1e-12
+
+def exact(number: float) -> Fraction:
+    """The decimal number that is meant: 0.95 is 19/20."""
+    return Fraction(repr(float(number)))
 
 
-def mean(values: list[float]) -> float:
-    return sum(values) / len(values)
-
-
-def differ(values: list[float]) -> bool:
-    return max(values) - min(values) > ROUNDING * max(abs(value) for value in values)
+def mean(values: list[Fraction]) -> Fraction:
+    return sum(values, Fraction(0)) / len(values)
 
 
 def normalized(
-    value: float,
-    values: list[float],
+    value: Fraction,
+    values: list[Fraction],
     normalization: str,
     epsilon: float,
     ddof: int,
-    peers: list[float] | None = None,
+    peers: list[Fraction] | None = None,
 ) -> float:
     """How far a value lies from the mean of a group, or of its peers within the group."""
     if not compared(value, values, peers):
         return 0.0
-    deviation = value - mean(values if peers is None else peers)
-    if abs(deviation) <= ROUNDING * max(abs(value) for value in values):
-        return 0.0
+    deviation = float(value - mean(values if peers is None else peers))
     if normalization == "mean":
         return deviation
-    variance = sum((value - mean(values)) ** 2 for value in values) / (len(values) - ddof)
+    centre = float(mean(values))
+    variance = sum((float(value) - centre) ** 2 for value in values) / (len(values) - ddof)
     return deviation / (variance**0.5 + epsilon)
 
 
-def compared(value: float, values: list[float], peers: list[float] | None) -> bool:
+def compared(value: Fraction, values: list[Fraction], peers: list[Fraction] | None) -> bool:
     """Whether some peer has another value; without a choice of peers, whether the group has two."""
     if peers is None:
-        return len(values) >= 2 and differ(values)
-    return any(abs(peer - value) > ROUNDING * max(abs(value) for value in values) for peer in peers)
+        return len(set(values)) >= 2
+    return any(peer != value for peer in peers)
 
 
-def penalty(row: dict, invalid_penalty: float) -> float:
-    return 0.0 if row["action_valid"] else invalid_penalty
+def penalty(row: dict, invalid_penalty: float) -> Fraction:
+    return Fraction(0) if row["action_valid"] else exact(invalid_penalty)
 
 
-def returns_to_go(rows: Rows, discount: float, invalid_penalty: float, propagate: bool) -> list[float]:
+def returns_to_go(rows: Rows, discount: float, invalid_penalty: float, propagate: bool) -> list[Fraction]:
     result = []
     for row in rows:
         later = [
@@ -58,20 +59,19 @@ def returns_to_go(rows: Rows, discount: float, invalid_penalty: float, propagate
             if other["trajectory_id"] == row["trajectory_id"] and other["step_index"] >= row["step_index"]
         ]
         total = sum(
-            discount ** (other["step_index"] - row["step_index"])
-            * (other["reward"] - propagate * penalty(other, invalid_penalty))
+            exact(discount) ** (other["step_index"] - row["step_index"])
+            * (exact(other["reward"]) - propagate * penalty(other, invalid_penalty))
             for other in later
         )
         result.append(total - (not propagate) * penalty(row, invalid_penalty))
     return result
 
 
-def trajectory_scores(rows: Rows, invalid_penalty: float, propagate: bool) -> list[float]:
+def trajectory_scores(rows: Rows, invalid_penalty: float, propagate: bool) -> list[Fraction]:
     result = []
     for row in rows:
         own = [other for other in rows if other["trajectory_id"] == row["trajectory_id"]]
-        own.sort(key=lambda other: other["step_index"])
-        total = sum(other["reward"] - propagate * penalty(other, invalid_penalty) for other in own)
+        total = sum(exact(other["reward"]) - propagate * penalty(other, invalid_penalty) for other in own)
         result.append(total - (not propagate) * penalty(row, invalid_penalty))
     return result
 
@@ -88,8 +88,8 @@ def grpo(rows: Rows, settings: GRPO) -> list[float]:
 
 
 def sampled_scores(
-    rows: Rows, scores: list[float], number: int, statistics: str, peers: str
-) -> tuple[list[float], list[float] | None]:
+    rows: Rows, scores: list[Fraction], number: int, statistics: str, peers: str
+) -> tuple[list[Fraction], list[Fraction] | None]:
     """The scores that a task's mean runs over, and those of the row's peers among them."""
     sampled = [
         other
@@ -135,7 +135,7 @@ def peers_of(rows: Rows, number: int, group: list[int], peers: str) -> list[int]
 
 
 def components(
-    rows: Rows, returns: list[float], level: int, start_token: bool, stretch: range
+    rows: Rows, returns: list[Fraction], level: int, start_token: bool, stretch: range
 ) -> tuple[float, float]:
     """τ² and σ² of a level within the one above, among the rows of some steps, by docs/estimators.md."""
 
@@ -147,7 +147,7 @@ def components(
     for group in inner:
         outer.setdefault(here(group_of(rows, rows[group[0]], level - 1, start_token)), []).append(group)
     size = sum(map(len, inner))
-    square = sum((returns[i] - mean([returns[j] for j in group])) ** 2 for group in inner for i in group)
+    square = sum(float(returns[i] - mean([returns[j] for j in group])) ** 2 for group in inner for i in group)
     within = square / (size - len(inner)) if size > len(inner) else 0.0
     if len(inner) == len(outer):
         return 0.0, within
@@ -155,7 +155,7 @@ def components(
     for groups in outer.values():
         everyone = [i for group in groups for i in group]
         centre = mean([returns[i] for i in everyone])
-        between += sum(len(g) * (mean([returns[i] for i in g]) - centre) ** 2 for g in groups)
+        between += sum(len(g) * float(mean([returns[i] for i in g]) - centre) ** 2 for g in groups)
         spread -= sum(len(g) ** 2 for g in groups) / len(everyone)
     return max(0.0, (between - (len(inner) - len(outer)) * within) / spread), within
 
@@ -224,7 +224,7 @@ def hgpo(rows: Rows, settings: HGPO) -> list[float]:
     return result
 
 
-def hgpo_by_reliability(rows: Rows, settings: HGPO, returns: list[float]) -> list[float]:
+def hgpo_by_reliability(rows: Rows, settings: HGPO, returns: list[Fraction]) -> list[float]:
     stretches = [range(1), range(1, 2), range(2, 4), range(4, 8)]
     variances = {
         (level, stretch): components(rows, returns, level, settings.start_token, stretch)

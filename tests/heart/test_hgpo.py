@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hgpo import GRPO, HGPO, StepTable
 from hgpo.estimators.baseline import group_advantages
 from hgpo.groups import level_groups
-from hgpo.returns import discounted_returns
+from hgpo.returns import returns_to_go
 
 from . import plain_loop
 from .tables import Rows, any_rows, walk_rows, walks
@@ -223,7 +223,7 @@ def test_a_lone_row_neither_gets_nor_gives(rows: Rows, reward: float):
 @given(any_rows())
 def test_infinite_alpha_is_the_deepest_counting_level_alone(rows: Rows):
     steps = StepTable.from_rows(rows)
-    returns = discounted_returns(steps, 0.95)
+    returns = returns_to_go(steps, 0.95)
     expected = np.zeros(len(rows))
     for groups in level_groups(steps, 2):  # a deeper level, where it counts, replaces the one above
         advantages, counts = group_advantages(returns, groups, normalization="mean_std", epsilon=1e-6, ddof=0)

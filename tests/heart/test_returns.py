@@ -65,12 +65,12 @@ def test_returns_equal_the_plain_loop(rows: Rows, discount: float, penalty: floa
         return
     np.testing.assert_allclose(
         discounted_returns(steps, discount, invalid_penalty=penalty, propagate_penalty=propagate),
-        plain_loop.returns_to_go(rows, discount, penalty, propagate),
+        list(map(float, plain_loop.returns_to_go(rows, discount, penalty, propagate))),
         atol=1e-12,
     )
     np.testing.assert_allclose(
         trajectory_returns(steps, invalid_penalty=penalty, propagate_penalty=propagate),
-        plain_loop.trajectory_scores(rows, penalty, propagate),
+        list(map(float, plain_loop.trajectory_scores(rows, penalty, propagate))),
         atol=1e-12,
     )
 

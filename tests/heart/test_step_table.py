@@ -44,7 +44,7 @@ def test_time_order_follows_the_step_index_and_not_the_row():
         np.array([7, 3, 7, 9]),
         np.array(["A", "B", "A", "C"]),
         [np.int64(7), np.float64(3.0), 7, np.str_("C")],
-        [frozenset("A"), None, frozenset("A"), "C"],
+        [frozenset("A"), True, frozenset("A"), "C"],
     ],
 )
 def test_a_state_key_is_anything_hashable(keys: Any):

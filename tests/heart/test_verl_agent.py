@@ -99,6 +99,44 @@ def test_states_of_any_shape_are_compared_by_value(state):
     assert advantages.tolist() == [[0.0] * 3] * 2
 
 
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (1, True),
+        (1, "1"),
+        ({"n": 1}, {"n": 1.0}),
+        (np.array([[1, 2]]), np.array([1, 2])),
+        (np.array([1, 2]), np.array([1.0, 2.0])),
+        (np.array(["a"]), ["a"]),
+    ],
+    ids=repr,
+)
+def test_different_states_that_look_alike_are_told_apart(one: Any, other: Any):
+    advantages, _ = compute_hgpo_outcome_advantage(**two_kitchens(anchor_obs=[one, other]))
+    assert advantages.tolist() == [[0.0] * 3] * 2
+
+
+def test_zeros_of_either_sign_are_one_state():
+    states = [np.array([0.0, 1.0]), np.array([-0.0, 1.0])]
+    assert compute_hgpo_outcome_advantage(**two_kitchens(anchor_obs=states))[0][0, 0] > 0.99
+
+
+def test_ids_may_be_tensors_of_numbers():
+    # Two trajectories of two rows each, as in the test of ranks above: at level 1, x and y meet in AB.
+    advantages, _ = compute_hgpo_outcome_advantage(
+        torch.zeros(4, 1),
+        torch.tensor([1.0, 0.0, 4.0, 0.0]),
+        torch.ones(4, 1),
+        ["A", "A", "B", "B"],
+        torch.zeros(4, dtype=torch.int64),
+        torch.tensor([7, 8, 7, 8]),
+        history_length=1,
+        mode="mean_norm",
+        length_weight_alpha=float("inf"),
+    )
+    torch.testing.assert_close(advantages[:, 0], torch.tensor([0.5, -0.5, 2.0, -2.0]))
+
+
 def golden_cases() -> list:
     if not GOLDEN.exists():
         return [pytest.param(None, marks=pytest.mark.skip(reason=f"golden cases not found at {GOLDEN}"))]
@@ -149,7 +187,21 @@ def test_it_is_the_reference_preset(rows: Rows):
         ),
         ({"traj_index": ["x"]}, ValueError, "trajectory_id has 1 rows but task_id has 2"),
         ({"index": ["tea", "milk"], "traj_index": ["x", "x"]}, ValueError, "trajectory 'x' is in task"),
-        ({"anchor_obs": ["a", {1, 2}]}, TypeError, "row 1: anchor_obs is or holds a set"),
+        ({"anchor_obs": ["a", {1, 2}]}, TypeError, "row 1: anchor_obs is a set that cannot be hashed"),
+        ({"anchor_obs": ["a", None]}, ValueError, "row 1: anchor_obs is None, a missing value"),
+        ({"anchor_obs": ["a", np.array([1, np.nan])]}, ValueError, "row 1: anchor_obs holds nan, a missing"),
+        ({"anchor_obs": [torch.ones(2)] * 2}, TypeError, "row 0: anchor_obs is a Tensor that is compared by"),
+        ({"anchor_obs": torch.ones(2, 2)}, TypeError, "row 0: anchor_obs is a Tensor"),
+        (
+            {"anchor_obs": np.array([{"image": torch.ones(2)}] * 2)},
+            TypeError,
+            "row 0: anchor_obs holds a Ten",
+        ),
+        ({"anchor_obs": [object(), "a"]}, TypeError, "row 0: anchor_obs is an object that is compared by"),
+        ({"index": ["tea", None]}, ValueError, "row 1: index is None, a missing value"),
+        ({"index": [torch.tensor(1)] * 2}, TypeError, "row 0: index is a Tensor"),
+        ({"traj_index": ["x", float("nan")]}, ValueError, "row 1: traj_index is nan, a missing value"),
+        ({"traj_index": [torch.tensor(1)] * 2}, TypeError, "row 0: traj_index is a Tensor"),
         ({"history_length": -1}, ValueError, "history_length is -1"),
     ],
 )

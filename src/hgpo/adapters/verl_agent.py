@@ -14,9 +14,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from hgpo.columns import as_sequence
 from hgpo.estimators.baseline import Normalization
 from hgpo.estimators.hgpo import HGPO
-from hgpo.steps import StepTable, factorize
+from hgpo.keys import factorize
+from hgpo.steps import StepTable
 
 MODES: dict[str, Normalization] = {"mean_std_norm": "mean_std", "mean_norm": "mean"}
 """The recipe's names of the two normalizations."""
@@ -70,12 +72,13 @@ def compute_hgpo_outcome_advantage(
     if base_group:
         scores = token_level_rewards.detach().double().sum(dim=-1)
         episode_returns = _row_values("token_level_rewards", scores, len(response_mask))
-    trajectory_id = np.fromiter(traj_index, dtype=object, count=len(traj_index))
+    for name, ids in (("index", index), ("traj_index", traj_index)):
+        factorize(as_sequence(name, ids), name)  # whose errors speak of the arguments, not of a table
     steps = StepTable(
         task_id=index,
-        trajectory_id=trajectory_id,
-        step_index=_rank_within(factorize(trajectory_id, "traj_index")),
-        state_key=[_hashable(row, state) for row, state in enumerate(anchor_obs)],
+        trajectory_id=traj_index,
+        step_index=_rank_within(factorize(as_sequence("traj_index", traj_index), "traj_index")),
+        state_key=factorize(list(map(_by_value, anchor_obs)), "anchor_obs"),
         # The caller has already summed the rewards; the table says who stands where.
         reward=np.zeros(len(response_mask)),
     )
@@ -114,19 +117,14 @@ def _rank_within(codes: NDArray[np.int64]) -> NDArray[np.int64]:
     return rank
 
 
-def _hashable(row: int, state: Any) -> Hashable:
-    """The state as something hashable: arrays by their values, dicts by their items in any order."""
+def _by_value(state: Any) -> Any:
+    """The state as something that is compared by its values: arrays by theirs, dicts by their items."""
     if isinstance(state, np.ndarray):
-        return tuple(state.ravel().tolist())
+        if state.dtype.kind in "biufc" and not np.isnan(state).any():
+            return state.dtype.str, state.shape, (state + state.dtype.type(0)).tobytes()  # −0.0 + 0.0 is 0.0
+        return state.dtype.kind, state.shape, tuple(map(_by_value, state.ravel().tolist()))
     if isinstance(state, list | tuple):
-        return tuple(_hashable(row, part) for part in state)
+        return tuple(map(_by_value, state))
     if isinstance(state, dict):
-        return frozenset((key, _hashable(row, value)) for key, value in state.items())
-    try:
-        hash(state)
-    except TypeError:
-        raise TypeError(
-            f"row {row}: anchor_obs is or holds a {type(state).__name__}, which cannot be compared; "
-            "give strings, numbers, arrays, or lists and dicts of them"
-        ) from None
+        return frozenset((key, _by_value(value)) for key, value in state.items())
     return state

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from hgpo.estimators import HGPO
 from hgpo.groups import group_sizes, level_groups
-from hgpo.returns import discounted_returns
+from hgpo.returns import returns_to_go
 from hgpo.steps import StepTable
 from hgpo.variance import nested_variance
 
@@ -55,12 +55,12 @@ def level_statistics(steps: StepTable, estimator: HGPO) -> list[LevelStatistics]
         steps: The step table.
         estimator: Its K is the deepest level; its discount and penalty make the returns.
     """
-    returns = discounted_returns(
+    returns = returns_to_go(
         steps,
         estimator.discount,
         invalid_penalty=estimator.invalid_penalty,
         propagate_penalty=estimator.propagate_penalty,
-    )
+    ).values
     all_groups = level_groups(steps, estimator.history_length, start_token=estimator.start_token)
     statistics = []
     for level, (above, groups) in enumerate(pairwise([steps.task_code, *all_groups])):
@@ -151,9 +151,7 @@ def _explained(returns: NDArray[np.float64], outer: NDArray[np.int64], inner: ND
     everyone = np.zeros(len(returns), np.int64)
     before = nested_variance(returns, everyone, outer).within
     after = nested_variance(returns, everyone, inner).within
-    # Rounding leaves equal returns a variance of about their square times 1e-32.
-    negligible = 1e-24 * float(np.square(returns[kept]).max(initial=0.0))
-    return 1.0 - after / before if before > negligible else math.nan
+    return 1.0 - after / before if before > 0.0 else math.nan
 
 
 def _chance(outer: NDArray[np.int64], inner: NDArray[np.int64]) -> float:

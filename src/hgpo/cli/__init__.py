@@ -7,7 +7,9 @@ import os
 import sys
 from collections.abc import Sequence
 
+from hgpo.cli.standard_streams import READER_GONE, guarded_streams
 from hgpo.interrupts import terminate_like_interrupt
+from hgpo.threads import wait_asleep
 
 COMMANDS = {
     "train": ("hgpo.cli.train", "train an agent and watch it learn"),
@@ -27,7 +29,7 @@ COMMANDS = {
 
 EXTRAS = {
     **dict.fromkeys(("rich", "tyro", "pyarrow", "rapidfuzz"), "tools"),
-    **dict.fromkeys(("ijson", "nltk", "regex", "thefuzz", "platformdirs"), "webshop"),
+    **dict.fromkeys(("nltk", "regex", "thefuzz", "platformdirs"), "webshop"),
     **dict.fromkeys(("openai", "tenacity"), "endpoint"),
     **dict.fromkeys(("peft", "accelerate"), "llm"),
     **dict.fromkeys(("verl", "ray", "hydra", "omegaconf", "transfer_queue", "packaging"), "verl"),
@@ -41,8 +43,34 @@ INTERRUPTED = 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; the exit code: 0, 1 for a failure, 2 for wrong use, 130 after Ctrl-C or SIGTERM."""
-    args = list(sys.argv[1:] if argv is None else argv)
+    """Run one command; the exit code.
+
+    It is 0, 1 for a failure, 2 for wrong use, 130 after Ctrl-C, SIGTERM or SIGHUP, and 141 where nobody reads
+    the output any more, as in `hgpo --help | head -1`.
+    """
+    with guarded_streams() as output:
+        try:
+            code = _run(list(sys.argv[1:] if argv is None else argv))
+            output.flush()
+        except KeyboardInterrupt:
+            code = INTERRUPTED
+        except SystemExit as stop:
+            # After --help.
+            code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+        except OSError as error:
+            if error.filename is None:
+                raise
+            code = failed(f"{error.filename}: {error.strerror}")
+        if isinstance(output.error, BrokenPipeError):
+            return READER_GONE
+        if output.error is not None:
+            failed(f"standard output cannot be written: {output.error.strerror}")
+            return code or FAILED
+        return code
+
+
+def _run(args: list[str]) -> int:
+    """Run one command; the exit code."""
     if not args or args[0] in ("-h", "--help"):
         print(_help())
         return 0 if args else WRONG_USE
@@ -53,6 +81,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     if args[0] not in COMMANDS:
         return wrong_use(f"no command {args[0]!r}: there are {', '.join(COMMANDS)}")
+    # Here, as every command comes this way before its module imports torch, and OpenMP with it. A program
+    # that imports hgpo as a library has an environment of its own, which is not ours to change.
+    wait_asleep(os.environ)
     try:
         module = importlib.import_module(COMMANDS[args[0]][0])
         with terminate_like_interrupt():
@@ -62,12 +93,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         extra = EXTRAS.get(error.name or "", "train")
         return wrong_use(f"{error.name} is not installed, which this needs: pip install 'hgpo[{extra}]'")
-    except KeyboardInterrupt:
-        return INTERRUPTED
-    except BrokenPipeError:
-        # Who reads what is printed, `head` for one, has seen enough; nothing may be written to it any more.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
 
 
 def wrong_use(message: str) -> int:

@@ -44,6 +44,5 @@ def _with_nearest(name: str, absent: Sequence[str]) -> str:
 
 
 def say(console: Console, text: str) -> None:
-    """Print a text as it is: names in it may hold marks of rich's and bytes that are not UTF-8."""
-    text = text.encode("utf-8", "backslashreplace").decode()
+    """Print a text as it is: names of files and columns may look like rich's markup."""
     console.print(text, soft_wrap=True, highlight=False, markup=False)

@@ -18,6 +18,7 @@ from typing import TypeVar
 from hgpo.commands import filled_by_chance, listed
 from hgpo.envs.base import Environment, Info, Task, TaskSuite
 from hgpo.errors import SettingError
+from hgpo.keys import as_key
 
 T = TypeVar("T")
 
@@ -236,7 +237,10 @@ class _Player:
                 self.add("types", f"after {after}: {name} must be a {wanted.__name__}, not {value!r}")
         if len(set(info.admissible_commands)) < len(info.admissible_commands):
             self.add("types", f"after {after}: admissible commands must be distinct")
-        hash(info.state_key)  # raises if it cannot be a key
+        try:
+            as_key(info.state_key)
+        except (TypeError, ValueError) as error:
+            self.add("types", f"after {after}: the state key {error}")
         for text in (moment.observation, *info.admissible_commands):
             for word in _words(text):
                 self.findings.shown.setdefault(word, self.task.id)

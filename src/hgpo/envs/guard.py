@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from hgpo.envs.base import Info
+from hgpo.keys import as_key
 
 T = TypeVar("T")
 
@@ -88,9 +89,9 @@ def check_view(observation: Any, info: Any, *, over: bool) -> None:
     if not commands and not over:
         raise EnvironmentFault("there is no admissible command, yet the episode is not over")
     try:
-        hash(info.state_key)
-    except TypeError:
-        raise EnvironmentFault(f"the state key is a {type(info.state_key).__name__}: no hash") from None
+        as_key(info.state_key)
+    except (TypeError, ValueError) as error:
+        raise EnvironmentFault(f"the state key {error}") from None
 
 
 def check_outcome(reward: Any, terminated: Any, truncated: Any) -> None:

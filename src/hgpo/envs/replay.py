@@ -13,8 +13,6 @@ from hgpo.errors import SettingError
 
 MOST_SHOWN = 20
 """So many differences are printed; the rest are counted."""
-MOST_RANKED_OTHERWISE = 0.01
-"""The share of searches that may rank otherwise: equal scores are told apart by chance of rounding."""
 
 
 @dataclass(frozen=True)
@@ -47,9 +45,8 @@ class Comparison:
 
     @property
     def exact(self) -> bool:
-        """Whether something was compared and nothing differs, but for the ranking of few searches."""
-        few = self.ranked_otherwise <= MOST_RANKED_OTHERWISE * self.searches
-        return self.steps > 0 and not self.differences and few
+        """Whether something was compared and nothing differs, the ranking of searches included."""
+        return self.steps > 0 and not self.differences and not self.ranked_otherwise
 
     def compare(self, where: str, recorded: dict[str, Any], played: dict[str, Any]) -> None:
         """Note what differs between two accounts of one moment."""

@@ -11,6 +11,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from hgpo.returns import Returns
+from hgpo.rounding import ARITHMETIC
 from hgpo.steps import StepTable
 
 Normalization = Literal["mean_std", "mean"]
@@ -26,15 +28,9 @@ Peers = Literal["all", "others", "other_trajectories"]
 """Whose mean a return is compared with: that of the whole group, its own included; of the other rows
 (leave-one-out); of the rows of other trajectories, as a second visit is no second opinion."""
 
-ROUNDING = 1e-12
-"""Two returns count as equal when they differ by no more than this share of the largest in the group.
-
-float64 sums of hundreds of rewards stay well below it, and no reward is defined to twelve digits. Without it
-the residue of a rounding, divided by ε, could pass for an advantage."""
-
 
 def group_advantages(
-    returns: NDArray[np.float64],
+    returns: Returns,
     groups: NDArray[np.int64],
     *,
     normalization: Normalization,
@@ -50,10 +46,10 @@ def group_advantages(
 
     P, the row's peers, is its whole group G, or what of it is not of the row's own part. The standard
     deviation is always the whole group's: of a single peer there is none. A row without a peer whose return
-    is another gets exactly 0.
+    is another gets exactly 0, and so does a row that lies on the mean of its peers but for rounding.
 
     Args:
-        returns: Shape (rows,).
+        returns: Of the rows; those of a group that are equal but for rounding are so bit for bit.
         groups: Shape (rows,), dense ids; −1 for a row in no group.
         normalization: Which of the two.
         epsilon: ε, beside the standard deviation, in units of return.
@@ -68,29 +64,37 @@ def group_advantages(
     """
     # Rows without a peer drop out first: deep levels are mostly such rows, and need no statistics.
     rows, ids, size = _with_peers(groups, sample)
-    values = returns[rows]
     in_sample = slice(None) if sample is None else sample[rows]
-    sampled_ids, sampled_values = ids[in_sample], values[in_sample]
-
-    lowest, highest = _extremes(sampled_values, sampled_ids, len(size))
-    rounding = ROUNDING * np.maximum(-lowest, highest)
+    sampled_ids = ids[in_sample]
+    lowest, highest = _extremes(returns.values[rows][in_sample], sampled_ids, len(size))
     # Sums are taken above the group's lowest return: they lose no digits to a large common part.
-    total = np.bincount(sampled_ids, sampled_values - lowest[sampled_ids], len(size)).astype(np.float64)
-    mean = lowest + total / size
-    if part is None:
-        different = (highest - lowest > rounding)[ids]
-        deviations = values - mean[ids]
-    else:
-        others = _Others(values, ids, part[rows], in_sample, lowest)
-        different = others.differ_by_more_than(rounding[ids])
-        deviations = values - others.mean(total, size)
-    deviations[~different | (np.abs(deviations) <= rounding[ids])] = 0.0
+    above = returns.values[rows] - lowest[ids]
+
+    def mean_of_group(amounts: NDArray[np.float64]) -> NDArray[np.float64]:
+        return (np.bincount(sampled_ids, amounts[in_sample], len(size)) / size)[ids]
+
+    deviations = above - mean_of_group(above)
+    std = None
     if normalization == "mean_std":
-        squares = np.square(sampled_values - mean[sampled_ids])
-        std = np.sqrt(np.bincount(sampled_ids, squares, len(size)) / (size - ddof))
+        squares = np.bincount(sampled_ids, np.square(deviations[in_sample]), len(size))
+        std = np.sqrt(squares / (size - ddof))
+    different, mean_of_peers = (highest > lowest)[ids], mean_of_group
+    if part is not None:
+        others = _Others(ids, part[rows], in_sample)
+        different, mean_of_peers = others.differ_from(above), others.mean
+        deviations = above - mean_of_peers(above)
+    deviations[~different] = 0.0
+    # Few rows are so near to a mean; only for them is it asked how far the mean itself may be off.
+    reach = 2.0 * (returns.rounding.max(initial=0.0) + ARITHMETIC * above.max(initial=0.0))
+    near = np.abs(deviations) <= reach
+    if np.any(near & different):
+        rounding = returns.rounding[rows]
+        off = rounding + mean_of_peers(rounding + ARITHMETIC * above)
+        deviations[near & (np.abs(deviations) <= off)] = 0.0
+    if std is not None:
         np.divide(deviations, std[ids] + epsilon, out=deviations, where=different)
 
-    advantages, compared = np.zeros(len(returns)), np.zeros(len(returns), np.bool_)
+    advantages, compared = np.zeros(len(groups)), np.zeros(len(groups), np.bool_)
     advantages[rows], compared[rows] = deviations, different
     return advantages, compared
 
@@ -103,45 +107,39 @@ def parts(steps: StepTable, peers: Peers) -> NDArray[np.int64] | None:
 
 
 class _Others:
-    """What of a row's group is not of the row's own part: its mean, lowest and highest return."""
+    """What of a row's group is not of the row's own part."""
 
     def __init__(
-        self,
-        values: NDArray[np.float64],
-        ids: NDArray[np.int64],
-        part: NDArray[np.int64],
-        in_sample: NDArray[np.bool_] | slice,
-        lowest: NDArray[np.float64],
+        self, ids: NDArray[np.int64], part: NDArray[np.int64], in_sample: NDArray[np.bool_] | slice
     ) -> None:
         # A cell is what one part has of one group.
         pairs, self.cell = np.unique(ids * (part.max(initial=0) + 1) + part, return_inverse=True)
-        self.values, self.ids, self.lowest = values, ids, lowest
-        self.group = np.empty(len(pairs), np.int64)
+        self.in_sample, self.cells, self.groups = in_sample, len(pairs), int(ids.max(initial=-1)) + 1
+        self.group = np.empty(self.cells, np.int64)
         self.group[self.cell] = ids
-        cell, sampled = self.cell[in_sample], values[in_sample]
-        self.size = np.bincount(cell, minlength=len(pairs))
-        self.sum = np.bincount(cell, sampled - lowest[ids[in_sample]], len(pairs))
-        self.low, self.high = _extremes(sampled, cell, len(pairs))
+        self.count = self._elsewhere(np.ones(len(ids)))
 
-    def mean(self, total: NDArray[np.float64], size: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Of each row's others, from the groups' sums above their lowest return, and their sizes."""
-        sums = (total[self.group] - self.sum)[self.cell]
-        count = (size[self.group] - self.size)[self.cell]
-        return self.lowest[self.ids] + sums / np.maximum(count, 1)
+    def mean(self, amounts: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Of each row's others; 0 where there are none."""
+        return (self._elsewhere(amounts) / np.maximum(self.count, 1.0))[self.cell]
 
-    def differ_by_more_than(self, rounding: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Whether one of a row's others has a return that is farther from the row's own."""
-        low = self._lowest_elsewhere(self.low)[self.cell]
-        high = -self._lowest_elsewhere(-self.high)[self.cell]
-        # Where there are no others low is ∞ and high −∞, and neither is farther.
-        return (self.values - low > rounding) | (high - self.values > rounding)
+    def differ_from(self, values: NDArray[np.float64]) -> NDArray[np.bool_]:
+        """Whether one of a row's others has a value that is not the row's own."""
+        low, high = _extremes(values[self.in_sample], self.cell[self.in_sample], self.cells)
+        # Where there are no others the lowest is ∞ and the highest −∞.
+        lowest, highest = self._lowest_elsewhere(low), -self._lowest_elsewhere(-high)
+        return (lowest[self.cell] < values) | (highest[self.cell] > values)
+
+    def _elsewhere(self, amounts: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Of each cell: the sum over the other cells of its group."""
+        own = np.bincount(self.cell[self.in_sample], amounts[self.in_sample], self.cells)
+        return np.bincount(self.group, own, self.groups)[self.group] - own
 
     def _lowest_elsewhere(self, low: NDArray[np.float64]) -> NDArray[np.float64]:
         """Of each cell: the lowest of `low` over the other cells of its group."""
-        groups = len(self.lowest)
-        first, second = np.full(groups, np.inf), np.full(groups, np.inf)
+        first, second = np.full(self.groups, np.inf), np.full(self.groups, np.inf)
         np.minimum.at(first, self.group, low)
-        holder = np.empty(groups, np.int64)
+        holder = np.empty(self.groups, np.int64)
         cells = np.flatnonzero(low == first[self.group])
         holder[self.group[cells]] = cells
         is_holder = holder[self.group] == np.arange(len(low))

@@ -12,7 +12,7 @@ from hgpo.estimators.baseline import Ddof, Normalization, Statistics, group_adva
 from hgpo.estimators.grpo import GRPO
 from hgpo.groups import level_groups
 from hgpo.near_states import merge_similar, require_similarity
-from hgpo.returns import discounted_returns, require_discount
+from hgpo.returns import require_discount, returns_to_go
 from hgpo.steps import StepTable
 
 
@@ -59,7 +59,7 @@ class GiGPO:
 
     def __call__(self, steps: StepTable) -> NDArray[np.float64]:
         """Advantages, shape (rows,), in the order of the table."""
-        returns = discounted_returns(
+        returns = returns_to_go(
             steps,
             self.discount,
             invalid_penalty=self.invalid_penalty,

@@ -17,7 +17,7 @@ from hgpo.estimators.baseline import (
     require_non_negative,
     require_one_of,
 )
-from hgpo.returns import trajectory_returns
+from hgpo.returns import Returns, whole_returns
 from hgpo.steps import StepTable
 
 TrajectoryPeers = Literal["all", "other_trajectories"]
@@ -65,19 +65,17 @@ class GRPO:
 
     def __call__(self, steps: StepTable) -> NDArray[np.float64]:
         """Advantages, shape (rows,), in the order of the table."""
-        scores = trajectory_returns(
+        scores = whole_returns(
             steps, invalid_penalty=self.invalid_penalty, propagate_penalty=self.propagate_penalty
         )
         return self.compare(steps, scores)[0]
 
-    def compare(
-        self, steps: StepTable, scores: NDArray[np.float64]
-    ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    def compare(self, steps: StepTable, scores: Returns) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """Advantages of given scores, and whether each row's task has different scores; both (rows,).
 
         Args:
             steps: The step table; its rewards are not read.
-            scores: Shape (rows,), the return of the row's trajectory.
+            scores: The return of each row's trajectory.
         """
         return group_advantages(
             scores,

@@ -21,7 +21,7 @@ from hgpo.estimators.grpo import GRPO
 from hgpo.estimators.weights import LevelMean, LevelWeights, PowerMean, ReliabilityMean
 from hgpo.groups import check_history_length, iterate_level_groups
 from hgpo.near_states import merge_similar, require_similarity
-from hgpo.returns import discounted_returns, require_discount, trajectory_returns
+from hgpo.returns import Returns, require_discount, returns_to_go, whole_returns
 from hgpo.steps import StepTable
 
 CountingLevels = Literal["different_returns", "nonzero_advantages"]
@@ -142,34 +142,31 @@ class HGPO:
     def __call__(self, steps: StepTable) -> NDArray[np.float64]:
         """Advantages, shape (rows,), in the order of the table."""
         penalty = {"invalid_penalty": self.invalid_penalty, "propagate_penalty": self.propagate_penalty}
-        returns = discounted_returns(steps, self.discount, **penalty)
+        returns = returns_to_go(steps, self.discount, **penalty)
         return self.advantages_from_returns(
-            steps, returns, trajectory_returns(steps, **penalty) if self.episode_level else None
+            steps, returns, whole_returns(steps, **penalty) if self.episode_level else None
         )
 
     def advantages_from_returns(
-        self,
-        steps: StepTable,
-        returns: NDArray[np.float64],
-        episode_returns: NDArray[np.float64] | None = None,
+        self, steps: StepTable, returns: Returns, episode_returns: Returns | None = None
     ) -> NDArray[np.float64]:
-        """Advantages from returns that the caller has already computed.
+        """Advantages from returns that are there already; see `hgpo.returns.given_returns`.
 
         Args:
             steps: The step table, for the groups alone; its rewards are not read.
-            returns: Shape (rows,), the return to go of each row, penalties included.
-            episode_returns: Shape (rows,), the return of each row's trajectory; needed with `episode_level`.
+            returns: The return to go of each row, penalties included.
+            episode_returns: The return of each row's trajectory; needed with `episode_level`.
 
         Returns:
             Shape (rows,), in the order of the table.
         """
+        if self.episode_level and episode_returns is None:
+            raise ValueError("episode_level=True compares trajectories; give episode_returns")
         if self.similarity is not None:
             steps = merge_similar(steps, self.similarity)
         part = parts(steps, self.peers)
-        mean = self._level_mean(steps, returns, part)
-        if self.episode_level:
-            if episode_returns is None:
-                raise ValueError("episode_level=True compares trajectories; give episode_returns")
+        mean = self._level_mean(steps, returns.values, part)
+        if self.episode_level and episode_returns is not None:
             episode = GRPO(
                 normalization=self.normalization,
                 statistics=self.episode_statistics,

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hgpo.estimators.baseline import Ddof, group_advantages, require_non_negative, require_one_of
-from hgpo.returns import generalized_advantages, invalid_penalties, require_discount
+from hgpo.returns import Returns, generalized_advantages, invalid_penalties, require_discount
+from hgpo.rounding import ARITHMETIC
 from hgpo.steps import StepTable
 
 
@@ -53,8 +54,10 @@ class PPO:
         if not self.propagate_penalty:
             advantages = advantages - invalid_penalties(steps, self.invalid_penalty)
         if self.whiten:
+            assert steps.value is not None
+            rounding = ARITHMETIC * (np.abs(advantages) + np.abs(steps.value) + np.abs(steps.reward))
             advantages, _ = group_advantages(
-                advantages,
+                Returns(advantages, rounding),
                 np.zeros(len(steps), np.int64),
                 normalization="mean_std",
                 epsilon=self.epsilon,

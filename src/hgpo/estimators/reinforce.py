@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hgpo.estimators.baseline import Ddof, group_advantages, require_non_negative, require_one_of
-from hgpo.returns import discounted_returns, require_discount
+from hgpo.returns import Returns, require_discount, returns_to_go
 from hgpo.steps import StepTable
 
 Baseline = Literal["batch", "task"]
@@ -51,17 +51,21 @@ class ReinforcePlusPlus:
 
     def __call__(self, steps: StepTable) -> NDArray[np.float64]:
         """Advantages, shape (rows,), in the order of the table."""
-        returns = discounted_returns(
+        everyone = np.zeros(len(steps), np.int64)
+        returns = returns_to_go(
             steps,
             self.discount,
             invalid_penalty=self.invalid_penalty,
             propagate_penalty=self.propagate_penalty,
+            groups=steps.task_code if self.baseline == "task" else everyone,
         )
-        everyone = np.zeros(len(steps), np.int64)
         if self.baseline == "task":
-            returns, _ = group_advantages(
+            centred, _ = group_advantages(
                 returns, steps.task_code, normalization="mean", epsilon=self.epsilon, ddof=self.ddof
             )
+            # The mean is off by no more than the returns are on average.
+            off = np.bincount(steps.task_code, returns.rounding) / np.bincount(steps.task_code)
+            returns = Returns(centred, returns.rounding + off[steps.task_code]).merged(everyone)
         advantages, _ = group_advantages(
             returns, everyone, normalization="mean_std", epsilon=self.epsilon, ddof=self.ddof
         )

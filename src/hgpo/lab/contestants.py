@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from hgpo.estimators import GRPO, HGPO, PPO, GiGPO
 from hgpo.estimators.baseline import Peers, group_advantages, parts
 from hgpo.groups import iterate_level_groups, level_groups
-from hgpo.returns import discounted_returns
+from hgpo.returns import returns_to_go
 from hgpo.steps import StepTable
 
 Contestant = Callable[[StepTable], NDArray[np.float64]]
@@ -147,7 +147,7 @@ def _within(
     groups: NDArray[np.int64], steps: StepTable, discount: float, peers: Peers = "all"
 ) -> NDArray[np.float64]:
     advantages, compared = group_advantages(
-        discounted_returns(steps, discount),
+        returns_to_go(steps, discount),
         groups,
         normalization="mean",
         epsilon=0.0,

@@ -20,6 +20,7 @@ from hgpo.lab.measure import CRITICS, Scores, alignment_of
 from hgpo.lab.sweeps import STATE_GROUPS
 from hgpo.returns import discounted_returns
 from hgpo.rollout import Standpoint, go_on, rollout, step_table
+from hgpo.rounding import sums_are_equal
 from hgpo.steps import StepTable
 
 CHUNK = 512
@@ -101,7 +102,7 @@ def judge(
     tasks = list(tasks_of(suite, suite.splits[0], setting.tasks, seed=seed))
     played = _played(suite, agent, tasks, setting, [seed, 0], on_done)
     before = _played(suite, agent, tasks, setting, [seed, 1], on_done)
-    if len({trajectory.total_reward for trajectory in played}) < 2:
+    if sums_are_equal([trajectory.rewards for trajectory in played]):
         raise SettingError(
             f"all {len(played)} rollouts have the same return, so that no step is worth more than another: "
             "give a --policy that wins now and then, or more --tasks"

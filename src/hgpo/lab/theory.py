@@ -15,7 +15,7 @@ from hgpo.intervals import Interval, bootstrap
 from hgpo.lab.contestants import FixedWeights
 from hgpo.lab.measure import Scores, Setting, draw_sample, estimates, score
 from hgpo.lab.sweeps import STATE_GROUPS, Line, summary
-from hgpo.returns import discounted_returns
+from hgpo.returns import returns_to_go
 
 Part = Literal["advantage", "baseline"]
 """What is off: the advantage, or only the baseline in it, without the noise of the row's own return."""
@@ -68,13 +68,13 @@ def level_moments(
     """
     sample = draw_sample(setting, seed, number)
     steps = sample.steps
-    returns = discounted_returns(steps, setting.discount)
+    returns = returns_to_go(steps, setting.discount)
     errors, counts = [], []
     for groups in iterate_level_groups(steps, setting.history_length):
         advantages, compared = group_advantages(
             returns, groups, normalization="mean", epsilon=0.0, ddof=0, part=parts(steps, peers)
         )
-        truth = sample.advantage if part == "advantage" else returns - sample.value
+        truth = sample.advantage if part == "advantage" else returns.values - sample.value
         errors.append(advantages - truth)
         counts.append(compared)
     counting = np.all(counts, axis=0)

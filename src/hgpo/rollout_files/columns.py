@@ -44,15 +44,16 @@ def is_key(name: str) -> bool:
 def table_column(name: str, values: Values) -> Values:
     """A column of a file as a step table takes it.
 
-    Numbers may come as whole floats, decimals or texts where integers or truth values are meant. What cannot
-    be converted stays as it is: the step table says what is wrong with it, and in which row.
+    Integers may come as whole floats, any number as a decimal or a text, truth values as 0 and 1 or as texts.
+    What cannot be converted stays as it is: the step table says what is wrong with it, and in which row.
 
     Args:
         name: What the column is called here; one that is read.
         values: One a row.
 
     Raises:
-        ValueError: Values are missing: null, or NaN in an id or a key, also within a list or an object.
+        ValueError: A value is missing: null, or NaN in an id or a key, also within a list or an object. Or it
+            is a list where one value is meant. A null within a list or an object is a value of its own.
     """
     if name in _CONVERTERS:
         return _converted(name, values, *_CONVERTERS[name])
@@ -125,6 +126,8 @@ def _keys(name: str, values: Values) -> Values:
     missing: list[int] = []
     for row, value in enumerate(values):
         try:
+            if value is None:
+                raise _Missing
             keys.append(_plain(value))
         except _Missing:
             missing.append(row)
@@ -139,7 +142,7 @@ def _plain(value: Any) -> Any:
     """The value in JSON's types."""
     match value:
         case None:
-            raise _Missing
+            return None
         case float() if np.isnan(value):
             raise _Missing
         case Decimal() if value.is_nan():

@@ -165,9 +165,12 @@ def read_table(path: Path) -> Table:
             content = _decompressed(file)
             kind = next((kind for kind in FORMATS.values() if _begins(content, kind.begins)), kind)
             return kind.read(content)
+    except MemoryError:
+        reason = "it takes more memory than there is; where it is not that large it is damaged"
     except (OSError, EOFError, ValueError, lzma.LZMAError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        raise SettingError(f"{path} cannot be read as {kind.name}: {_first_line(reason)}") from None
+        words = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        reason = words.partition("\n")[0]
+    raise SettingError(f"{path} cannot be read as {kind.name}: {reason}")
 
 
 def _decompressed(file: BinaryIO) -> BinaryIO:
@@ -182,10 +185,6 @@ def _begins(file: BinaryIO, content: bytes | None) -> bool:
     found = content is not None and file.read(len(content)) == content
     file.seek(0)
     return found
-
-
-def _first_line(text: str) -> str:
-    return next(iter(text.splitlines()), "")
 
 
 def require_writable(path: Path) -> None:

@@ -53,7 +53,7 @@ def _by_name(rows: list[Any]) -> dict[str, list[Any]]:
     for row, value in enumerate(rows):
         if not isinstance(value, dict):
             raise ValueError(f"row {row}: expected an object, one a step; found {value!r:.40}")
-    # A name that some rows lack is a column with holes, as it is in Parquet.
+    # Where a row does not have a name, its value is missing, as where it is null.
     names = dict.fromkeys(chain.from_iterable(rows))
     return {name: [row.get(name) for row in rows] for name in names}
 

@@ -17,6 +17,9 @@ from hgpo.rollout_files.formats import FORMATS, WRITERS, suffixes_of
 _NOT_PARTS = ("dataset_info.json", "state.json")
 """What the library datasets writes beside its Arrow files."""
 
+LISTED = 30
+"""The most names that an error lists."""
+
 
 @dataclass(frozen=True)
 class Part:
@@ -57,7 +60,7 @@ def parts_of(path: Path) -> list[Part]:
         inner = [folder.name for folder in sorted(path.iterdir()) if folder.is_dir()]
         raise SettingError(
             f"{path} has no file whose name ends in {', '.join(FORMATS)}"
-            + (f"; it has the folders {', '.join(inner)}" if inner else "")
+            + (f"; it has the folders {listed(inner)}" if inner else "")
         )
     for part in parts[1:]:
         if FORMATS[suffixes_of(part.path)[0]].name != FORMATS[suffixes_of(parts[0].path)[0]].name:
@@ -134,6 +137,11 @@ def _meant_file(name: str, names: Sequence[str]) -> str | None:
 
 def _stem(name: str) -> str:
     return name.partition(".")[0] or name
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names as an error shows them: not more than a person reads."""
+    return ", ".join([*names[:LISTED], "…"] if len(names) > LISTED else names)
 
 
 def nearest(name: str, names: Iterable[str], likeness: float = 0.6) -> str | None:

@@ -24,7 +24,7 @@ from hgpo.rollout_files.columns import (
     table_column,
 )
 from hgpo.rollout_files.formats import read_table
-from hgpo.rollout_files.places import Part, meant, parts_of
+from hgpo.rollout_files.places import Part, listed, meant, parts_of
 from hgpo.steps import StepTable
 
 
@@ -112,7 +112,7 @@ def _read_part(part: Part, rename: Mapping[str, str]) -> _ReadPart:
         if theirs not in names:
             close = meant(theirs, names)
             raise SettingError(
-                f"{part.path} has no column {theirs!r} to rename; it has {', '.join(names)}"
+                f"{part.path} has no column {theirs!r} to rename; it has {listed(names)}"
                 + (f". Did you mean --rename {shlex.quote(f'{close}={ours}')}?" if close else "")
             )
     # A column that is renamed takes the place of another of that name.
@@ -177,10 +177,10 @@ def _concatenated(chunks: Sequence[Values]) -> Values:
     if len(arrays) == len(chunks) and len({array.dtype for array in arrays}) == 1:
         return np.concatenate(arrays)
     # numpy would make floats of signed and unsigned integers.
-    return [value for chunk in chunks for value in _listed(chunk)]
+    return [value for chunk in chunks for value in _as_list(chunk)]
 
 
-def _listed(values: Values) -> Iterable[Any]:
+def _as_list(values: Values) -> Iterable[Any]:
     return values.tolist() if isinstance(values, np.ndarray) else values
 
 
@@ -211,10 +211,10 @@ def _step_table(
     raise SettingError(message)
 
 
-def _has_no(name: str, ignored: Iterable[str], names: Iterable[str]) -> str:
+def _has_no(name: str, ignored: Iterable[str], names: Sequence[str]) -> str:
     """That a column is missing, and which of those that are there it may be."""
     close = meant(name, ignored)
-    return f"has no column {name!r}; it has {', '.join(names)}. " + (
+    return f"has no column {name!r}; it has {listed(names)}. " + (
         f"If {close} is it: --rename {shlex.quote(f'{close}={name}')}"
         if close
         else f"If one of them is it, say so: --rename THEIRS={name}"

@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import lzma
 import random
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from sys import intern
-from typing import IO, Any
+from typing import Any
 
-import ijson
-import rich.progress
-from rich.console import Console
-
+from hgpo.envs.webshop.files import CatalogueFiles
+from hgpo.envs.webshop.reading import read_list, read_object
 from hgpo.errors import SettingError
 
-PRODUCT_FILES = "items_shuffle*.json*"
-ATTRIBUTE_FILES = "items_ins*.json*"
-LARGE_FILE = 50_000_000
-"""Bytes; progress is shown while a larger file is read."""
 LONGEST_ASIN = 10
 NO_PRICE = 100.0
 """What a product without a price costs."""
@@ -87,36 +79,22 @@ class Wanted:
     instruction_attributes: tuple[str, ...] = ()
 
 
-def load_catalogue(folder: Path, seed: int) -> Catalogue:
+def load_catalogue(files: CatalogueFiles, seed: int) -> Catalogue:
     """The products in WebShop's released files.
 
-    The files are read as a stream: the full ones are larger than the memory of many machines.
-
     Args:
-        folder: holds items_shuffle….json and items_ins….json, as they are or compressed by xz.
+        files: of products and of attributes.
         seed: of the prices that are drawn from ranges.
 
     Raises:
-        SettingError: if a file is missing or broken, or says of a product what cannot be understood.
+        SettingError: if a file is broken, says of a product what cannot be understood, or if the two are of
+            different catalogues.
     """
-    products_file, attributes_file = catalogue_files(folder)
-    with _opened(attributes_file) as file:
-        wanted = {
-            asin: _wanted(asin, record)
-            for asin, record in _stream(attributes_file, ijson.kvitems(file, "", use_float=True))
-        }
-    with _opened(products_file) as file:
-        records = _stream(products_file, ijson.items(file, "item", use_float=True))
-        return Catalogue(products_file.name, read_products(records, wanted, seed))
-
-
-def catalogue_files(folder: Path) -> tuple[Path, Path]:
-    """The files of products and of attributes in a folder.
-
-    Raises:
-        SettingError: unless there is one of each.
-    """
-    return _only(folder, PRODUCT_FILES), _only(folder, ATTRIBUTE_FILES)
+    wanted = {asin: _wanted(asin, record) for asin, record in read_object(files.attributes)}
+    products = read_products(read_list(files.products), wanted, seed)
+    if not any(product.asin in wanted for product in products):
+        raise SettingError(f"{files.attributes} tells of none of the products in {files.products}")
+    return Catalogue(files.products.name, products)
 
 
 def read_products(records: Iterable[Any], wanted: Mapping[str, Wanted], seed: int) -> tuple[Product, ...]:
@@ -190,7 +168,8 @@ def _said_of(asin: str) -> Iterator[None]:
 def _text(value: Any, name: str) -> str:
     if not isinstance(value, str):
         raise ValueError(f"{name!r} must be a text, not {str(value)[:80]}")
-    return value
+    # Half a pair of surrogates, which JSON can hold, could be neither printed nor saved.
+    return value if value.isascii() else value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _texts(values: Any, name: str) -> tuple[str, ...]:
@@ -211,7 +190,7 @@ def _price(text: str, rng: random.Random) -> tuple[str, float]:
 
 def _number(text: str) -> float:
     try:
-        return float(re.sub(r"[^0-9.]", "", text))
+        return float(re.sub(r"[^\d.]", "", text))
     except ValueError:
         raise ValueError(f"'pricing' must have a number after each $, not {text[:80]!r}") from None
 
@@ -220,10 +199,16 @@ def _options(customization: Any) -> dict[str, tuple[str, ...]]:
     if not isinstance(customization, dict):
         raise ValueError(f"'customization_options' must be an object, not {str(customization)[:80]}")
     return {
-        intern(name.lower()): tuple(_option_value(value, name) for value in values)
+        intern(_text(name, "customization_options").lower()): _option_values(values, name)
         for name, values in customization.items()
         if values is not None
     }
+
+
+def _option_values(values: Any, name: str) -> tuple[str, ...]:
+    if not isinstance(values, list):
+        raise ValueError(f"the values of its option {name!r} must be a list, not {str(values)[:80]}")
+    return tuple(_option_value(value, name) for value in values)
 
 
 def _option_value(value: Any, name: str) -> str:
@@ -231,55 +216,4 @@ def _option_value(value: Any, name: str) -> str:
         raise ValueError(
             f"a value of its option {name!r} must be an object with a text 'value', not {str(value)[:80]}"
         )
-    return intern(value["value"].strip().replace("/", " | ").lower())
-
-
-def _only(folder: Path, pattern: str) -> Path:
-    if not folder.is_dir():
-        raise SettingError(
-            f"no folder {folder}: --data (--env.data in training) names one with WebShop's files"
-        )
-    found = sorted(folder.glob(pattern))
-    if len(found) != 1:
-        raise SettingError(
-            f"{len(found)} files {pattern} in {folder}: expected WebShop's two, items_shuffle….json and "
-            "items_ins….json, as its set-up script fetches them"
-        )
-    return found[0]
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[IO[bytes]]:
-    """The file's text as bytes; how far it is read is shown where that takes long."""
-    with rich.progress.open(
-        path,
-        "rb",
-        description=f"reading {path.name}",
-        console=Console(stderr=True),
-        transient=True,
-        disable=path.stat().st_size < LARGE_FILE,
-    ) as file:
-        if path.suffix == ".xz":
-            with lzma.open(file, "rb") as text:
-                yield text
-        else:
-            yield file
-
-
-def _stream(path: Path, items: Iterable[Any]) -> Iterator[Any]:
-    """The items of a file; what is wrong with it is said with the last product that could be read."""
-    last = None
-    try:
-        for last in items:
-            yield last
-    except (ijson.JSONError, OSError, EOFError, lzma.LZMAError, UnicodeDecodeError) as error:
-        raise SettingError(f"{path} cannot be read {_after(last)}: {error}") from None
-    if last is None:
-        raise SettingError(f"{path} holds no products")
-
-
-def _after(item: Any) -> str:
-    """Where in a file an item stands."""
-    if item is None:
-        return "at its start"
-    return f"after product {item.get('asin') if isinstance(item, dict) else item[0]}"
+    return intern(_text(value["value"], name).strip().replace("/", " | ").lower())

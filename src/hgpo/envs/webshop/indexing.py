@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from platformdirs import user_cache_path
 from rich.console import Console
 from rich.progress import track
 
-from hgpo.envs.webshop.catalogue import Catalogue, Product, catalogue_files
+from hgpo.envs.webshop.catalogue import Catalogue, Product
+from hgpo.envs.webshop.files import CatalogueFiles, note
 from hgpo.envs.webshop.search import SearchIndex, build_index
+from hgpo.envs.webshop.word_rules import WordRule
 
 CACHED_FROM = 10_000
 """The index of fewer products is made faster than it is looked up."""
-VERSION = 1
+VERSION = 2
 """Of what is indexed and how it is kept: indexes of other versions are not looked at."""
 
 
@@ -26,7 +31,7 @@ def indexed_text(product: Product) -> str:
     return " ".join(parts).lower()
 
 
-def index_catalogue(catalogue: Catalogue) -> SearchIndex:
+def index_catalogue(catalogue: Catalogue, rule: WordRule) -> SearchIndex:
     """The index of all products, by their places in the catalogue; progress is shown where it takes long."""
     products = track(
         catalogue.products,
@@ -35,21 +40,79 @@ def index_catalogue(catalogue: Catalogue) -> SearchIndex:
         transient=True,
         disable=len(catalogue.products) < CACHED_FROM,
     )
-    return build_index(map(indexed_text, products))
+    return build_index(map(indexed_text, products), rule)
 
 
-def cached_index(folder: Path, catalogue: Catalogue) -> SearchIndex:
-    """The index of a catalogue from a folder's files; that of many products is kept in the user's cache.
+def cached_index(files: CatalogueFiles, catalogue: Catalogue, rule: WordRule) -> SearchIndex:
+    """The index of a catalogue from files; that of many products is kept in the user's cache.
 
-    Of several processes that need one that is not there, one makes it and the others wait.
+    Of several processes that need one that is not there, one makes it and the others wait. A damaged one is
+    made again; one that cannot be kept stays in memory, which is said.
     """
     if len(catalogue.products) < CACHED_FROM:
-        return index_catalogue(catalogue)
-    stamp = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in catalogue_files(folder)]
-    name = hashlib.sha256(repr((VERSION, len(catalogue.products), stamp)).encode()).hexdigest()[:16]
-    place = user_cache_path("hgpo", ensure_exists=True) / "webshop" / name
-    place.parent.mkdir(exist_ok=True)
-    with FileLock(place.with_suffix(".lock")):
-        if not place.exists():
-            index_catalogue(catalogue).save(place)
-    return SearchIndex.load(place)
+        return index_catalogue(catalogue, rule)
+    made = None
+    try:
+        place = _place(files, len(catalogue.products), rule)
+        kept = _kept(place, rule)
+        if kept is None:
+            place.parent.mkdir(parents=True, exist_ok=True)
+            with _lock(place):
+                kept = _kept(place, rule)
+                if kept is None:
+                    if place.exists():
+                        note(f"the search index in {place} is damaged and made again")
+                    made = index_catalogue(catalogue, rule)
+                    made.save(place)
+                    # What is mapped from the disk takes no memory of its own.
+                    kept = _kept(place, rule)
+        if kept is not None:
+            return kept
+    except OSError as error:
+        # Where a disk is full numpy only counts bytes.
+        reason = str(error) if error.errno else f"the disk may be full: {error}"
+        note(
+            f"the search index cannot be kept in the user's cache ({reason}); it stays in memory and is made "
+            "again by the next process. XDG_CACHE_HOME names another folder for it"
+        )
+    return made or index_catalogue(catalogue, rule)
+
+
+def _place(files: CatalogueFiles, products: int, rule: WordRule) -> Path:
+    """Where the index of a catalogue is kept; the name says of what it is."""
+    try:
+        cache = user_cache_path("hgpo")
+    except RuntimeError:
+        cache = Path("~")
+    # Without a home folder, versions of platformdirs either raise or leave the ~ in place.
+    if not cache.is_absolute():
+        raise FileNotFoundError(errno.ENOENT, "no home folder")
+    stamp = [
+        (path.name, path.stat().st_size, path.stat().st_mtime_ns)
+        for path in (files.products, files.attributes)
+    ]
+    name = hashlib.sha256(repr((VERSION, rule, products, stamp)).encode()).hexdigest()[:16]
+    return cache / "webshop" / name
+
+
+def _kept(place: Path, rule: WordRule) -> SearchIndex | None:
+    """The index that is kept there; None if there is none, or if it is damaged."""
+    try:
+        return SearchIndex.load(place, rule)
+    except (OSError, ValueError):
+        return None
+
+
+@contextmanager
+def _lock(place: Path) -> Iterator[None]:
+    """Keeps other processes from making the same index; to wait for one that does is said."""
+    lock = FileLock(place.with_suffix(".lock"))
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        note(f"waiting for the process that makes the search index in {place}")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()

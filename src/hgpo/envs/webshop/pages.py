@@ -17,6 +17,8 @@ SEARCH, BACK, PREVIOUS, NEXT, BUY = "Search", "Back to Search", "< Prev", "Next 
 NO_RATING = "Rating: N.A."
 """The released shop shows no ratings, whatever its data say."""
 SECTIONS = ("Description", "Features", "Reviews")
+_LAYOUT = " \t\n\f\r"
+"""The white space that HTML readers take for layout."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,7 @@ class Page:
     """What there is to see and to click."""
 
     texts: tuple[str, ...]
-    """The visible texts, in order."""
+    """The texts between its tags, in order, some of which may be empty."""
     links: Mapping[str, Place]
     """Where each text that can be clicked leads: buttons and products lower-cased, then options' values."""
     has_search_bar: bool = False
@@ -50,8 +52,8 @@ class Page:
 
     @property
     def observation(self) -> str:
-        """The texts in one line."""
-        return SEPARATOR.join(text.strip() for text in self.texts)
+        """The texts in one line, without the white space around them."""
+        return SEPARATOR.join(text.strip() for text in self.texts if _is_seen(text))
 
     @property
     def clickables(self) -> tuple[str, ...]:
@@ -119,8 +121,15 @@ def _choose(place: Place, name: str, value: str) -> Place:
 
 
 def _section(product: Product, section: str) -> tuple[str, ...]:
-    """What a section tells. An empty description leaves no trace, an empty feature an empty line; nobody has
-    written a review.
+    """What a section tells: a space stands before each feature; nobody has written a review."""
+    features = tuple(f" {feature}" for feature in product.bullet_points)
+    return {"Description": (product.description,), "Features": features, "Reviews": ()}[section]
+
+
+def _is_seen(text: str) -> bool:
+    """Whether a text between tags is shown at all, be it as an empty one.
+
+    The released shop reads its pages with Beautiful Soup. It finds no text where nothing stands between two
+    tags; white space for layout becomes one space, or a line break if it has one; line breaks are left out.
     """
-    description = (product.description,) if product.description else ()
-    return {"Description": description, "Features": product.bullet_points, "Reviews": ()}[section]
+    return bool(text.strip(_LAYOUT)) or (text != "" and "\n" not in text)

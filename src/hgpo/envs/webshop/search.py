@@ -1,99 +1,65 @@
-"""The shop's search: words as Lucene's English analyzer sees them, ranked by BM25 as Lucene computes it."""
+"""The shop's search: documents ranked by BM25 as Lucene computes it."""
 
 from __future__ import annotations
 
-import os
-import re
+import json
+import shutil
+import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 
 import numpy as np
-import regex
-from nltk.stem.porter import PorterStemmer
 from numpy.typing import NDArray
+
+from hgpo.envs.webshop.word_rules import WordRule
+from hgpo.envs.webshop.words import words_of
 
 K1, B = np.float32(0.9), np.float32(0.4)
 MOST_RESULTS = 50
 MOST_WORDS = 1024
-"""Words of a query that are looked at; Lucene refuses longer ones."""
-LONGEST_WORD = 255
-"""A longer word is cut into several, as Lucene does."""
-STOP_WORDS = frozenset(
-    "a an and are as at be but by for if in into is it no not of on or such that the their then there these "
-    "they this to was will with".split()
-)
-# Word breaks as in Unicode's annex 29: points, colons and apostrophes join letters, points and commas join
-# digits, an ideograph stands alone. A pictogram is a word, too, with all that modifies it.
-_PICTOGRAM = r"[\u2600-\u27BF\U0001F000-\U0001FAFF](?:\uFE0F?\u200D\p{Emoji}|\p{Emoji_Modifier}|\uFE0F)*"
-_ALONE = r"\p{Han}\p{Hiragana}"
-_JOINED = rf"(?:(?![{_ALONE}])\w)+"
-_BETWEEN_BOTH = r".'\u2018\u2019\u2024\uFE52\uFF07\uFF0E"
-_BETWEEN_LETTERS = _BETWEEN_BOTH + r":·\u0387\u055F\u05F4\u2027\uFE13\uFE55\uFF1A"
-_BETWEEN_DIGITS = (
-    _BETWEEN_BOTH + r",;\u037E\u0589\u060C\u060D\u066C\u07F8\uFE10\uFE14\uFE50\uFE54\uFF0C\uFF1B"
-)
-_WORD = regex.compile(
-    rf"[{_ALONE}]|{_PICTOGRAM}"
-    rf"|{_JOINED}(?:(?:(?<=\p{{L}})[{_BETWEEN_LETTERS}](?=\p{{L}})"
-    rf"|(?<=\d)[{_BETWEEN_DIGITS}](?=\d)){_JOINED})*",
-    regex.VERSION1,
-)
-_PORTER = PorterStemmer(mode=PorterStemmer.MARTIN_EXTENSIONS)
-
-
-def words_of(text: str) -> Iterator[str]:
-    """The stems of a text's words, in order, without stop words."""
-    for match in _WORD.finditer(text):
-        word = match[0]
-        for start in range(0, len(word), LONGEST_WORD):
-            stem = _stem(word[start : start + LONGEST_WORD])
-            if stem:
-                yield stem
-
-
-@lru_cache(maxsize=200_000)
-def _stem(word: str) -> str:
-    """A word's stem; empty for a stop word."""
-    word = re.sub(r"['’][sS]$", "", word).lower()
-    if word in STOP_WORDS or not word.strip("_"):
-        return ""
-    return _PORTER.stem(word) if len(word) > 2 else word
+"""Different words of a query that are looked at; Lucene refuses longer ones."""
 
 
 @dataclass(frozen=True)
 class SearchIndex:
     """Finds documents by words.
 
-        score = Σ_words idf (1 − 1 / (1 + tf / (k1 (1 − b + b length / mean length))))
+        score = Σ_words (c idf − c idf / (1 + tf / (k1 (1 − b + b length / mean length))))
         idf = ln(1 + (N − n + 0.5) / (n + 0.5))
 
-    A word that is asked twice counts twice. Lengths are rounded as Lucene stores them, in one byte.
+    c says how often a word is asked. N and the mean length count the documents that have words. Lengths are
+    rounded as Lucene stores them, in one byte; terms are of single precision, their sum of double, and the
+    score of single precision again, as in Lucene 8.11.
     """
 
+    rule: WordRule
+    """How documents were cut into words, and queries are."""
     size: int
-    """N, how many documents there are."""
+    """How many documents there are."""
     numbers: dict[str, int]
     """The number of each word."""
     starts: NDArray[np.int64]
     """Where each word's entries begin, by its number; and where the last one's end."""
+    idf: NDArray[np.float32]
+    """The idf of each word, by its number."""
     documents: NDArray[np.int32]
     """In which documents a word is, ascending."""
-    weights: NDArray[np.float32]
-    """What it adds to their scores."""
+    divisors: NDArray[np.float32]
+    """1 + tf / (k1 (1 − b + b length / mean length)) of the word in each of them."""
 
     def search(self, text: str) -> list[int]:
         """The documents that match best, at most `MOST_RESULTS`; ties in the documents' order."""
         scores = np.zeros(self.size)
-        for word in islice(words_of(text), MOST_WORDS):
+        asked = Counter(words_of(text, self.rule))
+        for word, count in islice(asked.items(), MOST_WORDS):
             number = self.numbers.get(word)
             if number is not None:
                 entries = slice(self.starts[number], self.starts[number + 1])
-                scores[self.documents[entries]] += self.weights[entries]
-        # Lucene ranks by scores of single precision.
+                weight = np.float32(count) * self.idf[number]
+                scores[self.documents[entries]] += weight - weight / self.divisors[entries]
         scores = scores.astype(np.float32)
         matching = np.flatnonzero(scores)
         if len(matching) > MOST_RESULTS:
@@ -103,40 +69,78 @@ class SearchIndex:
         return matching[order].tolist()
 
     def save(self, folder: Path) -> None:
-        """Write the index into a folder that is made for it; whoever looks finds all of it or nothing."""
-        unfinished = folder.with_name(f".{folder.name}.{os.getpid()}")
-        unfinished.mkdir(parents=True)
-        (unfinished / "words.txt").write_text("\n".join(self.numbers), encoding="utf-8")
-        for name in _ARRAYS:
-            np.save(unfinished / f"{name}.npy", getattr(self, name))
-        np.save(unfinished / "size.npy", self.size)
-        unfinished.rename(folder)
+        """Write the index into a folder in place of what was there; whoever looks finds all of it or nothing.
+
+        Only one process at a time may save to a folder.
+
+        Raises:
+            OSError: if it cannot be written; nothing is left behind.
+        """
+        unfinished = folder.with_name(f".{folder.name}")
+        shutil.rmtree(unfinished, ignore_errors=True)  # of a process that was killed
+        try:
+            unfinished.mkdir(parents=True)
+            (unfinished / _WORDS).write_text("\n".join(self.numbers), encoding="utf-8")
+            np.save(unfinished / _SIZE, self.size)
+            for name in _ARRAYS:
+                np.save(unfinished / f"{name}.npy", getattr(self, name))
+            (unfinished / _SUMS).write_text(json.dumps(_checksums(unfinished)), encoding="utf-8")
+            if folder.is_dir():
+                shutil.rmtree(folder)
+            folder.unlink(missing_ok=True)
+            unfinished.rename(folder)
+        except BaseException:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            raise
 
     @classmethod
-    def load(cls, folder: Path) -> SearchIndex:
-        """The index that was saved there; the long arrays stay on disk until they are needed."""
-        words = (folder / "words.txt").read_text(encoding="utf-8").split("\n")
+    def load(cls, folder: Path, rule: WordRule) -> SearchIndex:
+        """The index that was saved there; the long arrays stay on disk until they are needed.
+
+        Raises:
+            FileNotFoundError: if there is no such folder.
+            OSError: if it cannot be read.
+            ValueError: if the files are not as they were written.
+        """
+        if not folder.exists():
+            raise FileNotFoundError(folder)
+        if json.loads((folder / _SUMS).read_bytes()) != _checksums(folder):
+            raise ValueError("its files are not as they were written")
+        words = (folder / _WORDS).read_text(encoding="utf-8").split("\n")
         arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _ARRAYS}
-        size = int(np.load(folder / "size.npy"))
-        return cls(size, {word: number for number, word in enumerate(words)}, **arrays)
+        size = int(np.load(folder / _SIZE))
+        return cls(rule, size, {word: number for number, word in enumerate(words)}, **arrays)
 
 
-_ARRAYS = ("starts", "documents", "weights")
+_ARRAYS = ("starts", "idf", "documents", "divisors")
+_WORDS, _SIZE, _SUMS = "words.txt", "size.npy", "checksums.json"
+_FILES = (_WORDS, _SIZE, *(f"{name}.npy" for name in _ARRAYS))
 
 
-def build_index(texts: Sequence[str] | Iterable[str]) -> SearchIndex:
+def _checksums(folder: Path) -> dict[str, int]:
+    """A checksum of each file of an index."""
+    sums = {}
+    for name in _FILES:
+        sums[name] = 0
+        with (folder / name).open("rb") as file:
+            while piece := file.read(1 << 20):
+                sums[name] = zlib.crc32(piece, sums[name])
+    return sums
+
+
+def build_index(texts: Iterable[str], rule: WordRule) -> SearchIndex:
     """The index of documents, given as texts one after another; their places are their numbers."""
     numbers: dict[str, int] = {}
-    blocks = [_block(block, numbers) for block in _blocks(texts)]
+    blocks = [_block(block, numbers, rule) for block in _blocks(texts)]
     lengths = np.concatenate([block.lengths for block in blocks] or [np.zeros(0, np.int64)])
     counts = np.zeros(len(numbers), np.int64)
     for block in blocks:
         counts += np.bincount(block.words, minlength=len(numbers))
     starts = np.concatenate([[0], np.cumsum(counts)])
     documents = np.empty(starts[-1], np.int32)
-    weights = np.empty(starts[-1], np.float32)
+    divisors = np.empty(starts[-1], np.float32)
     inverse = _inverse_norms(lengths)
-    idf = np.log(1 + (len(lengths) - counts + 0.5) / (counts + 0.5)).astype(np.float32)
+    idf = np.log(1 + (np.count_nonzero(lengths) - counts + 0.5) / (counts + 0.5)).astype(np.float32)
     filled = starts[:-1].copy()
     first = 0
     while blocks:
@@ -149,11 +153,10 @@ def build_index(texts: Sequence[str] | Iterable[str]) -> SearchIndex:
         places = filled[words] + rank
         found = first + block.documents[order]
         documents[places] = found
-        frequency = block.frequencies[order].astype(np.float32)
-        weights[places] = idf[words] - idf[words] / (np.float32(1) + frequency * inverse[found])
+        divisors[places] = np.float32(1) + block.frequencies[order].astype(np.float32) * inverse[found]
         filled += own
         first += len(block.lengths)
-    return SearchIndex(len(lengths), numbers, starts, documents, weights)
+    return SearchIndex(rule, len(lengths), numbers, starts, idf, documents, divisors)
 
 
 BLOCK = 20_000
@@ -176,14 +179,14 @@ def _blocks(texts: Iterable[str]) -> Iterator[list[str]]:
         yield block
 
 
-def _block(texts: list[str], numbers: dict[str, int]) -> _Block:
+def _block(texts: list[str], numbers: dict[str, int], rule: WordRule) -> _Block:
     """The entries of some documents; new words get their numbers."""
     words: list[int] = []
     documents: list[int] = []
     frequencies: list[int] = []
     lengths: list[int] = []
     for document, text in enumerate(texts):
-        counts = Counter(words_of(text))
+        counts = Counter(words_of(text, rule))
         for word, count in counts.items():
             words.append(numbers.setdefault(word, len(numbers)))
             frequencies.append(count)
@@ -201,7 +204,7 @@ def _inverse_norms(lengths: NDArray[np.int64]) -> NDArray[np.float32]:
     """1 / (k1 (1 − b + b length / mean length)) of each document."""
     if not lengths.any():
         return np.ones(len(lengths), np.float32)  # no document has a word to be found by
-    mean = np.float32(lengths.mean())
+    mean = np.float32(lengths.sum() / np.count_nonzero(lengths))
     rounded = np.array([_rounded(length) for length in lengths.tolist()], np.float32)
     return np.float32(1) / (K1 * ((np.float32(1) - B) + B * rounded / mean))
 

@@ -8,6 +8,7 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 
 from hgpo.envs.webshop.catalogue import Catalogue, load_catalogue
+from hgpo.envs.webshop.files import find_files
 from hgpo.envs.webshop.goals import Goal, Goals
 from hgpo.envs.webshop.indexing import cached_index, index_catalogue
 from hgpo.envs.webshop.nouns import Nouns, TaggerName, open_tagger
@@ -15,6 +16,7 @@ from hgpo.envs.webshop.pages import SEARCH, Page, Place, page_at
 from hgpo.envs.webshop.reward import purchase_reward
 from hgpo.envs.webshop.search import SearchIndex
 from hgpo.envs.webshop.synthetic import make_catalogue
+from hgpo.envs.webshop.word_rules import WordRule
 
 SEARCH_NAME = "BM25 as Lucene has it"
 CACHED_REWARDS = 100_000
@@ -37,7 +39,7 @@ class Shop:
         """Catalogue, search and tagger, as results tell of them."""
         return (
             f"{self.catalogue.name} ({len(self.catalogue.products):,} products, {len(self.goals):,} goals), "
-            f"search: {SEARCH_NAME}, nouns: {self.tagger}"
+            f"search: {SEARCH_NAME}, words: {self.index.rule}, nouns: {self.tagger}"
         )
 
     def page(self, place: Place, instruction: str | None = None) -> Page:
@@ -85,13 +87,14 @@ def parse_action(action: str) -> tuple[str, str]:
 
 
 @lru_cache(maxsize=4)
-def open_shop(data: str | None, products: int, seed: int, tagger: TaggerName) -> Shop:
+def open_shop(data: str | None, products: int, seed: int, rule: WordRule, tagger: TaggerName) -> Shop:
     """The shop of some settings, opened once in a process.
 
     Args:
-        data: folder of WebShop's files; None makes a synthetic catalogue.
+        data: folder of WebShop's files, or a file of products; None makes a synthetic catalogue.
         products: how many products a synthetic catalogue has.
         seed: of everything that is drawn: prices, goals, a synthetic catalogue.
+        rule: how the search cuts texts into words.
         tagger: what finds the nouns of titles.
 
     Raises:
@@ -100,8 +103,9 @@ def open_shop(data: str | None, products: int, seed: int, tagger: TaggerName) ->
     tagger_name, nouns = open_tagger(tagger)
     if data is None:
         catalogue = make_catalogue(products, seed)
-        index = index_catalogue(catalogue)
+        index = index_catalogue(catalogue, rule)
     else:
-        catalogue = load_catalogue(Path(data), seed)
-        index = cached_index(Path(data), catalogue)
+        files = find_files(Path(data))
+        catalogue = load_catalogue(files, seed)
+        index = cached_index(files, catalogue, rule)
     return Shop(catalogue, index, Goals(catalogue, seed), tagger_name, nouns)

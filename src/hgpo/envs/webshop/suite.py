@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from hgpo.envs.base import Environment, Task
 from hgpo.envs.webshop.nouns import TaggerName
+from hgpo.envs.webshop.word_rules import WordRule
 from hgpo.errors import SettingError
 from hgpo.states import STATE_KEYS, EpisodeKeys, StateKeyName
 
@@ -28,12 +29,15 @@ class WebshopSuite:
     """Shopping trips: find what is wanted in a shop, choose its options and buy it."""
 
     data: str | None = None
-    """Folder of WebShop's two data files; None takes $WEBSHOP_DATA, and without that, as "synthetic" does
-    always, makes up a small shop. A run keeps what it began with."""
+    """Folder of WebShop's two data files, or one of its files of products; None takes $WEBSHOP_DATA, and
+    without that, as "synthetic" does always, makes up a small shop. A run keeps what it began with."""
     products: int = 300
     """Products of a synthetic shop."""
     catalogue_seed: int = 0
     """Of prices, goals and their split, and of a synthetic shop: the same for all who are to be compared."""
+    words: WordRule = "recorded"
+    """How the search cuts texts into words: recorded, as in the recorded episodes, or lucene, as Lucene 8.11,
+    the released shop's search engine, does."""
     tagger: TaggerName = "auto"
     """What finds the nouns of titles, by which the reward tells sorts of things apart: spacy, as in the
     released shop, or a rule that needs nothing; auto is spacy where it is installed."""
@@ -53,8 +57,8 @@ class WebshopSuite:
 
     @property
     def folder(self) -> str | None:
-        """Where the data are; None if the shop is synthetic."""
-        return None if self.data == SYNTHETIC else self.data
+        """Where the data are, with ~ for the home folder filled in; None if the shop is synthetic."""
+        return None if self.data is None or self.data == SYNTHETIC else os.path.expanduser(self.data)
 
     @property
     def synthetic(self) -> bool:
@@ -66,7 +70,7 @@ class WebshopSuite:
         """The shop, opened once in a process for all suites with these settings."""
         from hgpo.envs.webshop.shop import open_shop
 
-        return open_shop(self.folder, self.products, self.catalogue_seed, self.tagger)
+        return open_shop(self.folder, self.products, self.catalogue_seed, self.words, self.tagger)
 
     @property
     def description(self) -> str:

@@ -1,0 +1,55 @@
+"""The words of a text as the search sees them: cut out by one of two rules, lower-cased, stemmed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import cache, lru_cache
+
+import regex
+from nltk.stem.porter import PorterStemmer
+
+from hgpo.envs.webshop.word_rules import PATTERNS, WordRule
+
+LONGEST_WORD = 255
+"""A longer word is cut into several."""
+STOP_WORDS = frozenset(
+    "a an and are as at be but by for if in into is it no not of on or such that the their then there these "
+    "they this to was will with".split()
+)
+_PORTER = PorterStemmer(mode=PorterStemmer.MARTIN_EXTENSIONS)
+
+
+def words_of(text: str, rule: WordRule) -> Iterator[str]:
+    """The stems of a text's words, in order, without stop words."""
+    pattern = _pattern(rule)
+    for match in pattern.finditer(text):
+        for word in (match[0],) if len(match[0]) <= LONGEST_WORD else _pieces(match[0], pattern):
+            stem = _stem(word)
+            if stem:
+                yield stem
+
+
+def _pieces(text: str, pattern: regex.Pattern[str]) -> Iterator[str]:
+    """The words of a long one, as a reader finds them that looks no further than `LONGEST_WORD`."""
+    end = 0
+    while begun := pattern.search(text, end):
+        match = pattern.match(text, begun.start(), begun.start() + LONGEST_WORD)
+        assert match is not None  # what begins a word is one
+        yield match[0]
+        end = match.end()
+
+
+@lru_cache(maxsize=200_000)
+def _stem(word: str) -> str:
+    """A word's stem; empty for a stop word."""
+    word = re.sub(r"['’＇][sS]$", "", word).lower()
+    if word in STOP_WORDS or not word.strip("_"):
+        return ""
+    return _PORTER.stem(word) if len(word) > 2 else word
+
+
+@cache
+def _pattern(rule: WordRule) -> regex.Pattern[str]:
+    """What matches one word after the other."""
+    return regex.compile(PATTERNS[rule], regex.VERSION1)

@@ -1,0 +1,90 @@
+"""Signals: those that stop a run, those that were ignored when it began, and what `nohup hgpo train &` does."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from hgpo.interrupts import terminate_like_interrupt, uninterrupted
+
+INT, TERM, HUP = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
+SMALL = (
+    "--threads 1 --iterations 5000 --warm-start.games 4 --warm-start.epochs 1 --tasks-per-iteration 2 "
+    "--group-size 2 --evaluation-games 2 --tiny.hidden-size 16"
+)
+
+
+@pytest.mark.parametrize("number", [INT, TERM, HUP])
+def test_each_signal_interrupts(handlers, number):
+    handlers({INT: signal.default_int_handler, TERM: signal.SIG_DFL, HUP: signal.SIG_DFL})
+    with pytest.raises(KeyboardInterrupt), terminate_like_interrupt():
+        signal.raise_signal(number)
+    assert (signal.getsignal(TERM), signal.getsignal(HUP)) == (signal.SIG_DFL, signal.SIG_DFL)
+
+
+@pytest.mark.parametrize("number", [INT, TERM, HUP])
+def test_signals_wait_for_the_end_of_what_is_not_to_be_interrupted(handlers, number):
+    handlers({INT: signal.default_int_handler, TERM: signal.SIG_DFL, HUP: signal.SIG_DFL})
+    done = []
+    with pytest.raises(KeyboardInterrupt), terminate_like_interrupt():
+        with uninterrupted():
+            signal.raise_signal(number)
+            done.append("written")
+        done.append("not reached")
+    assert done == ["written"]
+
+
+def test_what_was_ignored_at_the_beginning_stays_ignored(handlers):
+    handlers({INT: signal.SIG_IGN, HUP: signal.SIG_IGN, TERM: signal.SIG_DFL})
+    with terminate_like_interrupt():
+        signal.raise_signal(INT)
+        signal.raise_signal(HUP)
+        with uninterrupted():
+            signal.raise_signal(INT)
+            signal.raise_signal(HUP)
+    with pytest.raises(KeyboardInterrupt), terminate_like_interrupt():
+        signal.raise_signal(TERM)
+
+
+def until(happened, process: subprocess.Popen, seconds: float = 300.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not happened():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_in_the_background_under_nohup_only_sigterm_stops_a_run_and_saves_it(tmp_path):
+    # A script that runs "nohup hgpo train &" ignores both of these for it.
+    run = tmp_path / "run"
+    words = [sys.executable, "-m", "hgpo", "train", *SMALL.split(), "--out", str(run)]
+    process = subprocess.Popen(
+        ["sh", "-c", f"trap '' INT HUP; exec {shlex.join(words)}"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+    def iterations() -> int:
+        metrics: Path = run / "metrics.jsonl"
+        return metrics.read_bytes().count(b"\n") if metrics.exists() else 0
+
+    try:
+        until(lambda: iterations() >= 1, process)
+        process.send_signal(INT)
+        process.send_signal(HUP)
+        seen = iterations()
+        until(lambda: iterations() >= seen + 2, process)
+        process.send_signal(TERM)
+        said, _ = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    assert process.returncode == 130
+    done = iterations()
+    assert f"stopped after iteration {done}; go on with: hgpo train --resume {run}" in said.replace("\n", "")
+    assert (run / "checkpoints" / f"{done:06d}" / "state.json").exists()
