@@ -64,7 +64,7 @@ class ChatTokenizer:
 
     @property
     def template(self) -> ChatTemplate | None:
-        """The tokenizer's present chat template."""
+        """The tokenizer's chat template, also if another one has been set since the last call."""
         known = None if self._template is None else self._template.text
         if template_text(self.tokenizer) != known:
             self._template = ChatTemplate.of(self.tokenizer, self._arguments)
