@@ -90,7 +90,7 @@ FOUR_TYPES: list[list[Any]] = [
 ]
 
 
-@pytest.mark.parametrize("keys", FOUR_TYPES, ids=repr)
+@pytest.mark.parametrize("keys", FOUR_TYPES)
 def test_equal_values_of_different_types_are_different_keys(keys: list[Any]):
     assert groups_of(keys) == [[0], [1], [2], [3]]
     as_objects = np.empty(4, object)
@@ -124,7 +124,6 @@ def test_equal_values_of_different_types_are_different_keys(keys: list[Any]):
         [frozenset("ab"), frozenset("ba"), frozenset("ab"), frozenset("a")],
         [range(2), range(2), range(2), range(3)],
     ],
-    ids=repr,
 )
 def test_equal_values_of_one_type_are_one_key(keys: Any):
     assert groups_of(keys) == [[0, 1, 2], [3]]
