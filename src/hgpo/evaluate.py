@@ -74,9 +74,21 @@ def _samples(trajectories: Sequence[Trajectory]) -> tuple[str, ...]:
     numbered = [(number, t.task.id, step) for t in trajectories for number, step in enumerate(t.steps, 1)]
     numbered.sort(key=lambda answer: answer[0])
     return tuple(
-        f"{task}, step {number}, {step.action.invalid}: {shortened(step.completion.answer.transcript)!r}"
+        sample(task, number, str(step.action.invalid), step.completion.answer.transcript)
         for number, task, step in numbered[:SAMPLES]
     )
+
+
+def sample(place: str, step: int, reason: str, text: str) -> str:
+    """An invalid answer in a line.
+
+    Args:
+        place: the game or the trajectory.
+        step: which of its steps, counted from 1.
+        reason: an `InvalidReason`.
+        text: what was written.
+    """
+    return f"{place}, step {step}, {reason}: {shortened(text)!r}"
 
 
 def shortened(text: str, length: int = 400) -> str:
@@ -91,13 +103,18 @@ def no_valid_answer(who: str, answers: Sequence[Answers]) -> str | None:
         who: the agent.
         answers: of all its results.
     """
-    samples = [sample for a in answers for sample in a.samples][:SAMPLES]
+    samples = [line for a in answers for line in a.samples][:SAMPLES]
     if not samples or any(a.valid_share > 0 for a in answers):
         return None
+    return warning_of(who, samples)
+
+
+def warning_of(who: str, samples: Sequence[str]) -> str:
+    """The warning that none of an agent's answers was valid, with some of them; see `sample`."""
     return "\n".join(
         [
             f"WARNING: not one answer of {who} was valid, so nothing can be won or learned. For example:",
-            *(f"  {sample}" for sample in samples),
+            *(f"  {line}" for line in samples),
             "Check that the model fits the response format, its chat template and the length of responses.",
         ]
     )

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from hgpo.adapters.verl.configuration import check_configuration
+from hgpo.adapters.verl.diagnostics import no_valid_answer
 from hgpo.adapters.verl.rows import StepRow, step_rows, step_table
 from hgpo.adapters.verl.settings import StepwiseSettings, estimator_of
 from hgpo.adapters.verl.tasks import STREAM, Draw, TaskDataset
@@ -205,3 +206,15 @@ def test_verl_draws_the_same_numbers():
     """numpy integers would not pass through verl's queue."""
     assert all(isinstance(value, str | int) for value in dataset("train")[0]["draw"].values())
     assert not isinstance(dataset("train")[0]["draw"]["seed"], np.integer)
+
+
+def test_a_batch_without_a_valid_answer_is_told_with_three_of_its_first_steps():
+    rows = [
+        row("t", rollout, step, action_valid=False, invalid_reason="cut_off")
+        for rollout in range(3)
+        for step in (1, 0)
+    ]
+    texts = [f"<think>{number}" for number in range(6)]
+    head, *samples, _ = no_valid_answer(rows, texts).splitlines()
+    assert head.startswith("WARNING: not one answer of the batch was valid")
+    assert samples == [f"  t_{i}, step 1, cut_off: '<think>{2 * i + 1}'" for i in range(3)]

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from hgpo.adapters.verl.rows import StepRow
 from hgpo.analysis.groups import level_statistics
 from hgpo.estimators import HGPO, Estimator
+from hgpo.evaluate import SAMPLES, sample, warning_of
 from hgpo.metrics import advantage_metrics, step_metrics
 from hgpo.steps import StepTable
 
@@ -45,6 +46,19 @@ def diagnostics(
             f"level_zero_share_{level.level}": level.zero_share,
         }
     return {f"hgpo/{name}": float(value) for name, value in figures.items()}
+
+
+def no_valid_answer(rows: Sequence[StepRow], texts: Sequence[str]) -> str:
+    """The warning that none of a batch's answers was valid, with those of the first steps.
+
+    Args:
+        rows: the batch's steps.
+        texts: what the model wrote in each.
+    """
+    first = sorted(zip(rows, texts, strict=True), key=lambda answer: answer[0].step)[:SAMPLES]
+    return warning_of(
+        "the batch", [sample(row.trajectory, row.step + 1, row.invalid_reason, text) for row, text in first]
+    )
 
 
 def _trajectories(rows: Sequence[StepRow], tried: int) -> dict[str, float]:

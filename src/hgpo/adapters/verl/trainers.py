@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from pathlib import Path
 from typing import Any, ClassVar
@@ -16,9 +17,11 @@ from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 
 from hgpo.adapters.verl.advantages import Handover, handed_over, handover_of, value_of_steps
 from hgpo.adapters.verl.configuration import check_configuration, configured_estimator, stepwise_settings
-from hgpo.adapters.verl.diagnostics import diagnostics
+from hgpo.adapters.verl.diagnostics import diagnostics, no_valid_answer
 from hgpo.adapters.verl.rows import StepRow, step_rows
 from hgpo.rollout_files import write_rollouts
+
+logger = logging.getLogger(__name__)
 
 PREFIX = "hgpo_"
 """A trainer's name in `trainer.v1.trainer_mode` is this and the upstream mode."""
@@ -34,6 +37,7 @@ class Stepwise:
     upstream_mode: ClassVar[str]
     """The mode of verl's that the trainer is."""
     config: Any
+    tokenizer: Any
     parameter_sync_step: int
     global_steps: int
 
@@ -103,6 +107,8 @@ class Stepwise:
             )
         )
         metrics["hgpo/padding_rows"] = len(batch) - len(rows)
+        if metrics["hgpo/valid_share"] == 0:
+            logger.warning(no_valid_answer(rows, self.tokenizer.batch_decode(handover.steps.response_tokens)))
         if self.settings.keep_rollouts:
             folder = Path(self.config.trainer.default_local_dir) / "rollouts"
             write_rollouts(folder / f"{self.global_steps:06d}.parquet", handover.steps)
