@@ -64,6 +64,7 @@ CALL = [{"id": "1", "type": "function", "function": {"name": "act", "arguments":
         (message(content=[TEXT, {"type": "text", "text": " on"}]), Answer("go on")),
         (message(content=["go", " on"]), Answer("go on")),
         (message(content=[{"text": "go"}]), Answer("go")),
+        (message(content=[{"type": None, "text": "go"}]), Answer("go")),
         (message(content=TEXT), Answer("go")),
         (message(content=[{"type": "output_text", "text": "go"}]), Answer("go")),
         (message(content=[{"type": "thinking", "thinking": "near"}, TEXT]), Answer("go", "near")),
@@ -166,6 +167,8 @@ def test_a_stream_says_what_the_whole_reply_says(text, width):
         ("null", "no_chat_completion", "null"),
         ("[]", "no_chat_completion", "[]"),
         ("7", "no_chat_completion", "7"),
+        # A number that Python does not read.
+        (f'{{"created": {"9" * 5000}, "choices": []}}', "no_chat_completion", "created"),
         ("{}", "no_chat_completion", "{}"),
         ('{"choices": []}', "no_chat_completion", "choices"),
         ('{"choices": {"message": {}}}', "no_chat_completion", "choices"),

@@ -116,7 +116,7 @@ def _written(message: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         if isinstance(part, str):
             yield "text", _words(part)
         elif isinstance(part, dict):
-            name = str(part.get("type", "text")).lower()
+            name = str(part.get("type") or "text").lower()
             kind = next((kind for mark, kind in _KINDS if mark in name), None)
             if kind is not None:
                 yield kind, _words(part)
