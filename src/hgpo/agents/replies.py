@@ -190,7 +190,8 @@ def _joined(text: str) -> Any:
         if error_in(event):
             return event
         usage = event.get("usage") or usage
-        parts = [c for c in event.get("choices") or [] if isinstance(c, dict) and not c.get("index")]
+        listed = event["choices"] if isinstance(event.get("choices"), list) else []
+        parts = [c for c in listed if isinstance(c, dict) and not c.get("index")]
         for part in parts[:1]:
             for name, value in _message(part).items():
                 message[name] = _appended(message.get(name), value)
