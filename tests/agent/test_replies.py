@@ -64,6 +64,7 @@ CALL = [{"id": "1", "type": "function", "function": {"name": "act", "arguments":
         (message(content=[TEXT, {"type": "text", "text": " on"}]), Answer("go on")),
         (message(content=["go", " on"]), Answer("go on")),
         (message(content=[{"text": "go"}]), Answer("go")),
+        (message(content=[{"type": None, "text": "go"}]), Answer("go")),
         (message(content=TEXT), Answer("go")),
         (message(content=[{"type": "output_text", "text": "go"}]), Answer("go")),
         (message(content=[{"type": "thinking", "thinking": "near"}, TEXT]), Answer("go", "near")),
@@ -166,6 +167,8 @@ def test_a_stream_says_what_the_whole_reply_says(text, width):
         ("null", "no_chat_completion", "null"),
         ("[]", "no_chat_completion", "[]"),
         ("7", "no_chat_completion", "7"),
+        # A number that Python does not read.
+        (f'{{"created": {"9" * 5000}, "choices": []}}', "no_chat_completion", "created"),
         ("{}", "no_chat_completion", "{}"),
         ('{"choices": []}', "no_chat_completion", "choices"),
         ('{"choices": {"message": {}}}', "no_chat_completion", "choices"),
@@ -178,6 +181,7 @@ def test_a_stream_says_what_the_whole_reply_says(text, width):
         (stream(delta(content="go"), done=False), "no_chat_completion", "breaks off"),
         (stream(delta(content="go"), done=False) + 'data: {"choi', "no_chat_completion", "choi"),
         ("data: [DONE]\n\n", "no_chat_completion", "choices"),
+        (stream({"choices": 5}), "no_chat_completion", "choices"),
         ('{"error": {"message": "loading", "code": 503}}', "http_503", "loading"),
         ('{"error": {"message": "slow down", "code": "429"}}', "http_429", "slow down"),
         ('{"error": "upstream went away"}', "server_error", "upstream went away"),
@@ -202,10 +206,11 @@ def test_a_page_of_any_length_is_told_in_one_short_line():
     assert len(str(error.value)) < 200 and "so sorry so sorry" in str(error.value)
 
 
-@given(st.recursive(st.none() | st.booleans() | st.floats() | st.text(max_size=5), lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["choices", "message", "content", "error", "delta", "text", "type", "usage", "finish_reason", "tool_calls", "reasoning", "completion_tokens_details"]), inner, max_size=4), max_leaves=12))  # fmt: skip
-def test_whatever_json_comes_is_a_reply_or_a_fault(values):
+@pytest.mark.parametrize("form", ["{}", "data: {}\n\ndata: [DONE]\n\n"])
+@given(values=st.recursive(st.none() | st.booleans() | st.floats() | st.text(max_size=5), lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["choices", "message", "content", "error", "delta", "text", "type", "usage", "finish_reason", "tool_calls", "reasoning", "completion_tokens_details"]), inner, max_size=4), max_leaves=12))  # fmt: skip
+def test_whatever_json_comes_whole_or_streamed_is_a_reply_or_a_fault(form, values):
     try:
-        found = read_reply(json.dumps(values), {})
+        found = read_reply(form.replace("{}", json.dumps(values)), {})
     except FaultError as error:
         assert "\n" not in str(error)
     else:

@@ -14,9 +14,15 @@ import numpy as np
 import pytest
 import torch
 from byte_models import byte_tokenizer, model_that_writes
-from tokenizers import processors
+from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers, processors
 from toy import ToySuite
-from transformers import AutoModelForCausalLM, Gemma3Config, GenerationConfig, LlamaConfig
+from transformers import (
+    AutoModelForCausalLM,
+    Gemma3Config,
+    GenerationConfig,
+    LlamaConfig,
+    PreTrainedTokenizerFast,
+)
 
 from hgpo.agents import LanguageAgent
 from hgpo.answers import Answer, begun_by, read_answer
@@ -245,6 +251,16 @@ TURNS = [ProbeTurn("a bin", COMMANDS)]
 
 
 class TestAnswers:
+    def test_no_space_is_taken_out_of_them(self):
+        """Whole words as tokens, whose tokenizer would write "don't" and "black, white"."""
+        words = ["<unk>", "search", "[black", ",", "white", "don", "n't]"]
+        backend = Tokenizer(models.WordLevel({word: place for place, word in enumerate(words)}, "<unk>"))
+        backend.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+        tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, clean_up_tokenization_spaces=True)
+        row = list(range(1, len(words)))
+        assert tokenizer.decode(row) == "search [black, white donn't]"
+        assert ChatTokenizer(tokenizer, ()).decode([row]) == ["search [black , white don n't]"]
+
     def test_special_tokens_are_words_but_for_those_that_frame_a_text(self):
         tokenizer = byte_tokenizer(
             "<think>", "</think>", "<action>", "</action>",
@@ -406,6 +422,28 @@ class TestPrompts:
         tokenizer = byte_tokenizer("<turn>", template="{{ messages[0].content }}<turn></s>", eos_token="</s>")
         policy = policy_that_writes(tokenizer, "go<turn>", "<turn>")
         assert tokenizer.decode(policy.encode(["hi"])[0]) == "hi"
+
+    @pytest.mark.parametrize(
+        "begun", ["<|assistant|>\n", "{% if add_generation_prompt %}<|assistant|>\n{% endif %}"]
+    )
+    def test_a_mark_that_opens_answers_stays_though_it_may_end_one(self, begun):
+        """Phi-3's generation_config names <|assistant|> as an end, and its tokens take in the line end."""
+        template = (
+            "{% for m in messages %}{% if m.role == 'user' %}<|user|>\n{{ m.content }}<|end|>\n"
+            f"{begun}{{% else %}}{{{{ m.content }}}}<|end|>\n{{% endif %}}{{% endfor %}}"
+        )
+        marks = ("<|user|>", "<|assistant|>", "<|end|>")
+        tokenizer = byte_tokenizer(
+            *(AddedToken(mark, rstrip=True, special=True) for mark in marks),
+            template=template,
+            eos_token="<|endoftext|>",
+        )
+        ends = GenerationConfig(eos_token_id=ids(tokenizer, "<|endoftext|>", "<|assistant|>", "<|end|>"))
+        found = ChatTokenizer(tokenizer, end_tokens(tokenizer, ends))
+        assert tokenizer.decode(found.encode(["hi"])[0]) == "<|user|>hi<|end|><|assistant|>"
+        assert tokenizer.decode([found.turn_end]) == "<|end|>"
+        (row,) = [tokenizer.encode("go<|assistant|>to", add_special_tokens=False)]
+        assert found.decode([row]) == ["go"]
 
 
 USER = "{% for m in messages %}[{{ m.role }}]"

@@ -246,7 +246,8 @@ def json_or_text(text: str) -> Any:
     """The JSON values of a text, or the text where it is no JSON."""
     try:
         return json.loads(text.lstrip("\ufeff"))
-    except (json.JSONDecodeError, RecursionError):
+    # Python refuses numbers of thousands of digits with a plain ValueError.
+    except (ValueError, RecursionError):
         return text
 
 

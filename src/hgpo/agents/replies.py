@@ -116,7 +116,7 @@ def _written(message: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         if isinstance(part, str):
             yield "text", _words(part)
         elif isinstance(part, dict):
-            name = str(part.get("type", "text")).lower()
+            name = str(part.get("type") or "text").lower()
             kind = next((kind for mark, kind in _KINDS if mark in name), None)
             if kind is not None:
                 yield kind, _words(part)
@@ -190,7 +190,8 @@ def _joined(text: str) -> Any:
         if error_in(event):
             return event
         usage = event.get("usage") or usage
-        parts = [c for c in event.get("choices") or [] if isinstance(c, dict) and not c.get("index")]
+        listed = event["choices"] if isinstance(event.get("choices"), list) else []
+        parts = [c for c in listed if isinstance(c, dict) and not c.get("index")]
         for part in parts[:1]:
             for name, value in _message(part).items():
                 message[name] = _appended(message.get(name), value)

@@ -78,14 +78,20 @@ class ChatTokenizer:
     @property
     def turn_end(self) -> int | None:
         """The token to end an answer with: the chat template's, else the tokenizer's; None without any."""
+        return next(iter(self._closing), None)
+
+    @property
+    def _closing(self) -> list[int]:
+        """The end tokens that the chat template writes behind an answer, in order; all if it writes none."""
         behind = "" if self.template is None else self.template.behind
         tokens = self.tokenizer.encode(behind, add_special_tokens=False)
-        return next((token for token in (*tokens, *self.ends) if token in self.ends), None)
+        return [token for token in tokens if token in self.ends] or list(self.ends)
 
     def encode(self, texts: Sequence[str]) -> list[tuple[int, ...]]:
         """Token ids of each prompt, as a user's message if there is a chat template.
 
-        Prompts never end in an end token, as a model that reads one has nothing left to say.
+        Prompts never end in a token that ends a turn or a text, as a model that reads one has nothing left to
+        say. What opens an answer stays, even if the model may end one with it, as with Phi-3's <|assistant|>.
 
         Args:
             texts: what is read.
@@ -101,7 +107,8 @@ class ChatTokenizer:
             # The template writes all special tokens itself.
             prompts = [self.template.prompt(text) for text in texts]
             rows = self.tokenizer(prompts, add_special_tokens=False).input_ids
-        return [_without_last(row, (token in self.ends for token in reversed(row))) for row in rows]
+        closing = {*self._closing, self.tokenizer.eos_token_id}
+        return [_without_last(row, (token in closing for token in reversed(row))) for row in rows]
 
     def _plain(self, texts: Sequence[str]) -> list[tuple[int, ...]]:
         """Token ids of texts with what the tokenizer puts before each, but not what it puts behind it."""
@@ -125,11 +132,13 @@ class ChatTokenizer:
         """What the model wrote in each row of tokens, up to its first end token.
 
         Special tokens are part of it, as tags may be such tokens. Only those are not that end, pad or begin a
-        text, and the unknown one, which stands for none.
+        text, and the unknown one, which stands for none. No space is taken out, as some tokenizers do before
+        punctuation.
         """
         kept = ([int(token) for token in row[: self.length(row)]] for row in rows)
         return self.tokenizer.batch_decode(
-            [[token for token in row if token not in self._wordless] for row in kept]
+            [[token for token in row if token not in self._wordless] for row in kept],
+            clean_up_tokenization_spaces=False,
         )
 
     def answers(self, rows: Sequence[Tokens]) -> list[Answer]:
