@@ -37,7 +37,9 @@ def walk_rows(*trajectories: tuple[str, list[float]], task: str = "task") -> Row
 @st.composite
 def any_rows(draw: st.DrawFn) -> Rows:
     """Up to three tasks of up to four walks over three states, which all tasks share; rows in any order."""
-    step = st.tuples(st.sampled_from("ABC"), st.sampled_from([0.0, 0.0, 1.0, -0.5, 10.0, 0.1, 0.2, -0.3]), st.booleans())
+    step = st.tuples(
+        st.sampled_from("ABC"), st.sampled_from([0.0, 0.0, 1.0, -0.5, 10.0, 0.1, 0.2, -0.3]), st.booleans()
+    )
     tasks = draw(
         st.lists(st.lists(st.lists(step, min_size=1, max_size=5), min_size=1, max_size=4), max_size=3)
     )
