@@ -23,13 +23,15 @@ def hgpo_advantages(rows, history_length=2, alpha=1.0, discount=0.95, normalizat
     for row in sorted(range(len(rows)), key=lambda row: rows[row]["step"]):
         trajectories[rows[row]["trajectory"]].append(row)
 
-    # 2. What each step was worth in hindsight: R_t = r_t + discount · R_{t+1}.
-    returns = [0.0] * len(rows)
+    # 2. What each step was worth in hindsight: R_t = r_t + discount · R_{t+1}. Beside it how much was added up
+    #    for that, signs aside: a sum may be near 0, and what was rounded in it is not.
+    returns, sizes = [0.0] * len(rows), [0.0] * len(rows)
     for of_trajectory in trajectories.values():
-        return_to_go = 0.0
+        return_to_go = size = 0.0
         for row in reversed(of_trajectory):
             return_to_go = rows[row]["reward"] + discount * return_to_go
-            returns[row] = return_to_go
+            size = abs(rows[row]["reward"]) + discount * size
+            returns[row], sizes[row] = return_to_go, size
 
     # 3. Who is compared with whom: level k holds the rows of one task that share the current state and the k
     #    states before it. The first k steps of a trajectory have no level k.
@@ -47,7 +49,7 @@ def hgpo_advantages(rows, history_length=2, alpha=1.0, discount=0.95, normalizat
     for (level, _, _), members in groups.items():
         of_group = [returns[row] for row in members]
         spread = max(of_group) - min(of_group)
-        if spread <= 1e-12 * max(map(abs, of_group)):  # equal but for rounding
+        if spread <= 1e-12 * max(sizes[row] for row in members):  # equal but for rounding
             continue
         mean = sum(of_group) / len(members)
         std = (sum((value - mean) ** 2 for value in of_group) / len(members)) ** 0.5

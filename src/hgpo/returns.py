@@ -5,13 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hgpo.columns import floats
-from hgpo.rounding import ARITHMETIC, kept_rounding, merge_equal
+from hgpo.rounding import ARITHMETIC, merge_equal
 from hgpo.steps import StepTable
 
 
@@ -72,36 +70,37 @@ def returns_to_go(
     return returns.merged(steps.task_code if groups is None else groups)
 
 
-def given_returns(steps: StepTable, values: Any) -> Returns:
+def given_returns(steps: StepTable, values: NDArray[np.float64], kept: NDArray[np.float64] | None) -> Returns:
     """Returns to go that were computed elsewhere, from the end of each trajectory to its start.
 
     R_t = r_t + γ R_{t+1} rounds a reward, a product and a sum, of which none is larger than
-    |R_t| + |R_{t+1}|: what rounding may have moved R_t by follows from the returns from t on and from the
-    precision that they come in.
+    |R_t| + |R_{t+1}|: how far R_t may be off follows from the returns from t on.
 
     Args:
         steps: The step table, whose rewards are not read.
-        values: Shape (rows,), penalties included; an array or a tensor of any precision.
+        values: Shape (rows,), penalties included.
+        kept: How far each may be off by the precision that it comes in; see `hgpo.rounding.kept_rounding`.
     """
-    returns = floats("returns", values)
-    rounding = 4.0 * _sum_to_go(steps, _own_rounding(returns, values), 1.0)
-    return Returns(returns, rounding).merged(steps.task_code)
+    own = ARITHMETIC * np.abs(values) + (0.0 if kept is None else kept)
+    return Returns(values, 4.0 * _sum_to_go(steps, own, 1.0)).merged(steps.task_code)
 
 
-def given_scores(steps: StepTable, values: Any, to_go: Returns) -> Returns:
+def given_scores(
+    steps: StepTable, values: NDArray[np.float64], kept: NDArray[np.float64] | None, to_go: Returns
+) -> Returns:
     """Returns of whole trajectories that were computed elsewhere.
 
     Args:
         steps: The step table, whose rewards are not read.
-        values: Shape (rows,), the return of each row's trajectory; an array or a tensor of any precision.
-        to_go: The returns to go of the same rows. Those of the first steps tell what was added up.
+        values: Shape (rows,), the return of each row's trajectory.
+        kept: As in `given_returns`.
+        to_go: The returns to go of the rows; those of the first steps tell the size of what was added up.
     """
-    scores = floats("episode_returns", values)
-    first = np.zeros(len(steps))
-    rows = np.flatnonzero(steps.step_index == 0)
-    first[steps.trajectory_code[rows]] = to_go.rounding[rows]
-    rounding = _own_rounding(scores, values) + first[steps.trajectory_code]
-    return Returns(scores, rounding).merged(steps.task_code)
+    first = np.flatnonzero(steps.step_index == 0)
+    whole = np.zeros(len(first))
+    whole[steps.trajectory_code[first]] = to_go.rounding[first]
+    own = ARITHMETIC * np.abs(values) + (0.0 if kept is None else kept)
+    return Returns(values, own + whole[steps.trajectory_code]).merged(steps.task_code)
 
 
 def generalized_advantages(
@@ -225,12 +224,6 @@ def _added_up(
         values = values - penalties
         rounding += ARITHMETIC * penalties
     return Returns(values, rounding)
-
-
-def _own_rounding(values: NDArray[np.float64], given: Any) -> NDArray[np.float64]:
-    """How far sums may be off that were computed elsewhere and kept in the precision that they come in."""
-    kept = kept_rounding(values, given)
-    return ARITHMETIC * np.abs(values) + (0.0 if kept is None else kept)
 
 
 def _sum_to_go(steps: StepTable, rewards: NDArray[np.float64], discount: float) -> NDArray[np.float64]:

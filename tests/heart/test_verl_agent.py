@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 from hgpo import HGPO, StepTable
 from hgpo.returns import discounted_returns, trajectory_returns
@@ -167,12 +168,38 @@ def test_golden_cases_through_the_recipes_signature(case: dict):
         np.testing.assert_allclose(advantages[:, 0].numpy(), run["expected"]["hgpo"], rtol=0, atol=1e-5)
 
 
-@given(any_rows())
-def test_it_is_the_reference_preset(rows: Rows):
-    rows = sorted(rows, key=lambda row: row["step_index"])  # the recipe's order: time within a trajectory
-    advantages, _ = compute_hgpo_outcome_advantage(**as_batch(rows), history_length=2)
-    expected = HGPO.reference(invalid_penalty=0.1)(StepTable.from_rows(rows))
-    np.testing.assert_allclose(advantages[:, 0].numpy(), expected, atol=1e-6)
+@given(any_rows(), st.booleans())
+def test_it_is_the_reference_preset(rows: Rows, base_group: bool):
+    advantages, _ = compute_hgpo_outcome_advantage(
+        **as_batch(rows),
+        history_length=2,
+        base_group=base_group,
+        step_index=[row["step_index"] for row in rows],
+    )
+    expected = HGPO.reference(invalid_penalty=0.1, episode_level=base_group)(StepTable.from_rows(rows))
+    np.testing.assert_allclose(advantages[:, 0].numpy(), expected, atol=2e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
+def test_equal_returns_in_any_precision_give_exactly_0(dtype: torch.dtype):
+    # From A on x gets 0.3 and y 0.1 three times, γ = 1; z is elsewhere. Summed up step by step in the
+    # precision of the tensor, 0.1 + (0.1 + 0.1) is not 0.3.
+    one, three = (torch.tensor(value, dtype=dtype) for value in (0.1, 0.3))
+    zero = torch.tensor(0.0, dtype=dtype)
+    returns = torch.stack([three, zero, zero, one + (one + one), one + one, one, three + three])
+    scores = torch.stack([three] * 3 + [one + (one + one)] * 3 + [three])
+    advantages, _ = compute_hgpo_outcome_advantage(
+        scores[:, None],
+        returns,
+        torch.ones(7, 1),
+        ["A", "B", "C", "A", "D", "E", "F"],
+        ["t"] * 7,
+        ["x"] * 3 + ["y"] * 3 + ["z"],
+        history_length=1,
+        base_group=True,
+        step_index=[0, 1, 2, 0, 1, 2, 0],
+    )
+    assert advantages[:, 0].tolist() == [0.0] * 7
 
 
 @pytest.mark.parametrize(
@@ -185,7 +212,7 @@ def test_it_is_the_reference_preset(rows: Rows):
             ValueError,
             r"step_rewards has shape \(3,\); response_mask has 2 rows",
         ),
-        ({"traj_index": ["x"]}, ValueError, "trajectory_id has 1 rows but task_id has 2"),
+        ({"traj_index": ["x"]}, ValueError, "traj_index has 1 rows but response_mask has 2"),
         ({"index": ["tea", "milk"], "traj_index": ["x", "x"]}, ValueError, "trajectory 'x' is in task"),
         ({"anchor_obs": ["a", {1, 2}]}, TypeError, "row 1: anchor_obs is a set that cannot be hashed"),
         ({"anchor_obs": ["a", None]}, ValueError, "row 1: anchor_obs is None, a missing value"),

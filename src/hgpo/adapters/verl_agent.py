@@ -2,7 +2,8 @@
 
     from hgpo.adapters.verl_agent import compute_hgpo_outcome_advantage
 
-is the one import that a user of the recipe changes. It needs torch.
+is the one import that a user of the recipe changes. It needs torch. Rows that were copied, dropped or
+reordered before, as a trainer does to make batches even, need their `step_index`.
 """
 
 from __future__ import annotations
@@ -14,10 +15,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hgpo.columns import as_sequence
+from hgpo.adapters.row_order import check_time_order, originals, rank_within
+from hgpo.columns import Column, as_sequence, integers, objects
 from hgpo.estimators.baseline import Normalization
 from hgpo.estimators.hgpo import HGPO
 from hgpo.keys import factorize
+from hgpo.returns import given_returns, given_scores
+from hgpo.rounding import kept_rounding
 from hgpo.steps import StepTable
 
 MODES: dict[str, Normalization] = {"mean_std_norm": "mean_std", "mean_norm": "mean"}
@@ -36,12 +40,15 @@ def compute_hgpo_outcome_advantage(
     mode: str = "mean_std_norm",
     length_weight_alpha: float = 1.0,
     base_group: bool = False,
+    step_index: Column | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Advantages of a batch by `HGPO.reference`, spread over the response tokens.
 
-    The recipe's batches carry no step index: the rows of a trajectory are taken to stand in time order, so
-    the step index is the row's rank among the rows of its `traj_index`. Batches that were reordered within a
-    trajectory, or padded with copies, belong in a StepTable with the true step indices.
+    The recipe's batches carry no step numbers. Without `step_index` the rows of a trajectory are taken for
+    all its steps, each once, in time order. Rows that were copied, dropped or reordered give other
+    advantages; `hgpo.adapters.row_order` finds some of them by their returns, by no means all: give the
+    numbers, or call this first. With `step_index` rows may stand in any order; a copy gets what its row gets
+    and counts for nothing.
 
     Args:
         token_level_rewards: Shape (batch, response_length). Summed over tokens, the return of the row's whole
@@ -56,32 +63,54 @@ def compute_hgpo_outcome_advantage(
         mode: "mean_std_norm" or "mean_norm".
         length_weight_alpha: α.
         base_group: Add the episode level, its statistics over step rows.
+        step_index: Length batch, the number of each row's step in its trajectory, from 0 on.
 
     Returns:
         The advantages twice (as advantages and as returns), float32, shape (batch, response_length), on the
         device of `response_mask`: the row's advantage on its response tokens, 0 elsewhere.
 
     Raises:
-        ValueError: An unknown `mode`, a trajectory in two tasks, lengths that differ, or non-finite returns.
-        TypeError: A state that cannot be made hashable; the message names the row.
+        ValueError: An unknown `mode`, a trajectory in two tasks, lengths that differ, non-finite returns, or
+            a missing id or state. With `step_index`: a step is missing, or copies differ. Without: the
+            returns of a trajectory are not those of all its steps in time order.
+        TypeError: An id or state that cannot be hashed, or is compared by identity, as tensors are.
+
+    Warns:
+        UserWarning: Two rows of a trajectory look as if they stood in the wrong order.
     """
     if mode not in MODES:
         raise ValueError(f"mode is {mode!r}; choose from {', '.join(map(repr, MODES))}")
-    returns = _row_values("step_rewards", step_rewards, len(response_mask))
-    episode_returns = None
-    if base_group:
-        scores = token_level_rewards.detach().double().sum(dim=-1)
-        episode_returns = _row_values("token_level_rewards", scores, len(response_mask))
-    for name, ids in (("index", index), ("traj_index", traj_index)):
-        factorize(as_sequence(name, ids), name)  # whose errors speak of the arguments, not of a table
-    steps = StepTable(
-        task_id=index,
-        trajectory_id=traj_index,
-        step_index=_rank_within(factorize(as_sequence("traj_index", traj_index), "traj_index")),
-        state_key=factorize(list(map(_by_value, anchor_obs)), "anchor_obs"),
-        # The caller has already summed the rewards; the table says who stands where.
-        reward=np.zeros(len(response_mask)),
+    rows = len(response_mask)
+    returns = _row_values("step_rewards", step_rewards, rows)
+    tokens = token_level_rewards.detach().double() if base_group else torch.zeros(rows, 1)
+    scores = _row_values("token_level_rewards", tokens.sum(dim=-1), rows)
+    task, trajectory = _codes("index", index, rows), _codes("traj_index", traj_index, rows)
+    state = _codes("anchor_obs", list(map(_by_value, anchor_obs)), rows)
+    if step_index is None:
+        check_time_order(returns, trajectory, state, as_sequence("traj_index", traj_index))
+        step = rank_within(trajectory)
+    else:
+        step = integers("step_index", step_index)
+        _require_length("step_index", len(step), rows)
+    original = originals(
+        trajectory,
+        step,
+        {"index": task, "anchor_obs": state, "step_rewards": returns, "token_level_rewards": scores},
     )
+    kept = np.unique(original)
+    steps = StepTable(
+        task_id=objects("index", index)[kept],
+        trajectory_id=objects("traj_index", traj_index)[kept],
+        step_index=step[kept],
+        state_key=state[kept],
+        # The caller has already summed the rewards; the table says who stands where.
+        reward=np.zeros(len(kept)),
+    )
+    to_go = given_returns(steps, returns[kept], _kept_rounding(returns, step_rewards, kept))
+    whole = None
+    if base_group:
+        size = tokens.abs().sum(dim=-1).cpu().numpy()
+        whole = given_scores(steps, scores[kept], _kept_rounding(size, token_level_rewards, kept), to_go)
     estimator = HGPO.reference(
         history_length=history_length,
         alpha=length_weight_alpha,
@@ -90,10 +119,29 @@ def compute_hgpo_outcome_advantage(
         episode_level=base_group,
         epsilon=epsilon,
     )
-    by_row = torch.from_numpy(estimator.advantages_from_returns(steps, returns, episode_returns))
+    advantages = estimator.advantages_from_returns(steps, to_go, whole)
+    by_row = torch.from_numpy(advantages[np.searchsorted(kept, original)])
     by_row = by_row.to(device=response_mask.device, dtype=torch.float32)
-    advantages = by_row.unsqueeze(-1) * response_mask.to(torch.float32)
-    return advantages, advantages
+    by_token = by_row.unsqueeze(-1) * response_mask.to(torch.float32)
+    return by_token, by_token
+
+
+def _codes(name: str, column: Column, rows: int) -> NDArray[np.int64]:
+    codes = factorize(as_sequence(name, column), name)
+    _require_length(name, len(codes), rows)
+    return codes
+
+
+def _require_length(name: str, length: int, rows: int) -> None:
+    if length != rows:
+        raise ValueError(f"{name} has {length} rows but response_mask has {rows}; give one value for each")
+
+
+def _kept_rounding(
+    size: NDArray[np.float64], given: torch.Tensor, rows: NDArray[np.int64]
+) -> NDArray[np.float64] | None:
+    rounding = kept_rounding(size, given)
+    return None if rounding is None else rounding[rows]
 
 
 def _row_values(name: str, values: torch.Tensor, rows: int) -> NDArray[np.float64]:
@@ -106,15 +154,6 @@ def _row_values(name: str, values: torch.Tensor, rows: int) -> NDArray[np.float6
         row = int(np.argmin(np.isfinite(array)))
         raise ValueError(f"row {row}: {name} is {array[row]}; give finite returns")
     return array
-
-
-def _rank_within(codes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """How many earlier rows have the same code."""
-    order = np.argsort(codes, kind="stable")
-    length = np.bincount(codes)
-    rank = np.empty_like(codes)
-    rank[order] = np.arange(len(codes)) - np.repeat(np.cumsum(length) - length, length)
-    return rank
 
 
 def _by_value(state: Any) -> Any:

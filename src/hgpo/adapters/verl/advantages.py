@@ -16,6 +16,7 @@ from hgpo.adapters.verl.rows import StepRow, step_rows, step_table
 from hgpo.adapters.verl.settings import PREFIX, estimator_of
 from hgpo.errors import SettingError
 from hgpo.estimators import ESTIMATORS, CriticEstimator
+from hgpo.rounding import kept_rounding
 from hgpo.steps import StepTable
 
 
@@ -82,9 +83,13 @@ def stepwise_advantages(
     estimator = estimator_of(adv_estimator, config.get("stepwise"))
     places = torch.from_numpy(handover.places)
     steps = handover.steps
-    penalty = handover.scores - token_level_rewards[places].double().sum(dim=-1).cpu().numpy()
+    tokens = token_level_rewards[places].double().cpu().numpy()
+    penalty = handover.scores - tokens.sum(axis=-1)
     if penalty.any():
-        steps = steps.with_rewards(steps.reward - penalty)
+        # The score is on the last token, less that token's own penalty, which is as inexact as the sum.
+        size = np.abs(handover.scores) + np.abs(tokens).sum(axis=-1)
+        rounding = kept_rounding(size, token_level_rewards)
+        steps = steps.with_rewards(steps.reward - penalty, rounding)
     handover.advantages = estimator(steps)
     targets = (
         estimator.value_targets(steps) if isinstance(estimator, CriticEstimator) else handover.advantages
