@@ -73,7 +73,7 @@ class RichDisplay:
 
     def say(self, message: str) -> None:
         """One line above the bars."""
-        self.console.print(message, highlight=False)
+        self.console.print(message, highlight=False, soft_wrap=True)
 
     @contextmanager
     def phase(self, name: str) -> Iterator[Advance]:

@@ -93,6 +93,9 @@ def main(args: Sequence[str]) -> int:
         suite = command.env if games_chosen else games_of(names, command.env)
         panels = _panels(command, suite)
         folder = command.out or Path("runs") / _folder_name(command.models, suite)
+        if command.out is not None:
+            # That it cannot be written to is better said before anyone has played.
+            command.out.mkdir(parents=True, exist_ok=True)
         rows: dict[str, list[Any]] = {}
         for name in names:
             with open_player(name, suite, command.models, folder) as player:
@@ -157,7 +160,6 @@ def _folder_name(models: ModelOptions, suite: TaskSuite) -> str:
 
 def _write(rows: dict[str, list[Any]], path: Path) -> None:
     """Each player's results on each panel as JSON."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     results = [
         {"player": player, **dataclasses.asdict(result)} for player, row in rows.items() for result in row
     ]
