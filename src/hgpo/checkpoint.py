@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from hgpo.errors import RunError, SettingError
+from hgpo.files import reason
 from hgpo.policies.compute import Compute
 from hgpo.policies.critic import Critic
 from hgpo.policies.loading import load_policy
@@ -18,6 +19,7 @@ from hgpo.policies.transformers import TransformersPolicy
 
 STATE = "state.json"
 """Written last: a folder without it is no checkpoint."""
+CURE = "make room, or remove what is in the way,"
 KEPT = 2
 """Older checkpoints are removed once so many newer ones are complete."""
 
@@ -34,31 +36,69 @@ def save_checkpoint(
     The checkpoint is written beside its place and moved there when complete, so that a run that is killed
     leaves no half of one. Nothing random needs saving: each iteration's random streams follow from the
     run's seed and the iteration's number.
+
+    Raises:
+        RunError: if it cannot be written.
     """
     target = folder / f"{iteration:06d}"
     if target.exists():
         return target
-    partial = folder / f"{target.name}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
     try:
-        partial.mkdir(parents=True)
-        policy.save(partial)
-        torch.save(optimizer.state_dict(), partial / "optimizer.pt")
-        if critic is not None:
-            critic.save(partial / "critic.pt")
-        files = {path.name: path.stat().st_size for path in sorted(partial.iterdir())}
-        (partial / STATE).write_text(json.dumps({"iteration": iteration, "files": files}))
+        with _whole_folder(target) as partial:
+            policy.save(partial)
+            torch.save(optimizer.state_dict(), partial / "optimizer.pt")
+            if critic is not None:
+                critic.save(partial / "critic.pt")
+            files = {path.name: path.stat().st_size for path in sorted(partial.iterdir())}
+            (partial / STATE).write_text(json.dumps({"iteration": iteration, "files": files}))
     except Exception as error:
-        # A full disk shows as an OSError here and as errors of their own in torch and safetensors.
-        shutil.rmtree(partial, ignore_errors=True)
-        raise RunError(
-            f"the checkpoint after iteration {iteration} could not be written ({error}); the one before it "
-            f"is whole: make room and go on with hgpo train --resume {folder.parent}"
-        ) from error
-    partial.rename(target)
+        raise not_written(folder, iteration, error) from error
     for old in _complete(folder)[:-KEPT]:
         shutil.rmtree(old)
     return target
+
+
+def save_reference(folder: Path, policy: TransformersPolicy) -> None:
+    """Write the policy as it is before learning, whole or not at all.
+
+    Raises:
+        RunError: if it cannot be written.
+    """
+    try:
+        with _whole_folder(folder) as partial:
+            policy.save(partial)
+    except Exception as error:
+        raise RunError(
+            f"the reference policy could not be written ({reason(error)}): {CURE} and begin again with "
+            f"hgpo train --resume {folder.parent}"
+        ) from error
+
+
+def not_written(folder: Path, iteration: int, error: Exception) -> RunError:
+    """What to say where the checkpoint after `iteration` iterations could not be written."""
+    whole = "; the one before it is whole" if latest_checkpoint(folder) is not None else ""
+    return RunError(
+        f"the checkpoint after iteration {iteration} could not be written ({reason(error)}){whole}: "
+        f"{CURE} and go on with hgpo train --resume {folder.parent}"
+    )
+
+
+@contextmanager
+def _whole_folder(target: Path) -> Iterator[Path]:
+    """A folder beside the target to write into; it is moved there when complete, and removed on a failure.
+
+    A full disk shows as an OSError, and as errors of their own in torch and safetensors.
+    """
+    partial = target.with_name(f"{target.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        partial.mkdir(parents=True)
+        yield partial
+        shutil.rmtree(target, ignore_errors=True)
+        partial.rename(target)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
 
 
 def latest_checkpoint(folder: Path) -> Path | None:

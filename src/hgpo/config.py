@@ -13,6 +13,7 @@ import tyro
 from hgpo.envs import ENVIRONMENTS, TaskSuite
 from hgpo.errors import SettingError
 from hgpo.estimators import ESTIMATORS, HGPO, CriticEstimator, Estimator
+from hgpo.files import write_whole
 from hgpo.imitation import WarmStart
 from hgpo.losses import PolicyLoss
 from hgpo.policies.compute import Compute, Precision, choose_compute
@@ -275,7 +276,7 @@ def from_json(value: Any) -> Any:
 
 def save_config(config: TrainConfig, path: Path) -> None:
     """Write the config as JSON."""
-    path.write_text(json.dumps(to_json(config), indent=2) + "\n")
+    write_whole(path, json.dumps(to_json(config), indent=2) + "\n")
 
 
 def load_config(path: Path) -> TrainConfig:

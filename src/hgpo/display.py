@@ -82,7 +82,7 @@ class RichDisplay:
 
     def say(self, message: str) -> None:
         """One line above the bars."""
-        self.console.print(message, highlight=False, markup=False)
+        self.console.print(message, highlight=False, markup=False, soft_wrap=True)
 
     def warn(self, message: str) -> None:
         """Red lines above the bars."""

@@ -12,6 +12,12 @@ from filelock import FileLock, Timeout
 from hgpo.errors import RunError
 
 
+def reason(error: Exception) -> str:
+    """What went wrong, in a few words."""
+    said = error.strerror if isinstance(error, OSError) else None
+    return said or next(iter(str(error).splitlines()), type(error).__name__)
+
+
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """The name to write a file under until it is complete; then it takes its place.
@@ -25,9 +31,12 @@ def whole_file(path: Path) -> Iterator[Path]:
     try:
         yield unfinished
         os.replace(unfinished, path)
-    except BaseException:
+    except BaseException as error:
         with suppress(OSError):
             unfinished.unlink()
+        if isinstance(error, OSError):
+            # A full disk shows in a write, which knows no name.
+            error.filename = str(path)
         raise
 
 
@@ -46,11 +55,17 @@ def only_process(folder: Path, doing: str) -> Iterator[None]:
     """Keep other processes from doing the same in the folder, which is made if need be.
 
     Raises:
-        RunError: if one does already.
+        RunError: if one does already, or the folder cannot be written into.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / ".lock", timeout=0)
     try:
-        with FileLock(folder / ".lock", timeout=0):
-            yield
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire()
     except Timeout:
         raise RunError(f"another process is {doing} in {folder}: wait until it ends, or stop it") from None
+    except OSError as error:
+        raise RunError(f"{folder} is no folder to write into: {reason(error)}") from None
+    try:
+        yield
+    finally:
+        lock.release()

@@ -9,6 +9,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from hgpo.display import decoding
+from hgpo.files import whole_file
 
 WINDOW = 10
 """Iterations that the smoothed curve takes the mean of: each has few games, and so much noise."""
@@ -55,7 +56,17 @@ def plot_learning_curve(
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     axes.grid(alpha=0.3)
     axes.legend()
-    figure.savefig(path, dpi=120)
+    save_picture(figure, path, dpi=120)
+
+
+def save_picture(figure: Figure, path: Path, **options: Any) -> None:
+    """Write a figure whole, in the format of the path's suffix; the options are those of `Figure.savefig`.
+
+    Raises:
+        OSError: It cannot be written; nothing of it is left then.
+    """
+    with whole_file(path) as unfinished:
+        figure.savefig(unfinished, format=path.suffix.removeprefix("."), **options)
 
 
 def _smoothed(metrics: Sequence[dict[str, Any]]) -> tuple[list[int], list[float]]:

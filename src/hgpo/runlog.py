@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 from hgpo.episodes import Trajectory
+from hgpo.errors import SettingError
 from hgpo.evaluate import PanelResult
 from hgpo.files import only_process, write_whole
 from hgpo.rollout_files import write_rollouts
@@ -23,32 +25,52 @@ class RunLog:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
+        self.config = folder / "config.json"
         self.checkpoints = folder / "checkpoints"
         self.reference = folder / "reference"
-        self._metrics = folder / "metrics.jsonl"
-        self._evaluations = folder / "evaluations.jsonl"
+        self._metrics = RecordFile(folder / "metrics.jsonl")
+        self._evaluations = RecordFile(folder / "evaluations.jsonl")
 
     def alone(self) -> AbstractContextManager[None]:
         """Keep other processes from training in the folder; see `only_process`."""
         return only_process(self.folder, "training")
 
+    def require_own_folder(self) -> None:
+        """Look whether what the folder holds under the names of a run's files is a run's.
+
+        Raises:
+            SettingError: if it is not, as the run would replace it.
+        """
+        if self.config.exists():
+            return
+        for path in (self.checkpoints, self.reference, self._metrics.path, self._evaluations.path):
+            if path.exists():
+                raise SettingError(f"{path} is in the way, and no run's: give another --out")
+
     def go_back(self, iteration: int) -> None:
         """Forget what came after `iteration` iterations, as it is about to be done again."""
-        for path in (self._metrics, self._evaluations):
-            if path.exists():
-                kept = [record for record in _records(path) if record["iteration"] <= iteration]
-                write_whole(path, "".join(json.dumps(record) + "\n" for record in kept))
+        for file in (self._metrics, self._evaluations):
+            file.go_back(iteration)
 
     def metrics(self, record: Mapping[str, float]) -> None:
-        """Add one iteration's metrics."""
-        with self._metrics.open("a") as file:
-            file.write(json.dumps(record) + "\n")
+        """Add one iteration's metrics; see `RecordFile.add`."""
+        self._metrics.add([dict(record)])
 
     def evaluation(self, iteration: int, results: Sequence[PanelResult], seconds: float) -> None:
-        """Add the results of the panels after `iteration` iterations, which took so long each."""
-        with self._evaluations.open("a") as file:
-            for result in results:
-                file.write(json.dumps({**result.record(iteration), "seconds": seconds}) + "\n")
+        """Add the results of the panels after `iteration` iterations, which took so long each.
+
+        See `RecordFile.add`.
+        """
+        self._evaluations.add([{**result.record(iteration), "seconds": seconds} for result in results])
+
+    def write_what_is_left(self) -> None:
+        """Write the metrics and results that could not be written when they came.
+
+        Raises:
+            OSError: They still cannot be written.
+        """
+        for file in (self._metrics, self._evaluations):
+            file.add([])
 
     def rollouts(
         self, name: str, iteration: int, trajectories: Sequence[Trajectory], steps: StepTable
@@ -68,11 +90,11 @@ class RunLog:
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """The metrics of all iterations so far."""
-        return _records(self._metrics)
+        return self._metrics.read()
 
     def read_evaluations(self) -> list[dict[str, Any]]:
         """All evaluations so far, in the order of iterations."""
-        return _records(self._evaluations)
+        return self._evaluations.read()
 
     def sample(self, iteration: int, trajectories: Sequence[Trajectory]) -> None:
         """Write some episodes as plain text."""
@@ -82,6 +104,48 @@ class RunLog:
         write_whole(folder / f"{iteration:06d}.txt", text + "\n")
 
 
+class RecordFile:
+    """A file of JSON lines, in the order of iterations."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._unwritten: list[dict[str, Any]] = []
+
+    def add(self, records: Sequence[dict[str, Any]]) -> None:
+        """Write records at the end of the file, behind those that could not be written before.
+
+        Raises:
+            OSError: They cannot be written now. The file is as it was, and they are kept for the next time.
+        """
+        self._unwritten += records
+        text = "".join(json.dumps(record) + "\n" for record in self._unwritten)
+        if not text:
+            return
+        size = self.path.stat().st_size if self.path.exists() else 0
+        try:
+            with self.path.open("a") as file:
+                file.write(text)
+        except OSError:
+            # Of a line that was written in part, those that follow it could not be told apart.
+            with suppress(OSError):
+                os.truncate(self.path, size)
+            raise
+        self._unwritten.clear()
+
+    def read(self) -> list[dict[str, Any]]:
+        """All records, those that are not written yet among them."""
+        return _records(self.path) + self._unwritten
+
+    def go_back(self, iteration: int) -> None:
+        """Drop the records of what came after `iteration` iterations."""
+        self._unwritten.clear()
+        if self.path.exists():
+            kept = [record for record in _records(self.path) if record["iteration"] <= iteration]
+            text = "".join(json.dumps(record) + "\n" for record in kept)
+            if text != self.path.read_text():
+                write_whole(self.path, text)
+
+
 class SilentLog(RunLog):
     """The folder of a run that another process writes."""
 
@@ -89,10 +153,16 @@ class SilentLog(RunLog):
         """Nothing: the process that writes keeps others away."""
         return nullcontext()
 
+    def require_own_folder(self) -> None:
+        """Nothing: the process that writes looks."""
+
     def go_back(self, iteration: int) -> None:
         """Nothing."""
 
     def metrics(self, record: Mapping[str, float]) -> None:
+        """Nothing."""
+
+    def write_what_is_left(self) -> None:
         """Nothing."""
 
     def evaluation(self, iteration: int, results: Sequence[PanelResult], seconds: float) -> None:

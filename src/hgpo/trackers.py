@@ -8,16 +8,17 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import threading
 import uuid
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import redirect_stdout
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from hgpo.errors import SettingError
-from hgpo.files import write_whole
+from hgpo.files import reason, write_whole
 
 Record = Mapping[str, Any]
 TrackerName = Literal["tensorboard", "wandb", "trackio"]
@@ -58,18 +59,37 @@ class TensorBoard:
     def __init__(self, run: TrackedRun) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
+        before = set(threading.enumerate())
         self._writer = SummaryWriter(str(run.folder / "tensorboard"))
-        self._writer.add_text("settings", f"```\n{json.dumps(run.settings, indent=2)}\n```", 0)
+        self._threads = set(threading.enumerate()) - before
+        with self._told_once():
+            self._writer.add_text("settings", f"```\n{json.dumps(run.settings, indent=2)}\n```", 0)
+            self._writer.flush()
 
     def log(self, values: Mapping[str, float], iteration: int) -> None:
         """See `Tracker.log`."""
-        for name, value in values.items():
-            self._writer.add_scalar(name, value, iteration)
-        self._writer.flush()
+        with self._told_once():
+            for name, value in values.items():
+                self._writer.add_scalar(name, value, iteration)
+            self._writer.flush()
 
     def close(self) -> None:
         """See `Tracker.close`."""
-        self._writer.close()
+        with self._told_once():
+            self._writer.close()
+
+    @contextmanager
+    def _told_once(self) -> Iterator[None]:
+        """What fails in the writer's thread is raised here, too: the thread's traceback is not printed."""
+        hook, threading.excepthook = threading.excepthook, lambda _: None
+        try:
+            yield
+        except Exception:
+            for thread in self._threads:
+                thread.join(timeout=1)
+            raise
+        finally:
+            threading.excepthook = hook
 
 
 class WeightsAndBiases:
@@ -168,15 +188,27 @@ class Trackers:
         """
         self._warn = warn
         self._note = folder / "tracked.json"
-        note = json.loads(self._note.read_text()) if self._note.exists() else {}
+        note = self._read_note()
         self._id: str = note.get("id") or uuid.uuid4().hex
         # The last iteration of which metrics were sent, and the last of which an evaluation was.
         self._sent: dict[str, tuple[int, int]] = {name: (0, -1) for name in names}
         self._sent.update({name: tuple(last) for name, last in note.get("sent", {}).items()})
         self._open: dict[str, Tracker] = {}
+        self._unnoted = False
         run = TrackedRun(folder, self._id, settings)
         for name in names:
             self._try(name, lambda name=name: self._open.update({name: TRACKERS[name](run)}))
+
+    def _read_note(self) -> dict[str, Any]:
+        if not self._note.exists():
+            return {}
+        try:
+            return dict(json.loads(self._note.read_text()))
+        except (OSError, ValueError, TypeError) as error:
+            self._warn(
+                f"{self._note.name} cannot be read ({reason(error)}): all records are sent as new ones"
+            )
+            return {}
 
     def send(
         self,
@@ -198,25 +230,39 @@ class Trackers:
                 *((r["iteration"], numbers_of(r)) for r in metrics if r["iteration"] > last_metrics),
                 *((r["iteration"], results_of(r)) for r in evaluations if r["iteration"] > last_evaluation),
             ]
-            for iteration, values in sorted(news, key=lambda item: item[0]):
+            if not all(
                 self._try(name, lambda t=tracker, v=values, i=iteration: t.log(v, i))
+                for iteration, values in sorted(news, key=lambda item: item[0])
+            ):
+                continue
             self._sent[name] = (
                 max([last_metrics, *(r["iteration"] for r in metrics)]),
                 max([last_evaluation, *(r["iteration"] for r in evaluations)]),
             )
-        write_whole(self._note, json.dumps({"id": self._id, "sent": self._sent}))
+        try:
+            write_whole(self._note, json.dumps({"id": self._id, "sent": self._sent}))
+        except OSError as error:
+            if not self._unnoted:
+                self._warn(
+                    f"{self._note.name} cannot be written ({reason(error)}): where the run goes on later, "
+                    "records may be sent twice"
+                )
+            self._unnoted = True
 
     def close(self) -> None:
         """Close all."""
         for name, tracker in list(self._open.items()):
             self._try(name, tracker.close)
 
-    def _try(self, name: str, call: Callable[[], None]) -> None:
+    def _try(self, name: str, call: Callable[[], None]) -> bool:
+        """Whether the call went well; a tracker that fails is left out from then on."""
         try:
             call()
         except Exception as error:
             self._open.pop(name, None)
             self._warn(f"{name} failed and is left out: {type(error).__name__}: {error}")
+            return False
+        return True
 
 
 def numbers_of(record: Record) -> dict[str, float]:

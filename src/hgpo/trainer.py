@@ -6,6 +6,8 @@ The trainer does not know which estimator, which games or which model it runs.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +23,9 @@ from hgpo.checkpoint import (
     load_checkpoint,
     load_critic,
     load_optimizer,
+    not_written,
     save_checkpoint,
+    save_reference,
 )
 from hgpo.config import TrainConfig, save_config, to_json
 from hgpo.crew import Alone, Crew
@@ -31,6 +35,7 @@ from hgpo.episodes import Trajectory
 from hgpo.errors import RunError, SettingError
 from hgpo.estimators import CriticEstimator
 from hgpo.evaluate import evaluate_panel, no_valid_answer
+from hgpo.files import reason
 from hgpo.imitation import demonstrations, imitate
 from hgpo.interrupts import uninterrupted
 from hgpo.metrics import advantage_metrics, group_metrics, rollout_metrics
@@ -65,6 +70,8 @@ MAX_COMMANDS = 60
 """The highest command number that a model made here has a token for."""
 MAX_SKIPPED = 3
 """So many optimizer steps in a row without a finite gradient end a run."""
+LEFT_OUT, TRIED_AGAIN = "it is left out", "it is tried again with what comes next"
+"""What becomes of a file that cannot be written."""
 MAX_STEPS = 100
 """The highest step number that a model made here has a token for, where prompts tell it."""
 
@@ -101,6 +108,7 @@ class Trainer:
         self.iteration = 0
         self.environment_steps = 0
         self.skipped_in_a_row = 0
+        self._not_written: set[str] = set()
         self.policy = self._initial_policy()
         self.agent = language_agent(self.config, self.policy)
         require_tasks(self.suite, self.suite.splits[1:], config.evaluation_games)
@@ -113,6 +121,7 @@ class Trainer:
 
         Raises:
             RunError: if the run cannot go on, or another process is training in its folder.
+            SettingError: if the folder holds what is no run's in the place of a run's files.
         """
         self.display.say(f"games: {describe(self.suite)}")
         with self.log.alone():
@@ -120,6 +129,7 @@ class Trainer:
         return self.log.read_evaluations()
 
     def _run(self) -> None:
+        self.log.require_own_folder()
         checkpoint = latest_checkpoint(self.log.checkpoints)
         if checkpoint is None:
             self._start()
@@ -151,10 +161,10 @@ class Trainer:
     def _start(self) -> None:
         self.log.go_back(-1)
         if self.is_first:
-            save_config(self.config, self.log.folder / "config.json")
+            save_config(self.config, self.log.config)
         self._warm_start()
         if self.is_first:
-            self.policy.save(self.log.reference)
+            save_reference(self.log.reference, self.policy)
         self._wait_for_the_first()
         self._new_engine()
         self.reference = load_reference(self.log.reference, self.policy)
@@ -188,7 +198,32 @@ class Trainer:
         if not self.is_first:
             return
         with uninterrupted():
+            try:
+                # A run that goes on from the checkpoint needs what was measured before it.
+                self.log.write_what_is_left()
+            except OSError as error:
+                raise not_written(self.log.checkpoints, self.iteration, error) from error
             save_checkpoint(self.log.checkpoints, self.iteration, self.policy, self.optimizer, self.critic)
+
+    def _try_to_write(self, name: str, write: Callable[[], None], otherwise: str) -> None:
+        """Write what the run can do without for now; where that fails, it is said once, and the run goes on.
+
+        The state is saved then, if that is possible, as it may be the last time that it is.
+
+        Args:
+            name: what is written.
+            write: writes it.
+            otherwise: what becomes of it where it cannot be written.
+        """
+        try:
+            write()
+        except OSError as error:
+            if name in self._not_written:
+                return
+            self._not_written.add(name)
+            self.display.say(f"{name} cannot be written ({reason(error)}): {otherwise}, and the run goes on")
+            with suppress(RunError):
+                self._save()
 
     def _initial_policy(self) -> TransformersPolicy:
         config = self.config
@@ -278,7 +313,11 @@ class Trainer:
         advantages = self.crew.agree(self.config.estimator(steps))
         estimated = time.perf_counter()
         if self.config.keep_rollouts:
-            self.log.rollouts("rollouts", self.iteration + 1, sample.kept, steps)
+            self._try_to_write(
+                "rollouts/",
+                lambda: self.log.rollouts("rollouts", self.iteration + 1, sample.kept, steps),
+                LEFT_OUT,
+            )
         with uninterrupted():
             critic_metrics = self._fit_critic(steps)
             metrics = self._update(steps, advantages)
@@ -299,7 +338,7 @@ class Trainer:
                 "memory_gib": self._peak_memory(),
             }
             self.environment_steps += record["environment_steps"]
-            self.log.metrics(record)
+            self._try_to_write("metrics.jsonl", lambda: self.log.metrics(record), TRIED_AGAIN)
         if self.skipped_in_a_row >= MAX_SKIPPED:
             self._save()
             raise RunError(
@@ -309,9 +348,12 @@ class Trainer:
             )
         every = self.config.sample_every
         if every and (self.iteration % every == 0 or self._finished()):
-            self.log.sample(self.iteration, sample.tried[:: self.config.group_size][:4])
-            self.log.rollouts("samples", self.iteration, sample.kept, steps)
+            self._try_to_write("samples/", lambda: self._write_sample(sample, steps), LEFT_OUT)
         self.display.iteration(record, self.config.iterations)
+
+    def _write_sample(self, sample: Sample, steps: StepTable) -> None:
+        self.log.sample(self.iteration, sample.tried[:: self.config.group_size][:4])
+        self.log.rollouts("samples", self.iteration, sample.kept, steps)
 
     def _peak_memory(self) -> float:
         """GiB of the GPU's memory that tensors took at most since the last call."""
@@ -441,7 +483,12 @@ class Trainer:
                     )
                 results.append(result)
         with uninterrupted():
-            self.log.evaluation(self.iteration, results, (time.perf_counter() - started) / len(results))
+            seconds = (time.perf_counter() - started) / len(results)
+            self._try_to_write(
+                "evaluations.jsonl",
+                lambda: self.log.evaluation(self.iteration, results, seconds),
+                TRIED_AGAIN,
+            )
         warning = no_valid_answer("the agent", [result.answers for result in results])
         if warning is not None:
             self.display.warn(warning)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -131,6 +132,14 @@ def test_a_comparison_from_start_to_table(tmp_path, capsys):
     assert main(["compare", "--resume", str(folder)]) == 0
     assert figures(folder / "runs" / "gigpo-seed0") == expected
     assert (folder / "runs" / "ppo-seed0" / "metrics.jsonl").stat().st_mtime_ns == untouched
+
+
+def test_results_of_an_older_version_are_reported_on(tmp_path, capsys):
+    # They do not say which games were played, and have no checkpoints.
+    published = Path(__file__).parents[2] / "docs" / "results" / "household"
+    shutil.copytree(published, tmp_path / "copy")
+    assert main(["compare", "--resume", str(tmp_path / "copy"), "--report-only"]) == 0
+    assert "Games: household. Seeds" in " ".join(capsys.readouterr().out.split())
 
 
 def long_comparison(folder) -> subprocess.Popen:

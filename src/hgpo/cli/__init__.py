@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import sys
@@ -60,7 +61,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         except OSError as error:
             if error.filename is None:
                 raise
-            code = failed(f"{error.filename}: {error.strerror}")
+            full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+            cure = "; make room and give the command again" if full else ""
+            code = failed(f"{error.filename}: {error.strerror}{cure}")
         if isinstance(output.error, BrokenPipeError):
             return READER_GONE
         if output.error is not None:

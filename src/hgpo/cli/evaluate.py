@@ -94,6 +94,9 @@ def main(args: Sequence[str]) -> int:
         suite = command.env if games_chosen else games_of(names, command.env)
         panels = _panels(command, suite)
         folder = command.out or Path("runs") / _folder_name(command.models, suite)
+        if command.out is not None:
+            # That it cannot be written to is better said before anyone has played.
+            command.out.mkdir(parents=True, exist_ok=True)
         rows: dict[str, list[Any]] = {}
 
         def say(line: str) -> None:
@@ -164,6 +167,5 @@ def _folder_name(models: ModelOptions, suite: TaskSuite) -> str:
 
 def _write(rows: dict[str, list[Any]], path: Path) -> None:
     """Each player's results on each panel as JSON."""
-    path.parent.mkdir(parents=True, exist_ok=True)
     results = [{"player": player, **plain_values(result)} for player, row in rows.items() for result in row]
     write_whole(path, json.dumps(results, indent=1) + "\n")

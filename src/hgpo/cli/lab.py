@@ -84,6 +84,8 @@ def main(args: Sequence[str]) -> int:
     """Run the command."""
     try:
         command: Any = parse(BiasVariance | Theory | Oracle, args, prog="hgpo lab")  # pyright: ignore[reportArgumentType]
+        # That it cannot be written to is better said before anything is measured.
+        command.out.mkdir(parents=True, exist_ok=True)
         RUN[type(command)](command)
     except (SettingError, ValueError) as error:
         return wrong_use(str(error))

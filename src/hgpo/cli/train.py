@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -21,6 +21,7 @@ from hgpo.config import TrainConfig, load_config
 from hgpo.crew import assemble
 from hgpo.display import RichDisplay, evaluation_tables
 from hgpo.errors import RunError, SettingError
+from hgpo.files import reason
 from hgpo.plots import plot_learning_curve
 from hgpo.presets import model_config, preset_config, tiny_config
 from hgpo.trainer import Trainer
@@ -71,14 +72,26 @@ def main(args: Sequence[str]) -> int:
         return failed(str(error))
     if crew.rank > 0:
         return 0
-    plot_learning_curve(trainer.log.read_metrics(), evaluations, folder / "learning_curve.png")
     minutes = (time.perf_counter() - started) / 60
     console.print(evaluation_tables(evaluations, f"each held-out game once; {minutes:.1f} minutes"))
-    write_report(folder)
-    console.print(
-        f"run: {folder} (report.html, learning_curve.png, metrics.jsonl, checkpoints)", soft_wrap=True
-    )
+    curve = folder / "learning_curve.png"
+    pages: dict[str, Callable[[], object]] = {
+        "report.html": lambda: write_report(folder),
+        curve.name: lambda: plot_learning_curve(trainer.log.read_metrics(), evaluations, curve),
+    }
+    written = [name for name, write in pages.items() if _written(name, write, console)]
+    console.print(f"run: {folder} ({', '.join([*written, 'metrics.jsonl', 'checkpoints'])})", soft_wrap=True)
     return 0
+
+
+def _written(name: str, write: Callable[[], object], console: Console) -> bool:
+    """Write a page or picture of a run that is done; where that fails, say so."""
+    try:
+        write()
+    except OSError as error:
+        console.print(f"{name} cannot be written ({reason(error)}): it is left out", soft_wrap=True)
+        return False
+    return True
 
 
 def default_of(args: Sequence[str]) -> TrainCommand:

@@ -16,7 +16,9 @@ from rich.table import Table
 from hgpo.compare.plan import Plan
 from hgpo.compare.runs import run_folder
 from hgpo.compare.summary import GOALS, WINDOW, MethodSummary
+from hgpo.files import write_whole
 from hgpo.intervals import Interval
+from hgpo.plots import save_picture
 from hgpo.runlog import RunLog
 
 
@@ -67,8 +69,8 @@ def write_results(folder: Path, summaries: Sequence[MethodSummary], reference: s
     values = [asdict(summary) for summary in summaries]
     for value in values:
         value["steps_to"] = [None if math.isinf(steps) else steps for steps in value["steps_to"]]
-    (folder / "results.json").write_text(json.dumps(values, indent=2) + "\n")
-    (folder / "results.md").write_text(markdown(summaries, reference, games))
+    write_whole(folder / "results.json", json.dumps(values, indent=2) + "\n")
+    write_whole(folder / "results.md", markdown(summaries, reference, games))
 
 
 def plot_curves(plan: Plan, folder: Path, methods: Sequence[str], seeds: Sequence[int], path: Path) -> None:
@@ -92,7 +94,7 @@ def plot_curves(plan: Plan, folder: Path, methods: Sequence[str], seeds: Sequenc
     axes.xaxis.set_major_formatter(lambda value, _: f"{value / 1000:.0f} k")
     axes.grid(alpha=0.3)
     axes.legend()
-    figure.savefig(path, dpi=120)
+    save_picture(figure, path, dpi=120)
 
 
 def plot_success(summaries: Sequence[MethodSummary], path: Path) -> None:
@@ -115,7 +117,7 @@ def plot_success(summaries: Sequence[MethodSummary], path: Path) -> None:
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     axes.grid(alpha=0.3)
     axes.legend()
-    figure.savefig(path, dpi=120)
+    save_picture(figure, path, dpi=120)
 
 
 def _curve(log: RunLog) -> tuple[list[float], list[float]]:

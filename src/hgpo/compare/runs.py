@@ -18,6 +18,8 @@ from typing import Any
 from hgpo.checkpoint import latest_checkpoint
 from hgpo.compare.plan import Plan
 from hgpo.config import TrainConfig, load_config, save_config
+from hgpo.errors import RunError
+from hgpo.files import write_whole
 from hgpo.interrupts import SIGNALS, terminate_like_interrupt
 from hgpo.runlog import RunLog
 
@@ -130,7 +132,12 @@ def _prepare(run: Path, config: TrainConfig, start: Path) -> None:
         return
     partial = run.with_name(f"{run.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    shutil.copytree(start, partial, ignore=shutil.ignore_patterns("finished", "samples"))
+    try:
+        shutil.copytree(start, partial, ignore=shutil.ignore_patterns("finished", "samples"))
+    except shutil.Error as error:
+        # It has one entry for each file, with what went wrong at its end.
+        shutil.rmtree(partial, ignore_errors=True)
+        raise RunError(f"{run} cannot be written: {error.args[0][0][-1]}") from None
     save_config(config, partial / "config.json")
     shutil.rmtree(run, ignore_errors=True)
     partial.rename(run)
@@ -148,4 +155,4 @@ def _run(run: Path, config: TrainConfig) -> None:
             config = load_config(run / "config.json")
         started = time.time()
         Trainer(config, run).run()
-        (run / "finished").write_text(f"{time.time() - started:.0f} seconds in the last part\n")
+        write_whole(run / "finished", f"{time.time() - started:.0f} seconds in the last part\n")

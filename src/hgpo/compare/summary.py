@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from hgpo.compare.plan import Plan
 from hgpo.compare.runs import run_folder
+from hgpo.envs.base import suite_name
 from hgpo.intervals import Interval, bootstrap
 from hgpo.runlog import RunLog
 
@@ -83,7 +84,10 @@ def finished_seeds(plan: Plan, folder: Path) -> list[int]:
 def games_played(plan: Plan, folder: Path, seeds: Sequence[int]) -> str:
     """What the runs with these seeds were evaluated on, in one line."""
     logs = (RunLog(run_folder(folder, method, seed)) for method in plan.methods for seed in seeds)
-    return "; ".join(dict.fromkeys(record["games"] for log in logs for record in log.read_evaluations()))
+    records = (record for log in logs for record in log.read_evaluations())
+    # Results of older versions do not say it.
+    name = suite_name(plan.settings.env)
+    return "; ".join(dict.fromkeys(record.get("games", name) for record in records))
 
 
 def outcomes(plan: Plan, folder: Path, method: str, split: str, seeds: Sequence[int]) -> NDArray[np.float64]:

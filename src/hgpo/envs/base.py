@@ -109,6 +109,11 @@ def describe(suite: TaskSuite) -> str:
     """The games in one line, as it is told beside their results."""
     if isinstance(suite, DescribedSuite):
         return suite.description
+    return suite_name(suite)
+
+
+def suite_name(suite: TaskSuite) -> str:
+    """The name of the games, such as "household"."""
     return type(suite).__name__.removesuffix("Suite").lower()
 
 

@@ -11,10 +11,12 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
+from hgpo.files import whole_file, write_whole
 from hgpo.intervals import Interval
 from hgpo.lab.oracle import OracleResult
 from hgpo.lab.sweeps import AHEAD, FIGURES, TITLES, Line
 from hgpo.lab.theory import Claim
+from hgpo.plots import save_picture
 
 SHOWN = {
     "GRPO": ("0.6", ":"),
@@ -37,10 +39,10 @@ PANELS = {
 
 def save_figure(figure: Figure, path: Path) -> None:
     """Write PNG and SVG; the same figure gives the same files."""
-    figure.savefig(path.with_suffix(".png"), dpi=120)
+    save_picture(figure, path.with_suffix(".png"), dpi=120)
     # Else the names of an SVG's parts would be drawn anew each time.
     with matplotlib.rc_context({"svg.hashsalt": "hgpo"}):
-        figure.savefig(path.with_suffix(".svg"), metadata={"Date": None})
+        save_picture(figure, path.with_suffix(".svg"), metadata={"Date": None})
 
 
 def write_table(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
@@ -48,8 +50,8 @@ def write_table(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = [f"| {' | '.join(header)} |", f"|{'---|' * len(header)}"]
     lines += [f"| {' | '.join(map(_short, row))} |" for row in rows]
-    path.with_suffix(".md").write_text("\n".join(lines) + "\n")
-    with path.with_suffix(".csv").open("w", newline="") as file:
+    write_whole(path.with_suffix(".md"), "\n".join(lines) + "\n")
+    with whole_file(path.with_suffix(".csv")) as unfinished, unfinished.open("w", newline="") as file:
         writer = csv.writer(file)
         first: list[Any] = list(rows[0]) if rows else []
         writer.writerow(
