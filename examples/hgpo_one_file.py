@@ -23,7 +23,7 @@ def hgpo_advantages(rows, history_length=2, alpha=1.0, discount=0.95, normalizat
     for row in sorted(range(len(rows)), key=lambda row: rows[row]["step"]):
         trajectories[rows[row]["trajectory"]].append(row)
 
-    # 2. What each step was worth in hindsight: R_t = r_t + discount · R_{t+1}. Beside it how much was added up
+    # 2. What each step was worth in hindsight: R_t = r_t + discount · R_{t+1}; and how much was added up
     #    for that, signs aside: a sum may be near 0, and what was rounded in it is not.
     returns, sizes = [0.0] * len(rows), [0.0] * len(rows)
     for of_trajectory in trajectories.values():
