@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -178,7 +179,7 @@ def players_tables(rows: Mapping[str, Sequence[PanelResult]]) -> Group:
             *(_short_rate_cell(result.success) for result in results),
             *([" / ".join(_score_cell(result.mean_score) for result in results)] if scored else []),
             " / ".join(f"{result.mean_steps:.1f}" for result in results),
-            " / ".join(f"{result.answers.valid_share:.0%}" for result in results),
+            " / ".join(_share_cell(result.answers.valid_share) for result in results),
         )
     return Group(
         overall,
@@ -223,6 +224,10 @@ def _lost_lines(rows: Mapping[str, Sequence[PanelResult | ProtocolResult]]) -> l
 def _games_lines(descriptions: Iterable[str | None]) -> list[str]:
     """What was played, each once; runs of older versions do not say it."""
     return [f"[dim]games: {escape(games)}[/]" for games in dict.fromkeys(descriptions) if games]
+
+
+def _share_cell(share: float) -> str:
+    return "–" if math.isnan(share) else f"{share:.0%}"
 
 
 def _score_cell(score: float | None) -> str:

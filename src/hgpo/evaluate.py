@@ -259,11 +259,15 @@ class ProtocolResult:
 
 
 def plain_values(result: PanelResult | ProtocolResult) -> dict[str, Any]:
-    """A result's fields as JSON values, those of its answers among them; samples are for the eye alone."""
+    """A result's fields as JSON values, those of its answers among them; samples are for the eye alone.
+
+    NaN, which JSON does not have, becomes None.
+    """
     values = asdict(result)
     answers = values.pop("answers")
     del answers["samples"]
-    return {**values, **answers}
+    named = {**values, **answers}.items()
+    return {name: None if isinstance(v, float) and math.isnan(v) else v for name, v in named}
 
 
 def mean_and_std(values: Sequence[float]) -> tuple[float, float]:

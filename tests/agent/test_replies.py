@@ -249,6 +249,7 @@ def error(message, code=None, **fields):
         (500, error("Conversation roles must alternate user/assistant/user"), "no_system_role", Reach.UNCLEAR),
         (422, {"detail": [{"loc": ["body", "messages", 0, "role"], "msg": "Input should be 'user'", "type": "enum"}]}, "no_system_role", Reach.UNCLEAR),
         (400, error("Developer instruction is not enabled for this model", 400), "no_system_role", Reach.UNCLEAR),
+        (500, error("Jinja Exception: the first message must be a user's", 500), "http_500", Reach.UNCLEAR),
         # Other refusals: of this prompt or of all.
         (400, error("Unsupported parameter: 'max_tokens'", "unsupported_parameter"), "unsupported_parameter", Reach.UNCLEAR),
         (400, error("max_tokens is too large: this model supports at most 8 completion tokens"), "http_400", Reach.UNCLEAR),

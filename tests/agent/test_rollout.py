@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import io
+import json
 import math
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from rich.console import Console
 from toy import ToySuite, toy_task
 
 from hgpo.agents import Decision, LanguageAgent
 from hgpo.answers import InvalidReason, read_answer
+from hgpo.display import players_tables
 from hgpo.episodes import Loss
 from hgpo.evaluate import (
     Answers,
@@ -87,6 +91,20 @@ def test_an_episode_in_which_the_agent_cannot_go_on_is_lost_alone():
     assert summarize("train", 0.0, trajectories, "toy").lost == {"refused": 1}
     # Its steps are of no use to learn from.
     assert len(step_table(trajectories, policy_version=0)) == 16
+
+
+def test_a_panel_without_a_step_has_no_share_of_valid_answers():
+    class Silent:
+        def act(self, situations, temperature):
+            return [Loss("refused", "the server says no")] * len(situations)
+
+    result = evaluate_panel(SUITE, Silent(), "unseen", temperature=0.0, seed=[0])
+    assert math.isnan(result.answers.valid_share) and no_valid_answer("somebody", [result.answers]) is None
+    record = json.loads(json.dumps(result.record(0), allow_nan=False))
+    assert record["valid_share"] is None and record["mean_steps"] == 0
+    console = Console(width=120, record=True, file=io.StringIO())
+    console.print(players_tables({"somebody": [result]}))
+    assert "–" in console.export_text() and "nan" not in console.export_text()
 
 
 def test_invalid_answers_are_marked_and_change_nothing():

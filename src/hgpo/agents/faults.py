@@ -126,6 +126,8 @@ _RULES = (
         r"\bsystem (role|message|prompt|instruction)s?\b|\broles?\b|developer (message|instruction)",
         NO_SYSTEM_ROLE,
     ),
+    # llama.cpp gives what a chat template refuses as an error of its own, which does not pass.
+    _Rule(Reach.UNCLEAR, _REFUSALS, r"\bjinja|raise_exception|\bchat[ _-]template"),
     _Rule(Reach.EVERY, (404, 405, 410, *range(300, 400)), advice=_ADDRESS),
     _Rule(Reach.MOMENT, (200, 408, 409, 425, 429, *range(500, 600)), advice=_LATER),
     _Rule(Reach.UNCLEAR, (403,), advice="the key may not use this model, or not from here: take another one"),
