@@ -72,13 +72,14 @@ _CLOSING_TAG = {
     "<seed:think>": "</seed:think>",
     "[THINK]": "[/THINK]",
     "◁think▷": "◁/think▷",
+    "<|begin_of_thought|>": "<|end_of_thought|>",
     "<|START_THINKING|>": "<|END_THINKING|>",
     "<|channel>thought": "<channel|>",
     "<|channel|>analysis<|message|>": "<|end|><|start|>assistant<|channel|>final<|message|>",
 }
 """The tags between which models think, each opening one with its closing one. In this order: most (Qwen,
-DeepSeek, GLM and others), models that follow instructions, EXAONE, Seed-OSS, Mistral, Kimi, Cohere, Gemma 4
-and gpt-oss."""
+DeepSeek, GLM and others), models that follow instructions, EXAONE, Seed-OSS, Mistral, Kimi, OpenThinker,
+Cohere, Gemma 4 and gpt-oss."""
 _MARKS = ("<|START_RESPONSE|>", "<|END_RESPONSE|>", "<|channel|>final<|message|>")
 """What Cohere's models and gpt-oss put around an answer, which is no part of it."""
 

@@ -49,6 +49,7 @@ def test_what_a_prompt_has_begun_of_a_thought(prompt, begun):
         ("<think>b</think>go", "", "a", "a\nb", "go"),
         ("[THINK]near[/THINK]go", "", None, "near", "go"),
         ("<|START_THINKING|>near<|END_THINKING|>go", "", None, "near", "go"),
+        ("<|begin_of_thought|>near<|end_of_thought|>go", "", None, "near", "go"),
         ("< THINK >near< / Think >go", "", None, "near", "go"),
         # Kimi, Gemma 4, gpt-oss, and Command A, which marks its answer, too.
         ("◁think▷near◁/think▷go", "", None, "near", "go"),
