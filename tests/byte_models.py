@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 
-def byte_tokenizer(*special: str, template: Any = None, **settings: Any) -> Any:
+def byte_tokenizer(*special: str | AddedToken, template: Any = None, **settings: Any) -> Any:
     """A tokenizer with one token for each byte and each special token; settings are those of transformers."""
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     made = Tokenizer(models.BPE(vocab={letter: i for i, letter in enumerate(alphabet)}, merges=[]))

@@ -138,7 +138,7 @@ TYPES: dict[str, dict[str, Any]] = {
     "floats": {
         "task_id": array([float(number) for number in TASKS], pyarrow.float64()),
         "step_index": array([float(step) for step in COLUMNS["step_index"]], pyarrow.float32()),
-        "reward": array(np.array(COLUMNS["reward"], np.float16), pyarrow.float16()),
+        "reward": array(list(np.array(COLUMNS["reward"], np.float16)), pyarrow.float16()),
     },
     "decimals": {
         "task_id": [Decimal(number) for number in TASKS],

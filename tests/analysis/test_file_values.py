@@ -145,8 +145,8 @@ def test_long_decimals_are_not_rounded(tmp_path: Path):
     ],
 )
 def test_a_value_that_cannot_be_converted_is_named(name: str, value: Any, words: str, tmp_path: Path):
-    defaults = {"action_valid": [True] * 8, "prompt_tokens": [[1]] * 8}
-    values = list(COLUMNS.get(name, defaults.get(name, [])))
+    defaults: dict[str, list[Any]] = {"action_valid": [True] * 8, "prompt_tokens": [[1]] * 8}
+    values = list(COLUMNS[name] if name in COLUMNS else defaults[name])
     values[1] = value
     (tmp_path / "r.jsonl").write_text(with_column(name, values))
     with pytest.raises(SettingError) as error:

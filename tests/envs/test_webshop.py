@@ -899,16 +899,16 @@ def assert_searches(index: SearchIndex) -> None:
 
 
 def test_a_large_index_is_made_once_and_kept(large, tmp_path, monkeypatch):
-    made = cached_index(*large, "recorded")
+    made = cached_index(*large, rule="recorded")
     monkeypatch.setattr(
         indexing, "index_catalogue", lambda catalogue, rule: pytest.fail("made a second time")
     )
-    kept = cached_index(*large, "recorded")
+    kept = cached_index(*large, rule="recorded")
     assert isinstance(made.documents, np.memmap) and isinstance(kept.documents, np.memmap)
     assert_searches(kept)
     # Other data are another index, and so are other words.
     with pytest.raises(pytest.fail.Exception, match="a second time"):
-        cached_index(*large, "lucene")
+        cached_index(*large, rule="lucene")
     write_shop(tmp_path / "data", *released_records(301))
     with pytest.raises(pytest.fail.Exception, match="a second time"):
         cached_index(find_files(tmp_path / "data"), large[1], "recorded")
@@ -918,7 +918,7 @@ def test_a_large_index_is_made_once_and_kept(large, tmp_path, monkeypatch):
 def test_an_index_that_cannot_be_kept_stays_in_memory(large, tmp_path, monkeypatch, capsys, cache):
     (tmp_path / "in").touch()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / cache))
-    index = cached_index(*large, "recorded")
+    index = cached_index(*large, rule="recorded")
     assert not isinstance(index.documents, np.memmap)
     assert_searches(index)
     (line,) = notes(capsys)
@@ -932,7 +932,7 @@ def test_without_a_home_folder_an_index_stays_in_memory(large, tmp_path, monkeyp
     monkeypatch.chdir(tmp_path)
     for cache_path in (missing, lambda name: Path("~/.cache") / name):
         monkeypatch.setattr(indexing, "user_cache_path", cache_path)
-        assert_searches(cached_index(*large, "recorded"))
+        assert_searches(cached_index(*large, rule="recorded"))
         (line,) = notes(capsys)
         assert "[Errno 2] no home folder" in line
     assert not (tmp_path / "~").exists()
@@ -948,7 +948,7 @@ def test_a_full_disk_leaves_no_half_index(large, tmp_path, monkeypatch, capsys):
             raise OSError("752774 requested and 41952 written")
 
     monkeypatch.setattr(search.np, "save", full)
-    assert_searches(cached_index(*large, "recorded"))
+    assert_searches(cached_index(*large, rule="recorded"))
     (line,) = notes(capsys)
     assert "the disk may be full: 752774 requested" in line
     assert [path.suffix for path in (tmp_path / "cache/hgpo/webshop").iterdir()] == [".lock"]
@@ -965,12 +965,12 @@ def overwrite(path) -> None:
 
 @pytest.mark.parametrize("damage", [shorten, overwrite, Path.unlink])
 def test_a_damaged_index_is_made_again(large, tmp_path, capsys, damage):
-    cached_index(*large, "recorded")
+    cached_index(*large, rule="recorded")
     (place,) = (path for path in (tmp_path / "cache/hgpo/webshop").iterdir() if path.is_dir())
     names = sorted(path.name for path in place.iterdir())
     for name in names:
         damage(place / name)
-        assert_searches(cached_index(*large, "recorded"))
+        assert_searches(cached_index(*large, rule="recorded"))
         (line,) = notes(capsys)
         assert line == f"hgpo: the search index in {place} is damaged and made again"
         assert sorted(path.name for path in place.iterdir()) == names
@@ -978,7 +978,7 @@ def test_a_damaged_index_is_made_again(large, tmp_path, capsys, damage):
     shutil.rmtree(place)
     place.touch()
     place.with_name(f".{place.name}").mkdir()
-    assert isinstance(cached_index(*large, "recorded").documents, np.memmap)
+    assert isinstance(cached_index(*large, rule="recorded").documents, np.memmap)
     assert sorted(path.name for path in place.parent.iterdir()) == [place.name, f"{place.name}.lock"]
 
 

@@ -11,6 +11,7 @@ from hgpo.envs import WebshopSuite
 from hgpo.envs.checker import check, format_report
 from hgpo.envs.webshop.nouns import SPACY_MODELS
 from hgpo.envs.webshop.replay import replay
+from hgpo.envs.webshop.word_rules import WordRule
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 DATA = SHARED / "data" / "webshop"
@@ -49,7 +50,8 @@ def test_every_recorded_step_is_equal():
     ],
 )
 def test_the_tenth_result_by_each_rule_of_words(words, recorded, lucene):
-    for rule, asin in (("recorded", recorded), ("lucene", lucene)):
+    rules: dict[WordRule, str] = {"recorded": recorded, "lucene": lucene}
+    for rule, asin in rules.items():
         shop = WebshopSuite(data=str(DATA), tagger="rule", words=rule).shop
         assert shop.catalogue.products[shop.index.search(words)[9]].asin == asin
 

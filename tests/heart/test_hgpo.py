@@ -266,5 +266,6 @@ def test_presets_take_overrides():
 
 
 def test_the_episode_level_needs_episode_returns():
+    steps = walks(("A", [1.0]))
     with pytest.raises(ValueError, match="give episode_returns"):
-        HGPO(episode_level=True).advantages_from_returns(walks(("A", [1.0])), np.ones(1))
+        HGPO(episode_level=True).advantages_from_returns(steps, returns_to_go(steps, 1.0))

@@ -169,7 +169,7 @@ def test_a_missing_value_is_an_error(value: Any, name: str):
         np.array([1.0, 2.0, np.nan, 3.0]),
         np.array(["2020", "2020", "NaT", "2021"], "datetime64[ns]"),
         np.array([(1, 2.0), (1, 2.0), (1, np.nan), (1, 2.0)], "i4,f8"),
-        np.ma.array([1, 2, 3, 4], mask=[0, 0, 1, 0]),
+        np.ma.array([1, 2, 3, 4], mask=np.array([False, False, True, False])),
         pd.Series(["a", "b", None, "c"]),
         pd.array([1, 2, None, 3], dtype="Int64"),
         pd.Series(["a", "b", None, "c"], dtype="category"),

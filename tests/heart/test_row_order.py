@@ -33,7 +33,7 @@ def advantages_of(
     steps = StepTable.from_rows(rows)
     penalty = 0.0 if steps.action_valid is None else 0.1
     returns = torch.tensor(discounted_returns(steps, discount, invalid_penalty=penalty)[places]).float()
-    columns = {
+    columns: dict[str, Any] = {
         name: [rows[place][column] for place in places]
         for name, column in (
             ("anchor_obs", "state_key"),

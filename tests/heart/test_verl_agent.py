@@ -181,7 +181,7 @@ def test_it_is_the_reference_preset(rows: Rows, base_group: bool):
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16])
-def test_equal_returns_in_any_precision_give_exactly_0(dtype: torch.dtype):
+def test_equal_returns_in_any_precision_give_exactly_0(dtype):
     # From A on x gets 0.3 and y 0.1 three times, γ = 1; z is elsewhere. Summed up step by step in the
     # precision of the tensor, 0.1 + (0.1 + 0.1) is not 0.3.
     one, three = (torch.tensor(value, dtype=dtype) for value in (0.1, 0.3))

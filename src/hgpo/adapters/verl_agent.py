@@ -87,7 +87,7 @@ def compute_hgpo_outcome_advantage(
     task, trajectory = _codes("index", index, rows), _codes("traj_index", traj_index, rows)
     state = _codes("anchor_obs", list(map(_by_value, anchor_obs)), rows)
     if step_index is None:
-        check_time_order(returns, trajectory, state, as_sequence("traj_index", traj_index))
+        check_time_order(returns, trajectory, state, list(as_sequence("traj_index", traj_index)))
         step = rank_within(trajectory)
     else:
         step = integers("step_index", step_index)

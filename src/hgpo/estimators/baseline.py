@@ -133,7 +133,8 @@ class _Others:
     def _elsewhere(self, amounts: NDArray[np.float64]) -> NDArray[np.float64]:
         """Of each cell: the sum over the other cells of its group."""
         own = np.bincount(self.cell[self.in_sample], amounts[self.in_sample], self.cells)
-        return np.bincount(self.group, own, self.groups)[self.group] - own
+        whole = np.bincount(self.group, own, self.groups).astype(np.float64)
+        return whole[self.group] - own
 
     def _lowest_elsewhere(self, low: NDArray[np.float64]) -> NDArray[np.float64]:
         """Of each cell: the lowest of `low` over the other cells of its group."""
