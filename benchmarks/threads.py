@@ -1,9 +1,9 @@
 """What two threads gain on a busy and on an idle machine, by how they wait for one another.
 
-    python benchmarks/threads.py [--load 0 4 9] [--repeats 5] [--passes 10]
+    python benchmarks/threads.py [--load 0 4 9] [--repeats 5]
 
-Forward and backward passes of the model that `hgpo train` makes, over rows as long as those of household
-games, in three processes that take turns:
+The work is some of each thing that `hgpo train` does with the model that it makes: two batches of the warm
+start, two steps of 16 × 16 rollouts of household games, and an update on them. Three processes take turns:
 
 one thread    there is nobody to wait for
 spinning      two threads as OpenMP has them by default: who waits keeps its core busy
@@ -34,13 +34,13 @@ def main() -> None:
     """Measure and print a table."""
     arguments = _parser().parse_args()
     if arguments.work is not None:
-        _work(arguments.work, arguments.passes)
+        _work(arguments.work)
         return
-    print(f"{os.cpu_count()} cores; seconds of {arguments.passes} passes, median of {arguments.repeats}")
+    print(f"{os.cpu_count()} cores; seconds, median of {arguments.repeats} turns")
     print("| other processes | one thread | spinning | asleep | one / asleep | spinning / asleep | load |")
     print("|---:|---:|---:|---:|---:|---:|---:|")
     with ExitStack() as stack:
-        workers = {way: stack.enter_context(_worker(way, arguments.passes)) for way in WAYS}
+        workers = {way: stack.enter_context(_worker(way)) for way in WAYS}
         for load in arguments.load:
             with _others(load):
                 turns = [
@@ -55,7 +55,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--load", type=int, nargs="+", default=[0, 4, 9], help="other processes")
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--passes", type=int, default=10, help="forward and backward passes of each turn")
     parser.add_argument("--work", choices=WAYS, help=argparse.SUPPRESS)
     return parser
 
@@ -69,11 +68,11 @@ def _print_row(load: int, turns: Sequence[dict[str, float]]) -> None:
 
 
 @contextmanager
-def _worker(way: str, passes: int) -> Iterator[subprocess.Popen]:
+def _worker(way: str) -> Iterator[subprocess.Popen]:
     """A process that works when it is told to; it is ready when this returns."""
     environment = {name: value for name, value in os.environ.items() if name not in WAITING}
     environment["OMP_NUM_THREADS"] = str(WAYS[way])
-    command = [sys.executable, __file__, "--work", way, "--passes", str(passes)]
+    command = [sys.executable, __file__, "--work", way]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     process = subprocess.Popen(command, env=environment, **pipes)
     try:
@@ -105,26 +104,62 @@ def _others(count: int) -> Iterator[None]:
             process.wait()
 
 
-def _work(way: str, passes: int) -> None:
-    """Do the passes whenever a line comes in, and say how many seconds they took."""
+def _work(way: str) -> None:
+    """Do the work whenever a line comes in, and say how many seconds it took."""
     if way == "asleep":
         wait_asleep(os.environ)
     import numpy as np
     import torch
 
+    from hgpo.agents import LanguageAgent
+    from hgpo.batch import merge_rows
+    from hgpo.envs import HouseholdSuite
+    from hgpo.imitation import WarmStart, demonstrations, imitate
+    from hgpo.losses import PolicyLoss
     from hgpo.policies.tiny import TinyModel, create_policy
+    from hgpo.prompts import RESPONSE_FORMATS
+    from hgpo.rollout import rollout, step_table
+    from hgpo.update import update_policy
 
-    words = [f"w{chr(97 + i // 26)}{chr(97 + i % 26)}" for i in range(100)]
-    policy = create_policy(words, TinyModel(), max_tokens=200, max_commands=10, seed=0)
-    rng = np.random.default_rng(0)
-    prompts = [tuple(row) for row in rng.integers(3, 100, (32, 100)).tolist()]
-    responses = list(rng.integers(3, 100, (32, 6)))
     torch.set_num_threads(WAYS[way])
+    suite, response = HouseholdSuite(), RESPONSE_FORMATS["text"]
+    short = HouseholdSuite(max_steps=2)
+    policy = create_policy(suite.texts(), TinyModel(), max_tokens=400, max_commands=60, seed=0)
+    agent = LanguageAgent(policy, response, history_length=2, max_prompt_tokens=320, max_response_tokens=10)
+    walkthroughs = demonstrations(
+        suite,
+        policy,
+        suite.tasks("train", 20, seed=0),
+        response_format=response,
+        history_length=2,
+        max_prompt_tokens=320,
+        max_response_tokens=10,
+    )
+    settings, tasks = WarmStart(epochs=1, learning_rate=0.0), short.tasks("train", 16, seed=1)
+    optimizer = torch.optim.SGD(policy.model.parameters(), lr=0.0)
+
+    def turn() -> None:
+        # Nothing is learned, so that every turn is the same work.
+        imitate(policy, walkthroughs[: 2 * settings.batch_rows], settings, np.random.default_rng(0))
+        played = rollout(short, agent, tasks, group_size=16, temperature=1.0, seed=[0])
+        steps = step_table(played, policy_version=0)
+        update_policy(
+            policy,
+            policy,
+            optimizer,
+            PolicyLoss(),
+            merge_rows(steps, np.random.default_rng(0).normal(size=len(steps))),
+            passes=1,
+            optimizer_steps=2,
+            temperature=1.0,
+            max_response_tokens=10,
+            max_gradient_norm=1.0,
+            rng=np.random.default_rng(0),
+        )
+
     for _ in sys.stdin:
         started = time.perf_counter()
-        for _ in range(passes):
-            for reading in policy.readings(prompts, responses):
-                policy.score(reading, 1.0).logprobs.sum().backward()
+        turn()
         print(time.perf_counter() - started, flush=True)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -49,6 +51,20 @@ def test_groups_of_equal_returns_make_place_for_others():
     assert sample.rounds == 2
     assert ids(sample.kept) == ["first", "first", "round 1/second", "round 1/second"]
     assert len(sample.tried) == 8
+
+
+def test_returns_that_are_equal_but_for_rounding_are_equal():
+    # 0.1 + 0.2 and 0.3 + 0, whose float64 sums differ; then a group that truly differs.
+    one, other = group(0.1, 0.3, name="tenths")
+    more = [Step(**{**vars(SOME_STEP), "reward": value}) for value in (0.2, 0.0)]
+    tenths = [
+        replace(trajectory, steps=(*trajectory.steps, step))
+        for trajectory, step in zip((one, other), more, strict=True)
+    ]
+    assert tenths[0].total_reward != tenths[1].total_reward
+    rounds = [tenths + group(10, 0, name="a"), group(1, 1, name="equal") + group(0.1, 0.2, name="b")]
+    sample = sample_groups(rounds.__getitem__, groups=2, group_size=2, max_rounds=2)
+    assert ids(sample.kept)[::2] == ["a", "round 1/b"]
 
 
 def test_what_is_over_is_dropped():

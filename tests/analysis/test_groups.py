@@ -55,6 +55,23 @@ def test_the_variance_that_a_level_explains():
     assert (one.explained, one.gain) == (pytest.approx(0.7), pytest.approx(0.7))
 
 
+@pytest.mark.parametrize("kept_as", [np.float64, np.float32])
+def test_returns_that_are_equal_but_for_rounding_leave_nothing_to_explain(kept_as: type):
+    # 0.3 to come for all in A, at once or in tenths, and 0.9 in B, where the others start. Of the rows in a
+    # group of two, those of level 0, none differs within its group: σ² is 0, and all is explained.
+    steps = table({"u": "ACD", "v": "AEF", "w": "BGH", "x": "BIJ"})
+    rewards = [0.1, 0.1, 0.1, 0.3, 0.0, 0.0, 0.3, 0.3, 0.3, 0.9, 0.0, 0.0]
+    (zero,) = level_statistics(
+        steps.with_rewards(np.array(rewards, kept_as)), HGPO(history_length=0, discount=1.0)
+    )
+    assert zero.explained == 1.0 and zero.zero_share == 1.0
+    # One step each, in one state: no variance at all.
+    (zero,) = level_statistics(
+        table({"x": "A", "y": "A"}).with_rewards([0.1 + 0.2, 0.3]), HGPO(history_length=0)
+    )
+    assert math.isnan(zero.explained) and zero.zero_share == 1.0
+
+
 def test_the_drift_and_the_zeros_are_those_of_hgpo_with_that_depth():
     last = {"a": 1.0, "b": 3.0, "c": 5.0, "d": 9.0}
     steps = table({"a": "AB", "b": "AB", "c": "CB", "d": "DB"}, last=last)
