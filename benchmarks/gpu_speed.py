@@ -44,7 +44,7 @@ from hgpo.rollout import rollout, step_table
 from hgpo.steps import StepTable
 from hgpo.update import update_policy
 
-LIVE, PROMPT_TOKENS, RESPONSE_TOKENS = 128, 470, 100
+LIVE, PROMPT_TOKENS, RESPONSE_TOKENS = 128, 508, 100
 """Live episodes, and the tokens of a row, as in docs/scaling.md."""
 MINI_BATCH_ROWS = 256
 """Of the published ALFWorld runs."""
