@@ -142,7 +142,7 @@ def test_the_arithmetic_beside_is_that_of_the_document():
     expected = preset.rows * 608 / (seconds["reference"] + seconds["update"])
     assert gpu_speed._paper_update(gpu_speed.QWEN_1_5B, card, size) == pytest.approx(expected)
     # An iteration of the document's shape: 50 steps, all lost, every response as long as the longest.
-    shape = replace(preset, success=0.0, longest_response=100)
+    shape = replace(preset, success=0.0, read_share=0.86, longest_response=100)
     seconds = scaling.phases(shape, card, gpus=1)
     paper = gpu_speed._paper_iteration(card, size, 50, 508)
     assert paper["update"] == pytest.approx(seconds["reference"] + seconds["update"])
