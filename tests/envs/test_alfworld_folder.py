@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from alfred_game import BEFORE_040, WORDING, put_alfred_game
 
-from hgpo.cli import main
+from hgpo.cli import evaluate, main
 from hgpo.envs.alfworld import AlfworldSuite
 from hgpo.envs.base import describe
 from hgpo.errors import SettingError
@@ -93,6 +93,14 @@ def test_a_layout_that_is_not_complete_does_not_hide_one_that_is(tmp_path, other
         (newer / "train/game/t1/traj_data.json").unlink()
     expected = [1, 2, 2] if other == "the first game is broken" else [2, 2, 2]
     assert sizes(AlfworldSuite(data=str(tmp_path))) == expected
+
+
+def test_games_count_for_more_than_folders(tmp_path):
+    put_games(tmp_path / "json_2.1.1", ["train", "valid_seen"])
+    put_games(tmp_path / "json_2.1.2", ["train"])
+    for split in SPLITS[1:]:
+        (tmp_path / "json_2.1.2" / split).mkdir()
+    assert sizes(AlfworldSuite(data=str(tmp_path))) == [2, 2, 0]
 
 
 def test_games_at_any_depth_and_behind_links_are_found(tmp_path):
@@ -199,7 +207,9 @@ def test_so_does_training_in_verl(nowhere, monkeypatch, capsys, empty):
 def test_a_panel_that_is_empty_is_missed_before_anyone_plays(nowhere, monkeypatch, capsys):
     put_games(nowhere / "json_2.1.1", ["train", "valid_seen"])
     monkeypatch.setenv("ALFWORLD_DATA", str(nowhere))
-    assert main(["evaluate", "--policy", "random", "env:alfworld"]) == 2
+    with monkeypatch.context() as patch:
+        patch.setattr(evaluate, "evaluate_panel", lambda *_, **__: pytest.fail("played"))
+        assert main(["evaluate", "--policy", "random", "env:alfworld"]) == 2
     assert "valid_unseen has no games that count" in capsys.readouterr().err
     # The other panel can be played.
     assert main(["evaluate", "--policy", "expert", "--panel", "valid_seen", "env:alfworld"]) == 0
