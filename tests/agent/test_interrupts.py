@@ -48,7 +48,9 @@ def test_what_was_ignored_at_the_beginning_stays_ignored(handlers):
         with uninterrupted():
             signal.raise_signal(INT)
             signal.raise_signal(HUP)
-    with pytest.raises(KeyboardInterrupt), terminate_like_interrupt():
+    # One that is heeded is not lost behind one that is not.
+    with pytest.raises(KeyboardInterrupt), terminate_like_interrupt(), uninterrupted():
+        signal.raise_signal(INT)
         signal.raise_signal(TERM)
 
 

@@ -23,9 +23,11 @@ COMMANDS = [
 ]
 
 
-def hgpo(args: list[str], stdout, **options) -> subprocess.CompletedProcess:
+def hgpo(args: list[str], stdout) -> subprocess.CompletedProcess:
+    # With a buffer, as outside of containers: what is left in it is written when the interpreter ends.
+    environment = {**os.environ, "PYTHONUNBUFFERED": ""}
     command = [sys.executable, "-m", "hgpo", *args]
-    return subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, text=True, check=False, **options)
+    return subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, text=True, env=environment)
 
 
 @pytest.mark.parametrize("args", COMMANDS, ids=" ".join)
@@ -49,7 +51,8 @@ def test_output_that_does_not_fit_is_an_error_of_one_line(args):
 @pytest.mark.skipif(not FULL.exists(), reason="there is no /dev/full")
 def test_the_exit_code_of_what_failed_anyway_stays():
     with FULL.open("w") as full:
-        assert hgpo(["nonsense"], full).returncode == 2
+        # Without a command the help is printed.
+        assert hgpo([], full).returncode == 2
         done = subprocess.run([sys.executable, "-m", "hgpo", "nonsense"], stderr=full, check=False)
     assert done.returncode == 2
 

@@ -84,11 +84,7 @@ def guarded_streams() -> Iterator[GuardedStream]:
 
 def _open_what_is_closed() -> None:
     """Let streams that are closed lead nowhere; else the next file that is opened would be taken for one."""
-    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
-        try:
-            os.fstat(number)
-        except OSError:
-            # The lowest number that is free is taken: this one.
-            os.open(os.devnull, os.O_RDWR)
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        # Python has None for a stream that is closed. The lowest number that is free is taken: the stream's.
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
