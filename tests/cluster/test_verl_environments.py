@@ -54,7 +54,7 @@ class _Wayward:
 
 
 SETTINGS = StepwiseSettings(
-    env={"type": f"{__name__}:Wayward"}, environment_processes=2, environment_timeout=0.3
+    env={"type": f"{__name__}:Wayward"}, environment_processes=2, environment_timeout=2.0
 )
 
 
@@ -114,7 +114,7 @@ def test_an_episode_is_what_it_is_elsewhere(play):
 
 
 @pytest.mark.parametrize(
-    ("command", "problem"), [("fail", "OSError: out of plates"), ("hang", "no answer within 0.3 seconds")]
+    ("command", "problem"), [("fail", "OSError: out of plates"), ("hang", "no answer within 2 seconds")]
 )
 def test_a_fault_stays_with_its_episode(play, command, problem):
     """Four episodes in two processes: those beside the faulty one go on."""
