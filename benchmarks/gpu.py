@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import os
 import subprocess
 import sys
 import time
@@ -27,7 +26,6 @@ from gpu_figures import Figures, failures, read, table, write
 from hgpo.envs import AlfworldSuite
 from hgpo.errors import SettingError
 from hgpo.interrupts import terminate_like_interrupt
-from hgpo.threads import wait_asleep
 
 WRONG_USE = 2
 SECTIONS = {"correctness": 0.15, "speed": 0.6, "learning": 1.0}
@@ -53,7 +51,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         except SettingError as error:
             print(f"gpu.py: {error}", file=sys.stderr)
             return WRONG_USE
-    wait_asleep(os.environ)
     before = len(read(arguments.out))
     ends = time.time() + 60 * arguments.minutes - REPORT_SECONDS
     with terminate_like_interrupt():

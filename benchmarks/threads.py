@@ -1,13 +1,13 @@
-"""What two threads gain on a busy and on an idle machine, by how they wait for one another.
+"""What two threads gain on a busy and on an idle machine, by how they divide the work.
 
     python benchmarks/threads.py [--load 0 4 9] [--repeats 5]
 
 The work is some of each thing that `hgpo train` does with the model that it makes: two batches of the warm
 start, two steps of 16 × 16 rollouts of household games, and an update on them. Three processes take turns:
 
-one thread    there is nobody to wait for
-spinning      two threads as OpenMP has them by default: who waits keeps its core busy
-asleep        two threads as `hgpo` lets them wait
+one thread     there is nobody to wait for
+shared sums    two threads as PyTorch has them by default: each sum is divided between them
+own parts      two threads as `hgpo train` has them: each computes whole parts of an update
 
 Each load is so many other processes that compute all the time. What is told is the median of each, and of the
 ratios of each turn. On a machine with other work the load is that much higher; its average is told, too.
@@ -24,10 +24,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from statistics import median
 
-from hgpo.threads import WAITING, wait_asleep
-
-WAYS = {"one thread": 1, "spinning": 2, "asleep": 2}
-"""The threads of each process."""
+WAYS = {"one thread": (1, 1), "shared sums": (2, 1), "own parts": (1, 2)}
+"""Threads of a sum, and parts that are computed at a time."""
+OURS = "own parts"
 
 
 def main() -> None:
@@ -37,10 +36,11 @@ def main() -> None:
         _work(arguments.work)
         return
     print(f"{os.cpu_count()} cores; seconds, median of {arguments.repeats} turns")
-    print("| other processes | one thread | spinning | asleep | one / asleep | spinning / asleep | load |")
-    print("|---:|---:|---:|---:|---:|---:|---:|")
+    others = [f"{way} / {OURS}" for way in arguments.ways if way != OURS]
+    columns = ["other processes", *arguments.ways, *others, "load"]
+    print(f"| {' | '.join(columns)} |\n|{'---:|' * len(columns)}")
     with ExitStack() as stack:
-        workers = {way: stack.enter_context(_worker(way)) for way in WAYS}
+        workers = {way: stack.enter_context(_worker(way)) for way in arguments.ways}
         for load in arguments.load:
             with _others(load):
                 turns = [
@@ -55,23 +55,21 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--load", type=int, nargs="+", default=[0, 4, 9], help="other processes")
     parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS), help="which take turns")
     parser.add_argument("--work", choices=WAYS, help=argparse.SUPPRESS)
     return parser
 
 
 def _print_row(load: int, turns: Sequence[dict[str, float]]) -> None:
-    seconds = " | ".join(f"{median(turn[way] for turn in turns):.2f}" for way in WAYS)
-    ratios = " | ".join(
-        f"{median(turn[way] / turn['asleep'] for turn in turns):.2f}" for way in ("one thread", "spinning")
-    )
-    print(f"| {load} | {seconds} | {ratios} | {os.getloadavg()[0]:.1f} |", flush=True)
+    seconds = [f"{median(turn[way] for turn in turns):.2f}" for way in turns[0]]
+    ratios = [f"{median(turn[way] / turn[OURS] for turn in turns):.2f}" for way in turns[0] if way != OURS]
+    print(f"| {' | '.join([str(load), *seconds, *ratios, f'{os.getloadavg()[0]:.1f}'])} |", flush=True)
 
 
 @contextmanager
 def _worker(way: str) -> Iterator[subprocess.Popen]:
     """A process that works when it is told to; it is ready when this returns."""
-    environment = {name: value for name, value in os.environ.items() if name not in WAITING}
-    environment["OMP_NUM_THREADS"] = str(WAYS[way])
+    environment = {**os.environ, "OMP_NUM_THREADS": str(WAYS[way][0])}
     command = [sys.executable, __file__, "--work", way]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     process = subprocess.Popen(command, env=environment, **pipes)
@@ -106,8 +104,6 @@ def _others(count: int) -> Iterator[None]:
 
 def _work(way: str) -> None:
     """Do the work whenever a line comes in, and say how many seconds it took."""
-    if way == "asleep":
-        wait_asleep(os.environ)
     import numpy as np
     import torch
 
@@ -116,15 +112,19 @@ def _work(way: str) -> None:
     from hgpo.envs import HouseholdSuite
     from hgpo.imitation import WarmStart, demonstrations, imitate
     from hgpo.losses import PolicyLoss
+    from hgpo.policies.compute import Compute
     from hgpo.policies.tiny import TinyModel, create_policy
     from hgpo.prompts import RESPONSE_FORMATS
     from hgpo.rollout import rollout, step_table
     from hgpo.update import update_policy
 
-    torch.set_num_threads(WAYS[way])
+    threads_of_sum, parts = WAYS[way]
+    torch.set_num_threads(threads_of_sum)
     suite, response = HouseholdSuite(), RESPONSE_FORMATS["text"]
     short = HouseholdSuite(max_steps=2)
-    policy = create_policy(suite.texts(), TinyModel(), max_tokens=400, max_commands=60, seed=0)
+    policy = create_policy(
+        suite.texts(), TinyModel(), max_tokens=400, max_commands=60, seed=0, compute=Compute(threads=parts)
+    )
     agent = LanguageAgent(policy, response, history_length=2, max_prompt_tokens=320, max_response_tokens=10)
     walkthroughs = demonstrations(
         suite,

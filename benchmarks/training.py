@@ -31,12 +31,13 @@ from hgpo.batch import UpdateBatch, merge_rows, thin_out
 from hgpo.config import TrainConfig, load_config
 from hgpo.imitation import WarmStart
 from hgpo.policies.base import Completion
-from hgpo.policies.transformers import SequenceScores, TransformersPolicy
+from hgpo.policies.gradients import add_gradients
+from hgpo.policies.transformers import Reading, SequenceScores, TransformersPolicy
 from hgpo.prompts import Turn, fit_prompts
 from hgpo.rollout import rollout, step_table
 from hgpo.steps import StepTable
 from hgpo.trainer import Trainer
-from hgpo.update import micro_batches
+from hgpo.update import loss_terms
 
 
 class PlainPolicy:
@@ -179,8 +180,15 @@ def our_update(trainer: Trainer, batch: UpdateBatch) -> torch.Tensor:
     policy = trainer.policy
     policy.model.zero_grad()
     settings = trainer.config
-    for terms, _ in micro_batches(policy, trainer.reference, settings.loss, batch, settings.temperature):
-        (terms.total / batch.total_tokens).backward()
+    parameters = [p for p in policy.model.parameters() if p.requires_grad]
+
+    def loss_of(reading: Reading) -> tuple[torch.Tensor, None]:
+        terms = loss_terms(policy, trainer.reference, settings.loss, batch, reading, settings.temperature)
+        return terms.total / batch.total_tokens, None
+
+    readings = policy.readings(batch.prompts, batch.responses)
+    for _ in add_gradients(policy.compute, parameters, readings, loss_of):
+        pass
     return _gradient(policy)
 
 
@@ -251,7 +259,7 @@ def main() -> None:
         mine = [(t.won, [step.action.command for step in t.steps]) for t in trajectories]
         equal = sum(a == b for a, b in zip(mine, plain, strict=True)) / len(mine)
         count = sum(len(t.steps) for t in trajectories)
-        print(f"{torch.get_num_threads()} threads, {len(mine)} episodes, {count} steps")
+        print(f"{trainer.compute.threads} threads, {len(mine)} episodes, {count} steps")
         print("| | ours | plain | ratio | |\n|---|---:|---:|---:|---|")
         print(
             f"| rollout, environment steps/s | {count / our_seconds:,.0f} | {count / plain_seconds:,.0f} "

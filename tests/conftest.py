@@ -9,9 +9,11 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-# How long an example takes says nothing of whether it is right, and differs between machines.
-settings.register_profile("untimed", deadline=None)
-settings.load_profile("untimed")
+# How long an example takes says nothing of whether it is right, and differs between machines. The same code
+# is tried with the same examples each time; `pytest --hypothesis-profile explore` tries others, and more.
+settings.register_profile("reproducible", deadline=None, derandomize=True)
+settings.register_profile("explore", deadline=None, max_examples=1000)
+settings.load_profile("reproducible")
 
 
 @pytest.fixture

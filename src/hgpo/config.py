@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
+import torch
 import tyro
 
 from hgpo.envs import ENVIRONMENTS, TaskSuite
@@ -16,7 +17,7 @@ from hgpo.estimators import ESTIMATORS, HGPO, CriticEstimator, Estimator
 from hgpo.files import write_whole
 from hgpo.imitation import WarmStart
 from hgpo.losses import PolicyLoss
-from hgpo.policies.compute import Compute, Precision, choose_compute
+from hgpo.policies.compute import Compute, Precision, choose_compute, usable_cores
 from hgpo.policies.critic import CriticTraining
 from hgpo.policies.loading import Lora, check_source
 from hgpo.policies.tiny import TinyModel
@@ -162,7 +163,9 @@ class TrainConfig:
     """Experiment trackers that get the metrics, too: tensorboard and wandb keep them in the run's folder
     (wandb online with WANDB_MODE=online), trackio in its local database."""
     threads: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
-    """Threads of the model's arithmetic; None takes one a core. Sums, and so the numbers, depend on it."""
+    """Threads of the model's arithmetic; None takes one per core. With the small model that is made here each
+    thread computes a part of the update by itself, and the numbers are the same for any number of them; with
+    --model all threads share each sum, and the last digits depend on it."""
 
     def __post_init__(self) -> None:
         self._check_positive(
@@ -225,7 +228,19 @@ class TrainConfig:
             precision,
             token_budget=self.token_budget,
             recompute=self.gradient_checkpointing,
+            threads=(self.threads or usable_cores()) if self.model is None else 1,
         )
+
+    def set_threads(self) -> None:
+        """Set how many threads PyTorch computes one sum with, in the whole process.
+
+        It is one for the small model that is made here: threads that share sums as small as its own wait for
+        one another most of the time, and on a busy machine for other programs, too.
+        """
+        if self.model is None:
+            torch.set_num_threads(1)
+        elif self.threads is not None:
+            torch.set_num_threads(self.threads)
 
     def _check_positive(self, *names: str, at_least: int, reason: str = "") -> None:
         for name in names:

@@ -11,7 +11,8 @@ import torch
 from hgpo.crew import Alone, Crew, add_up_gradients, share
 from hgpo.envs.base import Task, TaskSuite
 from hgpo.errors import SettingError
-from hgpo.policies.transformers import TransformersPolicy
+from hgpo.policies.gradients import add_gradients
+from hgpo.policies.transformers import Reading, TransformersPolicy
 from hgpo.prompts import ResponseFormat, Turn, fit_prompts
 
 
@@ -155,13 +156,17 @@ def _backward(
     starts = [1 if prompt_weight else len(row.prompt) for row in rows]
     prompts = [row.prompt[:start] for row, start in zip(rows, starts, strict=True)]
     rest = [np.array(row.prompt[start:] + row.response) for row, start in zip(rows, starts, strict=True)]
-    for reading in share(policy.readings(prompts, rest), crew):
+
+    def loss_of(reading: Reading) -> tuple[torch.Tensor, float]:
         scores = policy.score(reading, temperature=1.0)
         answer = _last_columns(scores.mask, [len(rows[i].response) for i in reading.members])
         loss = -(scores.logprobs * answer).sum()
         reading_loss = -(scores.logprobs * ~answer).sum()
-        (loss / tokens + prompt_weight * reading_loss / prompt_tokens).backward()
-        summed += loss.item()
+        return loss / tokens + prompt_weight * reading_loss / prompt_tokens, loss.item()
+
+    parameters = [p for p in policy.model.parameters() if p.requires_grad]
+    readings = share(policy.readings(prompts, rest), crew)
+    summed += sum(add_gradients(policy.compute, parameters, readings, loss_of))
     crew.add_up([summed])
     return float(summed), tokens
 

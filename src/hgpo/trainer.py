@@ -93,7 +93,6 @@ class Trainer:
         Raises:
             SettingError: if a setting cannot work with these games or this model.
         """
-        torch.set_num_threads(config.threads or torch.get_num_threads())
         self.config = config
         self.crew = crew or Alone()
         self.is_first = self.crew.rank == 0
@@ -102,9 +101,10 @@ class Trainer:
         self.suite = config.env
         self.streams = Streams(config.seed)
         self.response_format = RESPONSE_FORMATS[config.response]
+        config.set_threads()
         self.compute = config.compute()
         if config.device is None and self.crew.device is not None:
-            self.compute = replace(self.compute, device=self.crew.device)
+            self.compute = replace(self.compute, device=self.crew.device, threads=1)
         self.iteration = 0
         self.environment_steps = 0
         self.skipped_in_a_row = 0

@@ -13,8 +13,9 @@ from torch import Tensor
 from hgpo.batch import UpdateBatch, mini_batches
 from hgpo.crew import Alone, Crew, add_up_gradients, share
 from hgpo.losses import LossTerms, PolicyLoss
+from hgpo.policies.gradients import add_gradients
 from hgpo.policies.reference import Reference
-from hgpo.policies.transformers import TransformersPolicy
+from hgpo.policies.transformers import Reading, TransformersPolicy
 
 
 @dataclass(frozen=True)
@@ -90,10 +91,21 @@ def update_policy(
     )
     for part, parts in _parts(batch, passes, optimizer_steps, rng):
         part_sums = torch.zeros(5, dtype=torch.float64)
-        for terms, pairs in micro_batches(policy, reference, loss, part, temperature, crew):
-            (terms.total / (denominator_of_all / parts)).backward()
+        denominator = denominator_of_all / parts
+
+        def loss_of(
+            reading: Reading, part: UpdateBatch = part, denominator: float = denominator
+        ) -> tuple[Tensor, tuple[Tensor, int]]:
+            terms = loss_terms(policy, reference, loss, part, reading, temperature)
             figures = [terms.kl, terms.entropy, terms.clipped, terms.tokens, terms.moved]
-            part_sums += torch.stack(figures).double().cpu()
+            return terms.total / denominator, (
+                torch.stack(figures).detach().double().cpu(),
+                len(reading.members),
+            )
+
+        readings = share(policy.readings(part.prompts, part.responses), crew)
+        for figures, pairs in add_gradients(policy.compute, parameters, readings, loss_of):
+            part_sums += figures
             done += pairs
             on_rows(done * crew.size, passes * len(batch))
         add_up_gradients(parameters, crew)
@@ -132,34 +144,38 @@ def _parts(
             yield part, len(parts)
 
 
-def micro_batches(
+def loss_terms(
     policy: TransformersPolicy,
     reference: Reference,
     loss: PolicyLoss,
     batch: UpdateBatch,
+    reading: Reading,
     temperature: float,
-    crew: Crew | None = None,
-) -> Iterator[tuple[LossTerms, int]]:
-    """The terms of the loss, differentiable, of one forward pass after another, and the pairs of each.
+) -> LossTerms:
+    """The terms of the loss of a micro-batch, differentiable.
 
-    Of a crew, each process has its share of them.
+    Args:
+        policy: that learns.
+        reference: the divergence is measured from it.
+        loss: the objective.
+        batch: merged rows.
+        reading: one of the policy's readings of the batch's prompts and responses; see `policy.readings`.
+        temperature: that the responses were sampled with.
     """
-    for reading in share(policy.readings(batch.prompts, batch.responses), crew or Alone()):
-        micro = batch.take(reading.members)
-        scores = policy.score(reading, temperature)
-        with torch.no_grad():
-            reference_logprobs = reference.score(reading, temperature).logprobs
-        terms = loss(
-            logprobs=scores.logprobs,
-            old_logprobs=right_aligned(micro.old_logprobs, scores.mask),
-            reference_logprobs=reference_logprobs,
-            entropy=scores.entropy,
-            positive=torch.from_numpy(micro.positive).float().to(scores.mask.device),
-            negative=torch.from_numpy(micro.negative).float().to(scores.mask.device),
-            count=torch.from_numpy(micro.count).to(scores.mask.device),
-            mask=scores.mask,
-        )
-        yield terms, len(micro)
+    micro = batch.take(reading.members)
+    scores = policy.score(reading, temperature)
+    with torch.no_grad():
+        reference_logprobs = reference.score(reading, temperature).logprobs
+    return loss(
+        logprobs=scores.logprobs,
+        old_logprobs=right_aligned(micro.old_logprobs, scores.mask),
+        reference_logprobs=reference_logprobs,
+        entropy=scores.entropy,
+        positive=torch.from_numpy(micro.positive).float().to(scores.mask.device),
+        negative=torch.from_numpy(micro.negative).float().to(scores.mask.device),
+        count=torch.from_numpy(micro.count).to(scores.mask.device),
+        mask=scores.mask,
+    )
 
 
 @torch.no_grad()

@@ -29,7 +29,7 @@ from hgpo.policies.loading import Lora, check_source, load_policy, load_with_new
 from hgpo.policies.reference import load_reference
 from hgpo.policies.tiny import TinyModel, create_policy, word_tokenizer
 from hgpo.policies.transformers import TransformersPolicy
-from hgpo.update import micro_batches, recompute_logprobs, update_policy
+from hgpo.update import loss_terms, recompute_logprobs, update_policy
 
 SUITE = ToySuite()
 LORA = Lora(rank=4, alpha=8.0)
@@ -174,8 +174,8 @@ def test_a_run_from_a_model_goes_on_as_if_unbroken_and_is_exported(lora, clever,
 def gradient(policy, reference, steps, advantages):
     batch = merge_rows(steps, advantages)
     policy.model.zero_grad()
-    for terms, _ in micro_batches(policy, reference, PolicyLoss(), batch, 1.0):
-        terms.total.backward()
+    for reading in policy.readings(batch.prompts, batch.responses):
+        loss_terms(policy, reference, PolicyLoss(), batch, reading, 1.0).total.backward()
     return torch.cat([p.grad.flatten() for p in policy.model.parameters() if p.grad is not None])
 
 
@@ -323,7 +323,9 @@ def test_everything_that_is_scored_is_where_the_model_is(folder):
     # Tensors of the device "meta" have no data, and refuse to meet those of another one, as a GPU's would.
     steps, advantages = rows()
     there = load_policy(folder, Compute(torch.device("meta")))
-    for terms, _ in micro_batches(there, there, PolicyLoss(), merge_rows(steps, advantages), 1.0):
+    batch = merge_rows(steps, advantages)
+    for reading in there.readings(batch.prompts, batch.responses):
+        terms = loss_terms(there, there, PolicyLoss(), batch, reading, 1.0)
         assert terms.total.device.type == "meta"
         terms.total.backward()
     assert all(p.grad is not None for p in there.model.parameters())

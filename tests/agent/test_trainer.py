@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from toy import ToySuite
 
 from hgpo.config import _TYPES as config_types
@@ -70,6 +71,19 @@ def test_the_same_command_twice_gives_the_same_numbers(tmp_path):
     assert figures(tmp_path / "first") == figures(tmp_path / "second")
     assert all(record["gradient_norm"] > 0 for record in figures(tmp_path / "first"))
     assert figures(tmp_path / "first") != figures(tmp_path / "other")
+
+
+@pytest.mark.parametrize("estimator", [HGPO(), PPO()])
+def test_the_numbers_are_the_same_for_any_number_of_threads(estimator, tmp_path):
+    # With few tokens in a forward pass there are many of them in each optimizer step.
+    settings = config(iterations=2, token_budget=200, estimator=estimator)
+    trainers = {
+        threads: run(replace(settings, threads=threads), tmp_path / str(threads)) for threads in (1, 3)
+    }
+    assert [trainer.compute.threads for trainer in trainers.values()] == [1, 3]
+    assert figures(tmp_path / "1") == figures(tmp_path / "3")
+    one, three = (trainer.policy.model.parameters() for trainer in trainers.values())
+    assert all(torch.equal(a, b) for a, b in zip(one, three, strict=True))
 
 
 def test_a_model_whose_answers_are_never_valid_is_told_of_at_once(tmp_path):

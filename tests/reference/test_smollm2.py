@@ -22,7 +22,7 @@ from hgpo.losses import PolicyLoss
 from hgpo.policies.loading import load_policy
 from hgpo.prompts import CommandText
 from hgpo.rollout import rollout, step_table
-from hgpo.update import micro_batches, update_policy
+from hgpo.update import loss_terms, update_policy
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 SUITE = ToySuite(max_steps=4)
@@ -85,7 +85,8 @@ def test_one_step_on_what_it_played_lowers_the_loss(policy):
 
     def loss_now():
         with torch.no_grad():
-            return sum(float(t.total) for t, _ in micro_batches(policy, policy, loss, batch, 1.0))
+            readings = policy.readings(batch.prompts, batch.responses)
+            return sum(float(loss_terms(policy, policy, loss, batch, r, 1.0).total) for r in readings)
 
     before = loss_now()
     metrics = update_policy(

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import errno
 import importlib
-import os
 import sys
 from collections.abc import Sequence
 
 from hgpo.cli.standard_streams import READER_GONE, guarded_streams
 from hgpo.interrupts import terminate_like_interrupt
-from hgpo.threads import wait_asleep
 
 COMMANDS = {
     "train": ("hgpo.cli.train", "train an agent and watch it learn"),
@@ -84,9 +82,6 @@ def _run(args: list[str]) -> int:
         return 0
     if args[0] not in COMMANDS:
         return wrong_use(f"no command {args[0]!r}: there are {', '.join(COMMANDS)}")
-    # Here, as every command comes this way before its module imports torch, and OpenMP with it. A program
-    # that imports hgpo as a library has an environment of its own, which is not ours to change.
-    wait_asleep(os.environ)
     try:
         module = importlib.import_module(COMMANDS[args[0]][0])
         with terminate_like_interrupt():

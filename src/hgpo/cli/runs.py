@@ -33,5 +33,6 @@ def open_run(folder: Path) -> OpenRun:
     checkpoint = latest_checkpoint(folder / "checkpoints")
     if checkpoint is None:
         raise SettingError(f"{folder} has no checkpoint yet: go on with hgpo train --resume {folder}")
+    config.set_threads()
     policy = load_checkpoint(checkpoint, config.compute())
     return OpenRun(config, checkpoint, checkpoint_iteration(checkpoint), language_agent(config, policy))

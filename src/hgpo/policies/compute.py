@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -26,6 +27,8 @@ class Compute:
     """Most tokens of one forward pass."""
     recompute: bool = False
     """Compute what a gradient needs of each layer twice rather than keep it (gradient checkpointing)."""
+    threads: int = 1
+    """Forward and backward passes of an update that are computed at a time, each by one thread."""
 
     def autocast(self) -> contextlib.AbstractContextManager[Any]:
         """A context in which products have the precision."""
@@ -35,13 +38,19 @@ class Compute:
 
 
 def choose_compute(
-    device: str | None, precision: Precision, *, token_budget: int, recompute: bool = False
+    device: str | None,
+    precision: Precision,
+    *,
+    token_budget: int,
+    recompute: bool = False,
+    threads: int = 1,
 ) -> Compute:
     """What settings ask for.
 
     Args:
         device: as PyTorch names it; None is a GPU where there is one.
         precision, token_budget, recompute: see `Precision` and `Compute`.
+        threads: see `Compute`; 1 is taken on a GPU, which computes one pass at a time.
 
     Raises:
         SettingError: if there is no such device.
@@ -54,4 +63,14 @@ def choose_compute(
     if precision == "auto":
         precision = "bfloat16" if chosen.type == "cuda" and torch.cuda.is_bf16_supported() else "float32"
     dtype = {"float32": torch.float32, "bfloat16": torch.bfloat16}[precision]
-    return Compute(chosen, dtype, token_budget, recompute)
+    # Layers that recompute, and weights cast for a context, are shared by all passes of a model.
+    alone = chosen.type != "cpu" or dtype != torch.float32 or recompute
+    return Compute(chosen, dtype, token_budget, recompute, threads=1 if alone else threads)
+
+
+def usable_cores() -> int:
+    """OMP_NUM_THREADS where it is set, else the number of cores that this process may use."""
+    wanted = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
+    if wanted.isdecimal() and int(wanted) > 0:
+        return int(wanted)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

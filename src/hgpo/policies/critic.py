@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hgpo.policies.batching import split_by_length
+from hgpo.policies.gradients import add_gradients
 from hgpo.policies.transformers import TransformersPolicy
 
 
@@ -92,16 +93,22 @@ class Critic:
             batches = np.array_split(rng.permutation(len(distinct)), self.training.optimizer_steps)
             for batch in (batch for batch in batches if len(batch)):
                 order = sorted(batch.tolist(), key=lambda i: len(distinct[i]))
-                loss = 0.0
-                for part in self._parts([distinct[i] for i in order]):
-                    chosen = order[part.start : part.stop]
+                rows = count[batch].sum()
+
+                def loss_of(chosen: Sequence[int], rows: float = rows) -> tuple[Tensor, tuple[float, int]]:
                     values = self._forward([distinct[i] for i in chosen])
                     errors = values.cpu() - torch.from_numpy(mean[chosen]).float()
-                    weights = torch.from_numpy(count[chosen] / count[batch].sum()).float()
+                    weights = torch.from_numpy(count[chosen] / rows).float()
                     part_loss = (weights * errors**2).sum() / 2
-                    part_loss.backward()
-                    loss += part_loss.item()
-                    done += len(chosen)
+                    return part_loss, (part_loss.item(), len(chosen))
+
+                parts = [order[p.start : p.stop] for p in self._parts([distinct[i] for i in order])]
+                loss = 0.0
+                for part_loss, prompts_done in add_gradients(
+                    self.policy.compute, list(self.model.parameters()), parts, loss_of
+                ):
+                    loss += part_loss
+                    done += prompts_done
                     on_rows(done, total)
                 losses.append(loss)
                 nn.utils.clip_grad_norm_(self.model.parameters(), self.training.max_gradient_norm)
