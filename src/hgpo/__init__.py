@@ -17,7 +17,7 @@ from hgpo.estimators import (
     GiGPO,
     ReinforcePlusPlus,
 )
-from hgpo.parallel import in_parallel
+from hgpo.estimators.parallel import in_parallel
 from hgpo.steps import StepTable
 
 __version__ = "0.1.0"

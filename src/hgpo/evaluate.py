@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from hgpo.agents.base import Agent, ReflectingAgent
-from hgpo.crew import Alone, Crew
+from hgpo.distributed import Alone, Crew
 from hgpo.envs.base import Task, TaskSuite, describe, tasks_of
 from hgpo.episodes import Trajectory, mean_score
 from hgpo.rollout import rollout_together

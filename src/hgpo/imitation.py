@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from hgpo.crew import Alone, Crew, add_up_gradients, share
+from hgpo.distributed import Alone, Crew, add_up_gradients, share
 from hgpo.envs.base import Task, TaskSuite
 from hgpo.errors import SettingError
 from hgpo.policies.gradients import add_gradients

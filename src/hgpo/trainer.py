@@ -28,8 +28,8 @@ from hgpo.checkpoint import (
     save_reference,
 )
 from hgpo.config import TrainConfig, save_config, to_json
-from hgpo.crew import Alone, Crew
 from hgpo.display import Display, NoDisplay
+from hgpo.distributed import Alone, Crew
 from hgpo.envs.base import Task, describe, require_tasks, tasks_of
 from hgpo.episodes import Trajectory
 from hgpo.errors import RunError, SettingError
@@ -47,11 +47,7 @@ from hgpo.policies.tiny import create_policy
 from hgpo.policies.transformers import TransformersPolicy
 from hgpo.probe import ProbeTurn, answer_tokens_needed, prompt_tokens_needed, random_turns
 from hgpo.prompts import RESPONSE_FORMATS, Turn
-from hgpo.rollout import rollout_together, step_table
-from hgpo.runlog import RunLog, SilentLog
-from hgpo.sampling import Sample, sample_groups
-from hgpo.steps import StepTable
-from hgpo.streams import (
+from hgpo.random_streams import (
     CRITIC,
     EVALUATION,
     PROBE,
@@ -63,6 +59,10 @@ from hgpo.streams import (
     WEIGHTS,
     Streams,
 )
+from hgpo.rollout import rollout_together, step_table
+from hgpo.runlog import RunLog, SilentLog
+from hgpo.sampling import Sample, sample_groups
+from hgpo.steps import StepTable
 from hgpo.trackers import Trackers
 from hgpo.update import UpdateMetrics, recompute_logprobs, update_policy
 

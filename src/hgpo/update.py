@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from hgpo.batch import UpdateBatch, mini_batches
-from hgpo.crew import Alone, Crew, add_up_gradients, share
+from hgpo.distributed import Alone, Crew, add_up_gradients, share
 from hgpo.losses import LossTerms, PolicyLoss
 from hgpo.policies.gradients import add_gradients
 from hgpo.policies.reference import Reference

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from test_trainer import figures
 
 from hgpo.cli import main
-from hgpo.crew import Alone, share
+from hgpo.distributed import Alone, share
 
 COMMAND = (
     "train --threads 1 --iterations 2 --warm-start.games 60 --warm-start.epochs 2 --tasks-per-iteration 3 "

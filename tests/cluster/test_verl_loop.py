@@ -30,8 +30,8 @@ from hgpo.estimators import HGPO
 from hgpo.policies.base import Completion
 from hgpo.policies.loading import load_policy
 from hgpo.prompts import RESPONSE_FORMATS, fit_prompts
+from hgpo.random_streams import TASKS, Streams
 from hgpo.rollout import rollout, step_table
-from hgpo.streams import TASKS, Streams
 
 pytestmark = pytest.mark.skipif(find_spec("verl") is None, reason="verl is not installed")
 

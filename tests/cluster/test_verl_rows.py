@@ -78,7 +78,7 @@ class TestTasks:
         suite = HouseholdSuite()
         for iteration in (0, 1):
             trainer.iteration = iteration
-            from hgpo.streams import TASKS
+            from hgpo.random_streams import TASKS
 
             theirs = [task.id for task in trainer._training_tasks(3, TASKS, iteration)]
             draws = [Draw(**drawn[3 * iteration + number]["draw"]) for number in range(3)]

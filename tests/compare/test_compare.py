@@ -14,13 +14,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from hgpo.analysis.intervals import bootstrap
 from hgpo.cli import main
 from hgpo.compare.plan import ABLATIONS, METHODS, Plan, load_plan
 from hgpo.compare.summary import steps_to
 from hgpo.config import TrainConfig, load_config
 from hgpo.errors import RunError, SettingError
 from hgpo.estimators import HGPO
-from hgpo.intervals import bootstrap
 from hgpo.runlog import RunLog
 from hgpo.trainer import Trainer
 

@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hgpo import ESTIMATORS, HGPO, StepTable, in_parallel, parallel
+from hgpo import ESTIMATORS, HGPO, StepTable, in_parallel
+from hgpo.estimators import parallel
 
 from .tables import Rows, any_rows, walk_rows
 

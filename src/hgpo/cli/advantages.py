@@ -19,7 +19,7 @@ from hgpo.cli.parse import parse
 from hgpo.cli.rollouts import open_rollouts, say
 from hgpo.errors import RunError, SettingError
 from hgpo.estimators import ESTIMATORS
-from hgpo.parallel import in_parallel
+from hgpo.estimators.parallel import in_parallel
 from hgpo.rollout_files import beside, require_writable, write_columns
 from hgpo.steps import StepTable
 

@@ -12,10 +12,10 @@ from rich.console import Console
 from hgpo.cli.runs import open_run
 from hgpo.display import RichDisplay
 from hgpo.envs.base import tasks_of
+from hgpo.random_streams import EVALUATION
 from hgpo.rollout import rollout, step_table
 from hgpo.states import STATE_KEYS
 from hgpo.steps import StepTable
-from hgpo.streams import EVALUATION
 
 
 def tables_of_run(folder: Path, task_count: int | None, seed: int, console: Console) -> dict[str, StepTable]:

@@ -31,7 +31,7 @@ from hgpo.evaluate import (
     plain_values,
 )
 from hgpo.files import write_whole
-from hgpo.streams import EVALUATION
+from hgpo.random_streams import EVALUATION
 
 
 @dataclass(frozen=True)

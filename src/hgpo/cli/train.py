@@ -18,8 +18,8 @@ from hgpo.cli import INTERRUPTED, failed, wrong_use
 from hgpo.cli.parse import parse
 from hgpo.cli.report import write_report
 from hgpo.config import TrainConfig, load_config
-from hgpo.crew import assemble
 from hgpo.display import RichDisplay, evaluation_tables
+from hgpo.distributed import assemble
 from hgpo.errors import RunError, SettingError
 from hgpo.files import reason
 from hgpo.plots import plot_learning_curve

@@ -13,11 +13,11 @@ from matplotlib.figure import Figure
 from rich.console import Group, RenderableType
 from rich.table import Table
 
+from hgpo.analysis.intervals import Interval
 from hgpo.compare.plan import Plan
 from hgpo.compare.runs import run_folder
 from hgpo.compare.summary import GOALS, WINDOW, MethodSummary
 from hgpo.files import write_whole
-from hgpo.intervals import Interval
 from hgpo.plots import save_picture
 from hgpo.runlog import RunLog
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from hgpo.analysis.intervals import Interval, bootstrap
 from hgpo.compare.plan import Plan
 from hgpo.compare.runs import run_folder
 from hgpo.envs.base import suite_name
-from hgpo.intervals import Interval, bootstrap
 from hgpo.runlog import RunLog
 
 WINDOW = 10

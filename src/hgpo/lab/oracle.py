@@ -9,11 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hgpo.agents.base import Agent
+from hgpo.analysis.intervals import Interval, bootstrap
 from hgpo.envs.base import ForkableEnvironment, Task, TaskSuite, tasks_of
 from hgpo.episodes import Trajectory
 from hgpo.errors import SettingError
 from hgpo.groups import group_sizes, level_groups
-from hgpo.intervals import Interval, bootstrap
 from hgpo.lab.contestants import contestants, critics_advantages, fitted_critic
 from hgpo.lab.errors import split_errors
 from hgpo.lab.measure import CRITICS, Scores, alignment_of

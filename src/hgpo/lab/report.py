@@ -11,8 +11,8 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
+from hgpo.analysis.intervals import Interval
 from hgpo.files import whole_file, write_whole
-from hgpo.intervals import Interval
 from hgpo.lab.oracle import OracleResult
 from hgpo.lab.sweeps import AHEAD, FIGURES, TITLES, Line
 from hgpo.lab.theory import Claim

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from hgpo.analysis.intervals import Interval, bootstrap
 from hgpo.errors import SettingError
-from hgpo.intervals import Interval, bootstrap
 from hgpo.lab.contestants import contestants
 from hgpo.lab.measure import Scores, Setting, estimates, score
 

@@ -9,9 +9,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from hgpo.analysis.intervals import Interval, bootstrap
 from hgpo.estimators.baseline import Peers, group_advantages, parts
 from hgpo.groups import iterate_level_groups
-from hgpo.intervals import Interval, bootstrap
 from hgpo.lab.contestants import FixedWeights
 from hgpo.lab.measure import Scores, Setting, draw_sample, estimates, score
 from hgpo.lab.sweeps import STATE_GROUPS, Line, summary

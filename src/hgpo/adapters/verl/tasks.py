@@ -12,7 +12,7 @@ from torch.utils.data import Dataset
 from hgpo.adapters.verl.settings import StepwiseSettings
 from hgpo.envs.base import tasks_of
 from hgpo.errors import SettingError
-from hgpo.streams import TASKS, Streams
+from hgpo.random_streams import TASKS, Streams
 
 STREAM = 1_000_000
 """How many tasks the training split is said to have: it is drawn without end."""
