@@ -22,7 +22,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from hgpo.envs import AlfworldSuite, HouseholdSuite, Task
-from hgpo.envs.alfworld import Episode, Game, compile_game
+from hgpo.envs.textgame import Episode, Game, compile_game
 
 STEPS = 200
 """Commands given in each game; an episode that is won starts anew."""

@@ -20,8 +20,8 @@ from typing import Any
 
 import numpy as np
 
-from hgpo.commands import filled_by_chance
 from hgpo.envs import WebshopSuite
+from hgpo.envs.commands import filled_by_chance
 from hgpo.envs.webshop.catalogue import Product
 from hgpo.envs.webshop.synthetic import make_catalogue
 

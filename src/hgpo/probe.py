@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hgpo.commands import fill, filled_by_chance
 from hgpo.envs.base import Task, TaskSuite
+from hgpo.envs.commands import fill, filled_by_chance
 from hgpo.errors import SettingError
 from hgpo.prompts import ResponseFormat, Turn
 

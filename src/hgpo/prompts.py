@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from hgpo.answers import Answer, InvalidReason, read_answer
-from hgpo.commands import WORDS, fill, listed, takes_words
+from hgpo.envs.commands import WORDS, fill, listed, takes_words
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Turn:
     """(observation, action) of the last steps, oldest first."""
     observation: str
     commands: tuple[str, ...]
-    """The admissible commands, in the order in which they are listed (see `hgpo.commands`)."""
+    """The admissible commands, in the order in which they are listed (see `hgpo.envs.commands`)."""
     step: int = 0
     """Steps taken so far, those that the history does not show included."""
 

@@ -12,7 +12,7 @@ import numpy as np
 from hgpo.agents.base import Agent, Decision, Situation
 from hgpo.distributed import Crew
 from hgpo.envs.base import Environment, ForkableEnvironment, Info, Task, TaskSuite
-from hgpo.envs.guard import EnvironmentFault, check_outcome, check_view, guarded
+from hgpo.envs.faults import EnvironmentFault, check_outcome, check_view, guarded
 from hgpo.episodes import Loss, Step, Trajectory
 from hgpo.steps import StepTable
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from hgpo.agents.base import Situation
 from hgpo.agents.prompting import Plain, ReAct
-from hgpo.commands import fill, filled_by_chance, listed
 from hgpo.envs.base import Task
+from hgpo.envs.commands import fill, filled_by_chance, listed
 from hgpo.prompts import CommandNumber, CommandText, ThinkAction
 
 COMMANDS = ("click[b01]", "click[x large]", "click[xlarge]", "search[<words>]")

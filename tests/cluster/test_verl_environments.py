@@ -18,7 +18,7 @@ from hgpo.adapters.verl.settings import StepwiseSettings
 from hgpo.adapters.verl.tasks import Draw
 from hgpo.envs import HouseholdSuite
 from hgpo.envs.base import Task
-from hgpo.envs.guard import EnvironmentFault
+from hgpo.envs.faults import EnvironmentFault
 
 pytestmark = [
     pytest.mark.skipif(find_spec("ray") is None, reason="verl is not installed"),

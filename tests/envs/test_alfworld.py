@@ -17,8 +17,8 @@ from hgpo.envs.alfworld import games as games_module
 from hgpo.envs.base import Info
 from hgpo.envs.household import generate
 from hgpo.envs.play import play
+from hgpo.envs.state_keys import STATE_KEYS, EpisodeKeys, View
 from hgpo.errors import SettingError
-from hgpo.states import STATE_KEYS, EpisodeKeys, View
 
 PICK = "pick_and_place_simple"
 

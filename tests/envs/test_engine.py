@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_game import DOMAIN, GRAMMAR, PROBLEM, small_game
 
-from hgpo.envs.alfworld import Episode, GameFormatError, compile_game
 from hgpo.envs.household import generate
+from hgpo.envs.textgame import Episode, GameFormatError, compile_game
 
 GAME = compile_game(small_game())
 

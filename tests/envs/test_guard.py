@@ -8,7 +8,7 @@ import time
 import pytest
 
 from hgpo.envs.base import Info
-from hgpo.envs.guard import EnvironmentFault, check_outcome, check_view, guarded
+from hgpo.envs.faults import EnvironmentFault, check_outcome, check_view, guarded
 
 
 def test_answers_come_in_order_and_faults_in_their_place():

@@ -14,7 +14,6 @@ from statistics import mean, median
 import pytest
 
 from hgpo.envs import ENVIRONMENTS
-from hgpo.envs.alfworld import GameEnvironment
 from hgpo.envs.base import Task
 from hgpo.envs.checker import check, format_report
 from hgpo.envs.household import HouseholdSuite, generate
@@ -22,6 +21,7 @@ from hgpo.envs.household.generator import TRAIN
 from hgpo.envs.household.goals import CLEAN, COOL, KINDS, LIGHT, RESULTS, TREATMENTS, TWO
 from hgpo.envs.household.rooms import COUNTS, rooms
 from hgpo.envs.household.words import RECEPTACLES, ROOMS, THINGS
+from hgpo.envs.textgame import GameEnvironment
 
 PANELS = ("valid_seen", "valid_unseen")
 

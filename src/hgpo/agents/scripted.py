@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from hgpo.agents.base import Decision, Situation
 from hgpo.answers import Answer, InvalidReason
-from hgpo.commands import filled_by_chance, listed
 from hgpo.envs.base import TaskSuite
+from hgpo.envs.commands import filled_by_chance, listed
 from hgpo.errors import SettingError
 from hgpo.policies.base import Completion
 from hgpo.prompts import Action

@@ -12,9 +12,9 @@ from rich.console import Console
 from hgpo.cli.runs import open_run
 from hgpo.display import RichDisplay
 from hgpo.envs.base import tasks_of
+from hgpo.envs.state_keys import STATE_KEYS
 from hgpo.random_streams import EVALUATION
 from hgpo.rollout import rollout, step_table
-from hgpo.states import STATE_KEYS
 from hgpo.steps import StepTable
 
 

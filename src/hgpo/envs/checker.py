@@ -15,8 +15,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from hgpo.commands import filled_by_chance, listed
 from hgpo.envs.base import Environment, Info, Task, TaskSuite
+from hgpo.envs.commands import filled_by_chance, listed
 from hgpo.errors import SettingError
 from hgpo.keys import as_key
 

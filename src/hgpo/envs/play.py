@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from hgpo.commands import WORDS, fill, takes_words
 from hgpo.envs.base import Info, TaskSuite, tasks_of
+from hgpo.envs.commands import WORDS, fill, takes_words
 
 HELP = (
     "Type a number or a command; hint shows the next step of the walkthrough, quit ends. Where a command has "

@@ -24,7 +24,7 @@ from hgpo.adapters.verl.environments import EnvironmentPool, Episode, ProcessLos
 from hgpo.adapters.verl.rows import StepRow
 from hgpo.adapters.verl.settings import StepwiseSettings
 from hgpo.adapters.verl.tasks import Draw
-from hgpo.envs.guard import EnvironmentFault
+from hgpo.envs.faults import EnvironmentFault
 from hgpo.policies.tokens import ChatTokenizer, end_tokens
 from hgpo.prompts import RESPONSE_FORMATS, Action, Turn, fit_prompts
 

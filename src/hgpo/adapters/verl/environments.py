@@ -17,7 +17,7 @@ from ray.exceptions import ActorDiedError, RayActorError
 from hgpo.adapters.verl.settings import StepwiseSettings
 from hgpo.adapters.verl.tasks import Draw
 from hgpo.envs.base import Environment, Info, Task
-from hgpo.envs.guard import EnvironmentFault, check_outcome, check_view, guarded
+from hgpo.envs.faults import EnvironmentFault, check_outcome, check_view, guarded
 
 logger = logging.getLogger(__name__)
 

@@ -1,10 +1,10 @@
-"""ALFWorld's game format, played natively: PDDL decides what happens, a text grammar says it in words."""
+"""ALFWorld: the official games, an expert for them, and recorded episodes to replay."""
 
-from hgpo.envs.alfworld.engine import Episode, Game, compile_game
-from hgpo.envs.alfworld.environment import GameEnvironment
-from hgpo.envs.alfworld.errors import GameFormatError
-from hgpo.envs.alfworld.names import demangled_names, plain_names
+from hgpo.envs.alfworld.names import demangled_names
 from hgpo.envs.alfworld.suite import AlfworldSuite
+
+# What plays them is the room of all text games; these names are found here, too.
+from hgpo.envs.textgame import Episode, Game, GameEnvironment, GameFormatError, compile_game, plain_names
 
 __all__ = [
     "AlfworldSuite",

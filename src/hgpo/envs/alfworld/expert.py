@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hgpo.envs.alfworld.engine import Episode, Game
-from hgpo.envs.alfworld.errors import GameFormatError
+from hgpo.envs.textgame.engine import Episode, Game
+from hgpo.envs.textgame.errors import GameFormatError
 
 MOST_STEPS = 60
 """A walkthrough is given up after so many commands; the longest needed has fewer than half."""

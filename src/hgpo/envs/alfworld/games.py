@@ -17,10 +17,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from hgpo.envs.alfworld.engine import Game, compile_game
-from hgpo.envs.alfworld.errors import GameFormatError
 from hgpo.envs.alfworld.names import demangled_names
 from hgpo.envs.alfworld.releases import wording_of
+from hgpo.envs.textgame.engine import Game, compile_game
+from hgpo.envs.textgame.errors import GameFormatError
 from hgpo.errors import SettingError
 
 VARIABLE, DEFAULT_FOLDER = "ALFWORLD_DATA", "~/.cache/alfworld"

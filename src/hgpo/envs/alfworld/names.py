@@ -1,14 +1,9 @@
-"""What objects are called: from the identifiers of a PDDL problem to the words shown to the agent."""
+"""What objects of the official games are called: from identifiers to the words shown to the agent."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
-
-
-def plain_names(ids: Iterable[str]) -> dict[str, str]:
-    """Names by identifier: underscores become spaces, drawer_1 is "drawer 1"."""
-    return {identifier: identifier.replace("_", " ") for identifier in ids}
 
 
 def demangled_names(ids: Iterable[str]) -> dict[str, str]:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from functools import lru_cache
 
-from hgpo.envs.alfworld.grammar import Words, parse_grammar
+from hgpo.envs.textgame.grammar import Words, parse_grammar
 
 RELEASES = {"move … to …": "release 0.4.0 or later", "put … in/on …": "a release before 0.4.0"}
 """The command that puts a thing down, and the release whose games word it so. (From the alfred.twl2 in the

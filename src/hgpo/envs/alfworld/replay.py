@@ -9,9 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from hgpo.envs.alfworld.engine import Episode
 from hgpo.envs.alfworld.suite import AlfworldSuite
 from hgpo.envs.replay import Comparison, read_recordings
+from hgpo.envs.textgame.engine import Episode
 from hgpo.errors import SettingError
 
 

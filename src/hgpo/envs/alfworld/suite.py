@@ -11,8 +11,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
-from hgpo.envs.alfworld.engine import NOTHING_HAPPENS, Episode, Game
-from hgpo.envs.alfworld.environment import GameEnvironment, Rules
 from hgpo.envs.alfworld.expert import goal_of, solve
 from hgpo.envs.alfworld.games import (
     INCOMPLETE,
@@ -25,8 +23,10 @@ from hgpo.envs.alfworld.games import (
 )
 from hgpo.envs.alfworld.releases import named, wording_of
 from hgpo.envs.base import Task
+from hgpo.envs.state_keys import STATE_KEYS, EpisodeKeys, StateKeyName
+from hgpo.envs.textgame.engine import NOTHING_HAPPENS, Episode, Game
+from hgpo.envs.textgame.environment import GameEnvironment, Rules
 from hgpo.errors import SettingError
-from hgpo.states import STATE_KEYS, EpisodeKeys, StateKeyName
 
 T = TypeVar("T")
 

@@ -8,14 +8,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from hgpo.envs.alfworld.engine import Game, compile_game
-from hgpo.envs.alfworld.environment import GameEnvironment, Rules
 from hgpo.envs.base import Task
 from hgpo.envs.household.generator import SPLITS, TRAIN, generate
 from hgpo.envs.household.goals import KINDS, LIGHT, RESULTS, Goal, instruction
 from hgpo.envs.household.words import RECEPTACLES, THINGS
+from hgpo.envs.state_keys import STATE_KEYS, EpisodeKeys
+from hgpo.envs.textgame.engine import Game, compile_game
+from hgpo.envs.textgame.environment import GameEnvironment, Rules
 from hgpo.errors import SettingError
-from hgpo.states import STATE_KEYS, EpisodeKeys
 
 TRAINING_NUMBERS = 10**9
 """Training games are numbered below this."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from hgpo.commands import WORDS
 from hgpo.envs.base import Info, Task
+from hgpo.envs.commands import WORDS
+from hgpo.envs.state_keys import EpisodeKeys, View
 from hgpo.envs.webshop.goals import Goal
 from hgpo.envs.webshop.pages import SEARCH, Place
 from hgpo.envs.webshop.shop import CLICK_ACTION, SEARCH_ACTION, Shop, parse_action
-from hgpo.states import EpisodeKeys, View
 
 SEARCH_COMMAND = f"{SEARCH_ACTION}[{WORDS}]"
 

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hgpo.envs.base import Environment, Task
+from hgpo.envs.state_keys import STATE_KEYS, EpisodeKeys, StateKeyName
 from hgpo.envs.webshop.nouns import TaggerName
 from hgpo.envs.webshop.word_rules import WordRule
 from hgpo.errors import SettingError
-from hgpo.states import STATE_KEYS, EpisodeKeys, StateKeyName
 
 # The shop needs packages that only shoppers have: it is imported when it is opened.
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TypeAlias
 
-from hgpo.envs.alfworld.errors import GameFormatError
-from hgpo.envs.alfworld.facts import Facts, Layout, Row, denied
-from hgpo.envs.alfworld.grammar import (
+from hgpo.envs.textgame.errors import GameFormatError
+from hgpo.envs.textgame.facts import Facts, Layout, Row, denied
+from hgpo.envs.textgame.grammar import (
     Alternative,
     Each,
     Grammar,
@@ -21,8 +21,8 @@ from hgpo.envs.alfworld.grammar import (
     parse_query,
     parse_text,
 )
-from hgpo.envs.alfworld.pddl import ROOT_TYPE, Atom, Typed
-from hgpo.envs.alfworld.queries import Binding, Scope, Step, collect, match, solutions, stop
+from hgpo.envs.textgame.pddl import ROOT_TYPE, Atom, Typed
+from hgpo.envs.textgame.queries import Binding, Scope, Step, collect, match, solutions, stop
 
 DENIED = "not_"
 """What a grammar puts before a predicate to ask for what was true of it and has been made false."""

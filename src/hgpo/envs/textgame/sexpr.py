@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TypeAlias
 
-from hgpo.envs.alfworld.errors import GameFormatError
+from hgpo.envs.textgame.errors import GameFormatError
 
 Expression: TypeAlias = "str | list[Expression]"
 """A word, or a list of expressions."""

@@ -23,8 +23,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeAlias
 
-from hgpo.envs.alfworld.errors import GameFormatError
-from hgpo.envs.alfworld.pddl import Atom, Typed
+from hgpo.envs.textgame.errors import GameFormatError
+from hgpo.envs.textgame.pddl import Atom, Typed
 
 
 @dataclass(frozen=True)

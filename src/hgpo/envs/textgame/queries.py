@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Any, TypeAlias
 
-from hgpo.envs.alfworld.facts import Facts, Layout, Row
-from hgpo.envs.alfworld.pddl import (
+from hgpo.envs.textgame.facts import Facts, Layout, Row
+from hgpo.envs.textgame.pddl import (
     Atom,
     Equal,
     Exists,

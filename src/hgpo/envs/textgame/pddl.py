@@ -12,8 +12,8 @@ from functools import lru_cache
 from itertools import count
 from typing import TypeAlias
 
-from hgpo.envs.alfworld.errors import GameFormatError
-from hgpo.envs.alfworld.sexpr import Expression, parse
+from hgpo.envs.textgame.errors import GameFormatError
+from hgpo.envs.textgame.sexpr import Expression, parse
 
 ROOT_TYPE = "object"
 """Every type is a kind of this one."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
-from hgpo.envs.alfworld.facts import Layout
-from hgpo.envs.alfworld.pddl import (
+from hgpo.envs.textgame.facts import Layout
+from hgpo.envs.textgame.pddl import (
     TRUE,
     Action,
     Atom,
@@ -17,7 +17,7 @@ from hgpo.envs.alfworld.pddl import (
     conjuncts,
     parse_domain,
 )
-from hgpo.envs.alfworld.queries import Binding, Scope, Step, collect, solve
+from hgpo.envs.textgame.queries import Binding, Scope, Step, collect, solve
 
 
 @dataclass(frozen=True)

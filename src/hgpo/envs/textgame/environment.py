@@ -6,9 +6,9 @@ import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from hgpo.envs.alfworld.engine import NOTHING_HAPPENS, Episode, Game
 from hgpo.envs.base import Info, Task
-from hgpo.states import EpisodeKeys, View
+from hgpo.envs.state_keys import EpisodeKeys, View
+from hgpo.envs.textgame.engine import NOTHING_HAPPENS, Episode, Game
 
 
 @dataclass(frozen=True)

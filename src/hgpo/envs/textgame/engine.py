@@ -1,6 +1,6 @@
 """Plays a game: `compile_game` prepares what its episodes share, an `Episode` is one of them.
 
-game = compile_game(json.load(open("game.tw-pddl")), names=demangled_names)
+game = compile_game(json.load(open("game.tw-pddl")), names=hgpo.envs.alfworld.demangled_names)
 episode = Episode(game)
 print(episode.observation, episode.admissible_commands)
 episode.step("go to desk 1")
@@ -13,14 +13,14 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from hgpo.envs.alfworld.errors import GameFormatError
-from hgpo.envs.alfworld.facts import Facts, Layout, Objects, Row
-from hgpo.envs.alfworld.grammar import parse_grammar, parse_text
-from hgpo.envs.alfworld.names import plain_names
-from hgpo.envs.alfworld.pddl import ROOT_TYPE, Domain, Problem, parse_problem
-from hgpo.envs.alfworld.phrasing import Phrase, compile_phrase
-from hgpo.envs.alfworld.queries import Binding, Scope, Step, solutions, solve, stop
-from hgpo.envs.alfworld.rules import CompiledAction, compile_domain
+from hgpo.envs.textgame.errors import GameFormatError
+from hgpo.envs.textgame.facts import Facts, Layout, Objects, Row
+from hgpo.envs.textgame.grammar import parse_grammar, parse_text
+from hgpo.envs.textgame.names import plain_names
+from hgpo.envs.textgame.pddl import ROOT_TYPE, Domain, Problem, parse_problem
+from hgpo.envs.textgame.phrasing import Phrase, compile_phrase
+from hgpo.envs.textgame.queries import Binding, Scope, Step, solutions, solve, stop
+from hgpo.envs.textgame.rules import CompiledAction, compile_domain
 
 NOTHING_HAPPENS = "Nothing happens."
 """What is observed after a command that is not admissible; the state stays as it is."""

@@ -1,0 +1,11 @@
+"""Text games from ALFWorld's game format, played natively: PDDL decides what happens, a text grammar says it.
+
+The household games and ALFWorld's are such games.
+"""
+
+from hgpo.envs.textgame.engine import Episode, Game, compile_game
+from hgpo.envs.textgame.environment import GameEnvironment
+from hgpo.envs.textgame.errors import GameFormatError
+from hgpo.envs.textgame.names import plain_names
+
+__all__ = ["Episode", "Game", "GameEnvironment", "GameFormatError", "compile_game", "plain_names"]
