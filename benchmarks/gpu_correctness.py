@@ -23,8 +23,8 @@ from hgpo.envs import HouseholdSuite
 from hgpo.losses import PolicyLoss
 from hgpo.policies.compute import Compute
 from hgpo.policies.transformers import TransformersPolicy
-from hgpo.prompts import RESPONSE_FORMATS
-from hgpo.rollout import rollout, step_table
+from hgpo.rollouts.prompts import RESPONSE_FORMATS
+from hgpo.rollouts.rollout import rollout, step_table
 from hgpo.update import update_policy
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}

@@ -18,13 +18,13 @@ from transformers import LlamaConfig
 from hgpo.agents import LanguageAgent
 from hgpo.batch import merge_rows, thin_out
 from hgpo.estimators import HGPO
-from hgpo.evaluate import evaluate_panel
 from hgpo.imitation import Demonstration, WarmStart, demonstrations, imitate
 from hgpo.losses import PolicyLoss
 from hgpo.policies.compute import Compute
 from hgpo.policies.transformers import TransformersPolicy
-from hgpo.prompts import RESPONSE_FORMATS
-from hgpo.rollout import rollout, step_table
+from hgpo.rollouts.evaluate import evaluate_panel
+from hgpo.rollouts.prompts import RESPONSE_FORMATS
+from hgpo.rollouts.rollout import rollout, step_table
 from hgpo.update import update_policy
 
 RESPONSE_FORMAT = RESPONSE_FORMATS["text"]

@@ -20,7 +20,7 @@ from hgpo.envs import AlfworldSuite, HouseholdSuite, TaskSuite
 from hgpo.errors import SettingError
 from hgpo.policies.tiny import word_tokenizer
 from hgpo.policies.transformers import TransformersPolicy
-from hgpo.prompts import ResponseFormat, Turn
+from hgpo.rollouts.prompts import ResponseFormat, Turn
 
 MAX_COMMANDS, MAX_STEPS = 60, 100
 """The highest numbers of a command and of a step that the tokenizer has tokens for."""

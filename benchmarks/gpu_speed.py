@@ -39,8 +39,8 @@ from hgpo.policies.compute import Compute
 from hgpo.policies.reference import AdapterReference, Reference
 from hgpo.policies.tiny import word_tokenizer
 from hgpo.policies.transformers import TransformersPolicy
-from hgpo.prompts import RESPONSE_FORMATS
-from hgpo.rollout import rollout, step_table
+from hgpo.rollouts.prompts import RESPONSE_FORMATS
+from hgpo.rollouts.rollout import rollout, step_table
 from hgpo.steps import StepTable
 from hgpo.update import update_policy
 

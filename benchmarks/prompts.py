@@ -19,14 +19,14 @@ from typing import Any
 from scaling import QWEN_1_5B
 from transformers import AutoTokenizer
 
-from hgpo.agents.base import Agent, Decision, Situation
 from hgpo.agents.scripted import RandomAgent
 from hgpo.envs import ENVIRONMENTS
-from hgpo.episodes import Loss
 from hgpo.policies.tokens import encode_prompts
 from hgpo.policies.trees import grow_trees
-from hgpo.prompts import ThinkAction
-from hgpo.rollout import rollout
+from hgpo.rollouts.agent import Agent, Decision, Situation
+from hgpo.rollouts.episodes import Loss
+from hgpo.rollouts.prompts import ThinkAction
+from hgpo.rollouts.rollout import rollout
 
 HISTORY_LENGTHS = (2, 4)
 TASKS, GROUP_SIZE, WALKTHROUGHS = 4, 8, 200

@@ -114,8 +114,8 @@ def _work(way: str) -> None:
     from hgpo.losses import PolicyLoss
     from hgpo.policies.compute import Compute
     from hgpo.policies.tiny import TinyModel, create_policy
-    from hgpo.prompts import RESPONSE_FORMATS
-    from hgpo.rollout import rollout, step_table
+    from hgpo.rollouts.prompts import RESPONSE_FORMATS
+    from hgpo.rollouts.rollout import rollout, step_table
     from hgpo.update import update_policy
 
     threads_of_sum, parts = WAYS[way]

@@ -33,8 +33,8 @@ from hgpo.imitation import WarmStart
 from hgpo.policies.base import Completion
 from hgpo.policies.gradients import add_gradients
 from hgpo.policies.transformers import Reading, SequenceScores, TransformersPolicy
-from hgpo.prompts import Turn, fit_prompts
-from hgpo.rollout import rollout, step_table
+from hgpo.rollouts.prompts import Turn, fit_prompts
+from hgpo.rollouts.rollout import rollout, step_table
 from hgpo.steps import StepTable
 from hgpo.trainer import Trainer
 from hgpo.update import loss_terms

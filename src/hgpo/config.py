@@ -21,7 +21,7 @@ from hgpo.policies.compute import Compute, Precision, choose_compute, usable_cor
 from hgpo.policies.critic import CriticTraining
 from hgpo.policies.loading import Lora, check_source
 from hgpo.policies.tiny import TinyModel
-from hgpo.prompts import RESPONSE_FORMATS
+from hgpo.rollouts.prompts import RESPONSE_FORMATS
 from hgpo.shaping import OverlongShaping
 from hgpo.trackers import TrackerName, check_trackers
 

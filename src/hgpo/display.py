@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from hgpo.evaluate import PanelResult, ProtocolResult, PublishedProtocol, Success, mean_and_std
+from hgpo.rollouts.evaluate import PanelResult, ProtocolResult, PublishedProtocol, Success, mean_and_std
 
 Advance = Callable[[int, int], None]
 """Told how much of a phase is done, and of how much."""

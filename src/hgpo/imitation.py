@@ -13,7 +13,7 @@ from hgpo.envs.base import Task, TaskSuite
 from hgpo.errors import SettingError
 from hgpo.policies.gradients import add_gradients
 from hgpo.policies.transformers import Reading, TransformersPolicy
-from hgpo.prompts import ResponseFormat, Turn, fit_prompts
+from hgpo.rollouts.prompts import ResponseFormat, Turn, fit_prompts
 
 
 @dataclass(frozen=True)

@@ -7,10 +7,10 @@ from collections import Counter
 import numpy as np
 from numpy.typing import NDArray
 
-from hgpo.answers import InvalidReason
-from hgpo.episodes import mean_score
 from hgpo.groups import group_sizes, level_groups
-from hgpo.sampling import Sample
+from hgpo.policies.answers import InvalidReason
+from hgpo.rollouts.dynamic_sampling import Sample
+from hgpo.rollouts.episodes import mean_score
 from hgpo.steps import StepTable
 
 

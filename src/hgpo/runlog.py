@@ -9,11 +9,11 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
-from hgpo.episodes import Trajectory
 from hgpo.errors import SettingError
-from hgpo.evaluate import PanelResult
 from hgpo.files import only_process, write_whole
 from hgpo.rollout_files import write_rollouts
+from hgpo.rollouts.episodes import Trajectory
+from hgpo.rollouts.evaluate import PanelResult
 from hgpo.steps import StepTable
 
 LOGPROB_STEP = 2**-10

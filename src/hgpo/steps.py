@@ -50,7 +50,7 @@ class StepTable:
         observation: The text that the agent saw.
         action: The text that the agent answered with.
         action_valid: Whether the environment understood the action.
-        invalid_reason: Why it did not, as an `hgpo.answers.InvalidReason`; "" for valid actions.
+        invalid_reason: Why it did not, as an `hgpo.policies.answers.InvalidReason`; "" for valid actions.
         terminated: Whether the environment ended the episode at this step.
         truncated: Whether a limit cut the episode off at this step.
         prompt_tokens: Token ids of the prompt, one sequence per row (rows differ in length).

@@ -31,10 +31,8 @@ from hgpo.config import TrainConfig, save_config, to_json
 from hgpo.display import Display, NoDisplay
 from hgpo.distributed import Alone, Crew
 from hgpo.envs.base import Task, describe, require_tasks, tasks_of
-from hgpo.episodes import Trajectory
 from hgpo.errors import RunError, SettingError
 from hgpo.estimators import CriticEstimator
-from hgpo.evaluate import evaluate_panel, no_valid_answer
 from hgpo.files import reason
 from hgpo.imitation import demonstrations, imitate
 from hgpo.interrupts import uninterrupted
@@ -45,8 +43,6 @@ from hgpo.policies.loading import load_policy, load_with_new_adapter
 from hgpo.policies.reference import load_reference
 from hgpo.policies.tiny import create_policy
 from hgpo.policies.transformers import TransformersPolicy
-from hgpo.probe import ProbeTurn, answer_tokens_needed, prompt_tokens_needed, random_turns
-from hgpo.prompts import RESPONSE_FORMATS, Turn
 from hgpo.random_streams import (
     CRITIC,
     EVALUATION,
@@ -59,9 +55,13 @@ from hgpo.random_streams import (
     WEIGHTS,
     Streams,
 )
-from hgpo.rollout import rollout_together, step_table
+from hgpo.rollouts.dynamic_sampling import Sample, sample_groups
+from hgpo.rollouts.episodes import Trajectory
+from hgpo.rollouts.evaluate import evaluate_panel, no_valid_answer
+from hgpo.rollouts.prompts import RESPONSE_FORMATS, Turn
+from hgpo.rollouts.rollout import rollout_together, step_table
+from hgpo.rollouts.token_lengths import ProbeTurn, answer_tokens_needed, prompt_tokens_needed, random_turns
 from hgpo.runlog import RunLog, SilentLog
-from hgpo.sampling import Sample, sample_groups
 from hgpo.steps import StepTable
 from hgpo.trackers import Trackers
 from hgpo.update import UpdateMetrics, recompute_logprobs, update_policy

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hgpo.agents.prompting import ReAct
-from hgpo.answers import Answer, InvalidReason, begun_by, left_to_write, read_answer
-from hgpo.prompts import CommandNumber, CommandText, ThinkAction
+from hgpo.policies.answers import Answer, InvalidReason, begun_by, left_to_write, read_answer
+from hgpo.rollouts.prompts import CommandNumber, CommandText, ThinkAction
 
 COMMANDS = ("go to bin", "take mug")
 

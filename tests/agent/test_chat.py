@@ -15,9 +15,9 @@ import pytest
 from chat_server import FAULTS, ChatServer, Pauses, Raw, contents, echo, refused, serving
 
 from hgpo.agents.chat import Server, open_chat
-from hgpo.answers import Answer
-from hgpo.episodes import Loss
 from hgpo.errors import RunError, SettingError
+from hgpo.policies.answers import Answer
+from hgpo.rollouts.episodes import Loss
 
 
 def asked(server, folder, conversations, *, opening=None, **settings):

@@ -10,12 +10,12 @@ import torch
 from toy import toy_task
 
 from hgpo import StepTable
-from hgpo.answers import Answer
-from hgpo.episodes import Step, Trajectory
 from hgpo.losses import PolicyLoss
+from hgpo.policies.answers import Answer
 from hgpo.policies.base import Completion
-from hgpo.prompts import Action
-from hgpo.sampling import sample_groups
+from hgpo.rollouts.dynamic_sampling import sample_groups
+from hgpo.rollouts.episodes import Step, Trajectory
+from hgpo.rollouts.prompts import Action
 from hgpo.shaping import OverlongShaping
 
 SOME_STEP = Step(

@@ -16,13 +16,13 @@ from hgpo.agents import Situation
 from hgpo.agents.chat import Server, open_chat
 from hgpo.agents.endpoint import EndpointAgent
 from hgpo.agents.prompting import Plain, ReAct, reflection_messages
-from hgpo.answers import Answer, read_answer
 from hgpo.cli import main
-from hgpo.episodes import Loss, Step, Trajectory
 from hgpo.errors import RunError
-from hgpo.evaluate import PublishedProtocol, evaluate_panel, evaluate_published, play
+from hgpo.policies.answers import Answer, read_answer
 from hgpo.policies.base import Completion
-from hgpo.prompts import Action
+from hgpo.rollouts.episodes import Loss, Step, Trajectory
+from hgpo.rollouts.evaluate import PublishedProtocol, evaluate_panel, evaluate_published, play
+from hgpo.rollouts.prompts import Action
 
 SUITE = ToySuite()
 PANEL = SUITE.tasks("held_out")

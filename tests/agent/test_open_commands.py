@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hgpo.agents.base import Situation
 from hgpo.agents.prompting import Plain, ReAct
 from hgpo.envs.base import Task
 from hgpo.envs.commands import fill, filled_by_chance, listed
-from hgpo.prompts import CommandNumber, CommandText, ThinkAction
+from hgpo.rollouts.agent import Situation
+from hgpo.rollouts.prompts import CommandNumber, CommandText, ThinkAction
 
 COMMANDS = ("click[b01]", "click[x large]", "click[xlarge]", "search[<words>]")
 

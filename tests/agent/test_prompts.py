@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hgpo.prompts import (
+from hgpo.rollouts.prompts import (
     RESPONSE_FORMATS,
     CommandNumber,
     CommandText,

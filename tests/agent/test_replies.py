@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 
 from hgpo.agents.faults import FaultError, Reach, asked_wait, failure, refusal
 from hgpo.agents.replies import Reply, read_reply
-from hgpo.answers import Answer
-from hgpo.prompts import ThinkAction
+from hgpo.policies.answers import Answer
+from hgpo.rollouts.prompts import ThinkAction
 
 
 def reply(choice, usage=None):

@@ -13,10 +13,14 @@ from rich.console import Console
 from toy import ToySuite, toy_task
 
 from hgpo.agents import Decision, LanguageAgent
-from hgpo.answers import InvalidReason, read_answer
 from hgpo.display import players_tables
-from hgpo.episodes import Loss
-from hgpo.evaluate import (
+from hgpo.imitation import WarmStart, demonstrations, imitate
+from hgpo.metrics import step_metrics
+from hgpo.policies.answers import InvalidReason, read_answer
+from hgpo.policies.base import Completion
+from hgpo.policies.tiny import TinyModel, create_policy
+from hgpo.rollouts.episodes import Loss
+from hgpo.rollouts.evaluate import (
     Answers,
     PublishedProtocol,
     Success,
@@ -27,12 +31,8 @@ from hgpo.evaluate import (
     shortened,
     summarize,
 )
-from hgpo.imitation import WarmStart, demonstrations, imitate
-from hgpo.metrics import step_metrics
-from hgpo.policies.base import Completion
-from hgpo.policies.tiny import TinyModel, create_policy
-from hgpo.prompts import Action, CommandNumber, CommandText, ThinkAction, Turn
-from hgpo.rollout import rollout, step_table
+from hgpo.rollouts.prompts import Action, CommandNumber, CommandText, ThinkAction, Turn
+from hgpo.rollouts.rollout import rollout, step_table
 
 SUITE = ToySuite()
 

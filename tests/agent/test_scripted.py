@@ -10,7 +10,7 @@ from toy import ToySuite
 
 from hgpo.agents import ExpertAgent, RandomAgent, Situation
 from hgpo.errors import SettingError
-from hgpo.evaluate import evaluate_panel
+from hgpo.rollouts.evaluate import evaluate_panel
 
 SUITE = ToySuite()
 

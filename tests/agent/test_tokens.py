@@ -25,17 +25,17 @@ from transformers import (
 )
 
 from hgpo.agents import LanguageAgent
-from hgpo.answers import Answer, begun_by, read_answer
 from hgpo.errors import SettingError
 from hgpo.imitation import demonstrations
+from hgpo.policies.answers import Answer, begun_by, read_answer
 from hgpo.policies.compute import Compute
 from hgpo.policies.loading import Lora, load_policy, load_with_new_adapter
 from hgpo.policies.tokens import ChatTokenizer, encode_prompts, end_tokens
 from hgpo.policies.transformers import TransformersPolicy
 from hgpo.policies.vllm import VllmEngine
-from hgpo.probe import ProbeTurn, answer_tokens_needed
-from hgpo.prompts import CommandNumber, CommandText, ThinkAction
-from hgpo.rollout import rollout
+from hgpo.rollouts.prompts import CommandNumber, CommandText, ThinkAction
+from hgpo.rollouts.rollout import rollout
+from hgpo.rollouts.token_lengths import ProbeTurn, answer_tokens_needed
 
 COMMANDS = ("go to bin", "take mug")
 

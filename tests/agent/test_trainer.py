@@ -21,9 +21,9 @@ from hgpo.estimators import GRPO, HGPO, PPO
 from hgpo.imitation import WarmStart
 from hgpo.interrupts import terminate_like_interrupt
 from hgpo.policies.tiny import TinyModel
-from hgpo.prompts import Turn
 from hgpo.returns import trajectory_returns
 from hgpo.rollout_files import read_rollouts
+from hgpo.rollouts.prompts import Turn
 from hgpo.shaping import OverlongShaping
 from hgpo.trainer import Trainer
 

@@ -23,15 +23,15 @@ import numpy as np
 import pytest
 import torch
 
-from hgpo.agents.base import Decision, Situation
-from hgpo.answers import read_answer
 from hgpo.envs import HouseholdSuite
 from hgpo.estimators import HGPO
+from hgpo.policies.answers import read_answer
 from hgpo.policies.base import Completion
 from hgpo.policies.loading import load_policy
-from hgpo.prompts import RESPONSE_FORMATS, fit_prompts
 from hgpo.random_streams import TASKS, Streams
-from hgpo.rollout import rollout, step_table
+from hgpo.rollouts.agent import Decision, Situation
+from hgpo.rollouts.prompts import RESPONSE_FORMATS, fit_prompts
+from hgpo.rollouts.rollout import rollout, step_table
 
 pytestmark = pytest.mark.skipif(find_spec("verl") is None, reason="verl is not installed")
 

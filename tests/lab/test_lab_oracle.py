@@ -14,7 +14,7 @@ from hgpo.envs import HouseholdSuite
 from hgpo.envs.base import ForkableEnvironment, Info, Task
 from hgpo.errors import SettingError
 from hgpo.lab.oracle import OracleSetting, judge
-from hgpo.rollout import Standpoint, go_on
+from hgpo.rollouts.rollout import Standpoint, go_on
 
 
 class Coins:

@@ -20,8 +20,8 @@ from hgpo.estimators import HGPO
 from hgpo.imitation import WarmStart, demonstrations, imitate
 from hgpo.losses import PolicyLoss
 from hgpo.policies.loading import load_policy
-from hgpo.prompts import CommandText
-from hgpo.rollout import rollout, step_table
+from hgpo.rollouts.prompts import CommandText
+from hgpo.rollouts.rollout import rollout, step_table
 from hgpo.update import loss_terms, update_policy
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]

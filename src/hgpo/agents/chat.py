@@ -22,10 +22,10 @@ from hgpo.agents.faults import CONNECTION, NO_SYSTEM_ROLE, TIMEOUT, Fault, Fault
 from hgpo.agents.journal import Journal
 from hgpo.agents.prompting import Message, without_system_role
 from hgpo.agents.replies import Reply, read_reply
-from hgpo.answers import Answer
-from hgpo.episodes import Loss
 from hgpo.errors import RunError, SettingError
 from hgpo.files import only_process
+from hgpo.policies.answers import Answer
+from hgpo.rollouts.episodes import Loss
 
 LONGEST_PAUSE = 60.0
 """Seconds between two attempts at most, unless the server asks for more."""

@@ -6,13 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from hgpo.agents.base import Decision, Situation
 from hgpo.agents.chat import ChatClient
 from hgpo.agents.faults import TOO_LONG
 from hgpo.agents.prompting import Message, Prompting, lesson_in, reflection_messages
-from hgpo.answers import Answer
-from hgpo.episodes import Loss, Trajectory
+from hgpo.policies.answers import Answer
 from hgpo.policies.base import Completion
+from hgpo.rollouts.agent import Decision, Situation
+from hgpo.rollouts.episodes import Loss, Trajectory
 
 LESSONS_KEPT = 3
 """Of a task's lessons the last so many are told, as in Reflexion (arXiv 2303.11366, section 4.1)."""

@@ -11,9 +11,9 @@ from typing import Any
 
 from hgpo.agents.faults import NO_SYSTEM_ROLE, FaultError
 from hgpo.agents.replies import Reply
-from hgpo.episodes import Loss
 from hgpo.errors import RunError
 from hgpo.files import write_whole
+from hgpo.rollouts.episodes import Loss
 
 
 class Journal:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hgpo.agents.base import Decision, Situation
 from hgpo.policies.base import Policy
-from hgpo.prompts import ResponseFormat, fit_prompts
+from hgpo.rollouts.agent import Decision, Situation
+from hgpo.rollouts.prompts import ResponseFormat, fit_prompts
 
 
 @dataclass(frozen=True)

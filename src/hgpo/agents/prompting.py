@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
-from hgpo.agents.base import Situation
-from hgpo.answers import Answer, InvalidReason
-from hgpo.episodes import Trajectory
-from hgpo.prompts import Action, ThinkAction, as_answer, hint_on_words, invalid_action, listed_action
+from hgpo.policies.answers import Answer, InvalidReason
+from hgpo.rollouts.agent import Situation
+from hgpo.rollouts.episodes import Trajectory
+from hgpo.rollouts.prompts import Action, ThinkAction, as_answer, hint_on_words, invalid_action, listed_action
 
 Message = dict[str, str]
 """One message of a conversation: "role" and "content"."""

@@ -18,7 +18,7 @@ from hgpo.agents.faults import (
     refusal,
     words_of,
 )
-from hgpo.answers import Answer, Ended, read_answer
+from hgpo.policies.answers import Answer, Ended, read_answer
 
 
 @dataclass(frozen=True)

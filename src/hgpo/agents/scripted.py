@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from hgpo.agents.base import Decision, Situation
-from hgpo.answers import Answer, InvalidReason
 from hgpo.envs.base import TaskSuite
 from hgpo.envs.commands import filled_by_chance, listed
 from hgpo.errors import SettingError
+from hgpo.policies.answers import Answer, InvalidReason
 from hgpo.policies.base import Completion
-from hgpo.prompts import Action
+from hgpo.rollouts.agent import Decision, Situation
+from hgpo.rollouts.prompts import Action
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from hgpo.display import RichDisplay
 from hgpo.envs.base import tasks_of
 from hgpo.envs.state_keys import STATE_KEYS
 from hgpo.random_streams import EVALUATION
-from hgpo.rollout import rollout, step_table
+from hgpo.rollouts.rollout import rollout, step_table
 from hgpo.steps import StepTable
 
 

@@ -21,7 +21,9 @@ from hgpo.display import RichDisplay, players_tables, published_table
 from hgpo.envs import ENVIRONMENTS, TaskSuite
 from hgpo.envs.base import require_tasks
 from hgpo.errors import RunError, SettingError
-from hgpo.evaluate import (
+from hgpo.files import write_whole
+from hgpo.random_streams import EVALUATION
+from hgpo.rollouts.evaluate import (
     PanelResult,
     ProtocolResult,
     PublishedProtocol,
@@ -30,8 +32,6 @@ from hgpo.evaluate import (
     no_valid_answer,
     plain_values,
 )
-from hgpo.files import write_whole
-from hgpo.random_streams import EVALUATION
 
 
 @dataclass(frozen=True)

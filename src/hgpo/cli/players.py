@@ -25,7 +25,7 @@ from hgpo.envs.base import TaskSuite
 from hgpo.errors import SettingError
 from hgpo.policies.compute import Compute, choose_compute
 from hgpo.policies.loading import is_model, load_policy
-from hgpo.prompts import RESPONSE_FORMATS
+from hgpo.rollouts.prompts import RESPONSE_FORMATS
 
 ENDPOINT = "endpoint"
 DEFAULT_KEY = "OPENAI_API_KEY"

@@ -8,10 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hgpo.agents.base import Agent
 from hgpo.analysis.intervals import Interval, bootstrap
 from hgpo.envs.base import ForkableEnvironment, Task, TaskSuite, tasks_of
-from hgpo.episodes import Trajectory
 from hgpo.errors import SettingError
 from hgpo.groups import group_sizes, level_groups
 from hgpo.lab.contestants import contestants, critics_advantages, fitted_critic
@@ -19,7 +17,9 @@ from hgpo.lab.errors import split_errors
 from hgpo.lab.measure import CRITICS, Scores, alignment_of
 from hgpo.lab.sweeps import STATE_GROUPS
 from hgpo.returns import discounted_returns
-from hgpo.rollout import Standpoint, go_on, rollout, step_table
+from hgpo.rollouts.agent import Agent
+from hgpo.rollouts.episodes import Trajectory
+from hgpo.rollouts.rollout import Standpoint, go_on, rollout, step_table
 from hgpo.rounding import sums_are_equal
 from hgpo.steps import StepTable
 

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from hgpo.answers import Answer
+from hgpo.policies.answers import Answer
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from functools import cached_property
 from itertools import product
 from typing import Any
 
-from hgpo.answers import begun_by
 from hgpo.errors import SettingError
+from hgpo.policies.answers import begun_by
 
 _PROBE, _REPLY = "asked by hgpo", "answered by hgpo"
 """Messages by which a template is tried, of words that no template writes by itself."""

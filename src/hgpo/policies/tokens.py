@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hgpo.answers import Answer, left_to_write, read_answer
+from hgpo.policies.answers import Answer, left_to_write, read_answer
 from hgpo.policies.templates import ChatTemplate, template_text
 
 Tokens = Sequence[int] | NDArray[np.int64]
@@ -72,7 +72,7 @@ class ChatTokenizer:
 
     @property
     def begun(self) -> str:
-        """What every prompt already contains of the answer's thought; see `hgpo.answers.begun_by`."""
+        """What each prompt contains of the answer's thought already; see `answers.begun_by`."""
         return "" if self.template is None else self.template.begun
 
     @property

@@ -26,7 +26,7 @@ from hgpo.adapters.verl.settings import StepwiseSettings
 from hgpo.adapters.verl.tasks import Draw
 from hgpo.envs.faults import EnvironmentFault
 from hgpo.policies.tokens import ChatTokenizer, end_tokens
-from hgpo.prompts import RESPONSE_FORMATS, Action, Turn, fit_prompts
+from hgpo.rollouts.prompts import RESPONSE_FORMATS, Action, Turn, fit_prompts
 
 logger = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from hgpo.adapters.verl.rows import StepRow
 from hgpo.analysis.groups import level_statistics
 from hgpo.estimators import HGPO, Estimator
-from hgpo.evaluate import SAMPLES, sample, warning_of
 from hgpo.metrics import advantage_metrics, step_metrics
+from hgpo.rollouts.evaluate import SAMPLES, sample, warning_of
 from hgpo.steps import StepTable
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from hgpo.envs import ENVIRONMENTS, TaskSuite
 from hgpo.errors import SettingError
 from hgpo.estimators import ESTIMATORS, Estimator
-from hgpo.prompts import RESPONSE_FORMATS
+from hgpo.rollouts.prompts import RESPONSE_FORMATS
 
 PREFIX = "stepwise_"
 """An estimator's name in verl is this and its name here; verl has a grpo and a rloo of its own."""

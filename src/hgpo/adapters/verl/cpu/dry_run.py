@@ -10,7 +10,7 @@ from hgpo.adapters.verl.cluster import VARIABLE
 from hgpo.adapters.verl.configuration import stepwise_settings
 from hgpo.adapters.verl.cpu import ROLLOUT
 from hgpo.policies.tiny import TinyModel, create_policy
-from hgpo.prompts import RESPONSE_FORMATS, Turn
+from hgpo.rollouts.prompts import RESPONSE_FORMATS, Turn
 
 MODULES = "VERL_USE_EXTERNAL_MODULES"
 """The environment variable with the modules that verl imports before anything else."""

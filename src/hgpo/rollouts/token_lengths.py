@@ -10,7 +10,7 @@ import numpy as np
 from hgpo.envs.base import Task, TaskSuite
 from hgpo.envs.commands import fill, filled_by_chance
 from hgpo.errors import SettingError
-from hgpo.prompts import ResponseFormat, Turn
+from hgpo.rollouts.prompts import ResponseFormat, Turn
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from hgpo.envs.base import Task
 from hgpo.policies.base import Completion
-from hgpo.prompts import Action
+from hgpo.rollouts.prompts import Action
 
 
 @dataclass(frozen=True)

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from hgpo.agents.base import Agent, ReflectingAgent
 from hgpo.distributed import Alone, Crew
 from hgpo.envs.base import Task, TaskSuite, describe, tasks_of
-from hgpo.episodes import Trajectory, mean_score
-from hgpo.rollout import rollout_together
+from hgpo.rollouts.agent import Agent, ReflectingAgent
+from hgpo.rollouts.episodes import Trajectory, mean_score
+from hgpo.rollouts.rollout import rollout_together
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from hgpo.agents.base import Agent, Decision, Situation
 from hgpo.distributed import Crew
 from hgpo.envs.base import Environment, ForkableEnvironment, Info, Task, TaskSuite
 from hgpo.envs.faults import EnvironmentFault, check_outcome, check_view, guarded
-from hgpo.episodes import Loss, Step, Trajectory
+from hgpo.rollouts.agent import Agent, Decision, Situation
+from hgpo.rollouts.episodes import Loss, Step, Trajectory
 from hgpo.steps import StepTable
 
 

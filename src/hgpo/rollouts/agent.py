@@ -9,9 +9,9 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from hgpo.envs.base import Task
-from hgpo.episodes import Loss, Step, Trajectory
 from hgpo.policies.base import Completion
-from hgpo.prompts import Action, Turn
+from hgpo.rollouts.episodes import Loss, Step, Trajectory
+from hgpo.rollouts.prompts import Action, Turn
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from hgpo.answers import Answer, InvalidReason, read_answer
 from hgpo.envs.commands import WORDS, fill, listed, takes_words
+from hgpo.policies.answers import Answer, InvalidReason, read_answer
 
 
 @dataclass(frozen=True)

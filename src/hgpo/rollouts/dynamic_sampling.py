@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from hgpo.episodes import Trajectory
+from hgpo.rollouts.episodes import Trajectory
 from hgpo.rounding import sums_are_equal
 
 
