@@ -25,7 +25,7 @@ from gpu_figures import Figures, failures, read, table, write
 
 from hgpo.envs import AlfworldSuite
 from hgpo.errors import SettingError
-from hgpo.interrupts import terminate_like_interrupt
+from hgpo.runs.interrupts import terminate_like_interrupt
 
 WRONG_USE = 2
 SECTIONS = {"correctness": 0.15, "speed": 0.6, "learning": 1.0}

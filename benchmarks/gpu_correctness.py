@@ -18,14 +18,14 @@ from gpu_setup import log_probabilities, make_model, make_tokenizer, share_read
 from transformers import Qwen2Config
 
 from hgpo.agents import LanguageAgent
-from hgpo.batch import merge_rows
 from hgpo.envs import HouseholdSuite
-from hgpo.losses import PolicyLoss
 from hgpo.policies.compute import Compute
 from hgpo.policies.transformers import TransformersPolicy
 from hgpo.rollouts.prompts import RESPONSE_FORMATS
 from hgpo.rollouts.rollout import rollout, step_table
-from hgpo.update import update_policy
+from hgpo.training.batch import merge_rows
+from hgpo.training.losses import PolicyLoss
+from hgpo.training.update import update_policy
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 LARGEST = {"float32": 2e-3, "bfloat16": 1.0}

@@ -16,16 +16,16 @@ from gpu_setup import find_games, make_model, make_tokenizer, seconds
 from transformers import LlamaConfig
 
 from hgpo.agents import LanguageAgent
-from hgpo.batch import merge_rows, thin_out
 from hgpo.estimators import HGPO
-from hgpo.imitation import Demonstration, WarmStart, demonstrations, imitate
-from hgpo.losses import PolicyLoss
 from hgpo.policies.compute import Compute
 from hgpo.policies.transformers import TransformersPolicy
 from hgpo.rollouts.evaluate import evaluate_panel
 from hgpo.rollouts.prompts import RESPONSE_FORMATS
 from hgpo.rollouts.rollout import rollout, step_table
-from hgpo.update import update_policy
+from hgpo.training.batch import merge_rows, thin_out
+from hgpo.training.imitation import Demonstration, WarmStart, demonstrations, imitate
+from hgpo.training.losses import PolicyLoss
+from hgpo.training.update import update_policy
 
 RESPONSE_FORMAT = RESPONSE_FORMATS["text"]
 HISTORY_LENGTH, PROMPT_TOKENS, RESPONSE_TOKENS = 2, 768, 16

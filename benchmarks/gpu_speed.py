@@ -30,19 +30,19 @@ from gpu_setup import (
 from transformers import Qwen2Config
 
 from hgpo.agents import LanguageAgent
-from hgpo.batch import UpdateBatch, merge_rows
 from hgpo.envs.base import Task, TaskSuite
 from hgpo.estimators import HGPO
-from hgpo.losses import PolicyLoss
-from hgpo.policies.adapters import quiet_peft
 from hgpo.policies.compute import Compute
+from hgpo.policies.lora import quiet_peft
 from hgpo.policies.reference import AdapterReference, Reference
 from hgpo.policies.tiny import word_tokenizer
 from hgpo.policies.transformers import TransformersPolicy
 from hgpo.rollouts.prompts import RESPONSE_FORMATS
 from hgpo.rollouts.rollout import rollout, step_table
 from hgpo.steps import StepTable
-from hgpo.update import update_policy
+from hgpo.training.batch import UpdateBatch, merge_rows
+from hgpo.training.losses import PolicyLoss
+from hgpo.training.update import update_policy
 
 LIVE, PROMPT_TOKENS, RESPONSE_TOKENS = 128, 508, 100
 """Live episodes, and the tokens of a row, as in docs/scaling.md."""

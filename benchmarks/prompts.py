@@ -21,8 +21,8 @@ from transformers import AutoTokenizer
 
 from hgpo.agents.scripted import RandomAgent
 from hgpo.envs import ENVIRONMENTS
+from hgpo.policies.prefix_trees import grow_trees
 from hgpo.policies.tokens import encode_prompts
-from hgpo.policies.trees import grow_trees
 from hgpo.rollouts.agent import Agent, Decision, Situation
 from hgpo.rollouts.episodes import Loss
 from hgpo.rollouts.prompts import ThinkAction

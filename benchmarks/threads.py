@@ -108,15 +108,15 @@ def _work(way: str) -> None:
     import torch
 
     from hgpo.agents import LanguageAgent
-    from hgpo.batch import merge_rows
     from hgpo.envs import HouseholdSuite
-    from hgpo.imitation import WarmStart, demonstrations, imitate
-    from hgpo.losses import PolicyLoss
     from hgpo.policies.compute import Compute
     from hgpo.policies.tiny import TinyModel, create_policy
     from hgpo.rollouts.prompts import RESPONSE_FORMATS
     from hgpo.rollouts.rollout import rollout, step_table
-    from hgpo.update import update_policy
+    from hgpo.training.batch import merge_rows
+    from hgpo.training.imitation import WarmStart, demonstrations, imitate
+    from hgpo.training.losses import PolicyLoss
+    from hgpo.training.update import update_policy
 
     threads_of_sum, parts = WAYS[way]
     torch.set_num_threads(threads_of_sum)

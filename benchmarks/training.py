@@ -27,17 +27,17 @@ import torch
 from transformers import DynamicCache
 
 from hgpo.agents import LanguageAgent
-from hgpo.batch import UpdateBatch, merge_rows, thin_out
-from hgpo.config import TrainConfig, load_config
-from hgpo.imitation import WarmStart
 from hgpo.policies.base import Completion
 from hgpo.policies.gradients import add_gradients
 from hgpo.policies.transformers import Reading, SequenceScores, TransformersPolicy
 from hgpo.rollouts.prompts import Turn, fit_prompts
 from hgpo.rollouts.rollout import rollout, step_table
 from hgpo.steps import StepTable
-from hgpo.trainer import Trainer
-from hgpo.update import loss_terms
+from hgpo.training.batch import UpdateBatch, merge_rows, thin_out
+from hgpo.training.config import TrainConfig, load_config
+from hgpo.training.imitation import WarmStart
+from hgpo.training.trainer import Trainer
+from hgpo.training.update import loss_terms
 
 
 class PlainPolicy:

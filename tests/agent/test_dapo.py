@@ -10,13 +10,13 @@ import torch
 from toy import toy_task
 
 from hgpo import StepTable
-from hgpo.losses import PolicyLoss
 from hgpo.policies.answers import Answer
 from hgpo.policies.base import Completion
 from hgpo.rollouts.dynamic_sampling import sample_groups
 from hgpo.rollouts.episodes import Step, Trajectory
 from hgpo.rollouts.prompts import Action
-from hgpo.shaping import OverlongShaping
+from hgpo.training.losses import PolicyLoss
+from hgpo.training.reward_shaping import OverlongShaping
 
 SOME_STEP = Step(
     "", "s", (), (1,), Completion(np.array([1]), np.array([0.0]), Answer("")), Action(""), 0.0, True, False

@@ -15,16 +15,16 @@ from test_trainer import figures, run
 from toy import ToySuite
 
 from hgpo.cli import main
-from hgpo.config import _TYPES as config_types
-from hgpo.config import TrainConfig
-from hgpo.display import NoDisplay
 from hgpo.errors import RunError, SettingError
 from hgpo.files import only_process, whole_file, write_whole
-from hgpo.imitation import WarmStart
 from hgpo.policies.transformers import TransformersPolicy
-from hgpo.runlog import RecordFile, RunLog
-from hgpo.trackers import TRACKERS, Trackers
-from hgpo.trainer import Trainer
+from hgpo.runs.display import NoDisplay
+from hgpo.runs.folder import RecordFile, RunLog
+from hgpo.runs.trackers import TRACKERS, Trackers
+from hgpo.training.config import _TYPES as config_types
+from hgpo.training.config import TrainConfig
+from hgpo.training.imitation import WarmStart
+from hgpo.training.trainer import Trainer
 
 
 @pytest.fixture(autouse=True)

@@ -21,16 +21,16 @@ from transformers import (
     LlamaConfig,
 )
 
-from hgpo.checkpoint import load_checkpoint, save_checkpoint
 from hgpo.cli import main
-from hgpo.config import save_config
 from hgpo.errors import SettingError
-from hgpo.imitation import WarmStart
-from hgpo.policies.adapters import plain_model, quiet_peft, whole_weights
 from hgpo.policies.compute import Compute
 from hgpo.policies.loading import Lora, load_policy, load_with_new_adapter
+from hgpo.policies.lora import plain_model, quiet_peft, whole_weights
 from hgpo.policies.tiny import word_tokenizer
 from hgpo.policies.transformers import TransformersPolicy
+from hgpo.training.checkpoint import load_checkpoint, save_checkpoint
+from hgpo.training.config import save_config
+from hgpo.training.imitation import WarmStart
 
 IDS = torch.arange(5, 25)[None]
 SHAPE: dict[str, Any] = {

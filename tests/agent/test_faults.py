@@ -19,10 +19,10 @@ from test_trainer import config, figures, run
 from toy import ToyEnvironment, ToySuite
 
 from hgpo.cli import main
-from hgpo.config import _TYPES as config_types
 from hgpo.errors import RunError, SettingError
 from hgpo.policies.transformers import TransformersPolicy
-from hgpo.runlog import RunLog
+from hgpo.runs.folder import RunLog
+from hgpo.training.config import _TYPES as config_types
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from hgpo.interrupts import terminate_like_interrupt, uninterrupted
+from hgpo.runs.interrupts import terminate_like_interrupt, uninterrupted
 
 INT, TERM, HUP = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
 SMALL = (

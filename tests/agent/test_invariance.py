@@ -11,11 +11,11 @@ from safetensors.torch import load_file
 from test_trainer import figures
 from test_update import policy, table
 
-from hgpo.batch import merge_rows
 from hgpo.cli import main
-from hgpo.losses import PolicyLoss
 from hgpo.steps import StepTable
-from hgpo.update import update_policy
+from hgpo.training.batch import merge_rows
+from hgpo.training.losses import PolicyLoss
+from hgpo.training.update import update_policy
 
 COMMAND = (
     "train --threads 1 --iterations 1 --optimizer-steps 1 --thin-out-below 0 --learning-rate-warmup 0 "

@@ -12,24 +12,24 @@ from test_update import table
 from toy import ToySuite
 from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
-from hgpo.batch import merge_rows
-from hgpo.checkpoint import latest_checkpoint, load_checkpoint
 from hgpo.cli import main
-from hgpo.config import _TYPES as config_types
-from hgpo.config import TrainConfig
 from hgpo.errors import SettingError
 from hgpo.estimators import PPO
-from hgpo.imitation import WarmStart
-from hgpo.losses import PolicyLoss
 from hgpo.policies import distributions
-from hgpo.policies.adapters import whole_weights
 from hgpo.policies.compute import Compute, choose_compute
 from hgpo.policies.distributions import logprobs_and_entropy
 from hgpo.policies.loading import Lora, check_source, load_policy, load_with_new_adapter
+from hgpo.policies.lora import whole_weights
 from hgpo.policies.reference import load_reference
 from hgpo.policies.tiny import TinyModel, create_policy, word_tokenizer
 from hgpo.policies.transformers import TransformersPolicy
-from hgpo.update import loss_terms, recompute_logprobs, update_policy
+from hgpo.training.batch import merge_rows
+from hgpo.training.checkpoint import latest_checkpoint, load_checkpoint
+from hgpo.training.config import _TYPES as config_types
+from hgpo.training.config import TrainConfig
+from hgpo.training.imitation import WarmStart
+from hgpo.training.losses import PolicyLoss
+from hgpo.training.update import loss_terms, recompute_logprobs, update_policy
 
 SUITE = ToySuite()
 LORA = Lora(rank=4, alpha=8.0)

@@ -10,10 +10,10 @@ import pytest
 from hgpo.cli import main
 from hgpo.cli.parse import parse
 from hgpo.cli.train import TrainCommand, default_of
-from hgpo.config import TrainConfig, from_json, to_json
 from hgpo.errors import SettingError
 from hgpo.estimators import HGPO, GiGPO
-from hgpo.presets import PRESETS, explained, model_config, preset_config
+from hgpo.training.config import TrainConfig, from_json, to_json
+from hgpo.training.presets import PRESETS, explained, model_config, preset_config
 
 
 def command(*args) -> Any:

@@ -13,9 +13,6 @@ from rich.console import Console
 from toy import ToySuite, toy_task
 
 from hgpo.agents import Decision, LanguageAgent
-from hgpo.display import players_tables
-from hgpo.imitation import WarmStart, demonstrations, imitate
-from hgpo.metrics import step_metrics
 from hgpo.policies.answers import InvalidReason, read_answer
 from hgpo.policies.base import Completion
 from hgpo.policies.tiny import TinyModel, create_policy
@@ -33,6 +30,9 @@ from hgpo.rollouts.evaluate import (
 )
 from hgpo.rollouts.prompts import Action, CommandNumber, CommandText, ThinkAction, Turn
 from hgpo.rollouts.rollout import rollout, step_table
+from hgpo.runs.display import players_tables
+from hgpo.training.imitation import WarmStart, demonstrations, imitate
+from hgpo.training.metrics import step_metrics
 
 SUITE = ToySuite()
 

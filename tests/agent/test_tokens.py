@@ -26,7 +26,6 @@ from transformers import (
 
 from hgpo.agents import LanguageAgent
 from hgpo.errors import SettingError
-from hgpo.imitation import demonstrations
 from hgpo.policies.answers import Answer, begun_by, read_answer
 from hgpo.policies.compute import Compute
 from hgpo.policies.loading import Lora, load_policy, load_with_new_adapter
@@ -36,6 +35,7 @@ from hgpo.policies.vllm import VllmEngine
 from hgpo.rollouts.prompts import CommandNumber, CommandText, ThinkAction
 from hgpo.rollouts.rollout import rollout
 from hgpo.rollouts.token_lengths import ProbeTurn, answer_tokens_needed
+from hgpo.training.imitation import demonstrations
 
 COMMANDS = ("go to bin", "take mug")
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from hgpo.cli import main
-from hgpo.config import load_config
 from hgpo.errors import SettingError
-from hgpo.trackers import TRACKERS, Trackers, check_trackers, results_of
+from hgpo.runs.trackers import TRACKERS, Trackers, check_trackers, results_of
+from hgpo.training.config import load_config
 
 SMALL = [
     *(

@@ -13,19 +13,19 @@ import pytest
 import torch
 from toy import ToySuite
 
-from hgpo.config import _TYPES as config_types
-from hgpo.config import TrainConfig, from_json, load_config, save_config, to_json
-from hgpo.display import NoDisplay
 from hgpo.errors import SettingError
 from hgpo.estimators import GRPO, HGPO, PPO
-from hgpo.imitation import WarmStart
-from hgpo.interrupts import terminate_like_interrupt
 from hgpo.policies.tiny import TinyModel
 from hgpo.returns import trajectory_returns
 from hgpo.rollout_files import read_rollouts
 from hgpo.rollouts.prompts import Turn
-from hgpo.shaping import OverlongShaping
-from hgpo.trainer import Trainer
+from hgpo.runs.display import NoDisplay
+from hgpo.runs.interrupts import terminate_like_interrupt
+from hgpo.training.config import _TYPES as config_types
+from hgpo.training.config import TrainConfig, from_json, load_config, save_config, to_json
+from hgpo.training.imitation import WarmStart
+from hgpo.training.reward_shaping import OverlongShaping
+from hgpo.training.trainer import Trainer
 
 
 def config(**changes) -> TrainConfig:

@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, MistralConfig
 
+from hgpo.policies.prefix_trees import as_rows, grow_trees
 from hgpo.policies.tiny import TinyModel, create_policy, word_tokenizer
 from hgpo.policies.transformers import TransformersPolicy
-from hgpo.policies.trees import as_rows, grow_trees
 
 TEXTS = ["a b c d e f g h i j"]
 

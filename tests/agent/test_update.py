@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hgpo import StepTable
-from hgpo.batch import merge_rows, mini_batches, thin_out
-from hgpo.losses import PolicyLoss
 from hgpo.policies.batching import split_by_length
 from hgpo.policies.tiny import TinyModel, create_policy
-from hgpo.update import update_policy
+from hgpo.training.batch import merge_rows, mini_batches, thin_out
+from hgpo.training.losses import PolicyLoss
+from hgpo.training.update import update_policy
 
 TEXTS = ["a b c d e f g h i j"]
 

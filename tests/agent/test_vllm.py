@@ -10,9 +10,9 @@ import pytest
 import torch
 from test_trainer import config, figures, run, toys_can_be_saved  # noqa: F401
 
-from hgpo.imitation import WarmStart
 from hgpo.policies.loading import Lora
 from hgpo.policies.tiny import TinyModel
+from hgpo.training.imitation import WarmStart
 
 pytestmark = [
     pytest.mark.slow,

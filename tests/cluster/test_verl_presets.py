@@ -11,7 +11,7 @@ import pytest
 from hgpo.adapters.verl.launch import compose, preset_file, preset_names
 from hgpo.cli import main
 from hgpo.errors import SettingError
-from hgpo.presets import PRESETS
+from hgpo.training.presets import PRESETS
 
 pytestmark = [
     pytest.mark.skipif(find_spec("verl") is None, reason="verl is not installed"),

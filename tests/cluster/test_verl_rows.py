@@ -13,11 +13,11 @@ from hgpo.adapters.verl.diagnostics import no_valid_answer
 from hgpo.adapters.verl.rows import StepRow, step_rows, step_table
 from hgpo.adapters.verl.settings import StepwiseSettings, estimator_of
 from hgpo.adapters.verl.tasks import STREAM, Draw, TaskDataset
-from hgpo.config import TrainConfig
 from hgpo.envs import HouseholdSuite
 from hgpo.errors import SettingError
 from hgpo.estimators import ESTIMATORS, GRPO, HGPO
-from hgpo.trainer import Trainer
+from hgpo.training.config import TrainConfig
+from hgpo.training.trainer import Trainer
 
 needs_omegaconf = pytest.mark.skipif(find_spec("omegaconf") is None, reason="verl is not installed")
 

@@ -18,11 +18,11 @@ from hgpo.analysis.intervals import bootstrap
 from hgpo.cli import main
 from hgpo.compare.plan import ABLATIONS, METHODS, Plan, load_plan
 from hgpo.compare.summary import steps_to
-from hgpo.config import TrainConfig, load_config
 from hgpo.errors import RunError, SettingError
 from hgpo.estimators import HGPO
-from hgpo.runlog import RunLog
-from hgpo.trainer import Trainer
+from hgpo.runs.folder import RunLog
+from hgpo.training.config import TrainConfig, load_config
+from hgpo.training.trainer import Trainer
 
 
 def test_steps_to_a_goal_are_counted_to_the_end_of_the_window():

@@ -21,7 +21,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from webshop import released_record
 
-from hgpo.config import from_json, to_json
 from hgpo.envs import Task, WebshopSuite
 from hgpo.envs.checker import check, format_report, steps_to_win
 from hgpo.envs.replay import format_comparison
@@ -39,6 +38,7 @@ from hgpo.envs.webshop.search import SearchIndex, build_index
 from hgpo.envs.webshop.shop import Shop, parse_action
 from hgpo.envs.webshop.words import words_of
 from hgpo.errors import SettingError
+from hgpo.training.config import from_json, to_json
 
 SUITE = WebshopSuite(data="synthetic", tagger="rule")
 

@@ -15,14 +15,14 @@ import torch
 from toy import ToySuite
 
 from hgpo.agents import LanguageAgent
-from hgpo.batch import merge_rows
 from hgpo.estimators import HGPO
-from hgpo.imitation import WarmStart, demonstrations, imitate
-from hgpo.losses import PolicyLoss
 from hgpo.policies.loading import load_policy
 from hgpo.rollouts.prompts import CommandText
 from hgpo.rollouts.rollout import rollout, step_table
-from hgpo.update import loss_terms, update_policy
+from hgpo.training.batch import merge_rows
+from hgpo.training.imitation import WarmStart, demonstrations, imitate
+from hgpo.training.losses import PolicyLoss
+from hgpo.training.update import loss_terms, update_policy
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 SUITE = ToySuite(max_steps=4)

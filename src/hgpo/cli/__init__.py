@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from hgpo.cli.standard_streams import READER_GONE, guarded_streams
-from hgpo.interrupts import terminate_like_interrupt
+from hgpo.runs.interrupts import terminate_like_interrupt
 
 COMMANDS = {
     "train": ("hgpo.cli.train", "train an agent and watch it learn"),

@@ -20,11 +20,11 @@ from hgpo.compare.plan import ABLATIONS, Plan, load_plan
 from hgpo.compare.report import plot_curves, plot_success, summary_tables, write_results
 from hgpo.compare.runs import Progress, carry_out
 from hgpo.compare.summary import finished_seeds, games_played, summarize
-from hgpo.config import TrainConfig
-from hgpo.display import RichDisplay
 from hgpo.envs import ENVIRONMENTS
 from hgpo.envs.base import require_tasks
 from hgpo.errors import RunError, SettingError
+from hgpo.runs.display import RichDisplay
+from hgpo.training.config import TrainConfig
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,13 @@ from typing import Any
 import transformers
 from rich.console import Console
 
-from hgpo.cli.runs import open_run
-from hgpo.display import RichDisplay
 from hgpo.envs.base import tasks_of
 from hgpo.envs.state_keys import STATE_KEYS
 from hgpo.random_streams import EVALUATION
 from hgpo.rollouts.rollout import rollout, step_table
+from hgpo.runs.display import RichDisplay
 from hgpo.steps import StepTable
+from hgpo.training.open_run import open_run
 
 
 def tables_of_run(folder: Path, task_count: int | None, seed: int, console: Console) -> dict[str, StepTable]:

@@ -16,8 +16,6 @@ from rich.console import Console
 from hgpo.cli import INTERRUPTED, failed, wrong_use
 from hgpo.cli.parse import parse
 from hgpo.cli.players import ENDPOINT, ModelOptions, Player, games_of, open_player
-from hgpo.config import SuiteChoice
-from hgpo.display import RichDisplay, players_tables, published_table
 from hgpo.envs import ENVIRONMENTS, TaskSuite
 from hgpo.envs.base import require_tasks
 from hgpo.errors import RunError, SettingError
@@ -32,6 +30,8 @@ from hgpo.rollouts.evaluate import (
     no_valid_answer,
     plain_values,
 )
+from hgpo.runs.display import RichDisplay, players_tables, published_table
+from hgpo.training.config import SuiteChoice
 
 
 @dataclass(frozen=True)

@@ -13,14 +13,14 @@ import transformers
 import tyro
 from rich.console import Console
 
-from hgpo.checkpoint import checkpoint_iteration, latest_checkpoint, load_checkpoint
 from hgpo.cli import failed, wrong_use
 from hgpo.cli.parse import parse
-from hgpo.config import load_config
 from hgpo.errors import RunError, SettingError
 from hgpo.policies.compute import Compute
 from hgpo.policies.loading import is_model, load_policy
 from hgpo.policies.transformers import TransformersPolicy
+from hgpo.training.checkpoint import checkpoint_iteration, latest_checkpoint, load_checkpoint
+from hgpo.training.config import load_config
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 

@@ -14,11 +14,11 @@ from rich.table import Table
 
 from hgpo.cli import wrong_use
 from hgpo.cli.parse import parse
-from hgpo.display import RichDisplay
 from hgpo.errors import SettingError
 from hgpo.lab.measure import Setting
 from hgpo.lab.oracle import OracleSetting
 from hgpo.lab.processes import ProcessShape
+from hgpo.runs.display import RichDisplay
 
 Folder = Annotated[Path, tyro.conf.arg(metavar="FOLDER")]
 AxisNames = Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME …")]

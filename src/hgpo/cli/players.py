@@ -18,14 +18,14 @@ import tyro
 
 from hgpo.agents import Agent, ExpertAgent, LanguageAgent, RandomAgent
 from hgpo.agents.prompting import Plain, Prompting, PromptingName, ReAct
-from hgpo.cli.runs import open_run
-from hgpo.config import ResponseFormatName, load_config
 from hgpo.envs import ENVIRONMENTS
 from hgpo.envs.base import TaskSuite
 from hgpo.errors import SettingError
 from hgpo.policies.compute import Compute, choose_compute
 from hgpo.policies.loading import is_model, load_policy
 from hgpo.rollouts.prompts import RESPONSE_FORMATS
+from hgpo.training.config import ResponseFormatName, load_config
+from hgpo.training.open_run import open_run
 
 ENDPOINT = "endpoint"
 DEFAULT_KEY = "OPENAI_API_KEY"

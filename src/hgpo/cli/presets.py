@@ -13,7 +13,7 @@ from rich.table import Table
 from hgpo.cli import wrong_use
 from hgpo.cli.parse import parse
 from hgpo.errors import SettingError
-from hgpo.presets import DEFAULT, PRESETS, explained
+from hgpo.training.presets import DEFAULT, PRESETS, explained
 
 
 @dataclass(frozen=True)

@@ -13,11 +13,11 @@ from rich.console import Console
 
 from hgpo.cli import wrong_use
 from hgpo.cli.parse import parse
-from hgpo.config import load_config
 from hgpo.errors import SettingError
 from hgpo.report.data import report_data
 from hgpo.report.page import write_page
-from hgpo.runlog import RunLog
+from hgpo.runs.folder import RunLog
+from hgpo.training.config import load_config
 
 
 @dataclass(frozen=True)

@@ -17,14 +17,14 @@ from rich.console import Console
 from hgpo.cli import INTERRUPTED, failed, wrong_use
 from hgpo.cli.parse import parse
 from hgpo.cli.report import write_report
-from hgpo.config import TrainConfig, load_config
-from hgpo.display import RichDisplay, evaluation_tables
 from hgpo.distributed import assemble
 from hgpo.errors import RunError, SettingError
 from hgpo.files import reason
-from hgpo.plots import plot_learning_curve
-from hgpo.presets import model_config, preset_config, tiny_config
-from hgpo.trainer import Trainer
+from hgpo.report.curves import plot_learning_curve
+from hgpo.runs.display import RichDisplay, evaluation_tables
+from hgpo.training.config import TrainConfig, load_config
+from hgpo.training.presets import model_config, preset_config, tiny_config
+from hgpo.training.trainer import Trainer
 
 
 @dataclass(frozen=True)

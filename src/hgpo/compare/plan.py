@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hgpo.config import TrainConfig, default_estimator, from_json, to_json
 from hgpo.errors import SettingError
 from hgpo.estimators import ESTIMATORS, HGPO, Estimator
 from hgpo.files import write_whole
+from hgpo.training.config import TrainConfig, default_estimator, from_json, to_json
 
 
 def _hgpo(**settings: Any) -> HGPO:

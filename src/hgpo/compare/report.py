@@ -18,8 +18,8 @@ from hgpo.compare.plan import Plan
 from hgpo.compare.runs import run_folder
 from hgpo.compare.summary import GOALS, WINDOW, MethodSummary
 from hgpo.files import write_whole
-from hgpo.plots import save_picture
-from hgpo.runlog import RunLog
+from hgpo.report.curves import save_picture
+from hgpo.runs.folder import RunLog
 
 
 def summary_tables(

@@ -15,13 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hgpo.checkpoint import latest_checkpoint
 from hgpo.compare.plan import Plan
-from hgpo.config import TrainConfig, load_config, save_config
 from hgpo.errors import RunError
 from hgpo.files import write_whole
-from hgpo.interrupts import SIGNALS, terminate_like_interrupt
-from hgpo.runlog import RunLog
+from hgpo.runs.folder import RunLog
+from hgpo.runs.interrupts import SIGNALS, terminate_like_interrupt
+from hgpo.training.checkpoint import latest_checkpoint
+from hgpo.training.config import TrainConfig, load_config, save_config
 
 POLL_SECONDS = 1.0
 _stop: Any = None
@@ -145,7 +145,7 @@ def _prepare(run: Path, config: TrainConfig, start: Path) -> None:
 
 def _run(run: Path, config: TrainConfig) -> None:
     """Train to the end of the run, if that is not done; its metrics tell the parent how far it is."""
-    from hgpo.trainer import Trainer
+    from hgpo.training.trainer import Trainer
 
     # In this order, as the parent sets `stop` before it sends the signal: one of the two is noticed.
     with terminate_like_interrupt():

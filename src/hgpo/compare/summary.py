@@ -14,7 +14,7 @@ from hgpo.analysis.intervals import Interval, bootstrap
 from hgpo.compare.plan import Plan
 from hgpo.compare.runs import run_folder
 from hgpo.envs.base import suite_name
-from hgpo.runlog import RunLog
+from hgpo.runs.folder import RunLog
 
 WINDOW = 10
 """Iterations whose training rollouts make one success rate; each has few games."""

@@ -16,7 +16,7 @@ from hgpo.files import whole_file, write_whole
 from hgpo.lab.oracle import OracleResult
 from hgpo.lab.sweeps import AHEAD, FIGURES, TITLES, Line
 from hgpo.lab.theory import Claim
-from hgpo.plots import save_picture
+from hgpo.report.curves import save_picture
 
 SHOWN = {
     "GRPO": ("0.6", ":"),

@@ -13,8 +13,8 @@ import transformers
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from hgpo.errors import SettingError
-from hgpo.policies.adapters import ADAPTER, quiet_peft
 from hgpo.policies.compute import Compute
+from hgpo.policies.lora import ADAPTER, quiet_peft
 from hgpo.policies.transformers import TransformersPolicy
 
 ADAPTER_CONFIG = "adapter_config.json"

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
-from hgpo.policies.adapters import ADAPTER, has_adapter, quiet_peft
 from hgpo.policies.loading import load_policy
+from hgpo.policies.lora import ADAPTER, has_adapter, quiet_peft
 from hgpo.policies.transformers import Reading, SequenceScores, TransformersPolicy
 
 REFERENCE = "reference"

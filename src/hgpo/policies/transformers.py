@@ -16,12 +16,12 @@ from torch.nn.functional import pad
 from transformers import DynamicCache
 
 from hgpo.errors import SettingError
-from hgpo.policies.adapters import ADAPTER, has_adapter, plain_model, whole_config, whole_weights
 from hgpo.policies.base import Completion
 from hgpo.policies.compute import Compute
 from hgpo.policies.distributions import log_softmax, logprobs_and_entropy, sample
+from hgpo.policies.lora import ADAPTER, has_adapter, plain_model, whole_config, whole_weights
+from hgpo.policies.prefix_trees import Rows, Tree, as_rows, batches, ends_of, grow_trees, outputs_of
 from hgpo.policies.tokens import ChatTokenizer, Tokens, end_tokens
-from hgpo.policies.trees import Rows, Tree, as_rows, batches, ends_of, grow_trees, outputs_of
 
 
 @dataclass(frozen=True)
@@ -39,9 +39,9 @@ class SequenceScores:
 class TransformersPolicy:
     """Samples from and scores with a causal LM.
 
-    Sequences that begin alike are read as trees (see `hgpo.policies.trees`) where the model attends to what
-    it is told to; other models, such as those with a sliding window, read each for itself. What is read at
-    once is cut by length and by a budget of tokens, so that little of it is padding.
+    Sequences that begin alike are read as trees (see `hgpo.policies.prefix_trees`) where the model attends
+    to what it is told to; other models, such as those with a sliding window, read each for itself. What is
+    read at once is cut by length and by a budget of tokens, so that little of it is padding.
 
     It computes where the model's weights are. It is a rollout engine whose weights are those that learn.
     """

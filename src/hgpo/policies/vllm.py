@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from hgpo.policies.adapters import whole_weights
 from hgpo.policies.base import Completion
+from hgpo.policies.lora import whole_weights
 from hgpo.policies.transformers import TransformersPolicy
 
 

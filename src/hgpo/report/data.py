@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hgpo.config import TrainConfig, to_json
 from hgpo.estimators import HGPO
 from hgpo.groups import level_groups
 from hgpo.returns import discounted_returns
 from hgpo.rollout_files import read_rollouts
-from hgpo.runlog import RunLog
+from hgpo.runs.folder import RunLog
 from hgpo.steps import StepTable
+from hgpo.training.config import TrainConfig, to_json
 
 TASKS_SHOWN = 4
 """Task groups in a report; those whose advantages differ most come first."""

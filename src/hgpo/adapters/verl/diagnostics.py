@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from hgpo.adapters.verl.rows import StepRow
 from hgpo.analysis.groups import level_statistics
 from hgpo.estimators import HGPO, Estimator
-from hgpo.metrics import advantage_metrics, step_metrics
 from hgpo.rollouts.evaluate import SAMPLES, sample, warning_of
 from hgpo.steps import StepTable
+from hgpo.training.metrics import advantage_metrics, step_metrics
 
 
 def diagnostics(

@@ -8,8 +8,8 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from hgpo.display import decoding
 from hgpo.files import whole_file
+from hgpo.runs.display import decoding
 
 WINDOW = 10
 """Iterations that the smoothed curve takes the mean of: each has few games, and so much noise."""

@@ -11,10 +11,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hgpo.config import TrainConfig
 from hgpo.envs import ENVIRONMENTS, WebshopSuite
 from hgpo.errors import SettingError
 from hgpo.estimators import HGPO
+from hgpo.training.config import TrainConfig
 
 PAPER = "arXiv 2602.22817"
 RECIPE = "released recipe"

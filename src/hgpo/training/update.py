@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hgpo.batch import UpdateBatch, mini_batches
 from hgpo.distributed import Alone, Crew, add_up_gradients, share
-from hgpo.losses import LossTerms, PolicyLoss
 from hgpo.policies.gradients import add_gradients
 from hgpo.policies.reference import Reference
 from hgpo.policies.transformers import Reading, TransformersPolicy
+from hgpo.training.batch import UpdateBatch, mini_batches
+from hgpo.training.losses import LossTerms, PolicyLoss
 
 
 @dataclass(frozen=True)

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hgpo.agents import LanguageAgent
-from hgpo.checkpoint import checkpoint_iteration, latest_checkpoint, load_checkpoint
-from hgpo.config import TrainConfig, load_config
 from hgpo.errors import SettingError
-from hgpo.trainer import language_agent
+from hgpo.training.checkpoint import checkpoint_iteration, latest_checkpoint, load_checkpoint
+from hgpo.training.config import TrainConfig, load_config
+from hgpo.training.trainer import language_agent
 
 
 @dataclass(frozen=True)

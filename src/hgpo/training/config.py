@@ -15,15 +15,15 @@ from hgpo.envs import ENVIRONMENTS, TaskSuite
 from hgpo.errors import SettingError
 from hgpo.estimators import ESTIMATORS, HGPO, CriticEstimator, Estimator
 from hgpo.files import write_whole
-from hgpo.imitation import WarmStart
-from hgpo.losses import PolicyLoss
 from hgpo.policies.compute import Compute, Precision, choose_compute, usable_cores
 from hgpo.policies.critic import CriticTraining
 from hgpo.policies.loading import Lora, check_source
 from hgpo.policies.tiny import TinyModel
 from hgpo.rollouts.prompts import RESPONSE_FORMATS
-from hgpo.shaping import OverlongShaping
-from hgpo.trackers import TrackerName, check_trackers
+from hgpo.runs.trackers import TrackerName, check_trackers
+from hgpo.training.imitation import WarmStart
+from hgpo.training.losses import PolicyLoss
+from hgpo.training.reward_shaping import OverlongShaping
 
 INVALID_PENALTY = 0.1
 """What published runs take off the return of a step whose action is not admissible."""

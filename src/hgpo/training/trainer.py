@@ -16,27 +16,11 @@ import numpy as np
 import torch
 
 from hgpo.agents.language import LanguageAgent
-from hgpo.batch import merge_rows, thin_out
-from hgpo.checkpoint import (
-    checkpoint_iteration,
-    latest_checkpoint,
-    load_checkpoint,
-    load_critic,
-    load_optimizer,
-    not_written,
-    save_checkpoint,
-    save_reference,
-)
-from hgpo.config import TrainConfig, save_config, to_json
-from hgpo.display import Display, NoDisplay
 from hgpo.distributed import Alone, Crew
 from hgpo.envs.base import Task, describe, require_tasks, tasks_of
 from hgpo.errors import RunError, SettingError
 from hgpo.estimators import CriticEstimator
 from hgpo.files import reason
-from hgpo.imitation import demonstrations, imitate
-from hgpo.interrupts import uninterrupted
-from hgpo.metrics import advantage_metrics, group_metrics, rollout_metrics
 from hgpo.policies.critic import Critic
 from hgpo.policies.engines import ENGINES
 from hgpo.policies.loading import load_policy, load_with_new_adapter
@@ -61,10 +45,26 @@ from hgpo.rollouts.evaluate import evaluate_panel, no_valid_answer
 from hgpo.rollouts.prompts import RESPONSE_FORMATS, Turn
 from hgpo.rollouts.rollout import rollout_together, step_table
 from hgpo.rollouts.token_lengths import ProbeTurn, answer_tokens_needed, prompt_tokens_needed, random_turns
-from hgpo.runlog import RunLog, SilentLog
+from hgpo.runs.display import Display, NoDisplay
+from hgpo.runs.folder import RunLog, SilentLog
+from hgpo.runs.interrupts import uninterrupted
+from hgpo.runs.trackers import Trackers
 from hgpo.steps import StepTable
-from hgpo.trackers import Trackers
-from hgpo.update import UpdateMetrics, recompute_logprobs, update_policy
+from hgpo.training.batch import merge_rows, thin_out
+from hgpo.training.checkpoint import (
+    checkpoint_iteration,
+    latest_checkpoint,
+    load_checkpoint,
+    load_critic,
+    load_optimizer,
+    not_written,
+    save_checkpoint,
+    save_reference,
+)
+from hgpo.training.config import TrainConfig, save_config, to_json
+from hgpo.training.imitation import demonstrations, imitate
+from hgpo.training.metrics import advantage_metrics, group_metrics, rollout_metrics
+from hgpo.training.update import UpdateMetrics, recompute_logprobs, update_policy
 
 MAX_COMMANDS = 60
 """The highest command number that a model made here has a token for."""

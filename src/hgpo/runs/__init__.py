@@ -1,0 +1,1 @@
+"""What a run leaves and shows: its folder, the display, trackers, and what signals do to it."""

@@ -1,0 +1,1 @@
+"""Training: warm start, rollout, advantages, update, and the settings of a run."""
