@@ -1,0 +1,69 @@
+"""Two processes that train one policy do what one does alone, through the real command."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from toy_runs import figures
+
+from hgpo.cli import main
+from hgpo.distributed import Alone, share
+
+COMMAND = (
+    "train --threads 1 --iterations 2 --warm-start.games 60 --warm-start.epochs 2 --tasks-per-iteration 3 "
+    "--group-size 8 --evaluation-games 3 --learning-rate 1e-3 --learning-rate-warmup 0 --token-budget 2000"
+)
+
+
+def weights(folder: Path, iteration: int) -> torch.Tensor:
+    tensors = load_file(folder / "checkpoints" / f"{iteration:06d}" / "model.safetensors")
+    return torch.cat([tensors[name].flatten() for name in sorted(tensors)])
+
+
+@pytest.mark.parametrize("options", [[], ["--old-logprobs", "recomputed"]])
+def test_two_processes_learn_what_one_does(options, tmp_path):
+    # Three groups for two processes: their shares differ, and so do those of the micro-batches.
+    alone, together = tmp_path / "alone", tmp_path / "together"
+    assert main([*COMMAND.split(), *options, "--out", str(alone)]) == 0
+    launch = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc_per_node",
+        "2",
+        "-m",
+        "hgpo",
+    ]
+    command = [*launch, *COMMAND.split(), *options, "--out", str(together)]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0, done.stderr
+    # One of them speaks: each iteration has one line.
+    assert done.stdout.count("1/2  success") == 1
+    assert not torch.allclose(weights(alone, 1), weights(alone, 2), atol=1e-4)
+    for iteration in (1, 2):
+        assert torch.allclose(weights(together, iteration), weights(alone, iteration), atol=1e-5)
+    for found, expected in zip(figures(together), figures(alone), strict=True):
+        assert found == pytest.approx(expected, abs=1e-4)
+    assert len((together / "evaluations.jsonl").read_text().splitlines()) == 2 * 4
+    assert (together / "report.html").exists()
+
+
+class Seat(Alone):
+    """One place of several, without the others."""
+
+    def __init__(self, rank, size):
+        self.rank, self.size = rank, size
+
+
+def test_shares_are_disjoint_whole_and_nearly_equal():
+    for size in (1, 2, 3, 5):
+        parts = [list(share(range(11), Seat(rank, size))) for rank in range(size)]
+        assert sorted(item for part in parts for item in part) == list(range(11))
+        assert max(map(len, parts)) - min(map(len, parts)) <= 1

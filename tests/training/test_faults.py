@@ -1,0 +1,257 @@
+"""What goes wrong in a run: environments, gradients, checkpoints, the disk, and a run that is killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from toy import ToyEnvironment, ToySuite
+from toy_runs import config, figures, run
+
+from hgpo.cli import main
+from hgpo.errors import RunError, SettingError
+from hgpo.policies.transformers import TransformersPolicy
+from hgpo.runs.folder import RunLog
+from hgpo.training.config import _TYPES as config_types
+
+
+@dataclass(frozen=True)
+class FaultySuite(ToySuite):
+    """Every fifth environment that is made fails at its second step, or all do."""
+
+    fault: str = "raises"
+    every: int = 5
+    after: int = 0
+
+    def make(self) -> ToyEnvironment:
+        FaultySuite.made += 1
+        faulty = FaultySuite.made > self.after and FaultySuite.made % self.every == 0
+        return FaultyEnvironment(self.max_steps, self.fault if faulty else "")
+
+
+FaultySuite.made = 0  # pyright: ignore
+
+
+class FaultyEnvironment(ToyEnvironment):
+    def __init__(self, max_steps: int, fault: str) -> None:
+        super().__init__(max_steps)
+        self.fault, self.calls = fault, 0
+
+    def step(self, command: str):
+        observation, reward, terminated, truncated, info = super().step(command)
+        self.calls += 1
+        if self.calls == 2 and self.fault == "raises":
+            raise OSError("the simulator is gone")
+        if self.calls == 2 and self.fault == "exits":
+            sys.exit("no licence")
+        if self.calls == 2 and self.fault == "hangs":
+            time.sleep(1.5)
+        if self.calls == 2 and self.fault == "nonsense":
+            reward = float("nan")
+        return observation, reward, terminated, truncated, info
+
+
+@pytest.fixture(autouse=True)
+def faulty_toys_can_be_saved(toys_can_be_saved, monkeypatch):
+    monkeypatch.setitem(config_types, "FaultySuite", FaultySuite)
+    FaultySuite.made = 0  # pyright: ignore
+
+
+@pytest.mark.parametrize("fault", ["raises", "exits", "hangs", "nonsense"])
+def test_a_faulty_environment_loses_its_trajectory_alone(fault, tmp_path):
+    settings = config(
+        env=FaultySuite(fault=fault),
+        iterations=2,
+        keep_rollouts=True,
+        environment_timeout=0.3,
+        evaluation_games=2,
+    )
+    run(settings, tmp_path)
+    for record, file in zip(figures(tmp_path), sorted((tmp_path / "rollouts").iterdir()), strict=True):
+        # 3 tasks × 4 rollouts: two or three environments of twelve are the fifth.
+        assert record["lost_trajectories"] in (2, 3)
+        assert record["kept_share"] == pytest.approx(1 - record["lost_trajectories"] / 12)
+        assert file.stat().st_size > 0
+
+
+def test_two_processes_do_not_train_in_one_folder(tmp_path):
+    run(config(iterations=1), tmp_path)
+    with RunLog(tmp_path).alone(), pytest.raises(RunError, match="another process is training in"):
+        run(config(iterations=1), tmp_path)
+    run(config(iterations=1), tmp_path)
+
+
+def test_a_fault_of_one_changes_nothing_for_the_others(tmp_path):
+    # The kept trajectories are those of an undisturbed run, less the lost ones.
+    from hgpo.rollout_files import read_rollouts
+
+    run(config(iterations=1, keep_rollouts=True), tmp_path / "whole")
+    run(config(iterations=1, keep_rollouts=True, env=FaultySuite()), tmp_path / "faulty")
+    whole, faulty = (
+        read_rollouts(tmp_path / name / "rollouts" / "000001.parquet").steps for name in ("whole", "faulty")
+    )
+    steps = {
+        (trajectory, step): action
+        for trajectory, step, action in zip(whole.trajectory_id, whole.step_index, whole.action, strict=True)  # pyright: ignore
+    }
+    assert 0 < len(faulty) < len(whole)
+    for trajectory, step, action in zip(
+        faulty.trajectory_id,
+        faulty.step_index,
+        faulty.action,  # pyright: ignore
+        strict=True,
+    ):
+        assert steps[trajectory, step] == action
+
+
+def test_if_every_environment_fails_the_run_says_so(tmp_path):
+    # The first seven serve before: two to measure prompts, one for the warm start, four for the evaluation.
+    settings = config(env=FaultySuite(every=1, after=7), iterations=2, evaluation_games=2)
+    with pytest.raises(RunError, match=r"every environment failed in iteration 1.*OSError: the simulator"):
+        run(settings, tmp_path)
+
+
+def poisoned(monkeypatch, bad_steps: range) -> None:
+    """Gradients that are NaN in some of the optimizer steps of the updates, which are counted from 0."""
+    original, calls = torch.nn.utils.clip_grad_norm_, []
+
+    def clip(parameters, norm, **rest):
+        parameters = list(parameters)
+        if sys._getframe(1).f_code.co_name == "update_policy":
+            calls.append(1)
+            if len(calls) - 1 in bad_steps:
+                parameters[0].grad.fill_(float("nan"))
+        return original(parameters, norm, **rest)
+
+    monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", clip)
+
+
+def test_an_update_that_is_not_finite_is_skipped_and_counted(tmp_path, monkeypatch):
+    poisoned(monkeypatch, range(2, 4))  # both optimizer steps of the second iteration
+    trainer = run(config(iterations=3, optimizer_steps=2), tmp_path)
+    assert [record["skipped_steps"] for record in figures(tmp_path)] == [0, 2, 0]
+    assert all(bool(p.isfinite().all()) for p in trainer.policy.model.parameters())
+
+
+def test_three_in_a_row_end_the_run_with_a_checkpoint(tmp_path, monkeypatch):
+    poisoned(monkeypatch, range(3, 9))
+    with pytest.raises(RunError, match=r"not finite in 3 optimizer steps in a row.*--learning-rate"):
+        run(config(iterations=9, optimizer_steps=2), tmp_path)
+    # Steps 3, 4 and 5: the second of iteration 2 and both of iteration 3.
+    assert len(figures(tmp_path)) == 3
+    assert (tmp_path / "checkpoints" / "000003" / "state.json").exists()
+
+
+def damaged(folder: Path, how: str) -> Path:
+    checkpoint = folder / "checkpoints" / "000004"
+    if how == "truncated":
+        os.truncate(checkpoint / "model.safetensors", 1000)
+    elif how == "missing":
+        (checkpoint / "optimizer.pt").unlink()
+    elif how == "not ours":
+        (checkpoint / "state.json").write_text('{"step": 4}')
+    elif how == "another model's":
+        state = json.loads((checkpoint / "state.json").read_text())
+        torch.save(torch.optim.AdamW([torch.zeros(3)]).state_dict(), checkpoint / "optimizer.pt")
+        state["files"]["optimizer.pt"] = (checkpoint / "optimizer.pt").stat().st_size
+        (checkpoint / "state.json").write_text(json.dumps(state))
+    elif how == "garbage":
+        size = (checkpoint / "model.safetensors").stat().st_size
+        (checkpoint / "model.safetensors").write_bytes(random.Random(0).randbytes(size))
+    return checkpoint
+
+
+@pytest.mark.parametrize(
+    ("how", "why"),
+    [
+        ("truncated", r"model.safetensors has 1000 of \d+ bytes"),
+        ("missing", r"optimizer.pt has 0 of \d+ bytes"),
+        ("not ours", "state.json is not what this version"),
+        ("another model's", ""),
+        ("garbage", ""),
+    ],
+)
+def test_a_checkpoint_that_cannot_be_used_is_named_and_the_one_before_offered(how, why, tmp_path):
+    run(config(checkpoint_every=1), tmp_path)
+    expected = figures(tmp_path)
+    checkpoint = damaged(tmp_path, how)
+    words = rf"000004 cannot be used: {why}.*from the one before, 000003.*mv "
+    with pytest.raises(SettingError, match=words) as error:
+        run(config(checkpoint_every=1), tmp_path)
+    assert "\n" not in str(error.value)
+    # What the message says is done, and the run ends as it did.
+    shutil.move(checkpoint, f"{checkpoint}.damaged")
+    run(config(checkpoint_every=1), tmp_path)
+    assert figures(tmp_path) == expected
+
+
+def test_a_disk_that_is_full_leaves_the_last_checkpoint_whole(tmp_path, monkeypatch):
+    original, calls = TransformersPolicy.save, []
+
+    def save(self, folder):
+        original(self, folder)
+        calls.append(folder)
+        if len(calls) == 4:  # the reference, then the checkpoints 0, 1 and 2
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(TransformersPolicy, "save", save)
+    with pytest.raises(RunError, match=r"after iteration 2 could not be written .*No space left.*--resume"):
+        run(config(checkpoint_every=1), tmp_path / "full")
+    assert sorted(path.name for path in (tmp_path / "full" / "checkpoints").iterdir()) == ["000000", "000001"]
+    run(config(checkpoint_every=1), tmp_path / "full")
+    run(config(checkpoint_every=1), tmp_path / "unbroken")
+    assert figures(tmp_path / "full") == figures(tmp_path / "unbroken")
+
+
+SMALL = "--threads 1 --iterations 6 --warm-start.games 10 --warm-start.epochs 1 --tasks-per-iteration 2 --group-size 4 --evaluation-games 6"
+
+
+def test_a_run_that_is_killed_at_any_moment_goes_on_as_if_it_had_not_been(tmp_path):
+    # SIGKILL at random moments, again and again, until the run is through.
+    command = [sys.executable, "-c", "from hgpo.cli import main; raise SystemExit(main())", "train"]
+    assert main(["train", *SMALL.split(), "--out", str(tmp_path / "unbroken")]) == 0
+    rng = random.Random(0)
+    args, kills = [*SMALL.split(), "--out", str(tmp_path / "killed")], 0
+    while True:
+        process = subprocess.Popen([*command, *args], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        before = len(figures(tmp_path / "killed")) if (tmp_path / "killed" / "metrics.jsonl").exists() else 0
+        deadline = time.monotonic() + 60
+        # Let it come so far that each try gets on, then kill it within the next iteration or two.
+        while process.poll() is None and time.monotonic() < deadline:
+            if (path := tmp_path / "killed" / "metrics.jsonl").exists() and len(
+                path.read_bytes().splitlines()
+            ) > before:
+                break
+            time.sleep(0.02)
+        time.sleep(rng.random() * 0.3)
+        process.send_signal(signal.SIGKILL)
+        _, errors = process.communicate()
+        if process.returncode == 0:
+            break
+        assert process.returncode == -signal.SIGKILL, errors.decode()
+        kills += 1
+        args = ["--resume", str(tmp_path / "killed")]
+    assert kills >= 2
+    assert figures(tmp_path / "killed") == figures(tmp_path / "unbroken")
+    last = [
+        tmp_path / name / "checkpoints" / "000006" / "model.safetensors" for name in ("killed", "unbroken")
+    ]
+    assert last[0].read_bytes() == last[1].read_bytes()
+    won = [
+        [
+            json.loads(line)["games_won"]
+            for line in (tmp_path / name / "evaluations.jsonl").read_text().splitlines()
+        ]
+        for name in ("killed", "unbroken")
+    ]
+    assert won[0] == won[1]
