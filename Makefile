@@ -3,26 +3,36 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: help train test lint bench lab clean
+.PHONY: help train test test-all lint dist bench lab clean
 
 help:
-	@echo "make train   install, train an agent on household games, print a table (minutes; ARGS='--seed 1')"
-	@echo "make test    install and run all tests"
-	@echo "make lint    ruff and pyright"
-	@echo "make bench   time the estimators against a plain loop"
-	@echo "make lab     make every table and picture of docs/theory.md again (minutes)"
-	@echo "make clean   remove the virtual environment"
+	@echo "make train     install, train an agent on household games, print a table (minutes; ARGS='--seed 1')"
+	@echo "make test      install and run the tests"
+	@echo "make test-all  make test, then install verl and spaCy and run the tests that need them"
+	@echo "make lint      ruff and pyright"
+	@echo "make dist      build wheel and sdist, install each into an empty environment and train with it"
+	@echo "make bench     time the estimators against a plain loop"
+	@echo "make lab       make every table and picture of docs/theory.md again (minutes)"
+	@echo "make clean     remove the virtual environment"
 
 train: .venv/train.done
 	$(BIN)/hgpo train $(ARGS)
 
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
+
 test: .venv/test.done
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto $(ARGS)
+	$(PYTEST) $(ARGS)
+
+test-all: test .venv/test-all.done
+	$(PYTEST) -m "stack and not slow" $(ARGS)
 
 lint: .venv/dev.done
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
+
+dist:
+	PYTHON=$(PYTHON) .ci/dist
 
 bench: .venv/train.done
 	$(BIN)/python benchmarks/estimators.py $(ARGS)
@@ -38,7 +48,7 @@ clean:
 	rm -rf .venv
 
 # The extras build on one another, so a larger set is installed over a smaller one.
-.venv/train.done .venv/test.done .venv/dev.done: .venv/%.done: .venv/torch.done pyproject.toml constraints.txt
+.venv/train.done .venv/test.done .venv/test-all.done .venv/dev.done: .venv/%.done: .venv/torch.done pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[$*]"
 	touch $@
 

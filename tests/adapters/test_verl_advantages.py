@@ -16,6 +16,7 @@ from hgpo.errors import SettingError
 from hgpo.estimators import ESTIMATORS, PPO
 
 pytestmark = [
+    pytest.mark.stack,
     pytest.mark.skipif(find_spec("verl") is None, reason="verl is not installed"),
     # verl warns of every engine that is not installed.
     pytest.mark.filterwarnings("ignore"),

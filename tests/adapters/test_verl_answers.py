@@ -15,6 +15,7 @@ from toy import ToySuite
 from transformers import GenerationConfig, LlamaConfig
 
 pytestmark = [
+    pytest.mark.stack,
     pytest.mark.skipif(find_spec("verl") is None, reason="verl is not installed"),
     pytest.mark.filterwarnings("ignore"),
 ]

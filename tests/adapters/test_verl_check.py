@@ -13,6 +13,7 @@ from hgpo.adapters.verl.check import HOOKS, Hook, check_hook, plugin_state
 from hgpo.cli import main
 
 pytestmark = [
+    pytest.mark.stack,
     pytest.mark.skipif(find_spec("verl") is None, reason="verl is not installed"),
     pytest.mark.filterwarnings("ignore"),
 ]

@@ -16,6 +16,7 @@ from hgpo.adapters.verl.launch import compose, preset_file
 from hgpo.cli import main
 
 pytestmark = [
+    pytest.mark.stack,
     pytest.mark.skipif(find_spec("verl") is None, reason="verl is not installed"),
     pytest.mark.filterwarnings("ignore"),
 ]

@@ -21,6 +21,7 @@ from hgpo.envs.base import Task
 from hgpo.envs.faults import EnvironmentFault
 
 pytestmark = [
+    pytest.mark.stack,
     pytest.mark.skipif(find_spec("ray") is None, reason="verl is not installed"),
     pytest.mark.filterwarnings("ignore"),
 ]

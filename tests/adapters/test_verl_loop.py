@@ -33,7 +33,10 @@ from hgpo.rollouts.agent import Decision, Situation
 from hgpo.rollouts.prompts import RESPONSE_FORMATS, fit_prompts
 from hgpo.rollouts.rollout import rollout, step_table
 
-pytestmark = pytest.mark.skipif(find_spec("verl") is None, reason="verl is not installed")
+pytestmark = [
+    pytest.mark.stack,
+    pytest.mark.skipif(find_spec("verl") is None, reason="verl is not installed"),
+]
 
 TASKS_OF_A_BATCH, GROUP_SIZE, STEPS, HISTORY = 2, 4, 4, 2
 SEED = 5

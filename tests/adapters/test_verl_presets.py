@@ -14,6 +14,7 @@ from hgpo.errors import SettingError
 from hgpo.training.presets import PRESETS
 
 pytestmark = [
+    pytest.mark.stack,
     pytest.mark.skipif(find_spec("verl") is None, reason="verl is not installed"),
     pytest.mark.filterwarnings("ignore"),
 ]

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import platform
+import re
 
 import pytest
+import torch
 
+import hgpo
 from hgpo.cli import main
+from hgpo.envs import ENVIRONMENTS
 
 
 @pytest.mark.parametrize(
@@ -62,6 +67,33 @@ def test_help_teaches(args, capsys):
         code = stop.code
     assert not code
     assert "usage" in capsys.readouterr().out.lower()
+
+
+def test_the_help_of_training_is_one_screen_of_options_that_exist(capsys):
+    assert main(["train", "--help"]) == 0
+    out = capsys.readouterr().out
+    lines = out.splitlines()
+    assert len(lines) <= 32 and max(map(len, lines)) <= 100
+    assert {f"env:{name}" for name in ENVIRONMENTS} >= set(re.findall(r"env:[a-z]+", out))
+    # Every option that it names is one of the command, and every default the command's own.
+    with pytest.raises(SystemExit) as stop:
+        main(["train", "--help-all"])
+    everything = capsys.readouterr().out
+    assert stop.value.code == 0 and len(everything.splitlines()) > 100
+    for option in re.findall(r"--[a-z][a-z.-]+", out):
+        assert option in everything or option in ("--num", "--help-all", "--num_processes"), option
+    assert "--group-size" in out and "[16]" in next(line for line in lines if "--group-size" in line)
+    # The published runs have groups of 8.
+    assert main(["train", "--preset", "alfworld-1.5b", "--help"]) == 0
+    assert "[8]" in next(line for line in capsys.readouterr().out.splitlines() if "--group-size" in line)
+
+
+def test_the_version_says_what_a_report_of_a_problem_needs(capsys):
+    assert main(["--version"]) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert out[0] == f"hgpo {hgpo.__version__}"
+    assert out[1].startswith(f"Python {platform.python_version()} (")
+    assert f"torch {torch.__version__}" in out
 
 
 def test_an_environment_is_checked(capsys):

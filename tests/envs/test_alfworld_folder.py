@@ -194,6 +194,7 @@ def test_every_command_says_so_in_one_line(nowhere, monkeypatch, capsys, command
     assert error.startswith("hgpo: ") and error.count("\n") == 1
 
 
+@pytest.mark.stack
 @pytest.mark.skipif(find_spec("verl") is None, reason="verl is not installed")
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("empty", ["train", "valid_seen"])

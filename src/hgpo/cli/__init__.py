@@ -76,9 +76,9 @@ def _run(args: list[str]) -> int:
         print(_help())
         return 0 if args else WRONG_USE
     if args[0] == "--version":
-        from hgpo import __version__
+        from hgpo.cli.version import versions
 
-        print(__version__)
+        print(versions())
         return 0
     if args[0] not in COMMANDS:
         return wrong_use(f"no command {args[0]!r}: there are {', '.join(COMMANDS)}")

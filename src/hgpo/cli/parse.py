@@ -16,7 +16,13 @@ from hgpo.errors import SettingError
 T = TypeVar("T")
 
 
-def parse(options: type[T], args: Sequence[str], prog: str, default: T | None = None) -> T:
+def parse(
+    options: type[T],
+    args: Sequence[str],
+    prog: str,
+    default: T | None = None,
+    help_option: str = "--help",
+) -> T:
     """The options that `args` give; the fields' docstrings are the help.
 
     Args:
@@ -24,17 +30,18 @@ def parse(options: type[T], args: Sequence[str], prog: str, default: T | None = 
         args: the command line's words.
         prog: what the command is called.
         default: the values of what is not given; None: the dataclass's own.
+        help_option: the option that lists all options.
 
     Raises:
         SettingError: with what is wrong in one line, and the nearest option where one is misspelt.
-        SystemExit: with code 0 after --help.
+        SystemExit: with code 0 after the help option.
     """
     errors = io.StringIO()
     try:
         with redirect_stderr(errors):
             return tyro.cli(
                 options,
-                args=args,
+                args=["--help" if word == help_option else word for word in args],
                 prog=prog,
                 config=(tyro.conf.CascadeSubcommandArgs,),
                 default=tyro.MISSING_NONPROP if default is None else default,
@@ -42,7 +49,7 @@ def parse(options: type[T], args: Sequence[str], prog: str, default: T | None = 
     except SystemExit as stop:
         if not stop.code:
             raise
-        raise SettingError(f"{_in_one_line(errors.getvalue())} ({prog} --help lists all)") from None
+        raise SettingError(f"{_in_one_line(errors.getvalue())} ({prog} {help_option} lists all)") from None
 
 
 def _in_one_line(box: str) -> str:

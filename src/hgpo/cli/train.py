@@ -17,6 +17,7 @@ from rich.console import Console
 from hgpo.cli import INTERRUPTED, failed, wrong_use
 from hgpo.cli.parse import parse
 from hgpo.cli.report import write_report
+from hgpo.cli.train_help import one_screen
 from hgpo.distributed import assemble
 from hgpo.errors import RunError, SettingError
 from hgpo.files import reason
@@ -26,18 +27,12 @@ from hgpo.training.config import TrainConfig, load_config
 from hgpo.training.presets import model_config, preset_config, tiny_config
 from hgpo.training.trainer import Trainer
 
+PROG, ALL_OPTIONS = "hgpo train", "--help-all"
+
 
 @dataclass(frozen=True)
 class TrainCommand(TrainConfig):
-    """Train an agent with group rollouts.
-
-    By default a small language model is made here, imitates some walkthroughs of household games, and then
-    learns from reward with HGPO; it takes minutes on two cores.
-
-    A model of your own:      hgpo train --model FOLDER_OR_HUB_NAME --lora.rank 32 --response think_action …
-    The published settings:   hgpo train --preset alfworld-1.5b
-    Four GPUs of a machine:   accelerate launch --num_processes 4 -m hgpo train --preset alfworld-1.5b
-    """
+    """Train an agent with group rollouts: all options. Examples: hgpo train --help."""
 
     preset: str | None = None
     """Start from published settings, to which all others that are given are changes: alfworld-1.5b,
@@ -50,13 +45,19 @@ class TrainCommand(TrainConfig):
 
 def main(args: Sequence[str]) -> int:
     """Train, then print the evaluations and where everything is."""
+    if {"-h", "--help"} & set(args):
+        try:
+            print(one_screen(default_of(args)))
+        except SettingError as error:
+            return wrong_use(str(error))
+        return 0
     crew = assemble()
     # Of several processes the first one speaks for all.
     console = Console(quiet=crew.rank > 0)
     transformers.utils.logging.disable_progress_bar()
     started = time.perf_counter()
     try:
-        config, folder = _settings(parse(TrainCommand, args, "hgpo train", default_of(args)))
+        config, folder = _settings(parse(TrainCommand, args, PROG, default_of(args), ALL_OPTIONS))
         folder = crew.agree(folder)
         with RichDisplay(console) as display:
             trainer = Trainer(config, folder, display, crew)

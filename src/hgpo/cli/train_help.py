@@ -1,0 +1,68 @@
+"""What `hgpo train --help` shows: examples and everyday options, on one screen."""
+
+from __future__ import annotations
+
+from hgpo.envs import ENVIRONMENTS
+from hgpo.estimators import ESTIMATORS
+from hgpo.training.config import TrainConfig
+
+EXAMPLES = (
+    ("hgpo train", "household games, a small model made from scratch, ten minutes"),
+    ("hgpo train --seed 1 estimator:gigpo", "another seed and another method"),
+    ("hgpo train --max-prompt-tokens 1100 env:alfworld", "ALFWorld's official games"),
+    ("hgpo train env:webshop", "WebShop"),
+    ("hgpo train --model OWNER/NAME --lora.rank 32 --response think_action", "your own model"),
+    ("hgpo train --preset alfworld-1.5b", "the published settings"),
+    ("accelerate launch --num_processes 4 -m hgpo train --preset alfworld-1.5b", "four GPUs"),
+    ("hgpo train --resume runs/FOLDER", "continue a run that was stopped"),
+)
+
+EVERYDAY = {
+    "out": "the run's folder; a new one under runs/ by default",
+    "model": "folder, GGUF file or Hugging Face name of a causal LM",
+    "seed": "fixes everything that is drawn at random",
+    "iterations": "rounds of rollout and update",
+    "tasks_per_iteration": "tasks per iteration",
+    "group_size": "rollouts per task, which are compared with one another",
+    "history_length": "past steps that the prompt shows",
+    "response": "how the agent answers: text, number or think_action",
+    "learning_rate": "of AdamW; 1e-6 for models of 1.5B parameters and more",
+    "evaluate_every": "iterations between evaluations; 0: before and after only",
+    "track": "experiment trackers: tensorboard, wandb, trackio",
+}
+"""Settings of `TrainConfig` that most runs choose."""
+
+WIDTH = 28
+
+
+def one_screen(defaults: TrainConfig) -> str:
+    """The text of `hgpo train --help`.
+
+    Args:
+        defaults: the values of settings that are not given.
+    """
+    lines = [
+        "usage: hgpo train [OPTIONS] [env:NAME [ENV OPTIONS]] [estimator:NAME [ESTIMATOR OPTIONS]]",
+        "",
+        "Train an agent with group rollouts. By default a small language model is made from scratch,",
+        "imitates walkthroughs of household games, and then learns from reward with HGPO.",
+        "",
+        "Examples:",
+        *(f"  {command}  # {what}" for command, what in EXAMPLES),
+        "",
+        "Everyday options:",
+    ]
+    for name, what in EVERYDAY.items():
+        option = f"  --{name.replace('_', '-')}"
+        lines.append(f"{option:{WIDTH}}{what}{_shown(getattr(defaults, name, None))}")
+    lines.append(f"{'  env:NAME':{WIDTH}}the tasks: {', '.join(ENVIRONMENTS)}")
+    lines.append(f"{'  estimator:NAME':{WIDTH}}the method: {', '.join(map(_dashed, ESTIMATORS))}")
+    return "\n".join([*lines, "", "All options: hgpo train --help-all"])
+
+
+def _dashed(name: str) -> str:
+    return name.replace("_", "-")
+
+
+def _shown(default: object) -> str:
+    return "" if default in (None, ()) else f" [{default}]"

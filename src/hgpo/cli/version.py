@@ -1,0 +1,25 @@
+"""`hgpo --version`: what a report of a problem should name."""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+
+from hgpo import __version__
+
+PACKAGES = ("numpy", "torch", "transformers", "verl", "vllm")
+"""Packages whose versions change what the program does."""
+
+
+def versions() -> str:
+    """One line each: hgpo, Python with its platform, and the packages that are installed."""
+    lines = [f"hgpo {__version__}", f"Python {platform.python_version()} ({platform.platform()})"]
+    return "\n".join([*lines, *(f"{name} {_version(name)}" for name in PACKAGES)])
+
+
+def _version(name: str) -> str:
+    # Read from the installed files: importing torch takes seconds.
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "not installed"
