@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from hgpo.cli.standard_streams import READER_GONE, guarded_streams
+from hgpo.errors import RunError, SettingError
 from hgpo.runs.interrupts import terminate_like_interrupt
 
 COMMANDS = {
@@ -86,6 +87,10 @@ def _run(args: list[str]) -> int:
         module = importlib.import_module(COMMANDS[args[0]][0])
         with terminate_like_interrupt():
             return module.main(args[1:])
+    except SettingError as error:
+        return wrong_use(str(error))
+    except RunError as error:
+        return failed(str(error))
     except ModuleNotFoundError as error:
         if error.name is not None and error.name.startswith("hgpo"):
             raise

@@ -14,7 +14,6 @@ import tyro
 from numpy.typing import NDArray
 from rich.console import Console
 
-from hgpo.cli import failed, wrong_use
 from hgpo.cli.parse import parse
 from hgpo.cli.rollouts import open_rollouts, say
 from hgpo.errors import RunError, SettingError
@@ -54,25 +53,20 @@ class AdvantagesCommand(Generic[Settings]):
 def main(args: Sequence[str]) -> int:
     """Read, estimate, write and say what came out."""
     console = Console()
+    estimator = ESTIMATORS[_estimator_name(args)]
+    command = parse(AdvantagesCommand[estimator], args, prog="hgpo advantages")
+    if command.workers is not None and command.workers < 1:
+        raise SettingError(f"--workers is {command.workers}: expected 1 or more")
+    out = command.out or beside(command.file, "advantages")
+    _check_out(out, command.file, command.overwrite)
+    steps = open_rollouts(command.file, command.rename, console).steps
+    started = time.perf_counter()
     try:
-        estimator = ESTIMATORS[_estimator_name(args)]
-        command = parse(AdvantagesCommand[estimator], args, prog="hgpo advantages")
-        if command.workers is not None and command.workers < 1:
-            raise SettingError(f"--workers is {command.workers}: expected 1 or more")
-        out = command.out or beside(command.file, "advantages")
-        _check_out(out, command.file, command.overwrite)
-        steps = open_rollouts(command.file, command.rename, console).steps
-        started = time.perf_counter()
-        try:
-            advantages = in_parallel(command.settings, steps, command.workers)
-        except ValueError as error:
-            raise SettingError(f"{command.file}: {error}") from None
-        seconds = time.perf_counter() - started
-        _write(out, steps, advantages)
-    except SettingError as error:
-        return wrong_use(str(error))
-    except RunError as error:
-        return failed(str(error))
+        advantages = in_parallel(command.settings, steps, command.workers)
+    except ValueError as error:
+        raise SettingError(f"{command.file}: {error}") from None
+    seconds = time.perf_counter() - started
+    _write(out, steps, advantages)
     say(
         console,
         f"{command.settings}\n"

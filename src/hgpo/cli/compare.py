@@ -13,7 +13,7 @@ from typing import Annotated
 import tyro
 from rich.console import Console
 
-from hgpo.cli import INTERRUPTED, failed, wrong_use
+from hgpo.cli import INTERRUPTED
 from hgpo.cli.parse import parse
 from hgpo.cli.train import TrainCommand, default_of, settings_of
 from hgpo.compare.plan import ABLATIONS, Plan, load_plan
@@ -22,7 +22,7 @@ from hgpo.compare.runs import Progress, carry_out
 from hgpo.compare.summary import finished_seeds, games_played, summarize
 from hgpo.envs import ENVIRONMENTS
 from hgpo.envs.base import require_tasks
-from hgpo.errors import RunError, SettingError
+from hgpo.errors import SettingError
 from hgpo.runs.display import RichDisplay
 from hgpo.training.config import TrainConfig
 
@@ -66,19 +66,14 @@ def main(args: Sequence[str]) -> int:
     words = list(args)
     place = words.index("--") if "--" in words else len(words)
     own, training = words[:place], words[place + 1 :]
-    try:
-        command = parse(CompareCommand, own, prog="hgpo compare")
-        if command.jobs is not None and command.jobs < 1:
-            raise SettingError(f"--jobs is {command.jobs}: expected 1 or more")
-        plan, folder = _plan(command, training)
-        stopped = not command.report_only and not _carry_out(plan, folder, command.jobs, console)
-        seeds = finished_seeds(plan, folder)
-        if command.report_only and not seeds:
-            raise SettingError(f"no seed is finished by all methods in {folder} yet: nothing to report")
-    except SettingError as error:
-        return wrong_use(str(error))
-    except RunError as error:
-        return failed(str(error))
+    command = parse(CompareCommand, own, prog="hgpo compare")
+    if command.jobs is not None and command.jobs < 1:
+        raise SettingError(f"--jobs is {command.jobs}: expected 1 or more")
+    plan, folder = _plan(command, training)
+    stopped = not command.report_only and not _carry_out(plan, folder, command.jobs, console)
+    seeds = finished_seeds(plan, folder)
+    if command.report_only and not seeds:
+        raise SettingError(f"no seed is finished by all methods in {folder} yet: nothing to report")
     if seeds:
         _report(plan, folder, seeds, console)
     if stopped:

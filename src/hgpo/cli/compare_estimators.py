@@ -15,7 +15,6 @@ from rich.console import Console, Group
 from rich.table import Table
 
 from hgpo.analysis.agreement import Agreement, agreement
-from hgpo.cli import wrong_use
 from hgpo.cli.parse import parse
 from hgpo.cli.rollouts import open_rollouts
 from hgpo.errors import SettingError
@@ -46,21 +45,18 @@ class CompareEstimatorsCommand:
 def main(args: Sequence[str]) -> int:
     """Read, estimate and print."""
     console = Console()
+    command = parse(CompareEstimatorsCommand, args, prog="hgpo compare-estimators")
     try:
-        command = parse(CompareEstimatorsCommand, args, prog="hgpo compare-estimators")
-        try:
-            estimators = _estimators(command)
-        except ValueError as error:
-            raise SettingError(str(error)) from None
-        steps = open_rollouts(command.file, command.rename, console).steps
-        if steps.value is None:
-            del estimators["ppo"]
-        try:
-            found = agreement(steps, estimators)
-        except ValueError as error:
-            raise SettingError(f"{command.file}: {error}") from None
-    except SettingError as error:
-        return wrong_use(str(error))
+        estimators = _estimators(command)
+    except ValueError as error:
+        raise SettingError(str(error)) from None
+    steps = open_rollouts(command.file, command.rename, console).steps
+    if steps.value is None:
+        del estimators["ppo"]
+    try:
+        found = agreement(steps, estimators)
+    except ValueError as error:
+        raise SettingError(f"{command.file}: {error}") from None
     console.print(_report(found))
     return 0
 

@@ -19,7 +19,6 @@ from hgpo.analysis.groups import (
     level_statistics,
     recommend_history_length,
 )
-from hgpo.cli import wrong_use
 from hgpo.cli.parse import parse
 from hgpo.cli.rollouts import open_rollouts
 from hgpo.errors import SettingError
@@ -62,34 +61,31 @@ class DiagnoseCommand:
 def main(args: Sequence[str]) -> int:
     """Read or play, group and print."""
     console = Console()
+    command = parse(DiagnoseCommand, args, prog="hgpo diagnose")
+    if command.seed < 0 or (command.tasks is not None and command.tasks < 1):
+        raise SettingError("--tasks must be at least 1 and --seed at least 0")
     try:
-        command = parse(DiagnoseCommand, args, prog="hgpo diagnose")
-        if command.seed < 0 or (command.tasks is not None and command.tasks < 1):
-            raise SettingError("--tasks must be at least 1 and --seed at least 0")
-        try:
-            estimator = HGPO(
-                history_length=command.history_length,
-                discount=command.discount,
-                invalid_penalty=command.invalid_penalty,
-            )
-        except ValueError as error:
-            raise SettingError(str(error)) from None
-        if is_run(command.source):
-            # A run needs its model, and that torch; a file does not.
-            from hgpo.cli.diagnose_run import tables_of_run
+        estimator = HGPO(
+            history_length=command.history_length,
+            discount=command.discount,
+            invalid_penalty=command.invalid_penalty,
+        )
+    except ValueError as error:
+        raise SettingError(str(error)) from None
+    if is_run(command.source):
+        # A run needs its model, and that torch; a file does not.
+        from hgpo.cli.diagnose_run import tables_of_run
 
-            tables = tables_of_run(command.source, command.tasks, command.seed, console)
-        else:
-            rollouts = open_rollouts(command.source, command.rename, console)
-            keys = rollouts.state_keys
-            tables = {name: rollouts.steps.with_state_keys(key) for name, key in keys.items()}
-        truth = _truth(command.truth, tables)
-        try:
-            report = _report(tables, truth, estimator)
-        except ValueError as error:
-            raise SettingError(f"{command.source}: {error}") from None
-    except SettingError as error:
-        return wrong_use(str(error))
+        tables = tables_of_run(command.source, command.tasks, command.seed, console)
+    else:
+        rollouts = open_rollouts(command.source, command.rename, console)
+        keys = rollouts.state_keys
+        tables = {name: rollouts.steps.with_state_keys(key) for name, key in keys.items()}
+    truth = _truth(command.truth, tables)
+    try:
+        report = _report(tables, truth, estimator)
+    except ValueError as error:
+        raise SettingError(f"{command.source}: {error}") from None
     console.print(report)
     return 0
 

@@ -13,7 +13,6 @@ from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
-from hgpo.cli import wrong_use
 from hgpo.cli.parse import parse
 from hgpo.envs import ENVIRONMENTS, REPLAYS, TaskSuite
 from hgpo.envs.base import describe, tasks_of
@@ -85,11 +84,8 @@ class Replay:
 
 def main(args: Sequence[str]) -> int:
     """Run the command; exit code 1 if the contract is broken, a game is not won or a step differs."""
-    try:
-        command: Any = parse(Check | Play | Solve | Replay, args, prog="hgpo env")  # pyright: ignore[reportArgumentType]
-        return RUN[type(command)](command)
-    except SettingError as error:
-        return wrong_use(str(error))
+    command: Any = parse(Check | Play | Solve | Replay, args, prog="hgpo env")  # pyright: ignore[reportArgumentType]
+    return RUN[type(command)](command)
 
 
 def _suite(name: str, data: str | None) -> TaskSuite:

@@ -13,12 +13,12 @@ import transformers
 import tyro
 from rich.console import Console
 
-from hgpo.cli import INTERRUPTED, failed, wrong_use
+from hgpo.cli import INTERRUPTED
 from hgpo.cli.parse import parse
 from hgpo.cli.players import ENDPOINT, ModelOptions, Player, games_of, open_player
 from hgpo.envs import ENVIRONMENTS, TaskSuite
-from hgpo.envs.base import require_tasks
-from hgpo.errors import RunError, SettingError
+from hgpo.envs.base import require_tasks, suite_name
+from hgpo.errors import SettingError
 from hgpo.files import write_whole
 from hgpo.random_streams import EVALUATION
 from hgpo.rollouts.evaluate import (
@@ -113,10 +113,6 @@ def main(args: Sequence[str]) -> int:
                 finally:
                     if bill := player.bill():
                         console.print(bill, soft_wrap=True, highlight=False)
-    except SettingError as error:
-        return wrong_use(str(error))
-    except RunError as error:
-        return failed(str(error))
     except KeyboardInterrupt:
         if ENDPOINT in args:
             console.print("stopped; the same command goes on from the replies that came", soft_wrap=True)
@@ -161,7 +157,7 @@ def _play(
 
 
 def _folder_name(models: ModelOptions, suite: TaskSuite) -> str:
-    words = f"{type(suite).__name__.removesuffix('Suite')} {models.model} {models.prompting}".lower()
+    words = f"{suite_name(suite)} {models.model} {models.prompting}".lower()
     return "evaluate-" + re.sub(r"[^a-z0-9.]+", "-", words)
 
 

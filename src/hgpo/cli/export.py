@@ -13,7 +13,6 @@ import transformers
 import tyro
 from rich.console import Console
 
-from hgpo.cli import failed, wrong_use
 from hgpo.cli.parse import parse
 from hgpo.errors import RunError, SettingError
 from hgpo.policies.compute import Compute
@@ -47,16 +46,11 @@ def main(args: Sequence[str]) -> int:
     """Write the folder and say where it is."""
     console = Console()
     transformers.utils.logging.disable_progress_bar()
-    try:
-        command = parse(ExportCommand, args, prog="hgpo export")
-        if command.out.exists():
-            raise SettingError(f"{command.out} is there already: give another OUT")
-        name, policy = _model(command.source)
-        _write(policy, command.out, _DTYPES[command.precision])
-    except SettingError as error:
-        return wrong_use(str(error))
-    except RunError as error:
-        return failed(str(error))
+    command = parse(ExportCommand, args, prog="hgpo export")
+    if command.out.exists():
+        raise SettingError(f"{command.out} is there already: give another OUT")
+    name, policy = _model(command.source)
+    _write(policy, command.out, _DTYPES[command.precision])
     console.print(f"{name}: {command.out}", soft_wrap=True, highlight=False)
     return 0
 

@@ -10,9 +10,7 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
-from hgpo.cli import wrong_use
 from hgpo.cli.parse import parse
-from hgpo.errors import SettingError
 from hgpo.training.presets import DEFAULT, PRESETS, explained
 
 
@@ -28,19 +26,16 @@ def main(args: Sequence[str]) -> int:
     """Print the presets, or one of them."""
     # Names and values are to be copied, so none is cut off where a terminal is narrow.
     console = Console(width=max(120, Console().width))
-    try:
-        command = parse(PresetsCommand, args, prog="hgpo presets")
-        if command.name is None:
-            table = Table("preset", "model", "games", box=None)
-            for name, preset in PRESETS.items():
-                table.add_row(name, preset.values["model"][0], preset.environment)
-        else:
-            table = Table(box=None)
-            for column in ("setting", "value", "source"):
-                table.add_column(column, no_wrap=True)
-            for setting, value, source in explained(command.name):
-                table.add_row(setting, str(value), source, style="dim" if source == DEFAULT else None)
-    except SettingError as error:
-        return wrong_use(str(error))
+    command = parse(PresetsCommand, args, prog="hgpo presets")
+    if command.name is None:
+        table = Table("preset", "model", "games", box=None)
+        for name, preset in PRESETS.items():
+            table.add_row(name, preset.values["model"][0], preset.environment)
+    else:
+        table = Table(box=None)
+        for column in ("setting", "value", "source"):
+            table.add_column(column, no_wrap=True)
+        for setting, value, source in explained(command.name):
+            table.add_row(setting, str(value), source, style="dim" if source == DEFAULT else None)
     console.print(table)
     return 0

@@ -14,14 +14,15 @@ import transformers
 import tyro
 from rich.console import Console
 
-from hgpo.cli import INTERRUPTED, failed, wrong_use
+from hgpo.cli import INTERRUPTED
 from hgpo.cli.parse import parse
-from hgpo.cli.report import write_report
 from hgpo.cli.train_help import one_screen
 from hgpo.distributed import assemble
-from hgpo.errors import RunError, SettingError
+from hgpo.envs.base import suite_name
+from hgpo.errors import SettingError
 from hgpo.files import reason
 from hgpo.report.curves import plot_learning_curve
+from hgpo.report.page import write_report
 from hgpo.runs.display import RichDisplay, evaluation_tables
 from hgpo.training.config import TrainConfig, load_config
 from hgpo.training.presets import model_config, preset_config, tiny_config
@@ -46,31 +47,23 @@ class TrainCommand(TrainConfig):
 def main(args: Sequence[str]) -> int:
     """Train, then print the evaluations and where everything is."""
     if {"-h", "--help"} & set(args):
-        try:
-            print(one_screen(default_of(args)))
-        except SettingError as error:
-            return wrong_use(str(error))
+        print(one_screen(default_of(args)))
         return 0
     crew = assemble()
     # Of several processes the first one speaks for all.
     console = Console(quiet=crew.rank > 0)
     transformers.utils.logging.disable_progress_bar()
     started = time.perf_counter()
-    try:
-        config, folder = _settings(parse(TrainCommand, args, PROG, default_of(args), ALL_OPTIONS))
-        folder = crew.agree(folder)
-        with RichDisplay(console) as display:
-            trainer = Trainer(config, folder, display, crew)
-            try:
-                evaluations = trainer.run()
-            except KeyboardInterrupt:
-                stopped = f"stopped after iteration {trainer.iteration}"
-                display.say(f"{stopped}; go on with: hgpo train --resume {folder}")
-                return INTERRUPTED
-    except SettingError as error:
-        return wrong_use(str(error))
-    except RunError as error:
-        return failed(str(error))
+    config, folder = _settings(parse(TrainCommand, args, PROG, default_of(args), ALL_OPTIONS))
+    folder = crew.agree(folder)
+    with RichDisplay(console) as display:
+        trainer = Trainer(config, folder, display, crew)
+        try:
+            evaluations = trainer.run()
+        except KeyboardInterrupt:
+            stopped = f"stopped after iteration {trainer.iteration}"
+            display.say(f"{stopped}; go on with: hgpo train --resume {folder}")
+            return INTERRUPTED
     if crew.rank > 0:
         return 0
     minutes = (time.perf_counter() - started) / 60
@@ -136,6 +129,5 @@ def settings_of(config: TrainConfig) -> dict[str, Any]:
 
 def _new_folder(config: TrainConfig) -> Path:
     stamp = time.strftime("%Y%m%d-%H%M%S")
-    env = type(config.env).__name__.removesuffix("Suite").lower()
     estimator = type(config.estimator).__name__.lower()
-    return Path("runs") / f"{stamp}-{env}-{estimator}-seed{config.seed}"
+    return Path("runs") / f"{stamp}-{suite_name(config.env)}-{estimator}-seed{config.seed}"

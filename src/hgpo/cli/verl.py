@@ -10,9 +10,8 @@ from typing import Annotated, Any
 
 import tyro
 
-from hgpo.cli import failed, wrong_use
 from hgpo.cli.parse import parse
-from hgpo.errors import RunError, SettingError
+from hgpo.errors import SettingError
 
 Overrides = Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="KEY=VALUE …")]
 
@@ -56,13 +55,8 @@ class Preset:
 
 def main(args: Sequence[str]) -> int:
     """Run the command."""
-    try:
-        command: Any = parse(Check | Train | Preset, args, prog="hgpo verl")  # pyright: ignore[reportArgumentType]
-        return RUN[type(command)](command)
-    except SettingError as error:
-        return wrong_use(str(error))
-    except RunError as error:
-        return failed(str(error))
+    command: Any = parse(Check | Train | Preset, args, prog="hgpo verl")  # pyright: ignore[reportArgumentType]
+    return RUN[type(command)](command)
 
 
 def _check(command: Check) -> int:

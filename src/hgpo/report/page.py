@@ -1,4 +1,4 @@
-"""Writes the page: the template with the run's data in it."""
+"""Writes the page: a run's data in the template."""
 
 from __future__ import annotations
 
@@ -8,7 +8,13 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+import transformers
+
+from hgpo.errors import SettingError
 from hgpo.files import write_whole
+from hgpo.report.data import report_data
+from hgpo.runs.folder import RunLog
+from hgpo.training.config import load_config
 
 
 def write_page(data: dict[str, Any], path: Path) -> None:
@@ -28,3 +34,18 @@ def _finite(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
+
+
+def write_report(folder: Path) -> Path:
+    """Write report.html of the run in a folder; its path.
+
+    Raises:
+        SettingError: if there is no run, or one that has not begun.
+    """
+    config, log = load_config(folder / "config.json"), RunLog(folder)
+    if not log.reference.exists():
+        raise SettingError(f"{folder} has not begun yet: nothing to report")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(log.reference, local_files_only=True)
+    path = folder / "report.html"
+    write_page(report_data(config, log, tokenizer.decode), path)
+    return path
