@@ -327,7 +327,14 @@ def test_figures_of_a_sweep_are_those_of_the_laboratory(outcome):
         printed="",
         file="sweep/sweep_alpha.csv",
     )
-    assert [*csv.reader(outcome(figures).splitlines())] == [*csv.reader(recorded.read_text().splitlines())]
+    found, known = ([*csv.reader(text.splitlines())] for text in (outcome(figures), recorded.read_text()))
+    # Sums of many products differ in their last digits from one kind of processor to another.
+    assert found[0] == known[0] and len(found) == len(known) > 1
+    for row, expected in zip(found[1:], known[1:], strict=True):
+        assert [float(cell) for cell in row[2:]] == pytest.approx(
+            [float(cell) for cell in expected[2:]], rel=1e-9
+        )
+        assert row[:2] == expected[:2]
 
 
 AHEAD = "alignment ahead of level 0"
