@@ -338,12 +338,15 @@ def recorded_table(name: str) -> list[dict[str, str]]:
         return [*csv.DictReader(file)]
 
 
-def shown_rows(section: str) -> dict[str, list[str]]:
-    """The cells of each line of a table in docs/theory.md, by the first of them."""
+def shown_tables(section: str) -> list[dict[str, list[str]]]:
+    """The tables of a section of docs/theory.md: the cells of each line, by the first of them."""
     _, _, text = (ROOT / "docs" / "theory.md").read_text().partition(f"\n## {section}\n")
-    lines = [line for line in text.partition("\n## ")[0].splitlines() if line.startswith("|")]
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
-    return {first: cells for first, *cells in rows}
+    tables = re.findall(r"(?:^\|.*\n)+", text.partition("\n## ")[0], re.MULTILINE)
+    rows = [
+        [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()[2:]]
+        for table in tables
+    ]
+    return [{first: cells for first, *cells in table} for table in rows]
 
 
 def interval(row: dict[str, str], name: str, form: str) -> str:
@@ -356,24 +359,27 @@ def test_theory_shows_the_recorded_claims():
     for row in recorded_table("theory_claims"):
         cells = recorded.setdefault(row["assumption"], [row["expected"]])
         cells.append(f"{interval(row, 'found', '.3f')} {row['verdict']}")
-    shown = shown_rows("The assumptions")
+    (shown,) = shown_tables("The assumptions")
     assert shown == {claim: recorded[claim] for claim in shown}
 
 
 def test_theory_shows_the_recorded_weights():
-    recorded: dict[str, list[str]] = {}
+    errors: dict[str, list[str]] = {}
+    ahead: dict[str, list[str]] = {}
+    best = []
     for row in recorded_table("theory_weights"):
         name, _, weights = row["weights"].partition(" (")
-        recorded.setdefault(name, []).append(f"{float(row['error']):.3f}; {interval(row, AHEAD, '+.3f')}")
+        errors.setdefault(name, []).append(f"{float(row['error']):.3f}")
+        ahead.setdefault(name, []).append(interval(row, AHEAD, "+.3f"))
         if weights:
-            recorded.setdefault("its weights", []).append(f"({weights}")
-    assert shown_rows("The best weights") == recorded
+            best.append(f"({weights}")
+    assert shown_tables("The best weights") == [errors, {best[0]: best[1:]}, ahead]
 
 
-def test_theory_shows_the_recorded_real_games():
+def test_theory_shows_the_recorded_household_tasks():
     recorded = {}
     for row in recorded_table("oracle_household"):
         cells = [f"{float(row[name]):.2f}" for name in ("bias", "spread", "error", "coverage", "alignment")]
         mean, low, high = (float(row[AHEAD + end]) for end in ("", " low", " high"))
         recorded[row["estimator"]] = [*cells, f"{mean:.3f} ± {max(high - mean, mean - low):.3f}"]
-    assert shown_rows("Real games") == recorded
+    assert shown_tables("Household tasks") == [recorded]
