@@ -146,7 +146,7 @@ FIGURES = [
     Figures(
         "docs/webshop.md",
         "hgpo env replay $WEBSHOP_RECORDINGS --env webshop",
-        documented=r"^\| (?:episodes, steps|searches, of which rank otherwise) \|.*$",
+        documented=r"^\| (?:episodes, steps|searches, of which ranked differently) \|.*$",
         printed=r"^\d+ (?:episodes|searches), .*$",
         needs=("WEBSHOP_DATA", "WEBSHOP_RECORDINGS"),
     ),
