@@ -174,7 +174,7 @@ FIGURES = [
     Figures(
         "docs/rollout-files.md",
         f"python benchmarks/rollout_files.py {ONE_THREAD}/000020.parquet",
-        documented=r"takes (.*) bytes a row for an agent after 20 iterations on .*?, (\d+) times .* are (\d+) and",
+        documented=r"takes (.*) bytes per row for an agent after 20 iterations, (\d+) times .* are (\d+) and",
         printed=r"rows: (.*)$",
     ),
     Figures(
