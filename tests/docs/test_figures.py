@@ -111,7 +111,7 @@ FIGURES = [
     Figures(
         "docs/estimators.md",
         "python benchmarks/near_states.py",
-        documented=r"of 40 steps, (.*) of the steps have a peer by exact state .*, and by grid (.*) \(",
+        documented=r"of 40 steps, (.*) of the steps have a peer by exact state .*\. By grid it is (.*) \(",
         printed=r"^\| (?:exact state|grid) \|.*$",
         needs=("gymnasium",),
     ),
@@ -167,7 +167,7 @@ FIGURES = [
     Figures(
         "docs/webshop.md",
         "python benchmarks/noun_taggers.py",
-        documented=r"in ([\d.]+) % of [\d,]+ draws, .* in ([\d.]+) % \(",
+        documented=r"in ([\d.]+) % of [\d,]+ draws .* in ([\d.]+) % \(",
         printed=r"([\d.]+)% of",
         needs=("WEBSHOP_DATA", "spacy"),
     ),
