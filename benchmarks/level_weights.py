@@ -3,7 +3,8 @@
     python benchmarks/level_weights.py [--draws 10]
 
 A row's baseline is R − A. It is compared with the expected return of the row's state and history, which is
-known, as the walks are made up here. The lines differ in how strongly returns depend on history and how noisy they are.
+known, as the walks are made up here. The lines differ in how strongly returns depend on history, and in their
+noise.
 """
 
 from __future__ import annotations
