@@ -147,7 +147,7 @@ def _imitate(
     epochs = max(1, min(size.most_epochs, int(available / of_an_epoch)))
     losses, taken = fit(rows, epochs)
     figures.add("imitation: cross-entropy at the end", losses[-1], "nats a token", note=f"{epochs} epochs")
-    figures.add("imitation: steps of walkthroughs", epochs * len(rows) / taken, "a second")
+    figures.add("imitation: steps of walkthroughs", epochs * len(rows) / taken, "per second")
 
 
 def _reinforce(

@@ -242,19 +242,22 @@ def _measure(
     reading = generate(1)
     prompt_speed = size.live * size.prompt_tokens / reading
     figures.add(
-        f"{name}: prompt tokens", prompt_speed, "a second", paper=card and _paper_reading(subject, card, size)
+        f"{name}: prompt tokens",
+        prompt_speed,
+        "per second",
+        paper=card and _paper_reading(subject, card, size),
     )
     decoded_speed = size.live * size.decoded / (generate(size.decoded + 1) - reading)
     paper = card and _paper_decoding(subject, card, size)
     decoded = f"{name}: decoded tokens, {size.live} live episodes"
     figures.add(
-        f"{decoded}, in groups of {policy.token_budget:,} tokens", decoded_speed, "a second", paper=paper
+        f"{decoded}, in groups of {policy.token_budget:,} tokens", decoded_speed, "per second", paper=paper
     )
     # All decode together where their prompts fit into one budget.
     budget, policy.token_budget = policy.token_budget, 2 * size.live * size.prompt_tokens
     together = size.live * size.decoded / (generate(size.decoded + 1) - reading)
     policy.token_budget = budget
-    figures.add(f"{decoded}, all together", together, "a second", paper=paper)
+    figures.add(f"{decoded}, all together", together, "per second", paper=paper)
     generating = peak_gib(device)
     if generating is not None:
         figures.add(f"{name}: peak memory of reading and decoding", generating, "GiB")
@@ -268,7 +271,7 @@ def _measure(
     figures.add(
         f"{name}: tokens of an update, reference included",
         update_speed,
-        "a second",
+        "per second",
         paper=card and _paper_update(subject, card, size),
     )
     updating = peak_gib(device)
@@ -335,7 +338,7 @@ def _adapter_parameters(subject: Subject) -> int:
 
 def paper_table() -> Iterator[str]:
     """What the arithmetic expects of each known card, as a Markdown table."""
-    measures = ("prompt tokens a second", "decoded tokens", "tokens of an update", "GiB of an update")
+    measures = ("prompt tokens per second", "decoded tokens", "update tokens", "GiB per update")
     yield f"| card | model | {' | '.join(measures)} |"
     yield "|---|---|---:|---:|---:|---:|"
     for known, card in scaling.CARDS.items():

@@ -3,7 +3,8 @@
     python benchmarks/level_weights.py [--draws 10]
 
 A row's baseline is R − A. It is compared with the expected return of the row's state and history, which is
-known, as the walks are made up here. The lines differ in how much the past decides and how noisy returns are.
+known, as the walks are made up here. The lines differ in how strongly returns depend on history, and in their
+noise.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ CASES: dict[str, tuple[tuple[float, float], float]] = {
     "3 by one state / 1": ((3.0, 0.0), 1.0),
     "3 each / 0.3": ((3.0, 3.0), 0.3),
 }
-"""What the past decides / noise: standard deviations of what the state before, and the one before that, add
-to the expected return; and the standard deviation of the return about it."""
+"""History effect / noise: standard deviations of what the state before, and the one before that, add to the
+expected return; and the standard deviation of the return about it."""
 BASE = HGPO(discount=1.0, normalization="mean", peers="others")
 FIXED = {
     "state alone": replace(BASE, history_length=0),
@@ -84,7 +85,7 @@ def main() -> None:
     )
     parser.add_argument("--draws", type=int, default=10, help="of the walks; each figure is a mean over them")
     draws = range(parser.parse_args().draws)
-    print(f"| what the past decides / noise | {' | '.join(WEIGHTS)} |\n|---|{'---|' * len(WEIGHTS)}")
+    print(f"| history effect / noise | {' | '.join(WEIGHTS)} |\n|---|{'---|' * len(WEIGHTS)}")
     for name, (spread, noise) in CASES.items():
         walks = [nested_walks(np.random.default_rng(draw), spread, noise) for draw in draws]
         errors = [np.mean([baseline_error(each, *walk) for walk in walks]) for each in WEIGHTS.values()]

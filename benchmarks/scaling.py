@@ -173,7 +173,7 @@ def memory(preset: Preset, gpus: int) -> dict[str, float]:
 def table(card: Card, *, early: bool) -> Iterator[str]:
     """One line for each preset and number of GPUs."""
     shown = ("reading", "decoding", "reference", "update")
-    yield f"| preset | GPUs | {' | '.join(shown)} | all, seconds | longest | GB a GPU |"
+    yield f"| preset | GPUs | {' | '.join(shown)} | all, seconds | longest | GB per GPU |"
     yield "|---|---:|---:|---:|---:|---:|---:|---|---:|"
     for name, preset in PRESETS.items():
         episodes = replace(preset, success=0.0) if early else preset

@@ -202,8 +202,8 @@ class TestTheory:
     def test_where_state_groups_win_and_where_deep_ones_do(self):
         """With the row itself left out, as its own return is in its own mean."""
         kinds = settings_of_kinds(Setting(rows=60_000, processes=4, group_size=16))
-        nothing = best_weights(kinds["history plays no part"], 0)
-        much = best_weights(kinds["the past decides much"], 0)
+        nothing = best_weights(kinds["history has no effect"], 0)
+        much = best_weights(kinds["reward depends strongly on history"], 0)
         assert nothing == pytest.approx([1, 0, 0], abs=0.1)
         assert much[2] > 0.5 > 0.3 > much[0]
 
@@ -212,14 +212,14 @@ class TestTheory:
         kinds = settings_of_kinds(setting)
         verdicts = {
             name: {claim.claim: claim.verdict for claim in check_claims(kinds[name], name, 0)}
-            for name in ("history plays no part", "the past decides much")
+            for name in ("history has no effect", "reward depends strongly on history")
         }
-        assert verdicts["the past decides much"]["bias² falls from level 0 to 1"] == "holds"
-        assert verdicts["history plays no part"]["bias² falls from level 0 to 1"] != "holds"
+        assert verdicts["reward depends strongly on history"]["bias² falls from level 0 to 1"] == "holds"
+        assert verdicts["history has no effect"]["bias² falls from level 0 to 1"] != "holds"
         for found in verdicts.values():
-            assert found["levels 0 and 1 do not vary together: advantages"] == "fails"
-            assert found["the mean's variance is Σ w² Var, as it were without covariance"] == "fails"
-            assert found["the mean's variance is at most that of the noisiest level"] == "holds"
+            assert found["levels 0 and 1 are uncorrelated: advantages"] == "fails"
+            assert found["the weighted mean's variance is Σ w² Var, as without covariance"] == "fails"
+            assert found["the weighted mean's variance is at most that of the noisiest level"] == "holds"
 
 
 class TestSweeps:

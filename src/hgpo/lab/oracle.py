@@ -64,7 +64,7 @@ class OracleResult:
     steps: StepTable
     """All steps that were judged."""
     scores: Mapping[str, Scores]
-    """By estimator. "level k, where all are" is of the rows that every level compares, where levels can be
+    """By estimator. "level k, common rows" is of the rows that every level compares, where levels can be
     set against one another."""
     ahead: Mapping[str, Interval]
     """By estimator: how much better aligned it is than state groups are, mean and interval over games."""
@@ -132,7 +132,7 @@ def judge(
     levels = [found[f"level {level}"] for level in range(setting.history_length + 1)]
     missing = np.isnan(levels).any(axis=0)
     for number, level in enumerate(levels):
-        found[f"level {number}, where all are"] = np.where(missing, np.nan, level)
+        found[f"level {number}, common rows"] = np.where(missing, np.nan, level)
     game = np.array([trajectory.task.id for trajectory, _ in rows])
     return OracleResult(
         steps=steps,

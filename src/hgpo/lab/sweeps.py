@@ -41,13 +41,13 @@ AXES: dict[str, tuple[float, ...]] = {
 }
 """What is varied, and over which values."""
 TITLES = {
-    "N": "rollouts of a task, N",
+    "N": "rollouts per task, N",
     "K": "deepest level of HGPO, K",
     "alpha": "exponent of the level weights, α",
-    "horizon": "steps of an episode, T",
-    "aliasing": "states that look alike",
-    "dependence": "how much the policy acts by its memory, logits",
-    "stake": "how much a step pays by what came before",
+    "horizon": "steps per episode, T",
+    "aliasing": "states per observation",
+    "dependence": "history dependence of the policy, logits",
+    "stake": "scale of the reward's dependence on history",
 }
 """What each axis is called in pictures."""
 _SHAPED = {"horizon", "aliasing", "dependence", "stake"}

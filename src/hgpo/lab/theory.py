@@ -125,7 +125,7 @@ def claims(
         alone: of advantages that leave the row itself out.
     """
     deepest = len(moments[0].bias) - 1
-    for label, found in (("", moments), (", the row itself left out", alone)):
+    for label, found in (("", moments), (", leave-one-out", alone)):
         for level in range(deepest):
             yield _claim(
                 name,
@@ -135,7 +135,7 @@ def claims(
                 lambda low, high: low > 0,
                 lambda low, high: high < 0,
             )
-    for label, found in (("", moments), (", the row itself left out", alone)):
+    for label, found in (("", moments), (", leave-one-out", alone)):
         for level in range(deepest):
             yield _claim(
                 name,
@@ -145,11 +145,11 @@ def claims(
                 lambda low, high: low > 0,
                 lambda low, high: high < 0,
             )
-    for label, found in (("advantages", moments), ("baselines, the row itself left out", baselines)):
+    for label, found in (("advantages", moments), ("baselines, leave-one-out", baselines)):
         for level in range(deepest):
             yield _claim(
                 name,
-                f"levels {level} and {level + 1} do not vary together: {label}",
+                f"levels {level} and {level + 1} are uncorrelated: {label}",
                 "correlation 0",
                 [m.correlation()[level, level + 1] for m in found],
                 lambda low, high: low <= 0.05 and high >= -0.05,
@@ -158,7 +158,7 @@ def claims(
     weights = np.arange(1, deepest + 2) / np.arange(1, deepest + 2).sum()
     yield _claim(
         name,
-        "the mean's variance is Σ w² Var, as it were without covariance",
+        "the weighted mean's variance is Σ w² Var, as without covariance",
         "ratio 1",
         [weights @ m.noise @ weights / (weights**2 @ np.diag(m.noise)) for m in moments],
         lambda low, high: low <= 1.05 and high >= 0.95,
@@ -166,7 +166,7 @@ def claims(
     )
     yield _claim(
         name,
-        "the mean's variance is at most that of the noisiest level",
+        "the weighted mean's variance is at most that of the noisiest level",
         "ratio at most 1",
         [weights @ m.noise @ weights / np.diag(m.noise).max() for m in moments],
         lambda low, high: high <= 1,
@@ -174,7 +174,7 @@ def claims(
     )
     yield _claim(
         name,
-        "the mean has less bias² than the shallowest level",
+        "the weighted mean has less bias² than level 0",
         "above 0",
         [m.bias[0, 0] - weights @ m.bias @ weights for m in moments],
         lambda low, high: low > 0,
@@ -200,10 +200,10 @@ def _claim(
 
 
 KINDS: dict[str, dict[str, float]] = {
-    "history plays no part": {"dependence": 0.0},
-    "the policy reads its history": {"dependence": 2.0},
-    "the past decides a little": {"stake": 0.3},
-    "the past decides much": {"stake": 2.0},
+    "history has no effect": {"dependence": 0.0},
+    "the policy depends on history": {"dependence": 2.0},
+    "reward depends weakly on history": {"stake": 0.3},
+    "reward depends strongly on history": {"stake": 2.0},
 }
 """Kinds of processes by name: what of a shape they change."""
 
