@@ -109,9 +109,7 @@ def state_levels(
     if similarity is not None:
         steps = merge_similar(steps, similarity)
     for level, groups in enumerate(iterate_level_groups(steps, history_length, start_token=start_token)):
-        before = (
-            ("", " and the state before it")[level] if level < 2 else f" and the {level} states before it"
-        )
+        before = {0: "", 1: " and the state before it"}.get(level, f" and the {level} states before it")
         yield Level(str(level), f"the same state{before}", groups, blocks=blocks)
 
 
