@@ -7,8 +7,15 @@ import math
 import numpy as np
 import pytest
 
-from hgpo import HGPO, StepTable
-from hgpo.analysis.groups import LevelStatistics, aliased_share, level_statistics, recommend_history_length
+from hgpo import GRPO, HGPO, PPO, ReinforcePlusPlus, StepTable
+from hgpo.analysis.groups import (
+    LevelStatistics,
+    aliased_share,
+    depth_statistics,
+    level_statistics,
+    recommend_history_length,
+)
+from hgpo.estimators import Estimator
 
 
 def table(states: dict[str, str], task: str = "t", last: dict[str, float] | None = None) -> StepTable:
@@ -25,21 +32,66 @@ def table(states: dict[str, str], task: str = "t", last: dict[str, float] | None
     )
 
 
+def levels(steps: StepTable, estimator: Estimator) -> list[LevelStatistics]:
+    return level_statistics(steps, estimator.comparison(steps))
+
+
 def test_group_sizes_and_peers_by_level():
     # x: A B A, y: A C. Level 0: A three times (x twice, y once), B, C: groups of 3, 1, 1 rows.
     # Level 1 (from the second step on): AB, BA, AC: 3 groups of one. Two rows of five do not have the level.
-    zero, one = level_statistics(table({"x": "ABA", "y": "AC"}), HGPO(history_length=1))
+    steps, estimator = table({"x": "ABA", "y": "AC"}), HGPO(history_length=1)
+    zero, one = levels(steps, estimator)
     assert (zero.groups, zero.sizes) == (3, (1, 3, 3))
     assert (zero.peer_share, zero.other_trajectory_share) == (3 / 5, 3 / 5)
     assert (one.groups, one.sizes, one.peer_share) == (3, (1, 1, 1), 0.0)
     # Nothing is paid: no variance to explain, and every advantage is 0.
     assert math.isnan(zero.explained) and math.isnan(one.gain)
-    assert (zero.zero_share, zero.advantage_mean) == (1.0, 0.0)
+    for depth in depth_statistics(steps, estimator):
+        assert (depth.zero_share, depth.advantage_mean) == (1.0, 0.0)
 
 
 def test_a_revisit_is_a_peer_but_not_one_of_another_trajectory():
-    (zero,) = level_statistics(table({"x": "ABA", "y": "CD"}), HGPO(history_length=0))
+    (zero,) = levels(table({"x": "ABA", "y": "CD"}), HGPO(history_length=0))
     assert (zero.peer_share, zero.other_trajectory_share) == (2 / 5, 0.0)
+
+
+def test_a_second_visit_is_no_peer_where_the_estimator_leaves_its_trajectory_out():
+    # Six rows: x twice and y once in A, x twice in B, y in C. Without the own trajectory the rows in B have no
+    # peer.
+    steps = table({"x": "AABB", "y": "AC"}, last={"x": 1.0, "y": 3.0})
+    (zero,) = levels(steps, HGPO(history_length=0))
+    assert zero.peer_share == 5 / 6
+    (zero,) = levels(steps, HGPO(history_length=0, peers="other_trajectories"))
+    assert zero.peer_share == zero.other_trajectory_share == 3 / 6
+
+
+def test_near_states_are_grouped_as_the_estimator_groups_them():
+    # Three keys, but two of the three texts are alike.
+    steps = StepTable.from_rows(
+        [
+            {
+                **{"task_id": "t", "trajectory_id": name, "step_index": 0, "state_key": name, "reward": 0.0},
+                "observation": observation,
+            }
+            for name, observation in (("x", "a room, 12 doors"), ("y", "a room, 13 doors"), ("z", "the sea"))
+        ]
+    )
+    (zero,) = levels(steps, HGPO(history_length=0))
+    assert (zero.groups, zero.peer_share) == (3, 0.0)
+    (zero,) = levels(steps, HGPO(history_length=0, similarity=0.9))
+    assert (zero.groups, zero.sizes, zero.peer_share) == (2, (1, 2, 2), 2 / 3)
+
+
+def test_levels_of_other_estimators_are_their_own():
+    # Whole trajectories compare with those of the task: y is alone in its own. The batch is one group of 4.
+    x, y = table({"x1": "AB", "x2": "A"}, task="x"), table({"y": "A"}, task="y")
+    names = ("task_id", "trajectory_id", "step_index", "state_key", "reward")
+    steps = StepTable(**{name: [*getattr(x, name), *getattr(y, name)] for name in names})
+    (episode,) = levels(steps, GRPO())
+    assert (episode.name, episode.groups, episode.peer_share) == ("episode", 2, 3 / 4)
+    (batch,) = levels(steps, ReinforcePlusPlus())
+    assert (batch.name, batch.groups, batch.peer_share, batch.chance) == ("batch", 1, 1.0, 0.0)
+    assert levels(steps.with_values([0.0] * 4), PPO(whiten=False)) == []
 
 
 def test_the_variance_that_a_level_explains():
@@ -50,7 +102,7 @@ def test_the_variance_that_a_level_explains():
     # is within B the same: explained = gain = 1 − 2·3/20.
     last = {"a": 1.0, "b": 3.0, "c": 5.0, "d": 7.0}
     steps = table({"a": "AB", "b": "AB", "c": "CB", "d": "CB"}, last=last)
-    zero, one = level_statistics(steps, HGPO(history_length=1, discount=0.0))
+    zero, one = levels(steps, HGPO(history_length=1, discount=0.0))
     assert (zero.explained, zero.gain) == (pytest.approx(1 - 28 / 52), pytest.approx(1 - 28 / 52))
     assert (one.explained, one.gain) == (pytest.approx(0.7), pytest.approx(0.7))
 
@@ -61,25 +113,24 @@ def test_returns_that_are_equal_but_for_rounding_leave_nothing_to_explain(kept_a
     # group of two, those of level 0, none differs within its group: σ² is 0, and all is explained.
     steps = table({"u": "ACD", "v": "AEF", "w": "BGH", "x": "BIJ"})
     rewards = [0.1, 0.1, 0.1, 0.3, 0.0, 0.0, 0.3, 0.3, 0.3, 0.9, 0.0, 0.0]
-    (zero,) = level_statistics(
-        steps.with_rewards(np.array(rewards, kept_as)), HGPO(history_length=0, discount=1.0)
-    )
-    assert zero.explained == 1.0 and zero.zero_share == 1.0
+    estimator = HGPO(history_length=0, discount=1.0)
+    paid = steps.with_rewards(np.array(rewards, kept_as))
+    (zero,), (depth,) = levels(paid, estimator), depth_statistics(paid, estimator)
+    assert zero.explained == 1.0 and depth.zero_share == 1.0
     # One step each, in one state: no variance at all.
-    (zero,) = level_statistics(
-        table({"x": "A", "y": "A"}).with_rewards([0.1 + 0.2, 0.3]), HGPO(history_length=0)
-    )
-    assert math.isnan(zero.explained) and zero.zero_share == 1.0
+    paid = table({"x": "A", "y": "A"}).with_rewards([0.1 + 0.2, 0.3])
+    (zero,), (depth,) = levels(paid, estimator), depth_statistics(paid, estimator)
+    assert math.isnan(zero.explained) and depth.zero_share == 1.0
 
 
 def test_the_drift_and_the_zeros_are_those_of_hgpo_with_that_depth():
     last = {"a": 1.0, "b": 3.0, "c": 5.0, "d": 9.0}
     steps = table({"a": "AB", "b": "AB", "c": "CB", "d": "DB"}, last=last)
-    statistics = level_statistics(steps, HGPO(history_length=2, normalization="mean"))
-    for depth, level in enumerate(statistics):
-        advantages = HGPO(history_length=depth, normalization="mean")(steps)
-        assert level.zero_share == np.mean(advantages == 0)
-        assert level.advantage_mean == pytest.approx(advantages.mean() / advantages.std())
+    statistics = depth_statistics(steps, HGPO(history_length=2, normalization="mean"))
+    for history_length, depth in enumerate(statistics):
+        advantages = HGPO(history_length=history_length, normalization="mean")(steps)
+        assert depth.zero_share == np.mean(advantages == 0)
+        assert depth.advantage_mean == pytest.approx(advantages.mean() / advantages.std())
     # Within groups advantages add up to 0; a weighted mean of levels that differ from row to row drifts.
     assert abs(statistics[0].advantage_mean) < 1e-12 < abs(statistics[1].advantage_mean)
 
@@ -91,13 +142,13 @@ def test_what_chance_may_explain():
     for _ in range(200):
         paths = {f"{i}": "".join(rng.choice(list("ABCDE"), 2)) for i in range(60)}
         steps = table(paths, last={name: rng.normal() for name in paths})
-        (zero,) = level_statistics(steps, HGPO(history_length=0, discount=1.0))
+        (zero,) = levels(steps, HGPO(history_length=0, discount=1.0))
         within += abs(zero.gain) < zero.chance
     assert 170 <= within <= 200
 
 
 def level(number: int, other_trajectory_share: float, gain: float, chance: float = 0.0) -> LevelStatistics:
-    return LevelStatistics(number, 9, (1, 2, 3), 1.0, other_trajectory_share, 0.5, gain, chance, 0.0, 0.0)
+    return LevelStatistics(str(number), 9, (1, 2, 3), 1.0, other_trajectory_share, 0.5, gain, chance)
 
 
 @pytest.mark.parametrize(
@@ -130,7 +181,7 @@ def test_the_recommendation_sees_whether_the_past_matters(spread, depth):
     paths = {f"{i}": "".join(rng.choice(list("ACD"), 2)) + "B" for i in range(200)}
     pays = {state: spread * value for state, value in zip("ACD", (-1, 0, 1), strict=True)}
     last = {name: pays[path[1]] + rng.normal() for name, path in paths.items()}
-    statistics = level_statistics(table(paths, last=last), HGPO(history_length=2, discount=0.0))
+    statistics = levels(table(paths, last=last), HGPO(history_length=2, discount=0.0))
     assert recommend_history_length(statistics)[0] == depth
 
 

@@ -9,7 +9,7 @@ from tables import Rows, any_rows, walk_rows, walks
 
 from hgpo import GRPO, HGPO, StepTable
 from hgpo.estimators.baseline import group_advantages
-from hgpo.groups import level_groups
+from hgpo.estimators.comparison import state_levels
 from hgpo.returns import returns_to_go
 
 
@@ -224,8 +224,8 @@ def test_infinite_alpha_is_the_deepest_counting_level_alone(rows: Rows):
     steps = StepTable.from_rows(rows)
     returns = returns_to_go(steps, 0.95)
     expected = np.zeros(len(rows))
-    for groups in level_groups(steps, 2):  # a deeper level, where it counts, replaces the one above
-        advantages, counts = group_advantages(returns, groups, normalization="mean_std", epsilon=1e-6, ddof=0)
+    for level in state_levels(steps, 2):  # a deeper level, where it counts, replaces the one above
+        advantages, counts = group_advantages(returns, level, normalization="mean_std", epsilon=1e-6, ddof=0)
         expected = np.where(counts, advantages, expected)
     np.testing.assert_array_equal(HGPO(alpha=np.inf)(steps), expected)
     np.testing.assert_allclose(HGPO(alpha=1e4)(steps), expected, atol=1e-12)

@@ -7,16 +7,18 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from tables import walks
+from toy_runs import config
 
-from hgpo import HGPO, StepTable
+from hgpo import GRPO, HGPO, PPO, GiGPO, StepTable
 from hgpo.cli import main
-from hgpo.groups import level_groups
-from hgpo.report.data import SampledRollouts, group_sizes, sample_data, task_data
+from hgpo.report.data import SampledRollouts, group_sizes, latest_sample, sample_data, task_data
 from hgpo.report.page import write_page
-from hgpo.returns import discounted_returns
+from hgpo.rollout_files import write_rollouts
 
 CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
@@ -36,9 +38,7 @@ def sampled(paths: dict[str, str], last: dict[str, float], task: str = "t") -> S
         response_tokens=[[7]] * len(rows),
     )
     estimator = HGPO(history_length=1, normalization="mean", discount=1.0)
-    return SampledRollouts(
-        20, steps, estimator(steps), discounted_returns(steps, 1.0), level_groups(steps, 1)
-    )
+    return SampledRollouts(20, steps, estimator(steps), estimator.comparison(steps))
 
 
 def decode(tokens) -> str:
@@ -67,6 +67,76 @@ def test_a_task_group_as_a_graph():
     assert len(data["texts"]) == len(set(data["texts"]))
 
 
+def told(estimator: Any, steps: StepTable, folder: Path) -> list[dict[str, Any]]:
+    """The rows of a report's only task, in the order of trajectories and steps."""
+    write_rollouts(folder / "000001.parquet", steps)
+    sample = latest_sample(config(estimator=estimator), folder)
+    assert sample is not None
+    (task,) = sample_data(sample, decode)["tasks"]
+    return task["rows"]
+
+
+def corridors(*endings: str, rewards: list[float]) -> StepTable:
+    """One rollout of one step per ending of the observation, each with a state key of its own."""
+    rows = range(len(endings))
+    return StepTable(
+        task_id=["t"] * len(endings),
+        trajectory_id=[f"r{row}" for row in rows],
+        step_index=[0 for _ in rows],
+        state_key=[f"key {row}" for row in rows],
+        reward=rewards,
+        observation=[f"You are in a corridor with {ending}" for ending in endings],
+    )
+
+
+def test_near_states_that_are_compared_share_a_group_of_the_report(tmp_path):
+    # Two texts that differ in one of 35 characters, a third that is another; 0 against 1: mean ½, deviation ½.
+    steps = corridors("12 doors", "13 doors", "a view of the sea", rewards=[1.0, 0.0, 5.0])
+    one, other, third = told(HGPO(history_length=0, similarity=0.9), steps, tmp_path)
+    assert [row["advantage"] for row in (one, other, third)] == pytest.approx([1, -1, 0], abs=1e-5)
+    assert one["groups"] == other["groups"] != third["groups"]
+    assert [row["peers"] for row in (one, other, third)] == [[1], [1], [0]]
+
+
+def test_equal_beginnings_share_a_group_of_the_report_where_a_token_stands_before_them(tmp_path):
+    rows = told(HGPO(history_length=1, start_token=True), walks(("A", [1.0]), ("A", [0.0])), tmp_path)
+    assert rows[0]["groups"] == rows[1]["groups"] == [0, 0]
+    rows = told(HGPO(history_length=1), walks(("A", [1.0]), ("A", [0.0])), tmp_path)
+    assert rows[0]["groups"] == rows[1]["groups"] == [0, -1]
+
+
+def test_a_second_visit_is_no_peer_in_the_report_where_the_estimator_has_none(tmp_path):
+    # x is in A twice, y once: the rows of x have y, and y has both.
+    steps = walks(("AA", [0.0, 1.0]), ("A", [3.0]))
+    rows = told(HGPO(history_length=0, peers="other_trajectories"), steps, tmp_path)
+    assert [row["peers"] for row in rows] == [[1], [1], [2]]
+    rows = told(HGPO(history_length=0), steps, tmp_path)
+    assert [row["peers"] for row in rows] == [[2], [2], [2]]
+
+
+def test_the_report_shows_the_returns_that_are_compared(tmp_path):
+    steps = walks(("AB", [1.0, 2.0]), ("A", [0.0]))
+    # GRPO compares whole trajectories, 1 + 2 on each row; HGPO what is still to come, 1 + 0.5 · 2 and 2.
+    assert [row["return"] for row in told(GRPO(), steps, tmp_path)] == [3.0, 3.0, 0.0]
+    assert [row["return"] for row in told(HGPO(discount=0.5), steps, tmp_path)] == [2.0, 2.0, 0.0]
+    # PPO's λ-return with λ = 0 is r_t + γ V_{t+1}: 1 + 0.5 · 4, 2 and 0.
+    valued = steps.with_values([9.0, 4.0, 7.0])
+    shown = told(PPO(gae_lambda=0.0, discount=0.5), valued, tmp_path)
+    assert [row["return"] for row in shown] == [3.0, 2.0, 0.0]
+
+
+def test_the_report_names_the_levels_of_its_estimator(tmp_path):
+    write_rollouts(tmp_path / "000001.parquet", walks(("AB", [1.0, 2.0]), ("A", [0.0])))
+    sample = latest_sample(config(estimator=GiGPO()), tmp_path)
+    assert sample is not None
+    data = sample_data(sample, decode)
+    assert [level["name"] for level in data["levels"]] == ["episode", "0"]
+    assert data["levels"][1]["meaning"] == "the same state"
+    # All three rows are of one task; two of them are in A.
+    assert data["levels"][0]["sizes"] == [[1, 1.0], [2, 1.0]]
+    assert data["levels"][1]["sizes"] == [[1, 1.0], [2, 2 / 3]]
+
+
 def test_how_many_rows_are_in_groups_of_a_size():
     # Groups of 3 and of 1 row, and a row without one: of 5 rows 4 have a group, 3 a group of 2 or more.
     assert group_sizes(np.array([0, 0, 0, 1, -1])) == [[1, 0.8], [2, 0.6]]
@@ -84,8 +154,8 @@ def test_the_tasks_that_differ_most_come_first():
         for name in ("step_index", "state_key", "reward", "observation", "action")
     }
     steps = StepTable(**columns, task_id=["calm"] * 2 + ["lively"] * 2, trajectory_id=list("abcd"))
-    advantages = HGPO(normalization="mean")(steps)
-    sample = SampledRollouts(1, steps, advantages, advantages, level_groups(steps, 0))
+    estimator = HGPO(normalization="mean")
+    sample = SampledRollouts(1, steps, estimator(steps), estimator.comparison(steps))
     data = sample_data(sample, decode)
     assert [task["id"] for task in data["tasks"]] == ["lively", "calm"]
     assert sum(data["histogram"]["counts"]) == 4
@@ -166,6 +236,23 @@ def test_the_page_loads_and_the_map_answers_clicks(tmp_path):
     assert (found["taken"], found["chosen"], found["steps"]) == (2, 1, 3)  # y: A → B → C
     assert "return 0.00" in found["episode"]
     assert "</script><b>" in found["lead"]
+
+
+def test_a_state_of_the_map_is_shown_with_the_near_states_that_it_is_compared_with(tmp_path):
+    estimator = HGPO(history_length=0, similarity=0.9)
+    steps = corridors("12 doors", "13 doors", "a view of the sea", rewards=[1.0, 0.0, 5.0])
+    sample = SampledRollouts(1, steps, estimator(steps), estimator.comparison(steps))
+    data = {"name": "run", "settings": {}, "metrics": [], "evaluations": []}
+    write_page(data | {"sample": sample_data(sample, decode)}, tmp_path / "report.html")
+    found = in_browser(
+        tmp_path / "report.html",
+        """
+        const shown = state => { chooseState(state); return document.querySelector("#detail .level").textContent; };
+        return [0, 1, 2].map(shown);
+        """,
+    )
+    title = "Level 0: the same state"
+    assert found == [f"{title}2 compared: 1/1 +1.002/1 -1.00"] * 2 + [f"{title}no peer: 3/1 0.00"]
 
 
 @pytest.mark.parametrize("width", [390, 1200])

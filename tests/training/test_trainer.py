@@ -14,6 +14,7 @@ from toy_runs import config, figures, run
 
 from hgpo.errors import SettingError
 from hgpo.estimators import GRPO, HGPO, PPO
+from hgpo.groups import has_peer, level_groups
 from hgpo.returns import trajectory_returns
 from hgpo.rollout_files import read_rollouts
 from hgpo.rollouts.prompts import Turn
@@ -170,6 +171,16 @@ def test_the_folder_holds_what_a_reader_looks_for(tmp_path):
     assert sample.count(": bring the coin to the purse\n") == 3
     assert sample.count("\n> ") >= 3
     assert sample.count("won after ") == 3
+
+
+def test_peer_shares_are_those_of_the_estimator(tmp_path):
+    # K of the prompt is 2, that of the estimator 1; with its start token first steps have peers at level 1.
+    estimator = HGPO(history_length=1, start_token=True)
+    run(config(estimator=estimator, iterations=1, keep_rollouts=True), tmp_path)
+    shares = {name: value for name, value in figures(tmp_path)[-1].items() if name.startswith("peer_share_")}
+    levels = level_groups(read_rollouts(tmp_path / "rollouts" / "000001.parquet").steps, 1, start_token=True)
+    assert list(shares) == ["peer_share_0", "peer_share_1"]
+    assert list(shares.values()) == has_peer(levels).mean(axis=1).tolist()
 
 
 def test_the_learning_rate_rises_over_the_first_iterations(tmp_path):

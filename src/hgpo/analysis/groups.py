@@ -9,9 +9,8 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from hgpo.estimators import HGPO
-from hgpo.groups import group_sizes, level_groups
-from hgpo.returns import returns_to_go
+from hgpo.estimators import HGPO, Comparison
+from hgpo.groups import level_groups
 from hgpo.steps import StepTable
 from hgpo.variance import nested_variance
 
@@ -23,64 +22,73 @@ LEAST_PEERS = 0.1
 
 @dataclass(frozen=True)
 class LevelStatistics:
-    """The groups of one level, and what HGPO makes of them with this level as its deepest."""
+    """The groups of one level of an estimator."""
 
-    level: int
-    """k: same state and the same k states before it."""
+    name: str
+    """As the estimator calls it; "k" of HGPO: same state and the same k states before it."""
     groups: int
     """How many groups there are, those of one row included."""
     sizes: tuple[int, int, int]
     """The median of the groups' sizes in rows, the size that nine of ten do not exceed, and the largest."""
     peer_share: float
-    """Share of all rows that share their group with another row."""
+    """Share of all rows that have a peer, i.e. are compared with another row."""
     other_trajectory_share: float
     """Share of all rows that share their group with a row of another trajectory."""
     explained: float
     """Share of the returns' variance within tasks that lies between this level's groups, of the rows that
-    have a peer here: 1 − σ²(level) / σ²(task), unbiased; NaN where no return differs or no row has a peer."""
+    have a peer here: 1 − σ²(level) / σ²(task), unbiased; NaN where no return differs or no row has a peer.
+    Below 0 where groups reach across tasks that differ."""
     gain: float
-    """The same against the groups of the level above (the task for level 0) instead of the task's."""
+    """The same against the groups of the level above (the task for the first) instead of the task's."""
     chance: float
     """What the gain may come to by chance alone, twice its standard error if the level told nothing."""
+
+
+@dataclass(frozen=True)
+class DepthStatistics:
+    """The advantages of HGPO with a given K."""
+
     advantage_mean: float
-    """Mean advantage of HGPO with K = k, in their standard deviations: how far it drifts off 0."""
+    """Mean advantage, in their standard deviations: how far it drifts off 0."""
     zero_share: float
-    """Share of the rows to which HGPO with K = k gives exactly 0."""
+    """Share of the rows whose advantage is exactly 0."""
 
 
-def level_statistics(steps: StepTable, estimator: HGPO) -> list[LevelStatistics]:
-    """Statistics of the levels 0 … K of a table with rows.
+def level_statistics(steps: StepTable, comparison: Comparison) -> list[LevelStatistics]:
+    """Statistics of each level at which an estimator compares the rows of a table.
 
     Args:
-        steps: The step table.
-        estimator: Its K is the deepest level; its discount and penalty make the returns.
+        steps: The step table, with rows.
+        comparison: What the estimator says of this table.
     """
-    returns = returns_to_go(
-        steps,
-        estimator.discount,
-        invalid_penalty=estimator.invalid_penalty,
-        propagate_penalty=estimator.propagate_penalty,
-    ).values
-    all_groups = level_groups(steps, estimator.history_length, start_token=estimator.start_token)
+    returns = comparison.returns
+    every_level = [steps.task_code, *(level.groups for level in comparison.levels)]
     statistics = []
-    for level, (above, groups) in enumerate(pairwise([steps.task_code, *all_groups])):
-        sizes = group_sizes(groups)
-        compared = np.where(sizes >= 2, groups, -1)
-        advantages = replace(estimator, history_length=level)(steps)
+    for level, (above, groups) in zip(comparison.levels, pairwise(every_level), strict=True):
+        has_peer = level.peer_counts() > 0
+        compared = np.where(has_peer, groups, -1)
         statistics.append(
             LevelStatistics(
-                level=level,
+                name=level.name,
                 groups=int(groups.max(initial=-1)) + 1,
                 sizes=_quantiles(groups),
-                peer_share=float(np.mean(sizes >= 2)),
+                peer_share=float(np.mean(has_peer)),
                 other_trajectory_share=float(np.mean(_kinds_met(groups, steps.trajectory_code) >= 2)),
                 explained=_explained(returns, steps.task_code, compared),
                 gain=_explained(returns, above, compared),
                 chance=_chance(above, compared),
-                advantage_mean=float(advantages.mean() / (advantages.std() or 1.0)),
-                zero_share=float(np.mean(advantages == 0.0)),
             )
         )
+    return statistics
+
+
+def depth_statistics(steps: StepTable, estimator: HGPO) -> list[DepthStatistics]:
+    """What HGPO makes of a table with rows at K = 0, 1, … up to the estimator's own K."""
+    statistics = []
+    for history_length in range(estimator.history_length + 1):
+        advantages = replace(estimator, history_length=history_length)(steps)
+        mean = float(advantages.mean() / (advantages.std() or 1.0))
+        statistics.append(DepthStatistics(mean, float(np.mean(advantages == 0.0))))
     return statistics
 
 
@@ -94,25 +102,25 @@ def recommend_history_length(statistics: list[LevelStatistics]) -> tuple[int, st
     Args:
         statistics: Of the levels 0, 1, …, at least one.
     """
-    for level in statistics[1:]:
-        above = level.level - 1
+    for number, level in enumerate(statistics[1:], 1):
+        above = number - 1
         if level.other_trajectory_share < LEAST_PEERS:
             return above, (
-                f"at level {level.level} only {level.other_trajectory_share:.1%} of the rows have a peer of "
+                f"at level {number} only {level.other_trajectory_share:.1%} of the rows have a peer of "
                 f"another trajectory, fewer than {LEAST_PEERS:.0%}"
             )
         if math.isnan(level.gain):
             return above, (
-                f"where rows have a peer at level {level.level} level {above} leaves no variance to explain"
+                f"where rows have a peer at level {number} level {above} leaves no variance to explain"
             )
         least = max(LEAST_GAIN, level.chance)
         if level.gain < least:
             least_by = "chance may" if least > LEAST_GAIN else f"{LEAST_GAIN:.0%}"
             return above, (
-                f"level {level.level} explains {max(level.gain, 0.0):.1%} of the variance that level {above} "
+                f"level {number} explains {max(level.gain, 0.0):.1%} of the variance that level {above} "
                 f"leaves, less than {least_by}: it would add noise and remove no bias"
             )
-    deepest = statistics[-1].level
+    deepest = len(statistics) - 1
     return deepest, (
         f"every level down to {deepest} explains {LEAST_GAIN:.0%} and more of what the one above leaves and "
         f"has peers of other trajectories for {LEAST_PEERS:.0%} of the rows; deeper ones were not looked at"
@@ -165,7 +173,7 @@ def _chance(outer: NDArray[np.int64], inner: NDArray[np.int64]) -> float:
     kept = inner >= 0
     outer_count, inner_count = len(np.unique(outer[kept])), len(np.unique(inner[kept]))
     between, within = inner_count - outer_count, int(kept.sum()) - inner_count
-    if not between or not within:
+    if between <= 0 or not within:
         return 0.0
     return 2 * between / (between + within) * math.sqrt(2 / between + 2 / within)
 

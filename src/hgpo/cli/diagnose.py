@@ -14,8 +14,10 @@ from rich.console import Console, Group
 from rich.table import Table
 
 from hgpo.analysis.groups import (
+    DepthStatistics,
     LevelStatistics,
     aliased_share,
+    depth_statistics,
     level_statistics,
     recommend_history_length,
 )
@@ -100,12 +102,13 @@ def _truth(name: str | None, keys: Collection[str]) -> str | None:
 def _report(tables: dict[str, StepTable], truth: str | None, estimator: HGPO) -> Group:
     parts: list[Any] = []
     for name, steps in tables.items():
-        statistics = level_statistics(steps, estimator)
+        statistics = level_statistics(steps, estimator.comparison(steps))
         title = f"state key {name}"
         if truth not in (None, name):
             title += f": {aliased_share(steps, tables[truth]):.1%} of the steps aliased"
         history_length, reason = recommend_history_length(statistics)
-        parts += [_table(title, statistics), f"K = {history_length}: {reason}.\n"]
+        table = _table(title, statistics, depth_statistics(steps, estimator))
+        parts += [table, f"K = {history_length}: {reason}.\n"]
     aliased = f" aliased: the key stands for more than one value of {truth}." if truth else ""
     parts.append(
         "[dim]size: of the groups, median/nine of ten/largest. peer, other's: rows with a peer, with one of "
@@ -117,13 +120,13 @@ def _report(tables: dict[str, StepTable], truth: str | None, estimator: HGPO) ->
     return Group(*parts)
 
 
-def _table(title: str, statistics: Sequence[LevelStatistics]) -> Table:
+def _table(title: str, levels: Sequence[LevelStatistics], depths: Sequence[DepthStatistics]) -> Table:
     table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for column in ("K", "groups", "size", "peer", "other's", "expl.", "gain", "chance", "drift", "zero"):
         table.add_column(column, justify="right")
-    for level in statistics:
+    for level, depth in zip(levels, depths, strict=True):
         table.add_row(
-            str(level.level),
+            level.name,
             str(level.groups),
             "/".join(map(str, level.sizes)),
             f"{level.peer_share:.0%}",
@@ -131,8 +134,8 @@ def _table(title: str, statistics: Sequence[LevelStatistics]) -> Table:
             _share(level.explained),
             _share(level.gain),
             _share(level.chance),
-            f"{level.advantage_mean:+.3f}",
-            f"{level.zero_share:.0%}",
+            f"{depth.advantage_mean:+.3f}",
+            f"{depth.zero_share:.0%}",
         )
     return table
 

@@ -1,6 +1,7 @@
 """Advantage estimators: small frozen dataclasses, each a function from a StepTable to one advantage per row.
 
-A new estimator is a class that follows `Estimator` and a line in `ESTIMATORS`.
+A new estimator is a class that follows `Estimator` and a line in `ESTIMATORS`. What reports, metrics and
+diagnostics say of its groups they read from its `comparison`.
 """
 
 from typing import Protocol, runtime_checkable
@@ -8,6 +9,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from hgpo.estimators.comparison import Comparison, Level
 from hgpo.estimators.gigpo import GiGPO
 from hgpo.estimators.grpo import GRPO, RLOO, DrGRPO
 from hgpo.estimators.hgpo import HGPO
@@ -17,10 +19,18 @@ from hgpo.steps import StepTable
 
 
 class Estimator(Protocol):
-    """Anything that maps a step table to one advantage per row."""
+    """Anything that maps a step table to one advantage per row, and says what it compares for that."""
 
     def __call__(self, steps: StepTable, /) -> NDArray[np.float64]:
         """Advantages, shape (rows,), in the order of the table."""
+        ...
+
+    def comparison(self, steps: StepTable, /) -> Comparison:
+        """The returns behind the advantages, and the groups within which they are compared at each level.
+
+        Another trajectory's rewards have a part in the advantage of a row only where the two share a group,
+        other than through weights that are estimated from all rows.
+        """
         ...
 
 
@@ -53,9 +63,11 @@ __all__ = [
     "HGPO",
     "PPO",
     "RLOO",
+    "Comparison",
     "CriticEstimator",
     "DrGRPO",
     "Estimator",
     "GiGPO",
+    "Level",
     "ReinforcePlusPlus",
 ]

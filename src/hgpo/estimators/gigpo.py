@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hgpo.estimators.baseline import Ddof, Normalization, Statistics, group_advantages, require_non_negative
+from hgpo.estimators.comparison import Comparison, Level, state_levels
 from hgpo.estimators.grpo import GRPO
-from hgpo.groups import level_groups
-from hgpo.near_states import merge_similar, require_similarity
-from hgpo.returns import require_discount, returns_to_go
+from hgpo.near_states import require_similarity
+from hgpo.returns import Returns, require_discount, returns_to_go
 from hgpo.steps import StepTable
 
 
@@ -59,21 +59,31 @@ class GiGPO:
 
     def __call__(self, steps: StepTable) -> NDArray[np.float64]:
         """Advantages, shape (rows,), in the order of the table."""
-        returns = returns_to_go(
-            steps,
-            self.discount,
-            invalid_penalty=self.invalid_penalty,
-            propagate_penalty=self.propagate_penalty,
-        )
-        states = steps if self.similarity is None else merge_similar(steps, self.similarity)
         step_advantages, _ = group_advantages(
-            returns,
-            level_groups(states, history_length=0)[0],
+            self._returns(steps),
+            self._step_level(steps),
             normalization=self.normalization,
             epsilon=self.epsilon,
             ddof=self.ddof,
         )
         return self._episode_term()(steps) + self.step_weight * step_advantages
+
+    def comparison(self, steps: StepTable) -> Comparison:
+        """Returns to go, compared in the step term's groups; whole trajectories in the episode term's."""
+        return Comparison(
+            self._returns(steps).values, (self._episode_term().level(steps), self._step_level(steps))
+        )
+
+    def _returns(self, steps: StepTable) -> Returns:
+        return returns_to_go(
+            steps,
+            self.discount,
+            invalid_penalty=self.invalid_penalty,
+            propagate_penalty=self.propagate_penalty,
+        )
+
+    def _step_level(self, steps: StepTable) -> Level:
+        return next(state_levels(steps, history_length=0, similarity=self.similarity))
 
     def _episode_term(self) -> GRPO:
         return GRPO(

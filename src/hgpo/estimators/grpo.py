@@ -13,10 +13,11 @@ from hgpo.estimators.baseline import (
     Normalization,
     Statistics,
     group_advantages,
-    parts,
     require_non_negative,
     require_one_of,
 )
+from hgpo.estimators.comparison import Comparison, Level
+from hgpo.estimators.leave_one_out import blocks_of
 from hgpo.returns import Returns, whole_returns
 from hgpo.steps import StepTable
 
@@ -65,26 +66,38 @@ class GRPO:
 
     def __call__(self, steps: StepTable) -> NDArray[np.float64]:
         """Advantages, shape (rows,), in the order of the table."""
-        scores = whole_returns(
-            steps, invalid_penalty=self.invalid_penalty, propagate_penalty=self.propagate_penalty
-        )
-        return self.compare(steps, scores)[0]
+        return self.advantages_from_scores(self._scores(steps), self.level(steps))[0]
 
-    def compare(self, steps: StepTable, scores: Returns) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+    def comparison(self, steps: StepTable) -> Comparison:
+        """Returns of whole trajectories, compared within each task."""
+        return Comparison(self._scores(steps).values, (self.level(steps),))
+
+    def level(self, steps: StepTable) -> Level:
+        """The groups: one per task; each trajectory, or each row of it, counts once."""
+        return Level(
+            "episode",
+            "any trajectory of the task",
+            steps.task_code,
+            sample=steps.step_index == 0 if self.statistics == "trajectories" else None,
+            blocks=blocks_of(steps, self.peers),
+        )
+
+    def advantages_from_scores(
+        self, scores: Returns, level: Level
+    ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
         """Advantages of given scores, and whether each row's task has different scores; both (rows,).
 
         Args:
-            steps: The step table; its rewards are not read.
             scores: The return of each row's trajectory.
+            level: What `level` returns.
         """
         return group_advantages(
-            scores,
-            steps.task_code,
-            normalization=self.normalization,
-            epsilon=self.epsilon,
-            ddof=self.ddof,
-            sample=steps.step_index == 0 if self.statistics == "trajectories" else None,
-            part=parts(steps, self.peers),
+            scores, level, normalization=self.normalization, epsilon=self.epsilon, ddof=self.ddof
+        )
+
+    def _scores(self, steps: StepTable) -> Returns:
+        return whole_returns(
+            steps, invalid_penalty=self.invalid_penalty, propagate_penalty=self.propagate_penalty
         )
 
 
@@ -106,6 +119,10 @@ class _Undivided:
     def __call__(self, steps: StepTable) -> NDArray[np.float64]:
         """Advantages, shape (rows,), in the order of the table."""
         return self._grpo()(steps)
+
+    def comparison(self, steps: StepTable) -> Comparison:
+        """Returns of whole trajectories, compared within each task."""
+        return self._grpo().comparison(steps)
 
     def _grpo(self, **settings: Any) -> GRPO:
         return GRPO(

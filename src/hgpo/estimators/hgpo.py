@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -10,17 +11,17 @@ from numpy.typing import NDArray
 
 from hgpo.estimators.baseline import (
     Normalization,
-    Peers,
     Statistics,
     group_advantages,
-    parts,
     require_non_negative,
     require_one_of,
 )
+from hgpo.estimators.comparison import Comparison, Level, state_levels
 from hgpo.estimators.grpo import GRPO
+from hgpo.estimators.leave_one_out import Peers, blocks_of
 from hgpo.estimators.weights import LevelMean, LevelWeights, PowerMean, ReliabilityMean
-from hgpo.groups import check_history_length, iterate_level_groups
-from hgpo.near_states import merge_similar, require_similarity
+from hgpo.groups import check_history_length
+from hgpo.near_states import require_similarity
 from hgpo.returns import Returns, require_discount, returns_to_go, whole_returns
 from hgpo.steps import StepTable
 
@@ -141,11 +142,12 @@ class HGPO:
 
     def __call__(self, steps: StepTable) -> NDArray[np.float64]:
         """Advantages, shape (rows,), in the order of the table."""
-        penalty = {"invalid_penalty": self.invalid_penalty, "propagate_penalty": self.propagate_penalty}
-        returns = returns_to_go(steps, self.discount, **penalty)
-        return self.advantages_from_returns(
-            steps, returns, whole_returns(steps, **penalty) if self.episode_level else None
-        )
+        episode_returns = whole_returns(steps, **self._penalty()) if self.episode_level else None
+        return self.advantages_from_returns(steps, self._returns(steps), episode_returns)
+
+    def comparison(self, steps: StepTable) -> Comparison:
+        """Returns to go, compared at the levels of states; whole trajectories at the episode level."""
+        return Comparison(self._returns(steps).values, tuple(self._levels(steps)))
 
     def advantages_from_returns(
         self, steps: StepTable, returns: Returns, episode_returns: Returns | None = None
@@ -162,35 +164,50 @@ class HGPO:
         """
         if self.episode_level and episode_returns is None:
             raise ValueError("episode_level=True compares trajectories; give episode_returns")
-        if self.similarity is not None:
-            steps = merge_similar(steps, self.similarity)
-        part = parts(steps, self.peers)
-        mean = self._level_mean(steps, returns.values, part)
+        mean = self._level_mean(steps, returns.values)
+        levels = self._levels(steps)
         if self.episode_level and episode_returns is not None:
-            episode = GRPO(
-                normalization=self.normalization,
-                statistics=self.episode_statistics,
-                peers="all" if self.peers == "all" else "other_trajectories",
-                epsilon=self.epsilon,
-            )
-            mean.add(*self._counting(*episode.compare(steps, episode_returns)), steps.task_code)
-        for groups in iterate_level_groups(steps, self.history_length, start_token=self.start_token):
+            level = next(levels)
+            advantages, compared = self._episode_term().advantages_from_scores(episode_returns, level)
+            # Weights by size count rows at every level, though trajectories are compared at this one.
+            by_rows = Level(level.name, level.meaning, level.groups, blocks=blocks_of(steps, self.peers))
+            mean.add(advantages, self._counting(advantages, compared), by_rows)
+        for level in levels:
             advantages, compared = group_advantages(
-                returns,
-                groups,
-                normalization=self.normalization,
-                epsilon=self.epsilon,
-                ddof=0,
-                part=part,
+                returns, level, normalization=self.normalization, epsilon=self.epsilon, ddof=0
             )
-            mean.add(*self._counting(advantages, compared), groups)
+            mean.add(advantages, self._counting(advantages, compared), level)
         return mean.result()
 
-    def _level_mean(
-        self, steps: StepTable, returns: NDArray[np.float64], part: NDArray[np.int64] | None
-    ) -> LevelMean:
+    def _penalty(self) -> dict[str, Any]:
+        return {"invalid_penalty": self.invalid_penalty, "propagate_penalty": self.propagate_penalty}
+
+    def _returns(self, steps: StepTable) -> Returns:
+        return returns_to_go(steps, self.discount, **self._penalty())
+
+    def _levels(self, steps: StepTable) -> Iterator[Level]:
+        """The levels one by one, the episode level first where there is one."""
+        if self.episode_level:
+            yield self._episode_term().level(steps)
+        yield from state_levels(
+            steps,
+            self.history_length,
+            start_token=self.start_token,
+            similarity=self.similarity,
+            blocks=blocks_of(steps, self.peers),
+        )
+
+    def _episode_term(self) -> GRPO:
+        return GRPO(
+            normalization=self.normalization,
+            statistics=self.episode_statistics,
+            peers="all" if self.peers == "all" else "other_trajectories",
+            epsilon=self.epsilon,
+        )
+
+    def _level_mean(self, steps: StepTable, returns: NDArray[np.float64]) -> LevelMean:
         if self.level_weights == "reliability":
-            return ReliabilityMean(returns, steps.step_index, part=part)
+            return ReliabilityMean(returns, steps.step_index)
         first_base = max(self.level_offset, 2) if self.episode_level else self.level_offset
         bases = [first_base + level for level in range(self.history_length + 1)]
         return PowerMean(
@@ -199,10 +216,7 @@ class HGPO:
             self.alpha,
             epsilon=self.weight_epsilon,
             by_size=self.level_weights == "size",
-            part=part,
         )
 
-    def _counting(
-        self, advantages: NDArray[np.float64], compared: NDArray[np.bool_]
-    ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        return advantages, compared if self.counting_levels == "different_returns" else advantages != 0.0
+    def _counting(self, advantages: NDArray[np.float64], compared: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        return compared if self.counting_levels == "different_returns" else advantages != 0.0

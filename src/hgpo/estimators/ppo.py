@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hgpo.estimators.baseline import Ddof, group_advantages, require_non_negative, require_one_of
+from hgpo.estimators.comparison import Comparison, whole_batch
 from hgpo.returns import Returns, generalized_advantages, invalid_penalties, require_discount
 from hgpo.rounding import ARITHMETIC
 from hgpo.steps import StepTable
@@ -50,26 +51,37 @@ class PPO:
 
     def __call__(self, steps: StepTable) -> NDArray[np.float64]:
         """Advantages, shape (rows,), in the order of the table; ValueError without a `value` column."""
-        advantages = self._before_whitening(steps)
-        if not self.propagate_penalty:
-            advantages = advantages - invalid_penalties(steps, self.invalid_penalty)
+        advantages = self._less_penalties(steps)
         if self.whiten:
             assert steps.value is not None
             rounding = ARITHMETIC * (np.abs(advantages) + np.abs(steps.value) + np.abs(steps.reward))
             advantages, _ = group_advantages(
                 Returns(advantages, rounding),
-                np.zeros(len(steps), np.int64),
+                whole_batch(steps),
                 normalization="mean_std",
                 epsilon=self.epsilon,
                 ddof=self.ddof,
             )
         return advantages
 
+    def comparison(self, steps: StepTable) -> Comparison:
+        """λ-returns, A_t + V_t less penalties; whitening compares what they differ from V_t by."""
+        advantages = self._less_penalties(steps)
+        assert steps.value is not None
+        return Comparison(advantages + steps.value, (whole_batch(steps),) if self.whiten else ())
+
     def value_targets(self, steps: StepTable) -> NDArray[np.float64]:
         """What the critic should have said, A_t + V_t before whitening; shape (rows,)."""
         advantages = self._before_whitening(steps)
         assert steps.value is not None
         return advantages + steps.value
+
+    def _less_penalties(self, steps: StepTable) -> NDArray[np.float64]:
+        """The advantages that are whitened."""
+        advantages = self._before_whitening(steps)
+        if self.propagate_penalty:
+            return advantages
+        return advantages - invalid_penalties(steps, self.invalid_penalty)
 
     def _before_whitening(self, steps: StepTable) -> NDArray[np.float64]:
         return generalized_advantages(

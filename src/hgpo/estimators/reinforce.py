@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hgpo.estimators.baseline import Ddof, group_advantages, require_non_negative, require_one_of
+from hgpo.estimators.comparison import Comparison, Level, whole_batch
 from hgpo.returns import Returns, require_discount, returns_to_go
 from hgpo.steps import StepTable
 
@@ -51,22 +52,35 @@ class ReinforcePlusPlus:
 
     def __call__(self, steps: StepTable) -> NDArray[np.float64]:
         """Advantages, shape (rows,), in the order of the table."""
-        everyone = np.zeros(len(steps), np.int64)
-        returns = returns_to_go(
+        returns = self._returns(steps)
+        *narrower, batch = self._levels(steps)
+        for level in narrower:
+            centred, _ = group_advantages(
+                returns, level, normalization="mean", epsilon=self.epsilon, ddof=self.ddof
+            )
+            # The mean is off by no more than the returns are on average.
+            off = np.bincount(level.groups, returns.rounding) / np.bincount(level.groups)
+            returns = Returns(centred, returns.rounding + off[level.groups]).merged(batch.groups)
+        advantages, _ = group_advantages(
+            returns, batch, normalization="mean_std", epsilon=self.epsilon, ddof=self.ddof
+        )
+        return advantages
+
+    def comparison(self, steps: StepTable) -> Comparison:
+        """Returns to go, compared within each task, where the baseline is the task's, and in the batch."""
+        return Comparison(self._returns(steps).values, self._levels(steps))
+
+    def _returns(self, steps: StepTable) -> Returns:
+        return returns_to_go(
             steps,
             self.discount,
             invalid_penalty=self.invalid_penalty,
             propagate_penalty=self.propagate_penalty,
-            groups=steps.task_code if self.baseline == "task" else everyone,
+            groups=self._levels(steps)[0].groups,
         )
-        if self.baseline == "task":
-            centred, _ = group_advantages(
-                returns, steps.task_code, normalization="mean", epsilon=self.epsilon, ddof=self.ddof
-            )
-            # The mean is off by no more than the returns are on average.
-            off = np.bincount(steps.task_code, returns.rounding) / np.bincount(steps.task_code)
-            returns = Returns(centred, returns.rounding + off[steps.task_code]).merged(everyone)
-        advantages, _ = group_advantages(
-            returns, everyone, normalization="mean_std", epsilon=self.epsilon, ddof=self.ddof
-        )
-        return advantages
+
+    def _levels(self, steps: StepTable) -> tuple[Level, ...]:
+        batch = whole_batch(steps)
+        if self.baseline == "batch":
+            return (batch,)
+        return Level("task", "any step of the task", steps.task_code), batch

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hgpo.estimators import GRPO, HGPO, PPO, GiGPO
-from hgpo.estimators.baseline import Peers, group_advantages, parts
-from hgpo.groups import iterate_level_groups, level_groups
+from hgpo.estimators.baseline import group_advantages
+from hgpo.estimators.comparison import Level, state_levels
+from hgpo.estimators.leave_one_out import Peers, blocks_of
 from hgpo.returns import returns_to_go
 from hgpo.steps import StepTable
 
@@ -28,7 +29,8 @@ class SingleLevel:
 
     def __call__(self, steps: StepTable) -> NDArray[np.float64]:
         """See `Contestant`."""
-        return _within(level_groups(steps, self.level)[self.level], steps, self.discount, self.peers)
+        *_, level = state_levels(steps, self.level, blocks=blocks_of(steps, self.peers))
+        return _within(level, steps, self.discount)
 
 
 @dataclass(frozen=True)
@@ -40,8 +42,8 @@ class WholeHistory:
     def __call__(self, steps: StepTable) -> NDArray[np.float64]:
         """See `Contestant`."""
         deepest = int(steps.step_index.max(initial=0))
-        *_, groups = iterate_level_groups(steps, deepest, start_token=True)
-        return _within(groups, steps, self.discount)
+        *_, level = state_levels(steps, deepest, start_token=True)
+        return _within(level, steps, self.discount)
 
 
 @dataclass(frozen=True)
@@ -67,11 +69,9 @@ class FixedWeights:
     def __call__(self, steps: StepTable) -> NDArray[np.float64]:
         """See `Contestant`."""
         deepest = len(self.weights) - 1
+        blocks = blocks_of(steps, self.peers)
         levels = np.stack(
-            [
-                _within(groups, steps, self.discount, self.peers)
-                for groups in iterate_level_groups(steps, deepest)
-            ]
+            [_within(level, steps, self.discount) for level in state_levels(steps, deepest, blocks=blocks)]
         )
         weights = np.where(np.isnan(levels), 0.0, np.array(self.weights)[:, None])
         total = weights.sum(axis=0)
@@ -143,15 +143,8 @@ def critics_advantages(
     return PPO(discount=discount, gae_lambda=gae_lambda, whiten=False)(steps.with_values(value))
 
 
-def _within(
-    groups: NDArray[np.int64], steps: StepTable, discount: float, peers: Peers = "all"
-) -> NDArray[np.float64]:
+def _within(level: Level, steps: StepTable, discount: float) -> NDArray[np.float64]:
     advantages, compared = group_advantages(
-        returns_to_go(steps, discount),
-        groups,
-        normalization="mean",
-        epsilon=0.0,
-        ddof=0,
-        part=parts(steps, peers),
+        returns_to_go(steps, discount), level, normalization="mean", epsilon=0.0, ddof=0
     )
     return np.where(compared, advantages, np.nan)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from hgpo.estimators.baseline import Peers
+from hgpo.estimators.leave_one_out import Peers
 from hgpo.lab.contestants import Contestant, contestants, critics_advantages, fitted_critic
 from hgpo.lab.errors import Errors, split_errors
 from hgpo.lab.processes import ProcessShape, SampledSteps, draw_process, exact_values, sample_steps

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hgpo.analysis.intervals import Interval, bootstrap
-from hgpo.estimators.baseline import Peers, group_advantages, parts
-from hgpo.groups import iterate_level_groups
+from hgpo.estimators.baseline import group_advantages
+from hgpo.estimators.comparison import state_levels
+from hgpo.estimators.leave_one_out import Peers, blocks_of
 from hgpo.lab.contestants import FixedWeights
 from hgpo.lab.measure import Scores, Setting, draw_sample, estimates, score
 from hgpo.lab.sweeps import STATE_GROUPS, Line, summary
@@ -70,10 +71,8 @@ def level_moments(
     steps = sample.steps
     returns = returns_to_go(steps, setting.discount)
     errors, counts = [], []
-    for groups in iterate_level_groups(steps, setting.history_length):
-        advantages, compared = group_advantages(
-            returns, groups, normalization="mean", epsilon=0.0, ddof=0, part=parts(steps, peers)
-        )
+    for level in state_levels(steps, setting.history_length, blocks=blocks_of(steps, peers)):
+        advantages, compared = group_advantages(returns, level, normalization="mean", epsilon=0.0, ddof=0)
         truth = sample.advantage if part == "advantage" else returns.values - sample.value
         errors.append(advantages - truth)
         counts.append(compared)

@@ -11,9 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hgpo.estimators import HGPO
-from hgpo.groups import level_groups
-from hgpo.returns import discounted_returns
+from hgpo.estimators import Comparison
 from hgpo.rollout_files import read_rollouts
 from hgpo.runs.folder import RunLog
 from hgpo.steps import StepTable
@@ -31,9 +29,7 @@ class SampledRollouts:
     iteration: int
     steps: StepTable
     advantages: NDArray[np.float64]
-    returns: NDArray[np.float64]
-    groups: NDArray[np.int64]
-    """Group ids by level, [levels, rows]."""
+    comparison: Comparison
 
 
 def report_data(config: TrainConfig, log: RunLog, decode: Callable[[Sequence[int]], str]) -> dict[str, Any]:
@@ -64,20 +60,11 @@ def latest_sample(config: TrainConfig, folder: Path) -> SampledRollouts | None:
     if not files:
         return None
     steps = read_rollouts(files[-1]).steps
-    estimator = config.estimator
     return SampledRollouts(
         iteration=int(files[-1].stem),
         steps=steps,
-        advantages=estimator(steps),
-        returns=discounted_returns(
-            steps,
-            getattr(estimator, "discount", 1.0),
-            invalid_penalty=getattr(estimator, "invalid_penalty", 0.0),
-            propagate_penalty=getattr(estimator, "propagate_penalty", False),
-        ),
-        groups=level_groups(
-            steps, estimator.history_length if isinstance(estimator, HGPO) else config.history_length
-        ),
+        advantages=config.estimator(steps),
+        comparison=config.estimator.comparison(steps),
     )
 
 
@@ -90,7 +77,10 @@ def sample_data(sample: SampledRollouts, decode: Callable[[Sequence[int]], str])
     return {
         "iteration": sample.iteration,
         "histogram": {"counts": counts.tolist(), "edges": edges.tolist()},
-        "group_sizes": [group_sizes(level) for level in sample.groups],
+        "levels": [
+            {"name": level.name, "meaning": level.meaning, "sizes": group_sizes(level.groups)}
+            for level in sample.comparison.levels
+        ],
         "tasks": [task_data(sample, int(task), decode) for task in shown],
     }
 
@@ -112,7 +102,8 @@ def task_data(sample: SampledRollouts, task: int, decode: Callable[[Sequence[int
 
     Rows are numbered within the task, in the order of trajectories and steps.
     """
-    steps = sample.steps
+    steps, comparison = sample.steps, sample.comparison
+    peers = [level.peer_counts() for level in comparison.levels]
     order = steps.time_order[steps.task_code[steps.time_order] == task]
     states, state_of = np.unique(steps.state_code[order], return_inverse=True)
     texts: list[str] = []
@@ -143,9 +134,10 @@ def task_data(sample: SampledRollouts, task: int, decode: Callable[[Sequence[int
                 "valid": True if steps.action_valid is None else bool(steps.action_valid[row]),
                 "invalid": _cell(steps.invalid_reason, row),
                 "reward": float(steps.reward[row]),
-                "return": float(sample.returns[row]),
+                "return": float(comparison.returns[row]),
                 "advantage": float(sample.advantages[row]),
-                "groups": sample.groups[:, row].tolist(),
+                "groups": [int(level.groups[row]) for level in comparison.levels],
+                "peers": [int(counts[row]) for counts in peers],
             }
         )
     for trajectory in trajectories:

@@ -7,7 +7,7 @@ from collections import Counter
 import numpy as np
 from numpy.typing import NDArray
 
-from hgpo.groups import group_sizes, level_groups
+from hgpo.estimators import Comparison
 from hgpo.policies.answers import InvalidReason
 from hgpo.rollouts.dynamic_sampling import Sample
 from hgpo.rollouts.episodes import mean_score
@@ -54,10 +54,11 @@ def _invalid_counts(steps: StepTable) -> dict[str, float]:
     return {f"invalid_{reason}": found[reason] for reason in InvalidReason}
 
 
-def group_metrics(steps: StepTable, history_length: int) -> dict[str, float]:
-    """The share of rows with a peer at each level."""
-    sizes = group_sizes(level_groups(steps, history_length))
-    return {f"peer_share_{level}": float(np.mean(row >= 2)) for level, row in enumerate(sizes)}
+def group_metrics(comparison: Comparison) -> dict[str, float]:
+    """The share of rows with a peer at each level of an estimator."""
+    return {
+        f"peer_share_{level.name}": float(np.mean(level.peer_counts() > 0)) for level in comparison.levels
+    }
 
 
 def advantage_metrics(advantages: NDArray[np.float64]) -> dict[str, float]:

@@ -327,7 +327,7 @@ class Trainer:
             record = {
                 "iteration": self.iteration,
                 **rollout_metrics(sample, steps),
-                **group_metrics(steps, self.config.history_length),
+                **group_metrics(self.config.estimator.comparison(steps)),
                 **advantage_metrics(advantages),
                 **critic_metrics,
                 **metrics,

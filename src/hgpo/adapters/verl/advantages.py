@@ -30,8 +30,10 @@ class Handover:
     """The rows of the batch that they are; all others are padding."""
     scores: NDArray[np.float32]
     """Of each step, the return of its trajectory, as precise as verl keeps it."""
+    read: StepTable | None = None
+    """The steps as the estimator has read them, their rewards less verl's penalties."""
     advantages: NDArray[np.float64] | None = None
-    """One a step, once they are computed."""
+    """One per step, once they are computed."""
 
 
 def handover_of(rows: Sequence[StepRow], places: NDArray[np.int64], **columns: Any) -> Handover:
@@ -74,7 +76,7 @@ def stepwise_advantages(
     Args:
         adv_estimator: its name in verl.
         config: verl's section `algorithm`.
-        handover: the steps; their advantages are left in it.
+        handover: the steps; what the estimator has read and its advantages are left in it.
         token_level_rewards: the trajectory's return on the last token of each of its rows, less the penalty
             on each token for diverging from the reference policy, where verl takes one. That penalty is taken
             off the reward of the step whose tokens they are.
@@ -90,7 +92,7 @@ def stepwise_advantages(
         size = np.abs(handover.scores) + np.abs(tokens).sum(axis=-1)
         rounding = kept_rounding(size, token_level_rewards)
         steps = steps.with_rewards(steps.reward - penalty, rounding)
-    handover.advantages = estimator(steps)
+    handover.read, handover.advantages = steps, estimator(steps)
     targets = (
         estimator.value_targets(steps) if isinstance(estimator, CriticEstimator) else handover.advantages
     )

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hgpo.adapters.verl.rows import StepRow
-from hgpo.analysis.groups import level_statistics
+from hgpo.analysis.groups import depth_statistics, level_statistics
 from hgpo.estimators import HGPO, Estimator
 from hgpo.rollouts.evaluate import SAMPLES, sample, warning_of
 from hgpo.steps import StepTable
@@ -21,30 +21,32 @@ def diagnostics(
     advantages: NDArray[np.float64],
     estimator: Estimator,
     *,
-    history_length: int,
     tried: int,
 ) -> dict[str, float]:
     """Every figure by its name; docs/metrics.md and docs/verl.md have the formulas.
 
     Args:
-        rows, steps: the batch's steps, twice.
-        advantages: one a step.
-        estimator: what made them. The groups of HGPO are looked at whatever it is.
-        history_length: K of the prompt, the deepest level where the estimator has none.
+        rows: the batch's steps.
+        steps: the same as a table, with the rewards that the estimator read.
+        advantages: one per step.
+        estimator: what computed them.
         tried: how many trajectories were begun; those without a row were dropped.
     """
-    grouping = estimator if isinstance(estimator, HGPO) else HGPO(history_length=history_length)
     figures = {**_trajectories(rows, tried), **step_metrics(steps), **advantage_metrics(advantages)}
-    for level in level_statistics(steps, grouping):
+    for level in level_statistics(steps, estimator.comparison(steps)):
         figures |= {
-            f"peer_share_{level.level}": level.peer_share,
-            f"other_trajectory_share_{level.level}": level.other_trajectory_share,
-            f"groups_{level.level}": level.groups,
-            f"group_size_median_{level.level}": level.sizes[0],
-            f"explained_{level.level}": level.explained,
-            f"level_advantage_mean_{level.level}": level.advantage_mean,
-            f"level_zero_share_{level.level}": level.zero_share,
+            f"peer_share_{level.name}": level.peer_share,
+            f"other_trajectory_share_{level.name}": level.other_trajectory_share,
+            f"groups_{level.name}": level.groups,
+            f"group_size_median_{level.name}": level.sizes[0],
+            f"explained_{level.name}": level.explained,
         }
+    if isinstance(estimator, HGPO):
+        for number, depth in enumerate(depth_statistics(steps, estimator)):
+            figures |= {
+                f"level_advantage_mean_{number}": depth.advantage_mean,
+                f"level_zero_share_{number}": depth.zero_share,
+            }
     return {f"hgpo/{name}": float(value) for name, value in figures.items()}
 
 

@@ -95,14 +95,13 @@ class Stepwise:
         rows, handover = self._handover(batch)
         with handed_over(handover):
             batch = super()._compute_advantage(batch, metrics)  # pyright: ignore
-        assert handover.advantages is not None
+        assert handover.read is not None and handover.advantages is not None
         metrics.update(
             diagnostics(
                 rows,
-                handover.steps,
+                handover.read,
                 handover.advantages,
                 configured_estimator(self.config),
-                history_length=self.settings.history_length,
                 tried=self._tasks * self.config.actor_rollout_ref.rollout.n,
             )
         )
