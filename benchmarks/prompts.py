@@ -23,8 +23,8 @@ from hgpo.agents.scripted import RandomAgent
 from hgpo.envs import ENVIRONMENTS
 from hgpo.policies.prefix_trees import grow_trees
 from hgpo.policies.tokens import encode_prompts
-from hgpo.rollouts.agent import Agent, Decision, Situation
-from hgpo.rollouts.episodes import Loss
+from hgpo.rollouts.agent import Agent, Situation
+from hgpo.rollouts.episodes import Decision, Loss
 from hgpo.rollouts.prompts import ThinkAction
 from hgpo.rollouts.rollout import rollout
 

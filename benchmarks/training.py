@@ -256,7 +256,7 @@ def main() -> None:
             lambda: plain_rollout(trainer, tasks, arguments.group_size, [1]),
             repeats=arguments.repeats,
         )
-        mine = [(t.won, [step.action.command for step in t.steps]) for t in trajectories]
+        mine = [(t.won, [step.command for step in t.steps]) for t in trajectories]
         equal = sum(a == b for a, b in zip(mine, plain, strict=True)) / len(mine)
         count = sum(len(t.steps) for t in trajectories)
         print(f"{trainer.compute.threads} threads, {len(mine)} episodes, {count} steps")

@@ -80,14 +80,14 @@ async def _round(pool: EnvironmentPool, options: Options, draw: Draw) -> float:
     async def play(number: int) -> None:
         nonlocal taken, began
         async with pool.episode(str(number)) as episode:
-            view = await episode.start(Draw(draw.split, draw.count, draw.seed, number))
+            _, now = await episode.start(Draw(draw.split, draw.count, draw.seed, number))
             await barrier.wait()
             began = began or time.perf_counter()
             for _ in range(options.steps):
-                if view.over:
+                if now.over:
                     return
-                command = rng.choice(view.info.admissible_commands).replace("<words>", "red shoes")
-                view = await episode.step(command)
+                command = rng.choice(now.info.admissible_commands).replace("<words>", "red shoes")
+                now = await episode.step(command)
                 taken += 1
 
     await asyncio.gather(*map(play, range(options.games)))

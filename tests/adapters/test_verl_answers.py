@@ -14,6 +14,9 @@ from byte_models import byte_tokenizer
 from toy import ToySuite
 from transformers import GenerationConfig, LlamaConfig
 
+from hgpo.envs.base import Task
+from hgpo.envs.episode import TimeStep, advance, begin
+
 pytestmark = [
     pytest.mark.stack,
     pytest.mark.skipif(find_spec("verl") is None, reason="verl is not installed"),
@@ -34,17 +37,14 @@ class Pool:
     @asynccontextmanager
     async def episode(self, key: str):
         del key
-        from hgpo.adapters.verl.environments import View
-
         environment = ToySuite(max_steps=2).make()
         task = ToySuite().tasks("train", 1)[0]
 
-        async def start(_: Any) -> View:
-            return View(task, *environment.reset(task))
+        async def start(_: Any) -> tuple[Task, TimeStep]:
+            return task, begin(environment, task)
 
-        async def step(command: str) -> View:
-            observation, reward, terminated, truncated, info = environment.step(command)
-            return View(task, observation, info, reward, terminated, truncated)
+        async def step(command: str) -> TimeStep:
+            return advance(environment, command)
 
         yield SimpleNamespace(start=start, step=step)
 

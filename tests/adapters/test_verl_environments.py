@@ -18,6 +18,7 @@ from hgpo.adapters.verl.settings import StepwiseSettings
 from hgpo.adapters.verl.tasks import Draw
 from hgpo.envs import HouseholdSuite
 from hgpo.envs.base import Task
+from hgpo.envs.episode import advance, begin
 from hgpo.envs.faults import EnvironmentFault
 
 pytestmark = [
@@ -97,21 +98,15 @@ def test_an_episode_is_what_it_is_elsewhere(play):
 
     async def script(pool):
         async with pool.episode("a") as episode:
-            views = [await episode.start(PANEL)]
-            for command in walkthrough:
-                views.append(await episode.step(command))
-        return views
+            started = await episode.start(PANEL)
+            return started, [await episode.step(command) for command in walkthrough]
 
-    views = play(script)
+    (started, start), after = play(script)
     environment = suite.make()
-    observation, info = environment.reset(task)
-    assert views[0].task == replace(task, game=None)
-    assert (views[0].observation, views[0].info) == (observation, info)
-    for command, view in zip(walkthrough, views[1:], strict=True):
-        observation, reward, terminated, truncated, info = environment.step(command)
-        assert (view.observation, view.info) == (observation, info)
-        assert (view.reward, view.terminated, view.truncated) == (reward, terminated, truncated)
-    assert views[-1].over and views[-1].info.won
+    assert started == replace(task, game=None)
+    assert start == begin(environment, task)
+    assert after == [advance(environment, command) for command in walkthrough]
+    assert after[-1].over and after[-1].info.won
 
 
 @pytest.mark.parametrize(
@@ -131,7 +126,7 @@ def test_a_fault_stays_with_its_episode(play, command, problem):
 
     first, *others = play(script)
     assert isinstance(first, EnvironmentFault) and problem in str(first)
-    assert all(view.observation for view in others)
+    assert all(now.observation for now in others)
 
 
 def test_a_process_that_dies_takes_its_own_episodes_alone(play):
@@ -148,13 +143,13 @@ def test_a_process_that_dies_takes_its_own_episodes_alone(play):
             assert (await survivor.step("look")).observation
             (dead,) = pool.restarting
             async with pool.episode("again") as again:
-                assert (await again.start(PANEL)).observation
+                assert (await again.start(PANEL))[1].observation
                 assert pool.busy[dead] == 0
         await pool.restarting[dead]
         assert not pool.restarting
         async with pool.episode("b"), pool.episode("c") as later:
             assert sorted(pool.busy.values()) == [1, 1]
-            assert (await later.start(PANEL)).observation
+            assert (await later.start(PANEL))[1].observation
 
     play(script)
 

@@ -29,7 +29,8 @@ from hgpo.policies.answers import read_answer
 from hgpo.policies.base import Completion
 from hgpo.policies.loading import load_policy
 from hgpo.random_streams import TASKS, Streams
-from hgpo.rollouts.agent import Decision, Situation
+from hgpo.rollouts.agent import Situation
+from hgpo.rollouts.episodes import Decision
 from hgpo.rollouts.prompts import RESPONSE_FORMATS, fit_prompts
 from hgpo.rollouts.rollout import rollout, step_table
 

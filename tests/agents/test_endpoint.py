@@ -17,10 +17,12 @@ from hgpo.agents.chat import Server, open_chat
 from hgpo.agents.endpoint import EndpointAgent
 from hgpo.agents.prompting import Plain, ReAct, reflection_messages
 from hgpo.cli import main
+from hgpo.envs.base import Info
+from hgpo.envs.episode import TimeStep
 from hgpo.errors import RunError
 from hgpo.policies.answers import Answer, read_answer
 from hgpo.policies.base import Completion
-from hgpo.rollouts.episodes import Loss, Step, Trajectory
+from hgpo.rollouts.episodes import Decision, Loss, Step, Trajectory
 from hgpo.rollouts.evaluate import PublishedProtocol, evaluate_panel, evaluate_published, play
 from hgpo.rollouts.prompts import Action
 
@@ -93,19 +95,15 @@ def test_an_evaluation_that_was_stopped_goes_on_without_paying_again(tmp_path):
 def situation(steps, commands=("drop coin", "go to attic"), task=PANEL[0]):
     lived = [
         Step(
-            f"saw {n}",
-            n,
-            commands,
-            (),
-            Completion.of_answer(Answer(f"thought {n}")),
-            Action(f"did {n}"),
-            0.0,
-            False,
-            False,
+            TimeStep(f"saw {n}", Info(commands, n)),
+            f"did {n}",
+            TimeStep(f"saw {n + 1}", Info(commands, n + 1)),
+            Decision(Action(f"did {n}"), Completion.of_answer(Answer(f"thought {n}"))),
         )
         for n in range(steps)
     ]
-    return Situation(task, "0/x/0", lived, "now this", commands, np.random.default_rng(0))
+    now = TimeStep("now this", Info(commands, steps))
+    return Situation(task, "0/x/0", lived, now, np.random.default_rng(0))
 
 
 def test_react_shows_its_own_thoughts_in_turn_and_the_commands_of_now_alone():
@@ -157,9 +155,10 @@ def test_what_was_thought_is_not_sent_back_and_no_message_is_empty():
     # The first answer is a thought and a text, the second a thought alone, the third is empty.
     answers = [read_answer("<think>Action: fly</think>Thought: a\nAction: look"), Answer("", "b"), Answer("")]
     there = situation(3)
+    decisions = [Decision(ReAct(None).parse(a, ("look",)), Completion.of_answer(a)) for a in answers]
     lived = [
-        replace(step, completion=Completion.of_answer(answer), action=ReAct(None).parse(answer, ("look",)))
-        for step, answer in zip(there.steps, answers, strict=True)
+        replace(step, command=decision.action.command, decision=decision)
+        for step, decision in zip(there.steps, decisions, strict=True)
     ]
     messages = ReAct(None).messages(replace(there, steps=lived), (), 3)
     assert [m["content"] for m in messages if m["role"] == "assistant"] == [
@@ -297,7 +296,7 @@ def played(server, folder, prompting, panel=PANEL, **settings):
 
 
 def lives(trajectories):
-    return [(t.won, t.lost, [step.action for step in t.steps]) for t in trajectories]
+    return [(t.won, t.lost, [step.decision.action for step in t.steps]) for t in trajectories]
 
 
 def shown_steps(request):

@@ -9,6 +9,8 @@ import pytest
 from toy import ToySuite
 
 from hgpo.agents import ExpertAgent, RandomAgent, Situation
+from hgpo.envs.base import Info
+from hgpo.envs.episode import TimeStep
 from hgpo.errors import SettingError
 from hgpo.rollouts.evaluate import evaluate_panel
 
@@ -25,7 +27,7 @@ def test_the_expert_wins_everything_in_as_many_steps_as_its_walkthroughs_have():
 def test_chance_takes_every_command_equally_often_whatever_the_temperature():
     commands = ("a", "b", "c", "d")
     rng = np.random.default_rng(0)
-    situation = Situation(SUITE.tasks("held_out")[0], "0", (), "", commands, rng)
+    situation = Situation(SUITE.tasks("held_out")[0], "0", (), TimeStep("", Info(commands, None)), rng)
     for temperature in (0.0, 1.0):
         decisions = RandomAgent().act([situation] * 4000, temperature)
         counts = [sum(d.action.command == command for d in decisions) for command in commands]

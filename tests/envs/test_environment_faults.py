@@ -5,10 +5,12 @@ from __future__ import annotations
 import threading
 import time
 
+import numpy as np
 import pytest
 
 from hgpo.envs.base import Info
-from hgpo.envs.faults import EnvironmentFault, check_outcome, check_view, guarded
+from hgpo.envs.episode import TimeStep
+from hgpo.envs.faults import EnvironmentFault, checked, guarded
 
 
 def test_answers_come_in_order_and_faults_in_their_place():
@@ -58,7 +60,7 @@ GOOD = Info(("look",), "key")
 )
 def test_views_that_are_nonsense(observation, info, words):
     with pytest.raises(EnvironmentFault, match=words):
-        check_view(observation, info, over=False)
+        checked(TimeStep(observation, info))
 
 
 @pytest.mark.parametrize(
@@ -72,10 +74,13 @@ def test_views_that_are_nonsense(observation, info, words):
 )
 def test_outcomes_that_are_nonsense(outcome, words):
     with pytest.raises(EnvironmentFault, match=words):
-        check_outcome(*outcome)
+        checked(TimeStep("hall", GOOD, *outcome))
 
 
 def test_what_is_right_passes():
-    check_view("hall", GOOD, over=False)
-    check_view("the end", Info((), "key"), over=True)
-    check_outcome(1, True, False)
+    start = TimeStep("hall", GOOD)
+    assert checked(start) == start
+    end = checked(TimeStep("the end", Info((), "key"), np.int64(1), np.True_, False))  # pyright: ignore
+    assert end == TimeStep("the end", Info((), "key"), 1.0, True, False)
+    # Plain numbers, whatever the environment counts in.
+    assert (type(end.reward), type(end.terminated)) == (float, bool)

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hgpo.agents.prompting import Plain, ReAct
-from hgpo.envs.base import Task
+from hgpo.envs.base import Info, Task
 from hgpo.envs.commands import fill, filled_by_chance, listed
+from hgpo.envs.episode import TimeStep
 from hgpo.rollouts.agent import Situation
 from hgpo.rollouts.prompts import CommandNumber, CommandText, ThinkAction
 
@@ -83,7 +84,9 @@ def test_a_chat_model_is_told_to_fill_the_place_for_words():
     hint = "Write words of your own in place of <words>."
     task = Task("t", "kind", "buy", None)
     for commands, told in ((COMMANDS, True), (COMMANDS[:3], False)):
-        situation = Situation(task, "t/0", (), "a shop", commands, np.random.default_rng(0))
+        situation = Situation(
+            task, "t/0", (), TimeStep("a shop", Info(commands, None)), np.random.default_rng(0)
+        )
         for prompting in (Plain(0), ReAct(None)):
             assert prompting.messages(situation, (), 0)[-1]["content"].endswith(hint) == told
 

@@ -37,7 +37,7 @@ def task():
 def test_the_walkthrough_typed_in_wins(task):
     terminal = Terminal(*walkthrough(task))
     assert terminal.play(split="valid_seen", index=2)
-    assert task.instruction in terminal.shown[0] and "in the room: " in terminal.shown[0]
+    assert task.instruction in terminal.shown[0] and "in the room: " in terminal.shown[1]
     steps = len(walkthrough(task))
     assert terminal.shown[-1] == f"You won after {steps} steps. The last one was rewarded with 10."
 

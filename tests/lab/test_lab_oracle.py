@@ -14,7 +14,8 @@ from hgpo.envs import HouseholdSuite
 from hgpo.envs.base import ForkableEnvironment, Info, Task
 from hgpo.errors import SettingError
 from hgpo.lab.oracle import OracleSetting, judge
-from hgpo.rollouts.rollout import Standpoint, go_on
+from hgpo.rollouts.episodes import Episode
+from hgpo.rollouts.rollout import go_on
 
 
 class Coins:
@@ -119,19 +120,17 @@ def test_going_on_from_a_step():
     suite = HouseholdSuite()
     task = suite.tasks("train", 1, seed=3)[0]
     way = suite.walkthrough(task)
-    environment = suite.make()
-    observation, info = environment.reset(task)
-    ((whole,),) = go_on(
-        [Standpoint(task, environment, observation, info, ())],
-        ExpertAgent(suite), count=1, temperature=1.0, seed=[0],
-    )  # fmt: skip
-    for command in way[:2]:
-        observation, *_, info = environment.step(command)
-    points = [Standpoint(task, environment, observation, info, whole.steps[:2])]
-    ((first, second),) = go_on(points, ExpertAgent(suite), count=2, temperature=1.0, seed=[0])
+    episode = Episode(task, suite.make())
+    episode.begin()
+    ((whole,),) = go_on([episode], ExpertAgent(suite), count=1, temperature=1.0, seed=[0])
+    for step in whole.steps[:2]:
+        episode.take(step.decision)
+    ((first, second),) = go_on([episode], ExpertAgent(suite), count=2, temperature=1.0, seed=[0])
+    # The episode itself stays where it was.
+    assert episode.steps == list(whole.steps[:2])
     for trajectory in (first, second):
-        assert [step.action.command for step in trajectory.steps] == list(way)
-        assert [step.observation for step in trajectory.steps] == [step.observation for step in whole.steps]
+        assert [step.command for step in trajectory.steps] == list(way)
+        assert [step.before for step in trajectory.steps] == [step.before for step in whole.steps]
     assert first.won
     assert first.trajectory_id != second.trajectory_id
 
@@ -139,13 +138,12 @@ def test_going_on_from_a_step():
 def test_chance_differs_from_rollout_to_rollout_and_not_from_run_to_run():
     suite = HouseholdSuite(max_steps=6)
     task = suite.tasks("train", 1, seed=3)[0]
-    environment = suite.make()
-    observation, info = environment.reset(task)
-    points = [Standpoint(task, environment, observation, info, ())]
+    episode = Episode(task, suite.make())
+    episode.begin()
 
     def commands(seed: int) -> list[tuple[str, ...]]:
-        (found,) = go_on(points, RandomAgent(), count=4, temperature=1.0, seed=[seed])
-        return [tuple(step.action.command for step in trajectory.steps) for trajectory in found]
+        (found,) = go_on([episode], RandomAgent(), count=4, temperature=1.0, seed=[seed])
+        return [tuple(step.command for step in trajectory.steps) for trajectory in found]
 
     assert commands(1) == commands(1) != commands(2)
     assert len(set(commands(1))) == 4

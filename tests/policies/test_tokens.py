@@ -331,15 +331,16 @@ class TestEngines:
         suite = ToySuite(max_steps=3)
         tasks = suite.tasks("train", 2)
         trajectories = rollout(suite, agent, tasks, group_size=2, temperature=1.0, seed=[0])
-        assert any(step.action.valid for trajectory in trajectories for step in trajectory.steps)
+        assert any(step.decision.action.valid for trajectory in trajectories for step in trajectory.steps)
         for trajectory in trajectories:
             for step in trajectory.steps:
                 # The coin is in reach in some rooms only.
-                assert step.action.valid == ("take coin" in step.commands)
-                assert step.action.invalid in (None, "not_listed")
-                assert step.completion.answer.thought == ("" if written == ANSWER[3:] else "near")
-                assert step.completion.answer.text == "<action>take coin</action>"
-                assert len(step.completion.tokens) == len(written) + 1
+                action, answer = step.decision.action, step.decision.completion.answer
+                assert action.valid == ("take coin" in step.before.info.admissible_commands)
+                assert action.invalid in (None, "not_listed")
+                assert answer.thought == ("" if written == ANSWER[3:] else "near")
+                assert answer.text == "<action>take coin</action>"
+                assert len(step.decision.completion.tokens) == len(written) + 1
 
     def test_the_warm_start_demonstrates_what_is_left_to_write(self):
         policy = thinker(chat(end="<turn>", begun="<think>\n"), *ANSWER)

@@ -66,9 +66,9 @@ def test_an_episode_that_has_ended_leaves_and_the_rest_go_on():
     assert policy.batches == sorted(policy.batches, reverse=True)
     for trajectory in trajectories:
         *before, last = trajectory.steps
-        assert not any(step.terminated or step.truncated for step in before)
-        assert last.terminated or last.truncated
-        assert trajectory.won == last.terminated == (last.reward == 10.0)
+        assert not any(step.after.over for step in before)
+        assert last.after.over
+        assert trajectory.won == last.after.terminated == (last.after.reward == 10.0)
 
 
 def test_an_episode_in_which_the_agent_cannot_go_on_is_lost_alone():
@@ -112,10 +112,11 @@ def test_invalid_answers_are_marked_and_change_nothing():
         SUITE, agent(Scripted()), SUITE.tasks("train", 3), group_size=2, temperature=1.0, seed=[3]
     )
     steps = [step for trajectory in trajectories for step in trajectory.steps]
-    assert {step.action.valid for step in steps} == {True, False}
+    assert {step.decision.action.valid for step in steps} == {True, False}
     for step in steps:
-        assert step.action.valid == (step.completion.answer.text == "#1")
-        assert step.action.command == (step.commands[0] if step.action.valid else "nonsense")
+        valid = step.decision.action.valid
+        assert valid == (step.decision.completion.answer.text == "#1")
+        assert step.command == (step.before.info.admissible_commands[0] if valid else "nonsense")
 
 
 def test_invalid_answers_are_counted_by_their_reasons():
@@ -123,7 +124,7 @@ def test_invalid_answers_are_counted_by_their_reasons():
         SUITE, agent(Scripted()), SUITE.tasks("train", 3), group_size=2, temperature=1.0, seed=[3]
     )
     steps = step_table(trajectories, policy_version=0)
-    invalid = sum(not step.action.valid for t in trajectories for step in t.steps)
+    invalid = sum(not step.decision.action.valid for t in trajectories for step in t.steps)
     assert 0 < invalid < len(steps)
     # Scripted writes no number then, which is no action.
     metrics = step_metrics(steps)
@@ -176,8 +177,8 @@ def test_what_happens_in_an_episode_does_not_depend_on_the_others():
     among = rollout(
         SUITE, agent(Scripted()), SUITE.tasks("train", 3), group_size=4, temperature=1.0, seed=[5]
     )
-    assert [s.action for s in alone[0].steps] == [s.action for s in among[0].steps]
-    assert [s.action for s in among[0].steps] != [s.action for s in among[1].steps]
+    assert [s.command for s in alone[0].steps] == [s.command for s in among[0].steps]
+    assert [s.command for s in among[0].steps] != [s.command for s in among[1].steps]
 
 
 def test_the_prompt_shows_the_last_k_steps():
@@ -188,18 +189,18 @@ def test_the_prompt_shows_the_last_k_steps():
     first, second, third = trajectory.steps[:3]
     expected = Turn(
         "bring the coin to the purse",
-        ((second.observation, second.action.command),),
-        third.observation,
-        third.commands,
+        ((second.before.observation, second.command),),
+        third.before.observation,
+        third.before.info.admissible_commands,
     )
-    assert CommandNumber().prompt(expected).encode() == bytes(third.prompt)
-    assert b"did:" not in bytes(first.prompt)
+    assert CommandNumber().prompt(expected).encode() == bytes(third.decision.prompt)
+    assert b"did:" not in bytes(first.decision.prompt)
 
 
 def test_the_prompt_counts_all_steps_so_far_and_not_those_shown():
     speaker = replace(agent(Scripted(), 1), response_format=ThinkAction())
     (trajectory,) = rollout(SUITE, speaker, SUITE.tasks("train", 1), group_size=1, temperature=1.0, seed=[1])
-    fourth = bytes(trajectory.steps[3].prompt).decode()
+    fourth = bytes(trajectory.steps[3].decision.prompt).decode()
     assert "You have taken 3 steps. The last 1:" in fourth and "at step 4, you see" in fourth
 
 

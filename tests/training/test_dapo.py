@@ -10,17 +10,26 @@ import torch
 from toy import toy_task
 
 from hgpo import StepTable
+from hgpo.envs.base import Info
+from hgpo.envs.episode import TimeStep
 from hgpo.policies.answers import Answer
 from hgpo.policies.base import Completion
 from hgpo.rollouts.dynamic_sampling import sample_groups
-from hgpo.rollouts.episodes import Step, Trajectory
+from hgpo.rollouts.episodes import Decision, Step, Trajectory
 from hgpo.rollouts.prompts import Action
 from hgpo.training.losses import PolicyLoss
 from hgpo.training.reward_shaping import OverlongShaping
 
-SOME_STEP = Step(
-    "", "s", (), (1,), Completion(np.array([1]), np.array([0.0]), Answer("")), Action(""), 0.0, True, False
-)
+
+def step(reward: float) -> Step:
+    """A step that ends its episode."""
+    completion = Completion(np.array([1]), np.array([0.0]), Answer(""))
+    return Step(
+        TimeStep("", Info((), "s")),
+        "",
+        TimeStep("", Info((), "s"), reward, terminated=True),
+        Decision(Action(""), completion, prompt=(1,)),
+    )
 
 
 def group(*returns: float, name: str) -> list[Trajectory]:
@@ -29,7 +38,7 @@ def group(*returns: float, name: str) -> list[Trajectory]:
         Trajectory(
             toy_task("hall", "attic"),
             f"{name}/{member}",
-            (Step(**{**vars(SOME_STEP), "reward": value}),),
+            (step(value),),
             "",
             value > 0,
         )
@@ -56,10 +65,10 @@ def test_groups_of_equal_returns_make_place_for_others():
 def test_returns_that_are_equal_but_for_rounding_are_equal():
     # 0.1 + 0.2 and 0.3 + 0, whose float64 sums differ; then a group that truly differs.
     one, other = group(0.1, 0.3, name="tenths")
-    more = [Step(**{**vars(SOME_STEP), "reward": value}) for value in (0.2, 0.0)]
+    more = [step(value) for value in (0.2, 0.0)]
     tenths = [
-        replace(trajectory, steps=(*trajectory.steps, step))
-        for trajectory, step in zip((one, other), more, strict=True)
+        replace(trajectory, steps=(*trajectory.steps, another))
+        for trajectory, another in zip((one, other), more, strict=True)
     ]
     assert tenths[0].total_reward != tenths[1].total_reward
     rounds = [tenths + group(10, 0, name="a"), group(1, 1, name="equal") + group(0.1, 0.2, name="b")]

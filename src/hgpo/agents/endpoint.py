@@ -11,8 +11,8 @@ from hgpo.agents.faults import TOO_LONG
 from hgpo.agents.prompting import Message, Prompting, lesson_in, reflection_messages
 from hgpo.policies.answers import Answer
 from hgpo.policies.base import Completion
-from hgpo.rollouts.agent import Decision, Situation
-from hgpo.rollouts.episodes import Loss, Trajectory
+from hgpo.rollouts.agent import Situation
+from hgpo.rollouts.episodes import Decision, Loss, Trajectory
 
 LESSONS_KEPT = 3
 """Of a task's lessons the last so many are told, as in Reflexion (arXiv 2303.11366, section 4.1)."""

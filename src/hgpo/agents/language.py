@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from hgpo.policies.base import Policy
-from hgpo.rollouts.agent import Decision, Situation
+from hgpo.rollouts.agent import Situation
+from hgpo.rollouts.episodes import Decision
 from hgpo.rollouts.prompts import ResponseFormat, fit_prompts
 
 

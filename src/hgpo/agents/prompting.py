@@ -80,8 +80,8 @@ class ReAct:
         messages: list[Message] = [{"role": "system", "content": _REACT_RULES}]
         for step in steps[len(steps) - shown :]:
             messages += [
-                _user(f"You see: {step.observation}"),
-                {"role": "assistant", "content": step.completion.answer.text or NO_ANSWER},
+                _user(f"You see: {step.before.observation}"),
+                {"role": "assistant", "content": step.decision.completion.answer.text or NO_ANSWER},
             ]
         listed = (f"- {command}" for command in situation.commands)
         commands = "\n".join([*listed, *hint_on_words(situation.commands)])
@@ -124,7 +124,7 @@ def reflection_messages(trajectory: Trajectory, lessons: Sequence[str], shown: i
     if first:
         lines.append(f"You took {len(trajectory.steps)} steps; the first {first} are left out.")
     for number, step in enumerate(trajectory.steps[first:], first + 1):
-        lines += [f"You saw: {step.observation}", f"Step {number}: {step.action.command or NO_ANSWER}"]
+        lines += [f"You saw: {step.before.observation}", f"Step {number}: {step.command or NO_ANSWER}"]
     lines += [
         f"You saw: {trajectory.final_observation}",
         "You did not achieve the task in time. In at most four sentences, say what went wrong and what you "

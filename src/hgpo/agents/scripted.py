@@ -10,7 +10,8 @@ from hgpo.envs.commands import filled_by_chance, listed
 from hgpo.errors import SettingError
 from hgpo.policies.answers import Answer, InvalidReason
 from hgpo.policies.base import Completion
-from hgpo.rollouts.agent import Decision, Situation
+from hgpo.rollouts.agent import Situation
+from hgpo.rollouts.episodes import Decision
 from hgpo.rollouts.prompts import Action
 
 

@@ -11,12 +11,13 @@ from __future__ import annotations
 import random
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from hgpo.envs.base import Environment, Info, Task, TaskSuite
 from hgpo.envs.commands import filled_by_chance, listed
+from hgpo.envs.episode import TimeStep, Transition, advance, begin, play_episode
 from hgpo.errors import SettingError
 from hgpo.keys import as_key
 
@@ -99,15 +100,22 @@ def steps_to_win(suite: TaskSuite, task: Task) -> int | None:
     walkthrough = suite.walkthrough(task)
     if walkthrough is None:
         return None
-    environment = suite.make()
-    _, info = environment.reset(task)
-    for command in walkthrough:
-        if listed(command, info.admissible_commands) is None:
-            return None
-        *_, terminated, truncated, info = environment.step(command)
-        if terminated or truncated:
-            break
-    return len(walkthrough) if info.won else None
+    played = _follow(suite.make(), task, walkthrough)
+    return len(walkthrough) if played and played[-1].after.info.won else None
+
+
+def _follow(
+    environment: Environment, task: Task, walkthrough: Sequence[str], seed: int = 0
+) -> list[Transition[None]]:
+    """The steps of a walkthrough, up to its first command that is not admissible."""
+    commands = iter(walkthrough)
+
+    def choose(now: TimeStep) -> str | None:
+        command = next(commands, None)
+        admissible = command is not None and listed(command, now.info.admissible_commands) is not None
+        return command if admissible else None
+
+    return list(play_episode(environment, task, choose, seed))
 
 
 def format_report(report: Report) -> str:
@@ -185,24 +193,9 @@ def _check_tasks(findings: _Findings, suite: TaskSuite, games: int, seed: int) -
     return lists
 
 
-@dataclass(frozen=True)
-class _Moment:
-    """All that an environment says after a command, or after reset."""
-
-    observation: str
-    reward: float
-    terminated: bool
-    truncated: bool
-    info: Info
-
-    @property
-    def over(self) -> bool:
-        return self.terminated or self.truncated
-
-
 @dataclass
 class _Player:
-    """One environment that plays one task; looks at the types and words of everything it says."""
+    """An environment that plays one task; looks at the types and words of everything it says."""
 
     findings: _Findings
     environment: Environment
@@ -212,21 +205,30 @@ class _Player:
     def add(self, check: str, message: str) -> None:
         self.findings.add(check, self.task.id, message)
 
-    def reset(self) -> _Moment:
-        observation, info = self.environment.reset(self.task, self.seed)
-        return self._seen("reset", _Moment(observation, 0.0, False, False, info))
+    def begin(self) -> TimeStep:
+        return begin(self, self.task, self.seed)
 
-    def step(self, command: str) -> _Moment:
+    def play(self, choose: Callable[[TimeStep], str | None]) -> Iterable[Transition[None]]:
+        return play_episode(self, self.task, choose, self.seed)
+
+    def reset(self, task: Task, seed: int = 0) -> tuple[str, Info]:
+        observation, info = self.environment.reset(task, seed)
+        self._look("reset", TimeStep(observation, info))
+        return observation, info
+
+    def step(self, command: str) -> tuple[str, float, bool, bool, Info]:
         self.findings.steps += 1
-        return self._seen(repr(command), _Moment(*self.environment.step(command)))
+        observation, reward, terminated, truncated, info = self.environment.step(command)
+        self._look(repr(command), TimeStep(observation, info, reward, terminated, truncated))
+        return observation, reward, terminated, truncated, info
 
-    def _seen(self, after: str, moment: _Moment) -> _Moment:
-        info = moment.info
+    def _look(self, after: str, now: TimeStep) -> None:
+        info = now.info
         for name, value, wanted in (
-            ("observation", moment.observation, str),
-            ("reward", moment.reward, float),
-            ("terminated", moment.terminated, bool),
-            ("truncated", moment.truncated, bool),
+            ("observation", now.observation, str),
+            ("reward", now.reward, float),
+            ("terminated", now.terminated, bool),
+            ("truncated", now.truncated, bool),
             ("info", info, Info),
             ("won", info.won, bool),
             *([] if info.score is None else [("score", info.score, float)]),
@@ -241,10 +243,9 @@ class _Player:
             as_key(info.state_key)
         except (TypeError, ValueError) as error:
             self.add("types", f"after {after}: the state key {error}")
-        for text in (moment.observation, *info.admissible_commands):
+        for text in (now.observation, *info.admissible_commands):
             for word in _words(text):
                 self.findings.shown.setdefault(word, self.task.id)
-        return moment
 
 
 def _check_game(findings: _Findings, suite: TaskSuite, task: Task, seed: int) -> None:
@@ -252,10 +253,10 @@ def _check_game(findings: _Findings, suite: TaskSuite, task: Task, seed: int) ->
     for word in _words(task.instruction):
         findings.shown.setdefault(word, task.id)
     player, other = (_Player(findings, suite.make(), task, seed) for _ in range(2))
-    start = player.reset()
-    if start != player.reset():
+    start = player.begin()
+    if start != player.begin():
         player.add("reset", "a second reset of the same environment starts differently")
-    if start != other.reset():
+    if start != other.begin():
         player.add("reset", "another environment starts differently")
     _check_understood(player)
     played = _check_random_play(player, getattr(suite, "max_steps", None))
@@ -265,7 +266,7 @@ def _check_game(findings: _Findings, suite: TaskSuite, task: Task, seed: int) ->
         _check_walkthrough(player, walkthrough)
 
 
-def _check_unknown(player: _Player, before: _Moment, after: _Moment) -> None:
+def _check_unknown(player: _Player, before: TimeStep, after: TimeStep) -> None:
     """Check what an unknown command did."""
     if after.info.state_key != before.info.state_key:
         told = "changes the state key"
@@ -282,69 +283,72 @@ def _check_unknown(player: _Player, before: _Moment, after: _Moment) -> None:
 
 def _check_understood(player: _Player) -> None:
     """Give every command of the start. It need not change anything, but must not be answered as unknown."""
-    start = player.reset()
-    unknown = player.step(UNKNOWN_COMMAND)
+    start = player.begin()
+    unknown = advance(player, UNKNOWN_COMMAND)
     _check_unknown(player, start, unknown)
     if unknown.observation == start.observation:
         return  # here an unknown command shows the state again, as some understood ones may
     rng = random.Random(f"{player.seed} {player.task.id}")
     for command in start.info.admissible_commands:
-        player.reset()
-        after = player.step(filled_by_chance(command, player.task.instruction, rng.random))
+        player.begin()
+        after = advance(player, filled_by_chance(command, player.task.instruction, rng.random))
         if after.observation == unknown.observation and after.info.state_key == start.info.state_key:
             player.add("understood", f"the admissible {command!r} is answered like an unknown one")
 
 
-def _check_random_play(player: _Player, max_steps: int | None) -> list[tuple[str, _Moment]]:
-    """Play random commands to the end and check how it ends; returns the commands and what they gave."""
+def _check_random_play(player: _Player, max_steps: int | None) -> list[Transition[None]]:
+    """Play random commands to the end and check how it ends; returns what was played."""
     rng = random.Random(f"{player.seed} {player.task.id}")
-    moment = player.reset()
-    played: list[tuple[str, _Moment]] = []
+    played: list[Transition[None]] = []
     # One of them is unknown: away from the start there is more that it could wrongly change.
     probe = rng.randrange(1, 8)
-    while not moment.over and len(played) < STEP_CAP and moment.info.admissible_commands:
-        chosen = UNKNOWN_COMMAND if len(played) == probe else rng.choice(moment.info.admissible_commands)
-        command = filled_by_chance(chosen, player.task.instruction, rng.random)
-        before, moment = moment, player.step(command)
-        played.append((command, moment))
-        if command == UNKNOWN_COMMAND:
-            _check_unknown(player, before, moment)
-    if not moment.over:
-        why = f"{len(played)} steps were taken" if moment.info.admissible_commands else "no command is left"
-        player.add("end", f"neither terminated nor truncated when {why}")
-    if moment.terminated and moment.truncated:
+
+    def choose(now: TimeStep) -> str | None:
+        if len(played) == STEP_CAP or not now.info.admissible_commands:
+            why = f"{len(played)} steps were taken" if now.info.admissible_commands else "no command is left"
+            player.add("end", f"neither terminated nor truncated when {why}")
+            return None
+        chosen = UNKNOWN_COMMAND if len(played) == probe else rng.choice(now.info.admissible_commands)
+        return filled_by_chance(chosen, player.task.instruction, rng.random)
+
+    for step in player.play(choose):
+        played.append(step)
+        if step.command == UNKNOWN_COMMAND:
+            _check_unknown(player, step.before, step.after)
+    if any(step.after.terminated and step.after.truncated for step in played):
         player.add("end", "terminated and truncated at once: the end of the task is no truncation")
-    if any(step.info.won and not step.terminated for _, step in played):
+    if any(step.after.info.won and not step.after.terminated for step in played):
         player.add("end", "won but not terminated")
-    if max_steps is not None and moment.truncated and len(played) != max_steps:
+    if max_steps is not None and played and played[-1].after.truncated and len(played) != max_steps:
         player.add("end", f"truncated after {len(played)} steps where max_steps is {max_steps}")
     return played
 
 
-def _check_replay(player: _Player, played: list[tuple[str, _Moment]]) -> None:
+def _check_replay(player: _Player, played: Sequence[Transition[None]]) -> None:
     """Give the same commands again."""
-    player.reset()
-    for number, (command, first) in enumerate(played, start=1):
-        second = player.step(command)
+    commands = iter([step.command for step in played])
+    again = player.play(lambda now: next(commands))
+    for number, (first, second) in enumerate(zip(played, again, strict=False), start=1):
         for name in ("observation", "reward", "terminated", "truncated", "info"):
-            if getattr(first, name) != getattr(second, name):
-                player.add("replay", f"the same {number} commands, the last {command!r}, gave another {name}")
+            if getattr(first.after, name) != getattr(second.after, name):
+                player.add(
+                    "replay", f"the same {number} commands, the last {first.command!r}, gave another {name}"
+                )
                 return
 
 
 def _check_walkthrough(player: _Player, walkthrough: tuple[str, ...]) -> None:
     if type(walkthrough) is not tuple:
         player.add("walkthrough", f"must be a tuple, not {walkthrough!r}")
-    moment = player.reset()
-    for number, command in enumerate(walkthrough, start=1):
-        if moment.over:
-            player.add("walkthrough", f"the episode ended before its step {number}, {command!r}")
-            return
-        if listed(command, moment.info.admissible_commands) is None:
-            player.add("walkthrough", f"its step {number}, {command!r}, is not admissible")
-            return
-        moment = player.step(command)
-    if not (moment.terminated and moment.info.won):
+    played = _follow(player, player.task, walkthrough, player.seed)
+    last = played[-1].after if played else player.begin()
+    if len(played) < len(walkthrough):
+        command = walkthrough[len(played)]
+        if last.over:
+            player.add("walkthrough", f"the episode ended before its step {len(played) + 1}, {command!r}")
+        else:
+            player.add("walkthrough", f"its step {len(played) + 1}, {command!r}, is not admissible")
+    elif not (last.terminated and last.info.won):
         player.add("walkthrough", "does not win and end the task")
-    elif not moment.reward > 0:
-        player.add("walkthrough", f"wins with reward {moment.reward!r}, which is not positive")
+    elif not last.reward > 0:
+        player.add("walkthrough", f"wins with reward {last.reward!r}, which is not positive")

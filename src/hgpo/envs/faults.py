@@ -6,11 +6,13 @@ import math
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import numpy as np
 
 from hgpo.envs.base import Info
+from hgpo.envs.episode import TimeStep
 from hgpo.keys import as_key
 
 T = TypeVar("T")
@@ -71,14 +73,28 @@ def _until_one_hangs(jobs: Sequence[Callable[[], T]], timeout: float | None) -> 
     return outcomes
 
 
-def check_view(observation: Any, info: Any, *, over: bool) -> None:
-    """Raise an EnvironmentFault unless an agent can go on from what is seen.
+def checked(now: TimeStep) -> TimeStep:
+    """What an environment says, if an agent can go on from it and learn from it; else a fault.
 
-    Args:
-        observation: must be a text.
-        info: must have admissible commands, texts and at least one of them, unless the episode is over.
-        over: whether the episode has ended.
+    Returns:
+        The same, its reward as a float and its flags as bools.
+
+    Raises:
+        EnvironmentFault: unless the reward is a finite number, the flags are True or False, the observation
+            is a text, the state key is one, and the admissible commands are texts, at least one of them where
+            the episode is not over.
     """
+    reward: Any = now.reward
+    flags: tuple[Any, Any] = now.terminated, now.truncated
+    if not isinstance(reward, int | float | np.number) or not math.isfinite(reward):
+        raise EnvironmentFault(f"the reward is {reward!r}, not a finite number")
+    if not all(isinstance(flag, bool | np.bool_) for flag in flags):
+        raise EnvironmentFault(f"terminated is {flags[0]!r}, truncated {flags[1]!r}: not True or False")
+    _check_view(now.observation, now.info, over=now.over)
+    return replace(now, reward=float(reward), terminated=bool(flags[0]), truncated=bool(flags[1]))
+
+
+def _check_view(observation: Any, info: Any, *, over: bool) -> None:
     if not isinstance(observation, str):
         raise EnvironmentFault(f"the observation is a {type(observation).__name__}, not a text")
     if not isinstance(info, Info):
@@ -92,11 +108,3 @@ def check_view(observation: Any, info: Any, *, over: bool) -> None:
         as_key(info.state_key)
     except (TypeError, ValueError) as error:
         raise EnvironmentFault(f"the state key {error}") from None
-
-
-def check_outcome(reward: Any, terminated: Any, truncated: Any) -> None:
-    """Raise an EnvironmentFault unless the reward is a finite number and the flags are True or False."""
-    if not isinstance(reward, int | float | np.number) or not math.isfinite(reward):
-        raise EnvironmentFault(f"the reward is {reward!r}, not a finite number")
-    if not (isinstance(terminated, bool | np.bool_) and isinstance(truncated, bool | np.bool_)):
-        raise EnvironmentFault(f"terminated is {terminated!r}, truncated {truncated!r}: not True or False")

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from hgpo.envs.base import Info, TaskSuite, tasks_of
 from hgpo.envs.commands import WORDS, fill, takes_words
+from hgpo.envs.episode import TimeStep, play_episode
 
 HELP = (
     "Type a number or a command; hint shows the next step of the walkthrough, quit ends. Where a command has "
@@ -37,35 +38,36 @@ def play(
     if not 0 <= index < len(tasks):
         raise ValueError(f"{split} has tasks 0 to {len(tasks) - 1}, not {index}")
     task = tasks[index]
-    environment = suite.make()
-    observation, info = environment.reset(task, seed)
-    output(f"{task.id} ({task.kind})\n{HELP}\n\nYour task: {task.instruction}\n\n{observation}")
+    output(f"{task.id} ({task.kind})\n{HELP}\n\nYour task: {task.instruction}")
     given: list[str] = []
-    over = False
-    while not over:
-        output(_menu(info))
-        try:
-            line = input("> ").strip()
-        except (EOFError, KeyboardInterrupt):
-            line = "quit"
-        if line == "quit":
-            output(f"You stopped after {_steps(given)}.")
-            return False
-        if line == "hint":
-            output(_hint(suite.walkthrough(task), given))
-            continue
-        command = _chosen(line, info)
-        if command is None:
-            output(HELP)
-            continue
-        observation, reward, terminated, truncated, info = environment.step(command)
-        given.append(command)
-        over = terminated or truncated
-        output(f"\n{observation}")
-        if over:
-            how = "You won" if info.won else "Your steps are used up" if truncated else "It is over"
-            output(f"{how} after {_steps(given)}. The last one was rewarded with {reward:g}.")
-    return info.won
+
+    def choose(now: TimeStep) -> str | None:
+        """What the person wants to do; None to stop."""
+        output(f"\n{now.observation}")
+        while True:
+            output(_menu(now.info))
+            try:
+                line = input("> ").strip()
+            except (EOFError, KeyboardInterrupt):
+                return None
+            if line == "quit":
+                return None
+            command = None if line == "hint" else _chosen(line, now.info)
+            if command is not None:
+                return command
+            output(_hint(suite.walkthrough(task), given) if line == "hint" else HELP)
+
+    last: TimeStep | None = None
+    for step in play_episode(suite.make(), task, choose, seed):
+        given.append(step.command)
+        last = step.after
+    if last is None or not last.over:
+        output(f"You stopped after {_steps(given)}.")
+        return False
+    output(f"\n{last.observation}")
+    how = "You won" if last.info.won else "Your steps are used up" if last.truncated else "It is over"
+    output(f"{how} after {_steps(given)}. The last one was rewarded with {last.reward:g}.")
+    return last.info.won
 
 
 def _steps(given: list[str]) -> str:

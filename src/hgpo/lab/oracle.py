@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hgpo.analysis.intervals import Interval, bootstrap
-from hgpo.envs.base import ForkableEnvironment, Task, TaskSuite, tasks_of
+from hgpo.envs.base import Task, TaskSuite, tasks_of
 from hgpo.errors import SettingError
 from hgpo.groups import group_sizes, level_groups
 from hgpo.lab.contestants import contestants, critics_advantages, fitted_critic
@@ -18,8 +18,8 @@ from hgpo.lab.measure import CRITICS, Scores, alignment_of
 from hgpo.lab.sweeps import STATE_GROUPS
 from hgpo.returns import discounted_returns
 from hgpo.rollouts.agent import Agent
-from hgpo.rollouts.episodes import Trajectory
-from hgpo.rollouts.rollout import Standpoint, go_on, rollout, step_table
+from hgpo.rollouts.episodes import Episode, Trajectory
+from hgpo.rollouts.rollout import go_on, rollout, step_table
 from hgpo.rounding import sums_are_equal
 from hgpo.steps import StepTable
 
@@ -166,34 +166,27 @@ def _played(
 
 
 def _history(trajectory: Trajectory, steps: int) -> History:
-    return trajectory.task.id, tuple(step.action.command for step in trajectory.steps[:steps])
+    return trajectory.task.id, tuple(step.command for step in trajectory.steps[:steps])
 
 
-def _standpoints(suite: TaskSuite, trajectories: Sequence[Trajectory]) -> dict[History, Standpoint]:
+def _standpoints(suite: TaskSuite, trajectories: Sequence[Trajectory]) -> dict[History, Episode]:
     """Where episodes have stood, each history once."""
-    points: dict[History, Standpoint] = {}
+    points: dict[History, Episode] = {}
     for trajectory in trajectories:
         if _history(trajectory, len(trajectory.steps) - 1) in points:
             continue
-        environment = suite.make()
-        if not isinstance(environment, ForkableEnvironment):
-            raise SettingError(
-                f"{type(environment).__name__} cannot be forked, so that no step can be played on from: "
-                "household and alfworld can"
-            )
-        observation, info = environment.reset(trajectory.task)
+        episode = Episode(trajectory.task, suite.make())
+        episode.begin()
         for number, step in enumerate(trajectory.steps):
             history = _history(trajectory, number)
             if history not in points:
-                points[history] = Standpoint(
-                    trajectory.task, environment.fork(), observation, info, trajectory.steps[:number]
-                )
-            observation, _, _, _, info = environment.step(step.action.command)
+                points[history] = episode.fork()
+            episode.take(step.decision)
     return points
 
 
 def _values(
-    points: Mapping[History, Standpoint],
+    points: Mapping[History, Episode],
     agent: Agent,
     setting: OracleSetting,
     seed: list[int],
@@ -223,7 +216,7 @@ def _values(
 
 
 def _return_from(trajectory: Trajectory, start: int, discount: float) -> float:
-    rewards = [step.reward for step in trajectory.steps[start:]]
+    rewards = trajectory.rewards[start:]
     return float(np.dot(rewards, discount ** np.arange(len(rewards))))
 
 

@@ -9,9 +9,9 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from hgpo.envs.base import Task
-from hgpo.policies.base import Completion
-from hgpo.rollouts.episodes import Loss, Step, Trajectory
-from hgpo.rollouts.prompts import Action, Turn
+from hgpo.envs.episode import TimeStep
+from hgpo.rollouts.episodes import Decision, Loss, Step, Trajectory, turn_at
+from hgpo.rollouts.prompts import Turn
 
 
 @dataclass(frozen=True)
@@ -24,36 +24,24 @@ class Situation:
     """Which episode of the rollout it is."""
     steps: Sequence[Step]
     """What has happened so far."""
-    observation: str
-    """What is seen now."""
-    commands: tuple[str, ...]
-    """The admissible commands."""
+    now: TimeStep
+    """What the environment says now."""
     rng: np.random.Generator
     """The episode's own random stream, the only one to draw from for it."""
 
+    @property
+    def observation(self) -> str:
+        """What is seen now."""
+        return self.now.observation
+
+    @property
+    def commands(self) -> tuple[str, ...]:
+        """The admissible commands."""
+        return self.now.info.admissible_commands
+
     def turn(self, history_length: int | None) -> Turn:
         """What a prompt shows, with the last so many steps; None shows all."""
-        shown = len(self.steps) if history_length is None else min(history_length, len(self.steps))
-        recent = self.steps[len(self.steps) - shown :]
-        return Turn(
-            instruction=self.task.instruction,
-            history=tuple((step.observation, step.action.command) for step in recent),
-            observation=self.observation,
-            commands=self.commands,
-            step=len(self.steps),
-        )
-
-
-@dataclass(frozen=True)
-class Decision:
-    """What an agent wants to do, and how it came to say so."""
-
-    action: Action
-    """What is sent to the environment."""
-    completion: Completion
-    """The answer that was understood as the action."""
-    prompt: tuple[int, ...] = ()
-    """Token ids of what was read, where the agent has tokens."""
+        return turn_at(self.task, self.steps, self.now, history_length)
 
 
 class Agent(Protocol):

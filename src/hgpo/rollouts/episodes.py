@@ -1,28 +1,105 @@
-"""What is kept of an episode: its steps, and how it ended."""
+"""An episode of an agent: its steps, what a prompt shows of them, and how it ended."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
-from hgpo.envs.base import Task
+from hgpo.envs.base import Environment, ForkableEnvironment, Info, Task
+from hgpo.envs.episode import TimeStep, Transition, advance, begin
+from hgpo.envs.faults import checked
+from hgpo.errors import SettingError
 from hgpo.policies.base import Completion
-from hgpo.rollouts.prompts import Action
+from hgpo.rollouts.prompts import Action, Turn
 
 
 @dataclass(frozen=True)
-class Step:
-    """One step of an episode, as the agent lived it."""
+class Decision:
+    """What an agent wants to do, and how it came to say so."""
 
-    observation: str
-    state_key: object
-    commands: tuple[str, ...]
-    prompt: tuple[int, ...]
-    completion: Completion
     action: Action
-    reward: float
-    terminated: bool
-    truncated: bool
+    """What is sent to the environment."""
+    completion: Completion
+    """The answer that was understood as the action."""
+    prompt: tuple[int, ...] = ()
+    """Token ids of what was read, where the agent has tokens."""
+
+
+Step = Transition[Decision]
+"""One step of an agent's episode."""
+
+STEP_COLUMNS: dict[str, Callable[[Step], Any]] = {
+    "state_key": lambda step: step.before.info.state_key,
+    "reward": lambda step: step.after.reward,
+    "observation": lambda step: step.before.observation,
+    "action": lambda step: step.command,
+    "action_valid": lambda step: step.decision.action.valid,
+    "invalid_reason": lambda step: str(step.decision.action.invalid or ""),
+    "terminated": lambda step: step.after.terminated,
+    "truncated": lambda step: step.after.truncated,
+}
+"""What a step table says of a step, by the column's name."""
+
+
+def turn_at(
+    task: Task, past: Sequence[Transition[Any]], now: TimeStep, history_length: int | None = 0
+) -> Turn:
+    """What a prompt shows where an episode stands.
+
+    Args:
+        task: what is to be achieved.
+        past: all steps so far.
+        now: what the environment says now.
+        history_length: K: the last so many steps are shown; None shows all.
+    """
+    shown = len(past) if history_length is None else min(history_length, len(past))
+    recent = past[len(past) - shown :]
+    return Turn(
+        instruction=task.instruction,
+        history=tuple((step.before.observation, step.command) for step in recent),
+        observation=now.observation,
+        commands=now.info.admissible_commands,
+        step=len(past),
+    )
+
+
+NOT_BEGUN = TimeStep("", Info((), None))
+"""Where an episode stands before its start."""
+
+
+@dataclass
+class Episode:
+    """An episode under way: where it stands and what has happened so far."""
+
+    task: Task
+    environment: Environment
+    now: TimeStep = NOT_BEGUN
+    """What the environment says now."""
+    steps: list[Step] = field(default_factory=list)
+
+    def begin(self) -> None:
+        """Start the task; EnvironmentFault if what the environment says is of no use (see `checked`)."""
+        self.now = checked(begin(self.environment, self.task))
+
+    def take(self, decision: Decision) -> None:
+        """Carry out what was decided; EnvironmentFault as in `begin`."""
+        command = decision.action.command
+        before, self.now = self.now, checked(advance(self.environment, command))
+        self.steps.append(Transition(before, command, self.now, decision))
+
+    def fork(self) -> Episode:
+        """Another episode in the same place; from here each goes its own way.
+
+        Raises:
+            SettingError: if the environment cannot be forked.
+        """
+        if not isinstance(self.environment, ForkableEnvironment):
+            raise SettingError(
+                f"{type(self.environment).__name__} cannot be forked, so that no step can be played on from: "
+                "household and alfworld can"
+            )
+        return Episode(self.task, self.environment.fork(), self.now, list(self.steps))
 
 
 @dataclass(frozen=True)
@@ -56,7 +133,7 @@ class Trajectory:
     @property
     def rewards(self) -> list[float]:
         """Of each step."""
-        return [step.reward for step in self.steps]
+        return [step.after.reward for step in self.steps]
 
     @property
     def total_reward(self) -> float:

@@ -63,7 +63,8 @@ class Answers:
     def of(cls, trajectories: Sequence[Trajectory]) -> Answers:
         """The answers in all steps of these trajectories."""
         steps = [step for trajectory in trajectories for step in trajectory.steps]
-        reasons = Counter(str(step.action.invalid) for step in steps if step.action.invalid is not None)
+        actions = [step.decision.action for step in steps]
+        reasons = Counter(str(action.invalid) for action in actions if action.invalid is not None)
         share = 1 - reasons.total() / len(steps) if steps else math.nan
         samples = _samples(trajectories) if reasons.total() == len(steps) else ()
         return cls(share, dict(sorted(reasons.items())), samples)
@@ -74,7 +75,7 @@ def _samples(trajectories: Sequence[Trajectory]) -> tuple[str, ...]:
     numbered = [(number, t.task.id, step) for t in trajectories for number, step in enumerate(t.steps, 1)]
     numbered.sort(key=lambda answer: answer[0])
     return tuple(
-        sample(task, number, str(step.action.invalid), step.completion.answer.transcript)
+        sample(task, number, str(step.decision.action.invalid), step.decision.completion.answer.transcript)
         for number, task, step in numbered[:SAMPLES]
     )
 

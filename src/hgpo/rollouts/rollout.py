@@ -3,86 +3,56 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from hgpo.distributed import Crew
-from hgpo.envs.base import Environment, ForkableEnvironment, Info, Task, TaskSuite
-from hgpo.envs.faults import EnvironmentFault, check_outcome, check_view, guarded
-from hgpo.rollouts.agent import Agent, Decision, Situation
-from hgpo.rollouts.episodes import Loss, Step, Trajectory
+from hgpo.envs.base import Task, TaskSuite
+from hgpo.envs.faults import EnvironmentFault, guarded
+from hgpo.rollouts.agent import Agent, Situation
+from hgpo.rollouts.episodes import STEP_COLUMNS, Decision, Episode, Loss, Trajectory
 from hgpo.steps import StepTable
 
 
 @dataclass
 class _LiveEpisode:
-    """An episode under way."""
+    """An episode under way, among others."""
 
-    task: Task
+    episode: Episode
     trajectory_id: str
-    environment: Environment
     rng: np.random.Generator
-    observation: str = ""
-    info: Info = field(default_factory=lambda: Info((), None))
-    steps: list[Step] = field(default_factory=list)
     lost: Loss | None = None
 
-    def reset(self) -> bool:
+    def begin(self) -> bool:
         """Start the episode."""
-        observation, info = self.environment.reset(self.task)
-        check_view(observation, info, over=False)
-        self.observation, self.info = observation, info
+        self.episode.begin()
         return True
 
     def situation(self) -> Situation:
-        return Situation(
-            task=self.task,
-            trajectory_id=self.trajectory_id,
-            steps=self.steps,
-            observation=self.observation,
-            commands=self.info.admissible_commands,
-            rng=self.rng,
-        )
+        episode = self.episode
+        return Situation(episode.task, self.trajectory_id, episode.steps, episode.now, self.rng)
 
     def advance(self, decision: Decision | Loss) -> bool:
         """Carry out what was decided; True if the episode goes on."""
         if isinstance(decision, Loss):
             self.lost = decision
             return False
-        commands = self.info.admissible_commands
-        before, state_key = self.observation, self.info.state_key
-        observation, reward, terminated, truncated, info = self.environment.step(decision.action.command)
-        check_outcome(reward, terminated, truncated)
-        check_view(observation, info, over=terminated or truncated)
-        self.observation, self.info = observation, info
-        self.steps.append(
-            Step(
-                observation=before,
-                state_key=state_key,
-                commands=commands,
-                prompt=decision.prompt,
-                completion=decision.completion,
-                action=decision.action,
-                reward=reward,
-                terminated=terminated,
-                truncated=truncated,
-            )
-        )
-        return not (terminated or truncated)
+        self.episode.take(decision)
+        return not self.episode.now.over
 
     def finished(self) -> Trajectory:
-        won = self.info.won and self.lost is None
+        now = self.episode.now
         return Trajectory(
-            task=self.task,
+            task=self.episode.task,
             trajectory_id=self.trajectory_id,
-            steps=tuple(self.steps),
-            final_observation=self.observation,
-            won=won,
+            steps=tuple(self.episode.steps),
+            final_observation=now.observation,
+            won=now.info.won and self.lost is None,
             lost=self.lost,
-            score=None if self.info.score is None else self.info.score * (self.lost is None),
+            score=None if now.info.score is None else now.info.score * (self.lost is None),
         )
 
 
@@ -124,27 +94,14 @@ def rollout(
         task = tasks[number]
         for member in range(group_size):
             rng = np.random.default_rng([*seed, number, member])
-            live.append(_LiveEpisode(task, f"{number}/{task.id}/{member}", suite.make(), rng))
+            live.append(_LiveEpisode(Episode(task, suite.make()), f"{number}/{task.id}/{member}", rng))
     everyone = list(live)
-    live = _still_live(live, [episode.reset for episode in live], timeout)
+    live = _still_live(live, [episode.begin for episode in live], timeout)
     return _played_out(everyone, live, agent, temperature, on_step, timeout)
 
 
-@dataclass(frozen=True)
-class Standpoint:
-    """A step of an episode from which it can go on."""
-
-    task: Task
-    environment: ForkableEnvironment
-    """In this step; never stepped itself."""
-    observation: str
-    info: Info
-    steps: tuple[Step, ...]
-    """What has happened before."""
-
-
 def go_on(
-    standpoints: Sequence[Standpoint],
+    episodes: Sequence[Episode],
     agent: Agent,
     *,
     count: int,
@@ -153,22 +110,18 @@ def go_on(
     on_step: Callable[[int, int], None] = lambda finished, live: None,
     timeout: float | None = None,
 ) -> list[list[Trajectory]]:
-    """Let episodes go on from where they stand, `count` times each; see `rollout` for the arguments.
+    """Let forks of episodes go on from where they stand, `count` times each; see `rollout` for the arguments.
 
     Returns:
-        The trajectories of each standpoint, with the steps before it in them.
+        The trajectories of each episode, with the steps before the fork in them.
     """
     everyone = [
         _LiveEpisode(
-            task=standpoint.task,
-            trajectory_id=f"{number}/{standpoint.task.id}/{member}",
-            environment=standpoint.environment.fork(),
-            rng=np.random.default_rng([*seed, number, member]),
-            observation=standpoint.observation,
-            info=standpoint.info,
-            steps=list(standpoint.steps),
+            episode.fork(),
+            f"{number}/{episode.task.id}/{member}",
+            np.random.default_rng([*seed, number, member]),
         )
-        for number, standpoint in enumerate(standpoints)
+        for number, episode in enumerate(episodes)
         for member in range(count)
     ]
     trajectories = _played_out(everyone, list(everyone), agent, temperature, on_step, timeout)
@@ -237,16 +190,9 @@ def step_table(trajectories: Sequence[Trajectory], *, policy_version: int) -> St
         task_id=[trajectory.trajectory_id.rpartition("/")[0] for trajectory, _, _ in steps],
         trajectory_id=[trajectory.trajectory_id for trajectory, _, _ in steps],
         step_index=[index for _, index, _ in steps],
-        state_key=[step.state_key for _, _, step in steps],
-        reward=[step.reward for _, _, step in steps],
-        observation=[step.observation for _, _, step in steps],
-        action=[step.action.command for _, _, step in steps],
-        action_valid=[step.action.valid for _, _, step in steps],
-        invalid_reason=[str(step.action.invalid or "") for _, _, step in steps],
-        terminated=[step.terminated for _, _, step in steps],
-        truncated=[step.truncated for _, _, step in steps],
-        prompt_tokens=[step.prompt for _, _, step in steps],
-        response_tokens=[step.completion.tokens for _, _, step in steps],
-        response_logprobs=[step.completion.logprobs for _, _, step in steps],
+        **{name: [of(step) for _, _, step in steps] for name, of in STEP_COLUMNS.items()},
+        prompt_tokens=[step.decision.prompt for _, _, step in steps],
+        response_tokens=[step.decision.completion.tokens for _, _, step in steps],
+        response_logprobs=[step.decision.completion.logprobs for _, _, step in steps],
         policy_version=[policy_version] * len(steps),
     )

@@ -84,7 +84,7 @@ class RunLog:
             steps: the table that advantages were computed from.
         """
         lived = [step for trajectory in trajectories for step in trajectory.steps]
-        keys = {"commands": [step.commands for step in lived]}
+        keys = {"commands": [step.before.info.admissible_commands for step in lived]}
         path = self.folder / name / f"{iteration:06d}.parquet"
         write_rollouts(path, steps, keys, logprob_step=LOGPROB_STEP)
 
@@ -179,11 +179,11 @@ class SilentLog(RunLog):
 
 def transcript(trajectory: Trajectory) -> str:
     """One episode as a person reads it."""
-    lines = [f"# {trajectory.task.id}: {trajectory.task.instruction}", trajectory.steps[0].observation]
-    observations = [step.observation for step in trajectory.steps[1:]] + [trajectory.final_observation]
-    for step, observation in zip(trajectory.steps, observations, strict=True):
-        mark = "" if step.action.valid else f"   (not valid: {step.action.invalid})"
-        lines += [f"> {step.action.command}{mark}", observation]
+    lines = [f"# {trajectory.task.id}: {trajectory.task.instruction}", trajectory.steps[0].before.observation]
+    for step in trajectory.steps:
+        action = step.decision.action
+        mark = "" if action.valid else f"   (not valid: {action.invalid})"
+        lines += [f"> {action.command}{mark}", step.after.observation]
     lines.append(f"[{'won' if trajectory.won else 'not won'} after {len(trajectory.steps)} steps]")
     return "\n".join(lines)
 

@@ -20,13 +20,16 @@ from verl.experimental.agent_loop.agent_loop import (
 )
 from verl.utils.fs import copy_to_local
 
-from hgpo.adapters.verl.environments import EnvironmentPool, Episode, ProcessLost, View, open_pool
+from hgpo.adapters.verl.environments import EnvironmentPool, Episode, ProcessLost, open_pool
 from hgpo.adapters.verl.rows import StepRow
 from hgpo.adapters.verl.settings import StepwiseSettings
 from hgpo.adapters.verl.tasks import Draw
+from hgpo.envs.episode import Transition
 from hgpo.envs.faults import EnvironmentFault
+from hgpo.policies.base import Completion
 from hgpo.policies.tokens import ChatTokenizer, end_tokens
-from hgpo.rollouts.prompts import RESPONSE_FORMATS, Action, Turn, fit_prompts
+from hgpo.rollouts.episodes import STEP_COLUMNS, Decision, turn_at
+from hgpo.rollouts.prompts import RESPONSE_FORMATS, fit_prompts
 
 logger = logging.getLogger(__name__)
 
@@ -35,15 +38,11 @@ NAME = "hgpo"
 
 
 @dataclass(frozen=True)
-class _Played:
-    """A step that has been taken."""
+class _Reply(Decision):
+    """A decision with what verl's server said."""
 
-    before: View
-    after: View
-    prompt: tuple[int, ...]
-    answer: Any
-    """verl's TokenOutput."""
-    action: Action
+    output: Any = None
+    """verl's TokenOutput, whose tokens and log-probabilities go back to verl as they came."""
 
 
 @dataclass
@@ -101,50 +100,34 @@ class StepwiseAgentLoop(AgentLoopBase):
 
     async def _play(
         self, episode: Episode, draw: Draw, trajectory: str, sampling: Mapping[str, Any], clock: _Clock
-    ) -> list[_Played]:
+    ) -> list[Transition[_Reply]]:
         began = time.perf_counter()
-        view = await episode.start(draw)
+        task, now = await episode.start(draw)
         clock.steps += time.perf_counter() - began
-        played: list[_Played] = []
-        while not view.over:
-            prompt = self._prompt(view, played)
+        played: list[Transition[_Reply]] = []
+        while not now.over:
+            turn = turn_at(task, played, now, self.settings.history_length)
+            (prompt,) = fit_prompts(
+                [turn], self.response_format, self.chat.encode, self.rollout_config.prompt_length
+            )
             began = time.perf_counter()
-            answer = await self.server_manager.generate(
+            output = await self.server_manager.generate(
                 request_id=trajectory,
                 prompt_ids=list(prompt),
                 sampling_params={**sampling, "stop_token_ids": list(self.chat.ends)},
             )
             answered = time.perf_counter()
-            (read,) = self.chat.answers([answer.token_ids])
-            action = self.response_format.parse(read, view.info.admissible_commands)
-            after = await episode.step(action.command)
+            (answer,) = self.chat.answers([output.token_ids])
+            action = self.response_format.parse(answer, turn.commands)
+            before, now = now, await episode.step(action.command)
             clock.answers += answered - began
             clock.steps += time.perf_counter() - answered
-            played.append(_Played(view, after, prompt, answer, action))
-            view = after
+            reply = _Reply(action, Completion.of_answer(answer), prompt, output)
+            played.append(Transition(before, action.command, now, reply))
         return played
 
-    def _prompt(self, view: View, played: list[_Played]) -> tuple[int, ...]:
-        shown = min(self.settings.history_length, len(played))
-        turn = Turn(
-            instruction=view.task.instruction,
-            history=tuple(
-                (step.before.observation, step.action.command) for step in played[len(played) - shown :]
-            ),
-            observation=view.observation,
-            commands=view.info.admissible_commands,
-            step=len(played),
-        )
-        (prompt,) = fit_prompts(
-            [turn],
-            self.response_format,
-            self.chat.encode,
-            self.rollout_config.prompt_length,
-        )
-        return prompt
-
     def _rows(
-        self, played: list[_Played], uid: str, trajectory: str, restart: int, clock: _Clock
+        self, played: list[Transition[_Reply]], uid: str, trajectory: str, restart: int, clock: _Clock
     ) -> list[AgentLoopOutput]:
         end = played[-1].after.info
         total = sum(step.after.reward for step in played)
@@ -156,23 +139,16 @@ class StepwiseAgentLoop(AgentLoopBase):
                 task=uid,
                 trajectory=trajectory,
                 step=number,
-                state_key=step.before.info.state_key,
-                observation=step.before.observation,
-                action=step.action.command,
-                action_valid=step.action.valid,
-                reward=step.after.reward,
-                terminated=step.after.terminated,
-                truncated=step.after.truncated,
                 total=total,
                 won=end.won,
                 score=end.score,
                 restarts=restart,
-                invalid_reason=str(step.action.invalid or ""),
+                **{name: of(step) for name, of in STEP_COLUMNS.items()},
             )
-            tokens, logprobs, mask = self._response(step.answer)
+            tokens, logprobs, mask = self._response(step.decision.output)
             rows.append(
                 AgentLoopOutput(
-                    prompt_ids=list(step.prompt),
+                    prompt_ids=list(step.decision.prompt),
                     response_ids=tokens,
                     response_mask=mask,
                     response_logprobs=logprobs,
@@ -181,7 +157,7 @@ class StepwiseAgentLoop(AgentLoopBase):
                     num_turns=len(played),
                     metrics=AgentLoopMetrics(generate_sequences=clock.answers, tool_calls=clock.steps),
                     extra_fields={
-                        **step.answer.extra_fields,
+                        **step.decision.output.extra_fields,
                         **row.as_field(),
                         "reward_extra_info": report,
                     },
@@ -189,15 +165,15 @@ class StepwiseAgentLoop(AgentLoopBase):
             )
         return rows
 
-    def _response(self, answer: Any) -> tuple[list[int], list[float] | None, list[int]]:
+    def _response(self, output: Any) -> tuple[list[int], list[float] | None, list[int]]:
         """Tokens up to the first that ends an answer, log-probabilities and mask.
 
         A row needs a token; one that nobody drew is masked.
         """
-        length = self.chat.length(answer.token_ids)
-        logprobs = answer.log_probs
+        length = self.chat.length(output.token_ids)
+        logprobs = output.log_probs
         if length:
-            return answer.token_ids[:length], None if logprobs is None else logprobs[:length], [1] * length
+            return output.token_ids[:length], None if logprobs is None else logprobs[:length], [1] * length
         return [next(iter(self.chat.ends), 0)], None if logprobs is None else [0.0], [0]
 
 

@@ -5,21 +5,23 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 import ray
 from ray.exceptions import ActorDiedError, RayActorError
 
 from hgpo.adapters.verl.settings import StepwiseSettings
 from hgpo.adapters.verl.tasks import Draw
-from hgpo.envs.base import Environment, Info, Task
-from hgpo.envs.faults import EnvironmentFault, check_outcome, check_view, guarded
+from hgpo.envs.base import Environment, Task
+from hgpo.envs.episode import TimeStep, advance, begin
+from hgpo.envs.faults import EnvironmentFault, checked, guarded
 
 logger = logging.getLogger(__name__)
+T = TypeVar("T")
 
 MOST_PROCESSES = 4
 """Processes by default where there are cores enough; docs/verl.md has what one of them can do."""
@@ -29,24 +31,6 @@ class ProcessLost(Exception):
     """The process of an episode has died, and the episode with it."""
 
 
-@dataclass(frozen=True)
-class View:
-    """What is seen of an episode, at its start or after a step."""
-
-    task: Task
-    """Without the game, which stays where it is played."""
-    observation: str
-    info: Info
-    reward: float = 0.0
-    terminated: bool = False
-    truncated: bool = False
-
-    @property
-    def over(self) -> bool:
-        """Whether the episode has ended."""
-        return self.terminated or self.truncated
-
-
 class EnvironmentHost:
     """Episodes by key, in one process. What goes wrong in one is told to whoever plays it, no other."""
 
@@ -54,43 +38,34 @@ class EnvironmentHost:
         """Make the suite; no game is loaded yet."""
         self.suite = settings.suite()
         self.timeout = settings.timeout
-        self.live: dict[str, tuple[Task, Environment]] = {}
+        self.live: dict[str, Environment] = {}
         self.drawn = lru_cache(maxsize=32)(self.suite.tasks)
 
-    def start(self, key: str, draw: Draw) -> View:
-        """Begin an episode of the task.
+    def start(self, key: str, draw: Draw) -> tuple[Task, TimeStep]:
+        """Begin an episode; the task without its game, which stays here, and what the environment says.
 
         Raises:
             EnvironmentFault: if the environment fails or does not answer in time.
         """
 
-        def reset() -> View:
+        def reset() -> tuple[Task, TimeStep]:
             task = self.drawn(draw.split, draw.count, draw.seed)[draw.number]
             environment = self.suite.make()
-            observation, info = environment.reset(task)
-            check_view(observation, info, over=False)
-            task = replace(task, game=None)
-            self.live[key] = task, environment
-            return View(task, observation, info)
+            now = checked(begin(environment, task))
+            self.live[key] = environment
+            return replace(task, game=None), now
 
         return self._guarded(reset)
 
-    def step(self, key: str, command: str) -> View:
+    def step(self, key: str, command: str) -> TimeStep:
         """Carry out a command in an episode.
 
         Raises:
             KeyError: if this process does not have the episode (any more).
             EnvironmentFault: if the environment fails or does not answer in time.
         """
-        task, environment = self.live[key]
-
-        def step() -> View:
-            observation, reward, terminated, truncated, info = environment.step(command)
-            check_outcome(reward, terminated, truncated)
-            check_view(observation, info, over=terminated or truncated)
-            return View(task, observation, info, float(reward), bool(terminated), bool(truncated))
-
-        return self._guarded(step)
+        environment = self.live[key]
+        return self._guarded(lambda: checked(advance(environment, command)))
 
     def end(self, key: str) -> None:
         """Forget an episode."""
@@ -100,7 +75,7 @@ class EnvironmentHost:
         """How many episodes are live."""
         return len(self.live)
 
-    def _guarded(self, job: Any) -> View:
+    def _guarded(self, job: Callable[[], T]) -> T:
         (outcome,) = guarded([job], self.timeout)
         if isinstance(outcome, EnvironmentFault):
             raise outcome
@@ -113,15 +88,15 @@ class Episode:
     def __init__(self, host: Any, key: str) -> None:
         self._host, self._key = host, key
 
-    async def start(self, draw: Draw) -> View:
+    async def start(self, draw: Draw) -> tuple[Task, TimeStep]:
         """See `EnvironmentHost.start`; ProcessLost if its process has died."""
         return await self._asked(self._host.start.remote(self._key, draw))
 
-    async def step(self, command: str) -> View:
+    async def step(self, command: str) -> TimeStep:
         """See `EnvironmentHost.step`; ProcessLost if its process has died."""
         return await self._asked(self._host.step.remote(self._key, command))
 
-    async def _asked(self, answer: Any) -> View:
+    async def _asked(self, answer: Any) -> Any:
         try:
             return await answer
         # A process that was begun anew does not know the episodes of the one before it.

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hgpo.errors import SettingError
+from hgpo.rollouts.episodes import STEP_COLUMNS
 from hgpo.steps import StepTable
 
 FIELD = "hgpo"
@@ -91,13 +92,6 @@ def step_table(rows: Sequence[StepRow], **columns: Any) -> StepTable:
         task_id=[row.task for row in rows],
         trajectory_id=[row.trajectory for row in rows],
         step_index=[row.step for row in rows],
-        state_key=[row.state_key for row in rows],
-        reward=[row.reward for row in rows],
-        observation=[row.observation for row in rows],
-        action=[row.action for row in rows],
-        action_valid=[row.action_valid for row in rows],
-        invalid_reason=[row.invalid_reason for row in rows],
-        terminated=[row.terminated for row in rows],
-        truncated=[row.truncated for row in rows],
+        **{name: [getattr(row, name) for row in rows] for name in STEP_COLUMNS},
         **columns,
     )

@@ -1,0 +1,79 @@
+"""One episode: what the environment says, what was done, and the loop between the two.
+
+for step in play_episode(suite.make(), task, lambda now: now.info.admissible_commands[0]):
+    print(step.before.observation, step.command, step.after.reward)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from hgpo.envs.base import Environment, Info, Task
+
+D = TypeVar("D", covariant=True)
+
+
+@dataclass(frozen=True)
+class TimeStep:
+    """What an environment says at the start of an episode and after every command."""
+
+    observation: str
+    """The text shown to the agent."""
+    info: Info
+    """What else is known of the state."""
+    reward: float = 0.0
+    """Of the command before; 0 at the start."""
+    terminated: bool = False
+    """Whether the task itself has ended."""
+    truncated: bool = False
+    """Whether the step limit was reached first."""
+
+    @property
+    def over(self) -> bool:
+        """Whether the episode has ended."""
+        return self.terminated or self.truncated
+
+
+@dataclass(frozen=True)
+class Transition(Generic[D]):
+    """One step of an episode: what was seen, the command, and what came of it."""
+
+    before: TimeStep
+    command: str
+    after: TimeStep
+    decision: D
+    """How an agent came to the command; None where nobody keeps that."""
+
+
+def begin(environment: Environment, task: Task, seed: int = 0) -> TimeStep:
+    """The start of an episode (see `Environment.reset`)."""
+    observation, info = environment.reset(task, seed)
+    return TimeStep(observation, info)
+
+
+def advance(environment: Environment, command: str) -> TimeStep:
+    """What comes of a command (see `Environment.step`)."""
+    observation, reward, terminated, truncated, info = environment.step(command)
+    return TimeStep(observation, info, reward, terminated, truncated)
+
+
+def play_episode(
+    environment: Environment, task: Task, choose: Callable[[TimeStep], str | None], seed: int = 0
+) -> Iterator[Transition[None]]:
+    """The transitions of an episode, each as soon as it has happened.
+
+    Args:
+        environment: plays the task from its start.
+        task: what is played.
+        choose: the next command, given where the episode stands; None leaves the episode there.
+        seed: of the environment's own chance.
+    """
+    now = begin(environment, task, seed)
+    while not now.over:
+        command = choose(now)
+        if command is None:
+            return
+        before, now = now, advance(environment, command)
+        yield Transition(before, command, now, None)
