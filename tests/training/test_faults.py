@@ -140,6 +140,7 @@ def test_an_update_that_is_not_finite_is_skipped_and_counted(tmp_path, monkeypat
     poisoned(monkeypatch, range(2, 4))  # both optimizer steps of the second iteration
     trainer = run(config(iterations=3, optimizer_steps=2), tmp_path)
     assert [record["skipped_steps"] for record in figures(tmp_path)] == [0, 2, 0]
+    assert [record["optimizer_steps_taken"] for record in figures(tmp_path)] == [2, 0, 2]
     assert all(bool(p.isfinite().all()) for p in trainer.state.policy.model.parameters())
 
 
