@@ -81,8 +81,8 @@ class PlainPolicy:
 
 def plain_rollout(trainer: Trainer, tasks: list, group_size: int, seed: list[int]) -> list[tuple]:
     """(won, commands) of every episode, by lockstep: those that are over are generated for until the end."""
-    agent, suite = trainer.agent, trainer.suite
-    policy = PlainPolicy(trainer.policy)
+    agent, suite = trainer.state.agent, trainer.config.env
+    policy = PlainPolicy(trainer.state.policy)
     episodes = []
     for number, task in enumerate(tasks):
         for member in range(group_size):
@@ -139,7 +139,7 @@ def plain_scores(
 def plain_update(trainer: Trainer, steps: StepTable, advantages: np.ndarray) -> torch.Tensor:
     """The gradient with every row padded to the longest, in batches of as many rows as the budget holds."""
     assert steps.prompt_tokens and steps.response_tokens and steps.response_logprobs
-    policy, reference, loss = trainer.policy, trainer.reference, trainer.config.loss
+    policy, reference, loss = trainer.state.policy, trainer.state.reference, trainer.config.loss
     assert isinstance(reference, TransformersPolicy)
     # A row of the greatest length in each batch makes all of them as wide as the longest.
     lengths = [len(p) + len(r) for p, r in zip(steps.prompt_tokens, steps.response_tokens, strict=True)]
@@ -177,13 +177,15 @@ def plain_update(trainer: Trainer, steps: StepTable, advantages: np.ndarray) -> 
 
 def our_update(trainer: Trainer, batch: UpdateBatch) -> torch.Tensor:
     """The gradient as the trainer computes it."""
-    policy = trainer.policy
+    policy = trainer.state.policy
     policy.model.zero_grad()
     settings = trainer.config
     parameters = [p for p in policy.model.parameters() if p.requires_grad]
 
     def loss_of(reading: Reading) -> tuple[torch.Tensor, None]:
-        terms = loss_terms(policy, trainer.reference, settings.loss, batch, reading, settings.temperature)
+        terms = loss_terms(
+            policy, trainer.state.reference, settings.loss, batch, reading, settings.temperature
+        )
         return terms.total / batch.total_tokens, None
 
     readings = policy.readings(batch.prompts, batch.responses)
@@ -243,12 +245,12 @@ def main() -> None:
         trainer = Trainer(config, arguments.run or Path(folder))
         trainer.run()
         records = trainer.log.read_metrics()
-        tasks = list(trainer.suite.tasks("train", arguments.tasks, seed=7))
-        agent: LanguageAgent = trainer.agent
+        tasks = list(trainer.config.env.tasks("train", arguments.tasks, seed=7))
+        agent: LanguageAgent = trainer.state.agent
 
         def ours() -> list:
             return rollout(
-                trainer.suite, agent, tasks, group_size=arguments.group_size, temperature=1.0, seed=[1]
+                trainer.config.env, agent, tasks, group_size=arguments.group_size, temperature=1.0, seed=[1]
             )
 
         (our_seconds, trajectories), (plain_seconds, plain) = timed(
@@ -259,7 +261,7 @@ def main() -> None:
         mine = [(t.won, [step.command for step in t.steps]) for t in trajectories]
         equal = sum(a == b for a, b in zip(mine, plain, strict=True)) / len(mine)
         count = sum(len(t.steps) for t in trajectories)
-        print(f"{trainer.compute.threads} threads, {len(mine)} episodes, {count} steps")
+        print(f"{trainer.context.compute.threads} threads, {len(mine)} episodes, {count} steps")
         print("| | ours | plain | ratio | |\n|---|---:|---:|---:|---|")
         print(
             f"| rollout, environment steps/s | {count / our_seconds:,.0f} | {count / plain_seconds:,.0f} "
@@ -289,7 +291,7 @@ def main() -> None:
                 f"| {name} | {count / seconds:,.0f} | {count / plain_seconds:,.0f} "
                 f"| {plain_seconds / seconds:.1f} | {note} |"
             )
-        print(f"padding in the update: {padding_share(trainer.policy, merged):.1%} of what is read")
+        print(f"padding in the update: {padding_share(trainer.state.policy, merged):.1%} of what is read")
         total = sum(record["seconds"] for record in records)
         shares = (
             f"{name} {sum(r[f'seconds_{name}'] for r in records) / total:.2%}"

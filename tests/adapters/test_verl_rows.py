@@ -17,8 +17,9 @@ from hgpo.adapters.verl.tasks import STREAM, Draw, TaskDataset
 from hgpo.envs import HouseholdSuite
 from hgpo.errors import SettingError
 from hgpo.estimators import ESTIMATORS, GRPO, HGPO
+from hgpo.random_streams import TASKS
 from hgpo.training.config import TrainConfig
-from hgpo.training.trainer import Trainer
+from hgpo.training.tasks import training_tasks
 
 needs_omegaconf = pytest.mark.skipif(find_spec("omegaconf") is None, reason="verl is not installed")
 
@@ -62,17 +63,13 @@ def dataset(files: str | list[str], max_samples: int = -1, **section: object) ->
 
 
 class TestTasks:
-    def test_training_tasks_are_those_of_hgpo_train(self, tmp_path):
+    def test_training_tasks_are_those_of_hgpo_train(self):
         """Same seed, same games in the same order. Rejects: another stream, or a draw that ignores the seed."""
         config = TrainConfig(seed=7, tasks_per_iteration=3)
-        trainer = Trainer(config, tmp_path)
         drawn = dataset("train", seed=7)
         suite = HouseholdSuite()
         for iteration in (0, 1):
-            trainer.iteration = iteration
-            from hgpo.random_streams import TASKS
-
-            theirs = [task.id for task in trainer._training_tasks(3, TASKS, iteration)]
+            theirs = [task.id for task in training_tasks(config, 3, TASKS, iteration)]
             draws = [Draw(**drawn[3 * iteration + number]["draw"]) for number in range(3)]
             ours = [suite.tasks(d.split, d.count, d.seed)[d.number].id for d in draws]
             assert ours == theirs

@@ -17,7 +17,7 @@ import pytest
 from hgpo.analysis.intervals import bootstrap
 from hgpo.cli import main
 from hgpo.compare.plan import ABLATIONS, METHODS, Plan, load_plan
-from hgpo.compare.summary import steps_to
+from hgpo.compare.summary import steps_to, summarize
 from hgpo.errors import RunError, SettingError
 from hgpo.estimators import HGPO
 from hgpo.runs.folder import RunLog
@@ -79,6 +79,36 @@ def test_a_plan_comes_back_from_its_file(tmp_path):
     (tmp_path / "plan.json").write_text("{}")
     with pytest.raises(SettingError, match="not the plan of a comparison"):
         load_plan(tmp_path / "plan.json")
+
+
+@pytest.mark.parametrize(
+    ("taken", "expected"),
+    [
+        # Two iterations of 800 rows in mini-batches of 10 took 80 steps each, and in a third seven of 80
+        # were skipped: 80 + 80 + 73.
+        ((80, 80, 73), 233),
+        # Runs of older versions do not log it; 3 × ⌈800 / 10⌉ is what their settings ask for.
+        (None, 240),
+    ],
+)
+def test_optimizer_steps_are_those_that_were_taken(tmp_path, taken, expected):
+    settings = TrainConfig(iterations=3, mini_batch_rows=10, optimizer_steps=2)
+    plan = Plan(("hgpo",), 1, settings)
+    run = tmp_path / "runs" / "hgpo-seed0"
+    run.mkdir(parents=True)
+    (run / "finished").touch()
+    records = [
+        {"iteration": number, "environment_steps": 800, "success_rate": 0.0}
+        | ({} if taken is None else {"optimizer_steps_taken": taken[number - 1]})
+        for number in (1, 2, 3)
+    ]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    evaluations = [
+        {"iteration": 3, "split": split, "temperature": 0.0, "games_won": [True, False]}
+        for split in settings.env.splits[1:]
+    ]
+    (run / "evaluations.jsonl").write_text("".join(json.dumps(record) + "\n" for record in evaluations))
+    assert {summary.optimizer_steps for summary in summarize(plan, tmp_path, "hgpo")} == {expected}
 
 
 def figures(folder) -> list[dict]:

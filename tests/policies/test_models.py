@@ -28,6 +28,7 @@ from hgpo.training.checkpoint import latest_checkpoint, load_checkpoint
 from hgpo.training.config import _TYPES as config_types
 from hgpo.training.config import TrainConfig
 from hgpo.training.imitation import WarmStart
+from hgpo.training.learning import mini_batches_of
 from hgpo.training.losses import PolicyLoss
 from hgpo.training.update import loss_terms, recompute_logprobs, update_policy
 
@@ -333,10 +334,11 @@ def test_everything_that_is_scored_is_where_the_model_is(folder):
     assert all(p.grad is not None for p in there.model.parameters())
 
 
-def test_mini_batches_by_rows(tmp_path):
-    trainer = run(config(iterations=1, mini_batch_rows=10), tmp_path)
+def test_mini_batches_by_rows():
     # 25 rows in mini-batches of 10: three.
-    assert [trainer._optimizer_steps(rows) for rows in (9, 10, 11, 25)] == [1, 1, 2, 3]
+    by_rows = config(mini_batch_rows=10)
+    assert [mini_batches_of(by_rows, rows) for rows in (9, 10, 11, 25)] == [1, 1, 2, 3]
+    assert mini_batches_of(config(optimizer_steps=4), 25) == 4
 
 
 @pytest.mark.parametrize(

@@ -55,7 +55,7 @@ def test_both_engines_say_the_same_in_a_run_and_whenever_the_weights_have_change
         ),
         tmp_path / "run",
     )
-    policy, engine = trainer.policy, trainer.engine
+    policy, engine = trainer.state.policy, trainer.state.engine
     # In each iteration the adapter had changed before, and the engine had taken its share of the weights.
     assert figures(tmp_path / "run")[-1]["kl"] > 1e-4
     assert all(record["sampler_difference"] < TOLERANCE for record in figures(tmp_path / "run"))

@@ -115,8 +115,8 @@ def test_a_fault_of_one_changes_nothing_for_the_others(tmp_path):
 
 
 def test_if_every_environment_fails_the_run_says_so(tmp_path):
-    # The first seven serve before: two to measure prompts, one for the warm start, four for the evaluation.
-    settings = config(env=FaultySuite(every=1, after=7), iterations=2, evaluation_games=2)
+    # The first six serve before: one to measure token lengths, one for the warm start, four for the evaluation.
+    settings = config(env=FaultySuite(every=1, after=6), iterations=2, evaluation_games=2)
     with pytest.raises(RunError, match=r"every environment failed in iteration 1.*OSError: the simulator"):
         run(settings, tmp_path)
 
@@ -140,7 +140,8 @@ def test_an_update_that_is_not_finite_is_skipped_and_counted(tmp_path, monkeypat
     poisoned(monkeypatch, range(2, 4))  # both optimizer steps of the second iteration
     trainer = run(config(iterations=3, optimizer_steps=2), tmp_path)
     assert [record["skipped_steps"] for record in figures(tmp_path)] == [0, 2, 0]
-    assert all(bool(p.isfinite().all()) for p in trainer.policy.model.parameters())
+    assert [record["optimizer_steps_taken"] for record in figures(tmp_path)] == [2, 0, 2]
+    assert all(bool(p.isfinite().all()) for p in trainer.state.policy.model.parameters())
 
 
 def test_three_in_a_row_end_the_run_with_a_checkpoint(tmp_path, monkeypatch):

@@ -17,7 +17,8 @@ from hgpo.estimators import GRPO, HGPO, PPO
 from hgpo.groups import has_peer, level_groups
 from hgpo.returns import trajectory_returns
 from hgpo.rollout_files import read_rollouts
-from hgpo.rollouts.prompts import Turn
+from hgpo.rollouts.prompts import RESPONSE_FORMATS, Turn
+from hgpo.rollouts.token_lengths import random_turns
 from hgpo.runs.display import NoDisplay
 from hgpo.runs.interrupts import terminate_like_interrupt
 from hgpo.training.config import from_json, load_config, save_config, to_json
@@ -45,9 +46,9 @@ def test_the_numbers_are_the_same_for_any_number_of_threads(estimator, tmp_path)
     trainers = {
         threads: run(replace(settings, threads=threads), tmp_path / str(threads)) for threads in (1, 3)
     }
-    assert [trainer.compute.threads for trainer in trainers.values()] == [1, 3]
+    assert [trainer.context.compute.threads for trainer in trainers.values()] == [1, 3]
     assert figures(tmp_path / "1") == figures(tmp_path / "3")
-    one, three = (trainer.policy.model.parameters() for trainer in trainers.values())
+    one, three = (trainer.state.policy.model.parameters() for trainer in trainers.values())
     assert all(torch.equal(a, b) for a, b in zip(one, three, strict=True))
 
 
@@ -71,10 +72,10 @@ def test_a_model_whose_answers_are_never_valid_is_told_of_at_once(tmp_path):
 @pytest.mark.parametrize("response", ["number", "text", "think_action"])
 def test_a_model_made_here_has_a_token_for_every_word_of_its_prompts(response, tmp_path):
     # Step 41 of an episode: in a thinking agent's prompt the numbers 40 … 42 stand beside the words.
-    trainer = Trainer(config(response=response, max_prompt_tokens=400), tmp_path)
+    policy = Trainer(config(response=response, max_prompt_tokens=400), tmp_path).start.policy
     turn = Turn("", (("", ""),), "", (), step=41)
-    (tokens,) = trainer.policy.encode([trainer.response_format.prompt(turn)])
-    assert trainer.policy.tokenizer.unk_token_id not in tokens
+    (tokens,) = policy.encode([RESPONSE_FORMATS[response].prompt(turn)])
+    assert policy.tokenizer.unk_token_id not in tokens
 
 
 @pytest.mark.parametrize(
@@ -95,6 +96,20 @@ def test_a_resumed_run_equals_an_unbroken_one(tmp_path, estimator):
         assert first.read_bytes() == second.read_bytes()
 
 
+def test_the_games_by_which_token_lengths_are_estimated_are_played_once_per_run(tmp_path, monkeypatch):
+    played = []
+
+    def counted(suite, tasks, rng):
+        played.append(len(tasks))
+        return random_turns(suite, tasks, rng)
+
+    monkeypatch.setattr("hgpo.training.agent.random_turns", counted)
+    # The length of responses is left to the estimate; the second run continues the first.
+    for iterations in (1, 2):
+        run(config(iterations=iterations), tmp_path)
+    assert played == [12, 12]
+
+
 def test_rollouts_are_kept_as_they_were_learned_from(tmp_path):
     shaping = OverlongShaping(buffer=1, penalty=3.0)
     trainer = run(
@@ -111,7 +126,7 @@ def test_rollouts_are_kept_as_they_were_learned_from(tmp_path):
         assert PPO(whiten=False)(steps).std() == pytest.approx(record["advantage_std"], rel=1e-12)
         assert set(np.unique(steps.reward)) <= {0.0, 10.0, -3.0, 7.0}
         assert steps.prompt_tokens is not None
-        prompt = trainer.policy.tokenizer.decode(steps.prompt_tokens[0])
+        prompt = trainer.state.policy.tokenizer.decode(steps.prompt_tokens[0])
         assert prompt.startswith("task : bring the coin")
 
 

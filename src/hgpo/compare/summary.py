@@ -15,6 +15,8 @@ from hgpo.compare.plan import Plan
 from hgpo.compare.runs import run_folder
 from hgpo.envs.base import suite_name
 from hgpo.runs.folder import RunLog
+from hgpo.training.config import TrainConfig
+from hgpo.training.learning import mini_batches_of
 
 WINDOW = 10
 """Iterations whose training rollouts make one success rate; each has few games."""
@@ -36,7 +38,7 @@ class MethodSummary:
     environment_steps: float
     """Mean over the seeds of all steps taken in training."""
     optimizer_steps: float
-    """Mean over the seeds."""
+    """Mean over the seeds of the optimizer steps taken in training."""
 
 
 def summarize(plan: Plan, folder: Path, reference: str) -> list[MethodSummary]:
@@ -55,7 +57,6 @@ def summarize(plan: Plan, folder: Path, reference: str) -> list[MethodSummary]:
         won = {method: outcomes(plan, folder, method, split, seeds) for method in plan.methods}
         for method in plan.methods:
             logs = [RunLog(run_folder(folder, method, seed)).read_metrics() for seed in seeds]
-            iterations = np.mean([len(log) for log in logs])
             summaries.append(
                 MethodSummary(
                     method=method,
@@ -66,7 +67,7 @@ def summarize(plan: Plan, folder: Path, reference: str) -> list[MethodSummary]:
                     environment_steps=float(
                         np.mean([sum(record["environment_steps"] for record in log) for log in logs])
                     ),
-                    optimizer_steps=float(iterations * plan.settings.passes * plan.settings.optimizer_steps),
+                    optimizer_steps=float(np.mean([optimizer_steps(plan.settings, log) for log in logs])),
                 )
             )
     return summaries
@@ -98,6 +99,16 @@ def outcomes(plan: Plan, folder: Path, method: str, split: str, seeds: Sequence[
         last = [r for r in records if r["split"] == split and r["temperature"] == 0][-1]
         rows.append(last["games_won"])
     return np.array(rows, np.float64)
+
+
+def optimizer_steps(settings: TrainConfig, metrics: Sequence[dict]) -> int:
+    """Optimizer steps that a run took; of iterations whose log does not tell them, those planned."""
+    return sum(
+        record["optimizer_steps_taken"]
+        if "optimizer_steps_taken" in record
+        else settings.passes * mini_batches_of(settings, record["environment_steps"])
+        for record in metrics
+    )
 
 
 def steps_to(metrics: Sequence[dict], goal: float) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from hgpo.estimators import Comparison
@@ -68,3 +69,12 @@ def advantage_metrics(advantages: NDArray[np.float64]) -> dict[str, float]:
         "advantage_mean": float(advantages.mean()),
         "advantage_std": float(advantages.std()),
     }
+
+
+def peak_memory(device: torch.device) -> float:
+    """GiB of the GPU's memory that tensors took at most since the last call; 0 on a CPU."""
+    if device.type != "cuda":
+        return 0.0
+    peak = torch.cuda.max_memory_allocated(device)
+    torch.cuda.reset_peak_memory_stats(device)
+    return peak / 2**30

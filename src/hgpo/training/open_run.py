@@ -7,9 +7,9 @@ from pathlib import Path
 
 from hgpo.agents import LanguageAgent
 from hgpo.errors import SettingError
+from hgpo.training.agent import language_agent
 from hgpo.training.checkpoint import checkpoint_iteration, latest_checkpoint, load_checkpoint
 from hgpo.training.config import TrainConfig, load_config
-from hgpo.training.trainer import language_agent
 
 
 @dataclass(frozen=True)

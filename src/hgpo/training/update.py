@@ -33,6 +33,8 @@ class UpdateMetrics:
     sampler_difference: float = 0.0
     """Mean magnitude of the difference between the policy's log-probabilities before its first step and those
     it is compared with: what sampling and learning compute differently."""
+    optimizer_steps_taken: int = 0
+    """Optimizer steps that changed the weights."""
     skipped_steps: int = 0
     """Optimizer steps that were not taken, as loss or gradient was not finite."""
     skipped_in_a_row: int = 0
@@ -129,6 +131,7 @@ def update_policy(
         clip_share=clipped,
         gradient_norm=float(np.mean(norms)) if norms else 0.0,
         sampler_difference=sampler_difference or 0.0,
+        optimizer_steps_taken=len(norms),
         skipped_steps=skipped,
         skipped_in_a_row=skipped_in_a_row,
     )

@@ -1,0 +1,66 @@
+"""The agent of a run, and the room that its prompts and answers need."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from hgpo.agents.language import LanguageAgent
+from hgpo.errors import SettingError
+from hgpo.policies.transformers import TransformersPolicy
+from hgpo.random_streams import PROBE, Streams
+from hgpo.rollouts.prompts import RESPONSE_FORMATS
+from hgpo.rollouts.token_lengths import ProbeTurn, answer_tokens_needed, prompt_tokens_needed, random_turns
+from hgpo.training.config import TrainConfig
+from hgpo.training.tasks import training_tasks
+
+GAMES = 12
+"""Games of random play on which token lengths are estimated."""
+
+
+def turns_of_random_play(config: TrainConfig) -> list[ProbeTurn]:
+    """What an agent is shown in a few training games, played at random: token lengths are estimated on it.
+
+    Raises:
+        SettingError: if the environment fails in every game.
+    """
+    tasks = training_tasks(config, GAMES, PROBE)
+    return random_turns(config.env, tasks, Streams(config.seed).generator(PROBE))
+
+
+def language_agent(
+    config: TrainConfig, policy: TransformersPolicy, turns: Sequence[ProbeTurn] | None = None
+) -> LanguageAgent:
+    """The agent of a run with these settings, with this policy.
+
+    Args:
+        config: the run's settings.
+        policy: the model.
+        turns: `turns_of_random_play`, where the caller has them; they are played if they are needed.
+    """
+    response_format = RESPONSE_FORMATS[config.response]
+    max_response_tokens = config.max_response_tokens
+    if max_response_tokens is None:
+        played = turns_of_random_play(config) if turns is None else turns
+        max_response_tokens = answer_tokens_needed(played, policy.chat.encode_answer, response_format)
+    return LanguageAgent(
+        policy,
+        response_format,
+        history_length=config.history_length,
+        max_prompt_tokens=config.max_prompt_tokens,
+        max_response_tokens=max_response_tokens,
+    )
+
+
+def require_prompt_room(config: TrainConfig, policy: TransformersPolicy, turns: Sequence[ProbeTurn]) -> None:
+    """Check that a prompt has room for the history that the settings ask for.
+
+    Raises:
+        SettingError: if it has not.
+    """
+    response_format = RESPONSE_FORMATS[config.response]
+    needed = prompt_tokens_needed(turns, policy.encode, response_format, config.history_length)
+    if needed > config.max_prompt_tokens:
+        raise SettingError(
+            f"--history-length {config.history_length} needs prompts of up to {needed} tokens in these "
+            f"games, but --max-prompt-tokens is {config.max_prompt_tokens}: lower one or raise the other"
+        )

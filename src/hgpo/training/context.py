@@ -1,0 +1,80 @@
+"""What a run has from its settings alone, and what stays the same while it trains."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from hgpo.distributed import Alone, Crew
+from hgpo.envs.base import require_tasks
+from hgpo.policies.compute import Compute
+from hgpo.random_streams import Streams
+from hgpo.rollouts.token_lengths import ProbeTurn
+from hgpo.runs.display import Display, NoDisplay
+from hgpo.runs.folder import RunLog, SilentLog
+from hgpo.training.agent import turns_of_random_play
+from hgpo.training.config import TrainConfig
+
+
+@dataclass(frozen=True)
+class RunContext:
+    """A run's settings, its folder, and where it computes and speaks."""
+
+    config: TrainConfig
+    log: RunLog
+    """The run's folder; only the first process writes there."""
+    display: Display
+    """Shows progress; only the first process does."""
+    crew: Crew
+    """The processes that train together."""
+    compute: Compute
+    """Where and how the models compute."""
+    turns: tuple[ProbeTurn, ...]
+    """What an agent is shown in a few games of random play: token lengths are estimated on it."""
+
+    @property
+    def streams(self) -> Streams:
+        """The run's random streams."""
+        return Streams(self.config.seed)
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this is the process that writes and speaks."""
+        return self.crew.rank == 0
+
+    @property
+    def timeout(self) -> float | None:
+        """Seconds that an environment may take for a step; None is no limit."""
+        return self.config.environment_timeout or None
+
+    def wait_for_first(self) -> None:
+        """Wait until the first process has come to the same place, as what it wrote is read next."""
+        self.crew.agree(None)
+
+
+def open_context(
+    config: TrainConfig, folder: Path, display: Display | None = None, crew: Crew | None = None
+) -> RunContext:
+    """The context of a run; nothing is written, and PyTorch's number of threads is set.
+
+    Raises:
+        SettingError: if a setting cannot work with this environment or this machine, or if files in the
+            folder have the names of a run's files and are no run's.
+    """
+    crew = crew or Alone()
+    config.set_threads()
+    compute = config.compute()
+    if config.device is None and crew.device is not None:
+        compute = replace(compute, device=crew.device, threads=1)
+    first = crew.rank == 0
+    log = RunLog(folder) if first else SilentLog(folder)
+    log.require_own_folder()
+    require_tasks(config.env, config.env.splits[1:], config.evaluation_games)
+    return RunContext(
+        config=config,
+        log=log,
+        display=display if display is not None and first else NoDisplay(),
+        crew=crew,
+        compute=compute,
+        turns=tuple(turns_of_random_play(config)),
+    )

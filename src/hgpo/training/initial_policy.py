@@ -1,0 +1,37 @@
+"""The policy that a run begins with: a model that is given, with or without an adapter, or one made here."""
+
+from __future__ import annotations
+
+from hgpo.policies.loading import load_policy, load_with_new_adapter
+from hgpo.policies.tiny import create_policy
+from hgpo.policies.transformers import TransformersPolicy
+from hgpo.random_streams import WEIGHTS
+from hgpo.rollouts.prompts import RESPONSE_FORMATS, Turn
+from hgpo.training.context import RunContext
+
+MAX_COMMANDS = 60
+"""The highest command number that a model made here has a token for."""
+MAX_STEPS = 100
+"""The highest step number that a model made here has a token for, where prompts tell it."""
+
+
+def initial_policy(run: RunContext) -> TransformersPolicy:
+    """The policy before any training.
+
+    Raises:
+        SettingError: if there is no such model, or if the adapter does not fit it.
+    """
+    config, seed = run.config, run.streams.integer(WEIGHTS)
+    if config.model is not None and config.lora.rank:
+        return load_with_new_adapter(config.model, run.compute, config.lora, seed=seed)
+    if config.model is not None:
+        return load_policy(config.model, run.compute)
+    turns = [Turn("", (("", ""),), "", (), step) for step in range(1, MAX_STEPS)]
+    return create_policy(
+        [*map(RESPONSE_FORMATS[config.response].prompt, turns), *config.env.texts()],
+        config.tiny,
+        max_tokens=config.max_prompt_tokens + (config.max_response_tokens or 32),
+        max_commands=MAX_COMMANDS,
+        seed=seed,
+        compute=run.compute,
+    )

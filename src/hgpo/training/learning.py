@@ -1,0 +1,115 @@
+"""The updates of critic and policy from the rows of an iteration, with their metrics."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hgpo.estimators import CriticEstimator
+from hgpo.random_streams import CRITIC, UPDATE
+from hgpo.steps import StepTable
+from hgpo.training.batch import merge_rows, thin_out
+from hgpo.training.config import TrainConfig
+from hgpo.training.context import RunContext
+from hgpo.training.state import TrainingState
+from hgpo.training.update import recompute_logprobs, update_policy
+
+
+def with_values(state: TrainingState, steps: StepTable) -> StepTable:
+    """The table with the critic's value of each row; the table itself where there is no critic."""
+    if state.critic is None:
+        return steps
+    return steps.with_values(state.critic.values(_prompts(steps)))
+
+
+def learn_values(run: RunContext, state: TrainingState, steps: StepTable, iteration: int) -> dict[str, float]:
+    """Fit the critic to the rows' returns; its metrics, none where there is no critic.
+
+    Args:
+        run: the settings.
+        state: has the critic, which is changed in place.
+        steps: the rows, with the values by which their advantages were computed.
+        iteration: how many iterations were done before.
+    """
+    if state.critic is None:
+        return {}
+    estimator = run.config.estimator
+    assert isinstance(estimator, CriticEstimator) and steps.value is not None
+    targets = estimator.value_targets(steps)
+    with run.display.phase("critic") as advance:
+        loss = state.critic.fit(_prompts(steps), targets, run.streams.generator(CRITIC, iteration), advance)
+    variance = targets.var()
+    explained = 1 - (targets - steps.value).var() / variance if variance > 0 else 0.0
+    return {"critic_loss": loss, "critic_explained_variance": float(explained)}
+
+
+def learn_policy(
+    run: RunContext,
+    state: TrainingState,
+    steps: StepTable,
+    advantages: np.ndarray,
+    iteration: int,
+    skipped_in_a_row: int,
+) -> tuple[dict[str, float], int]:
+    """Update the policy; its metrics, and how many optimizer steps in a row have been skipped up to its end.
+
+    Args:
+        run: the settings.
+        state: has the policy and its optimizer, which are changed in place.
+        steps: the rows.
+        advantages: [rows].
+        iteration: how many iterations were done before.
+        skipped_in_a_row: optimizer steps that were skipped just before this update.
+    """
+    config = run.config
+    rng = run.streams.generator(UPDATE, iteration)
+    kept = thin_out(advantages, config.thin_out_below, rng)
+    batch = merge_rows(steps, kept, merge=config.merge_rows)
+    recomputed = {}
+    if config.old_logprobs == "recomputed":
+        batch, difference = recompute_logprobs(state.policy, batch, config.temperature, run.crew)
+        recomputed = {"sampler_difference": difference}
+    learning_rate = learning_rate_of(config, iteration)
+    for group in state.optimizer.param_groups:
+        group["lr"] = learning_rate
+    with run.display.phase("update") as advance:
+        metrics = update_policy(
+            state.policy,
+            state.reference,
+            state.optimizer,
+            config.loss,
+            batch,
+            passes=config.passes,
+            optimizer_steps=mini_batches_of(config, len(steps)),
+            temperature=config.temperature,
+            max_response_tokens=state.agent.max_response_tokens,
+            max_gradient_norm=config.max_gradient_norm,
+            rng=rng,
+            skipped_in_a_row=skipped_in_a_row,
+            on_rows=advance,
+            crew=run.crew,
+        )
+    record = {
+        "learning_rate": learning_rate,
+        "update_row_share": len(batch) / len(steps),
+        "update_tokens": sum(map(len, batch.prompts)) + sum(map(len, batch.responses)),
+        **{name: value for name, value in vars(metrics).items() if name != "skipped_in_a_row"},
+        **recomputed,
+    }
+    return record, metrics.skipped_in_a_row
+
+
+def learning_rate_of(config: TrainConfig, iteration: int) -> float:
+    """The learning rate after `iteration` iterations: it rises linearly over the first ones."""
+    return config.learning_rate * min(1.0, (iteration + 1) / (config.learning_rate_warmup + 1))
+
+
+def mini_batches_of(config: TrainConfig, rows: int) -> int:
+    """Mini-batches of one pass over the rows of an iteration."""
+    if config.mini_batch_rows is None:
+        return config.optimizer_steps
+    return -(-rows // config.mini_batch_rows)
+
+
+def _prompts(steps: StepTable) -> list[tuple[int, ...]]:
+    assert steps.prompt_tokens is not None
+    return [tuple(prompt.tolist()) for prompt in steps.prompt_tokens]

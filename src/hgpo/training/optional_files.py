@@ -1,0 +1,45 @@
+"""Files that a run can do without: where one cannot be written, the run says so and continues."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+
+from hgpo.errors import RunError
+from hgpo.files import reason
+
+LEFT_OUT, TRIED_AGAIN = "it is left out", "it is tried again with what comes next"
+"""What happens to a file that cannot be written."""
+
+
+class OptionalFiles:
+    """Writes files, and reports each name that fails once."""
+
+    def __init__(self, say: Callable[[str], None], save_state: Callable[[], None]) -> None:
+        """Nothing is written yet.
+
+        Args:
+            say: shows a message.
+            save_state: saves the run; called at the first failure of each name, as a later call may find no
+                room on the disk. A RunError of its own is ignored.
+        """
+        self._say, self._save_state = say, save_state
+        self._failed: set[str] = set()
+
+    def write(self, name: str, write: Callable[[], None], otherwise: str) -> None:
+        """Write a file.
+
+        Args:
+            name: what is written.
+            write: writes it.
+            otherwise: what happens to the file if it cannot be written, `LEFT_OUT` or `TRIED_AGAIN`.
+        """
+        try:
+            write()
+        except OSError as error:
+            if name in self._failed:
+                return
+            self._failed.add(name)
+            self._say(f"{name} cannot be written ({reason(error)}): {otherwise}, and the run goes on")
+            with suppress(RunError):
+                self._save_state()

@@ -1,0 +1,61 @@
+"""The rollouts of one iteration."""
+
+from __future__ import annotations
+
+from hgpo.agents.language import LanguageAgent
+from hgpo.errors import RunError
+from hgpo.random_streams import ROLLOUT, TASKS
+from hgpo.rollouts.dynamic_sampling import Sample, sample_groups
+from hgpo.rollouts.episodes import Trajectory
+from hgpo.rollouts.rollout import rollout_together
+from hgpo.training.context import RunContext
+from hgpo.training.tasks import training_tasks
+
+
+def sample_trajectories(run: RunContext, agent: LanguageAgent, iteration: int) -> Sample:
+    """Groups of trajectories of the iteration's tasks; those that failed are reported.
+
+    Args:
+        run: the settings.
+        agent: acts.
+        iteration: how many iterations were done before.
+
+    Raises:
+        RunError: if the environment failed in every trajectory.
+    """
+    config = run.config
+    with run.display.phase("rollout") as advance:
+
+        def roll_out(number: int) -> list[Trajectory]:
+            # The first round's streams carry no number, as there is only one without dynamic sampling.
+            place = (iteration, number) if number else (iteration,)
+            return rollout_together(
+                run.crew,
+                config.env,
+                agent,
+                training_tasks(config, config.tasks_per_iteration, TASKS, *place),
+                group_size=config.group_size,
+                temperature=config.temperature,
+                seed=[config.seed, ROLLOUT, *place],
+                on_step=lambda finished, live: advance(finished, finished + live),
+                timeout=run.timeout,
+            )
+
+        sample = sample_groups(
+            roll_out,
+            groups=config.tasks_per_iteration,
+            group_size=config.group_size,
+            max_rounds=config.sampling_rounds,
+        )
+    lost = [trajectory for trajectory in sample.tried if trajectory.lost is not None]
+    if lost:
+        run.display.say(
+            f"{len(lost)} of {len(sample.tried)} trajectories lost, the first {lost[0].trajectory_id}: "
+            f"{lost[0].lost}"
+        )
+    if not sample.kept:
+        raise RunError(
+            f"every environment failed in iteration {iteration + 1}, the first with: {lost[0].lost}; mend it "
+            f"(hgpo env check) and go on with hgpo train --resume {run.log.folder}"
+        )
+    return sample

@@ -1,0 +1,126 @@
+"""The models of a run, made from scratch or read from its latest checkpoint."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from hgpo.agents.language import LanguageAgent
+from hgpo.estimators import CriticEstimator
+from hgpo.policies.critic import Critic
+from hgpo.policies.engines import ENGINES, RolloutEngine
+from hgpo.policies.loading import load_policy
+from hgpo.policies.reference import Reference, load_reference
+from hgpo.policies.transformers import TransformersPolicy
+from hgpo.training.agent import language_agent, require_prompt_room
+from hgpo.training.checkpoint import (
+    checkpoint_iteration,
+    latest_checkpoint,
+    load_checkpoint,
+    load_critic,
+    load_optimizer,
+    save_reference,
+)
+from hgpo.training.context import RunContext
+from hgpo.training.initial_policy import initial_policy
+from hgpo.training.warm_start import warm_start
+
+
+@dataclass(frozen=True)
+class StartingPoint:
+    """The policy from which a run starts or continues."""
+
+    checkpoint: Path | None
+    """The run's latest checkpoint; None for a run that has none yet."""
+    iteration: int
+    """Iterations that the policy has been trained for."""
+    policy: TransformersPolicy
+    agent: LanguageAgent
+    """Samples from the policy itself."""
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """The models of a run. Training changes their weights in place."""
+
+    policy: TransformersPolicy
+    """Learns."""
+    engine: RolloutEngine
+    """Samples by the policy's weights."""
+    agent: LanguageAgent
+    """Acts with the engine."""
+    reference: Reference
+    """The policy before reinforcement learning, frozen."""
+    optimizer: torch.optim.Optimizer
+    """Of the policy's weights."""
+    critic: Critic | None
+    """Where the estimator needs one."""
+
+
+def find_starting_point(run: RunContext) -> StartingPoint:
+    """The policy of the run's latest checkpoint, or the initial one where there is no checkpoint.
+
+    Raises:
+        SettingError: if the settings do not fit the model, or a checkpoint cannot be read.
+    """
+    checkpoint = latest_checkpoint(run.log.checkpoints)
+    if checkpoint is None:
+        iteration, policy = 0, initial_policy(run)
+        require_prompt_room(run.config, policy, run.turns)
+    else:
+        iteration, policy = checkpoint_iteration(checkpoint), load_checkpoint(checkpoint, run.compute)
+    return StartingPoint(checkpoint, iteration, policy, language_agent(run.config, policy, run.turns))
+
+
+def new_state(run: RunContext, start: StartingPoint) -> TrainingState:
+    """The state before the first iteration: after the warm start, with the reference written.
+
+    Raises:
+        RunError: if the reference cannot be written.
+    """
+    warm_start(run, start.policy, start.agent)
+    if run.is_first:
+        save_reference(run.log.reference, start.policy)
+    run.wait_for_first()
+    return _state(run, start)
+
+
+def restored_state(run: RunContext, start: StartingPoint, checkpoint: Path) -> TrainingState:
+    """The state that a checkpoint holds.
+
+    Raises:
+        SettingError: if the checkpoint cannot be read.
+    """
+    state = _state(run, start)
+    load_optimizer(checkpoint, state.optimizer)
+    # At iteration 0 a critic has not learned, and a checkpoint of another estimator's run has none.
+    if state.critic is not None and start.iteration > 0:
+        load_critic(checkpoint, state.critic)
+    return state
+
+
+def _state(run: RunContext, start: StartingPoint) -> TrainingState:
+    """The state with this policy; the optimizer and the critic are new, the reference is the run's."""
+    config, policy, agent = run.config, start.policy, start.agent
+    engine = ENGINES[config.engine](
+        policy,
+        run.log.folder / "engine" / str(run.crew.rank),
+        max_tokens=agent.max_prompt_tokens + agent.max_response_tokens,
+        memory_share=config.engine_memory,
+    )
+    engine.synchronize()
+    critic = None
+    if isinstance(config.estimator, CriticEstimator):
+        # The critic's body is that of the reference.
+        critic = Critic(load_policy(run.log.reference, run.compute), config.critic)
+    parameters = [p for p in policy.model.parameters() if p.requires_grad]
+    return TrainingState(
+        policy=policy,
+        engine=engine,
+        agent=replace(agent, policy=engine),
+        reference=load_reference(run.log.reference, policy),
+        optimizer=torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=0.0),
+        critic=critic,
+    )
