@@ -14,7 +14,7 @@ import pytest
 from tables import walks
 from toy_runs import config
 
-from hgpo import GRPO, HGPO, PPO, GiGPO, StepTable
+from hgpo import GRPO, HGPO, PPO, RLOO, DrGRPO, GiGPO, ReinforcePlusPlus, StepTable
 from hgpo.cli import main
 from hgpo.report.data import SampledRollouts, group_sizes, latest_sample, sample_data, task_data
 from hgpo.report.page import write_page
@@ -123,6 +123,49 @@ def test_the_report_shows_the_returns_that_are_compared(tmp_path):
     valued = steps.with_values([9.0, 4.0, 7.0])
     shown = told(PPO(gae_lambda=0.0, discount=0.5), valued, tmp_path)
     assert [row["return"] for row in shown] == [3.0, 2.0, 0.0]
+
+
+EVERY_KIND = [
+    HGPO(),
+    HGPO(similarity=0.9),
+    HGPO(start_token=True, peers="others"),
+    HGPO(peers="other_trajectories", episode_level=True, discount=0.5, invalid_penalty=0.1),
+    HGPO.reference(level_weights="size", alpha=float("inf")),
+    HGPO(level_weights="reliability", history_length=1, propagate_penalty=True, invalid_penalty=0.1),
+    GiGPO(similarity=0.9, statistics="rows"),
+    GRPO(peers="other_trajectories"),
+    DrGRPO(),
+    RLOO(),
+    ReinforcePlusPlus(baseline="task"),
+    PPO(gae_lambda=0.5),
+]
+
+
+@pytest.mark.parametrize("estimator", EVERY_KIND, ids=repr)
+def test_a_report_agrees_with_the_advantages(estimator: Any, tmp_path: Path):
+    # Two tasks and a rollout alone in a third; no two sums of rewards are equal, so a row has an advantage if
+    # and only if it is compared with another.
+    walks_of = {"t": ("ABCA", "BAC", "CAB", "AB"), "u": ("AC", "BC"), "v": ("A",)}
+    rng = np.random.default_rng(0)
+    rows = [
+        {
+            **{"task_id": task, "trajectory_id": f"{task}{number}", "step_index": step, "state_key": state},
+            **{"reward": rng.normal(), "value": rng.normal(), "action_valid": bool(rng.integers(2))},
+            "observation": {"A": "12 doors in a row", "B": "13 doors in a row", "C": "the sea"}[state],
+        }
+        for task, paths in walks_of.items()
+        for number, path in enumerate(paths)
+        for step, state in enumerate(path)
+    ]
+    write_rollouts(tmp_path / "000001.parquet", StepTable.from_rows(rows))
+    sample = latest_sample(config(estimator=estimator), tmp_path)
+    assert sample is not None
+    data = sample_data(sample, decode)
+    told = [row for task in data["tasks"] for row in task["rows"]]
+    assert len(told) == len(rows)
+    for row in told:
+        first_level = row["peers"][:1] if isinstance(estimator, ReinforcePlusPlus) else row["peers"]
+        assert (row["advantage"] != 0) == any(first_level), row
 
 
 def test_the_report_names_the_levels_of_its_estimator(tmp_path):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -112,90 +112,115 @@ class Claim:
     """"holds", "fails", or "open" where the interval leaves it so."""
 
 
-def claims(
-    name: str, moments: Sequence[Moments], baselines: Sequence[Moments], alone: Sequence[Moments]
-) -> Iterator[Claim]:
+ErrorKind = Literal["all", "alone", "baselines"]
+"""Which errors are looked at: those of advantages against all of the group; of advantages that leave the row
+itself out; of the baselines that leave it out."""
+
+
+def _bias_falls(moments: Moments) -> NDArray[np.float64]:
+    bias = np.diag(moments.bias)
+    return bias[:-1] - bias[1:]
+
+
+def _variance_rises(moments: Moments) -> NDArray[np.float64]:
+    variance = np.diag(moments.noise)
+    return variance[1:] - variance[:-1]
+
+
+def _correlations(moments: Moments) -> NDArray[np.float64]:
+    return np.diag(moments.correlation(), 1)
+
+
+def _mean_by_independent(moments: Moments) -> NDArray[np.float64]:
+    weights = _paper_weights(moments)
+    return np.array([weights @ moments.noise @ weights / (weights**2 @ np.diag(moments.noise))])
+
+
+def _mean_by_noisiest(moments: Moments) -> NDArray[np.float64]:
+    weights = _paper_weights(moments)
+    return np.array([weights @ moments.noise @ weights / np.diag(moments.noise).max()])
+
+
+def _mean_has_less_bias(moments: Moments) -> NDArray[np.float64]:
+    weights = _paper_weights(moments)
+    return np.array([moments.bias[0, 0] - weights @ moments.bias @ weights])
+
+
+def _paper_weights(moments: Moments) -> NDArray[np.float64]:
+    """HGPO's weights with α = 1, [levels]."""
+    raw = np.arange(1, len(moments.bias) + 1)
+    return raw / raw.sum()
+
+
+def _above_0(found: Interval) -> str:
+    return "fails" if found.high < 0 else "holds" if found.low > 0 else "open"
+
+
+def _at_most_1(found: Interval) -> str:
+    return "fails" if found.low > 1 else "holds" if found.high <= 1 else "open"
+
+
+def _about_0(found: Interval) -> str:
+    return "fails" if found.low > 0.05 or found.high < -0.05 else "holds"
+
+
+def _about_1(found: Interval) -> str:
+    return "fails" if found.low > 1.05 or found.high < 0.95 else "holds"
+
+
+@dataclass(frozen=True)
+class _Assumption:
+    """An assumption behind HGPO's weights, and how it is read off the moments of a process."""
+
+    claim: str
+    """In words; {level} and {next} stand for the levels, where it is about each pair of neighbours."""
+    expected: str
+    """What its numbers should be."""
+    numbers: Callable[[Moments], NDArray[np.float64]]
+    """One for each pair of neighbouring levels, or a single one."""
+    verdict: Callable[[Interval], str]
+    errors: ErrorKind = "all"
+
+
+_BIAS, _VARIANCE = "bias² falls from level {level} to {next}", "variance rises from level {level} to {next}"
+_APART = "levels {level} and {next} are uncorrelated"
+_ASSUMPTIONS = (
+    _Assumption(_BIAS, "above 0", _bias_falls, _above_0),
+    _Assumption(f"{_BIAS}, leave-one-out", "above 0", _bias_falls, _above_0, "alone"),
+    _Assumption(_VARIANCE, "above 0", _variance_rises, _above_0),
+    _Assumption(f"{_VARIANCE}, leave-one-out", "above 0", _variance_rises, _above_0, "alone"),
+    _Assumption(f"{_APART}: advantages", "correlation 0", _correlations, _about_0),
+    _Assumption(f"{_APART}: baselines, leave-one-out", "correlation 0", _correlations, _about_0, "baselines"),
+    _Assumption(
+        "the weighted mean's variance is Σ w² Var, as without covariance",
+        "ratio 1",
+        _mean_by_independent,
+        _about_1,
+    ),
+    _Assumption(
+        "the weighted mean's variance is at most that of the noisiest level",
+        "ratio at most 1",
+        _mean_by_noisiest,
+        _at_most_1,
+    ),
+    _Assumption("the weighted mean has less bias² than level 0", "above 0", _mean_has_less_bias, _above_0),
+)
+"""Every assumption, in the order of the tables."""
+
+
+def claims(name: str, moments: Mapping[ErrorKind, Sequence[Moments]]) -> Iterator[Claim]:
     """Every assumption, looked at in one kind of process.
 
     Args:
         name: of the kind of process.
-        moments: of advantages against all of the group, one a process.
-        baselines: of the baselines that leave the row itself out.
-        alone: of advantages that leave the row itself out.
+        moments: of each kind of errors, one per process.
     """
-    deepest = len(moments[0].bias) - 1
-    for label, found in (("", moments), (", leave-one-out", alone)):
-        for level in range(deepest):
-            yield _claim(
-                name,
-                f"bias² falls from level {level} to {level + 1}{label}",
-                "above 0",
-                [m.bias[level, level] - m.bias[level + 1, level + 1] for m in found],
-                lambda low, high: low > 0,
-                lambda low, high: high < 0,
-            )
-    for label, found in (("", moments), (", leave-one-out", alone)):
-        for level in range(deepest):
-            yield _claim(
-                name,
-                f"variance rises from level {level} to {level + 1}{label}",
-                "above 0",
-                [m.noise[level + 1, level + 1] - m.noise[level, level] for m in found],
-                lambda low, high: low > 0,
-                lambda low, high: high < 0,
-            )
-    for label, found in (("advantages", moments), ("baselines, leave-one-out", baselines)):
-        for level in range(deepest):
-            yield _claim(
-                name,
-                f"levels {level} and {level + 1} are uncorrelated: {label}",
-                "correlation 0",
-                [m.correlation()[level, level + 1] for m in found],
-                lambda low, high: low <= 0.05 and high >= -0.05,
-                lambda low, high: low > 0.05 or high < -0.05,
-            )
-    weights = np.arange(1, deepest + 2) / np.arange(1, deepest + 2).sum()
-    yield _claim(
-        name,
-        "the weighted mean's variance is Σ w² Var, as without covariance",
-        "ratio 1",
-        [weights @ m.noise @ weights / (weights**2 @ np.diag(m.noise)) for m in moments],
-        lambda low, high: low <= 1.05 and high >= 0.95,
-        lambda low, high: low > 1.05 or high < 0.95,
-    )
-    yield _claim(
-        name,
-        "the weighted mean's variance is at most that of the noisiest level",
-        "ratio at most 1",
-        [weights @ m.noise @ weights / np.diag(m.noise).max() for m in moments],
-        lambda low, high: high <= 1,
-        lambda low, high: low > 1,
-    )
-    yield _claim(
-        name,
-        "the weighted mean has less bias² than level 0",
-        "above 0",
-        [m.bias[0, 0] - weights @ m.bias @ weights for m in moments],
-        lambda low, high: low > 0,
-        lambda low, high: high < 0,
-    )
-
-
-def _claim(
-    process: str,
-    claim: str,
-    expected: str,
-    values: Sequence[float],
-    holds: Callable[[float, float], bool],
-    fails: Callable[[float, float], bool],
-) -> Claim:
-    found = bootstrap(np.array(values)[:, None])
-    verdict = "open"
-    if fails(found.low, found.high):
-        verdict = "fails"
-    elif holds(found.low, found.high):
-        verdict = "holds"
-    return Claim(process, claim, expected, found, verdict)
+    for assumption in _ASSUMPTIONS:
+        by_process = np.array([assumption.numbers(one) for one in moments[assumption.errors]])
+        for level, values in enumerate(by_process.T):
+            found = bootstrap(values[:, None])
+            claim = assumption.claim.format(level=level, next=level + 1)
+            yield Claim(name, claim, assumption.expected, found, assumption.verdict(found))
 
 
 KINDS: dict[str, dict[str, float]] = {
@@ -218,14 +243,12 @@ def settings_of_kinds(base: Setting) -> dict[str, Setting]:
 def check_claims(setting: Setting, name: str, seed: int) -> list[Claim]:
     """The assumptions in one kind of process, over as many processes as the setting has."""
     numbers = range(setting.processes)
-    return list(
-        claims(
-            name,
-            [level_moments(setting, seed, number) for number in numbers],
-            [level_moments(setting, seed, n, peers="others", part="baseline") for n in numbers],
-            [level_moments(setting, seed, number, peers="others") for number in numbers],
-        )
-    )
+    moments: dict[ErrorKind, list[Moments]] = {
+        "all": [level_moments(setting, seed, number) for number in numbers],
+        "alone": [level_moments(setting, seed, number, peers="others") for number in numbers],
+        "baselines": [level_moments(setting, seed, n, peers="others", part="baseline") for n in numbers],
+    }
+    return list(claims(name, moments))
 
 
 def best_weights(setting: Setting, seed: int) -> NDArray[np.float64]:
