@@ -44,7 +44,7 @@ from hgpo.rollouts.episodes import Trajectory
 from hgpo.rollouts.evaluate import evaluate_panel, no_valid_answer
 from hgpo.rollouts.prompts import RESPONSE_FORMATS, Turn
 from hgpo.rollouts.rollout import rollout_together, step_table
-from hgpo.rollouts.token_lengths import ProbeTurn, answer_tokens_needed, prompt_tokens_needed, random_turns
+from hgpo.rollouts.token_lengths import answer_tokens_needed, prompt_tokens_needed, random_turns
 from hgpo.runs.display import Display, NoDisplay
 from hgpo.runs.folder import RunLog, SilentLog
 from hgpo.runs.interrupts import uninterrupted
@@ -509,7 +509,7 @@ def language_agent(config: TrainConfig, policy: TransformersPolicy) -> LanguageA
     )
 
 
-def _probe(config: TrainConfig) -> list[ProbeTurn]:
+def _probe(config: TrainConfig) -> list[Turn]:
     streams = Streams(config.seed)
     return random_turns(config.env, _training_tasks(config, 12, PROBE), streams.generator(PROBE))
 
