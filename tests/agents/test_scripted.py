@@ -36,6 +36,18 @@ def test_chance_takes_every_command_equally_often_whatever_the_temperature():
         assert all(d.action.valid for d in decisions)
 
 
+def test_an_expert_looks_for_the_walkthrough_of_a_task_once():
+    asked = []
+
+    class Counting(ToySuite):
+        def walkthrough(self, task):
+            asked.append(task.id)
+            return super().walkthrough(task)
+
+    evaluate_panel(Counting(), ExpertAgent(Counting()), "held_out", temperature=0.0, seed=[0])
+    assert sorted(asked) == sorted(task.id for task in SUITE.tasks("held_out"))
+
+
 def test_an_expert_loses_what_it_does_not_know():
     known = ToySuite().tasks("held_out")[0].id
 

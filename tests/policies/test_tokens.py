@@ -32,9 +32,9 @@ from hgpo.policies.loading import Lora, load_policy, load_with_new_adapter
 from hgpo.policies.tokens import ChatTokenizer, encode_prompts, end_tokens
 from hgpo.policies.transformers import TransformersPolicy
 from hgpo.policies.vllm import VllmEngine
-from hgpo.rollouts.prompts import CommandNumber, CommandText, ThinkAction
+from hgpo.rollouts.prompts import CommandNumber, CommandText, ThinkAction, Turn
 from hgpo.rollouts.rollout import rollout
-from hgpo.rollouts.token_lengths import ProbeTurn, answer_tokens_needed
+from hgpo.rollouts.token_lengths import answer_tokens_needed
 from hgpo.training.imitation import demonstrations
 
 COMMANDS = ("go to bin", "take mug")
@@ -247,7 +247,7 @@ class TestEnds:
         assert answer_tokens_needed(TURNS, policy.chat.encode_answer, CommandNumber()) == 2 + 4
 
 
-TURNS = [ProbeTurn("a bin", COMMANDS)]
+TURNS = [Turn("", (), "a bin", COMMANDS)]
 
 
 class TestAnswers:

@@ -10,9 +10,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from rich.console import Console
-from toy import ToySuite, toy_task
+from toy import ToyEnvironment, ToySuite, toy_task
 
 from hgpo.agents import Decision, LanguageAgent
+from hgpo.errors import RunError
 from hgpo.policies.answers import InvalidReason, read_answer
 from hgpo.policies.base import Completion
 from hgpo.policies.tiny import TinyModel, create_policy
@@ -259,6 +260,22 @@ def test_a_walkthrough_that_does_not_win_is_refused():
             return (super().walkthrough(task) or ())[:-1]
 
     with pytest.raises(ValueError, match="walkthrough of task attic-hall does not win"):
+        demonstrations(
+            *(BrokenSuite(), policy_for_toys(), [toy_task("attic", "hall")]),
+            response_format=CommandText(), history_length=1, max_prompt_tokens=150, max_response_tokens=4,
+        )  # fmt: skip
+
+
+def test_a_walkthrough_whose_environment_fails_is_named():
+    class Broken(ToyEnvironment):
+        def step(self, command):
+            raise OSError("the simulator is gone")
+
+    class BrokenSuite(ToySuite):
+        def make(self):
+            return Broken(self.max_steps)
+
+    with pytest.raises(RunError, match=r"walkthrough of task attic-hall cannot be played: OSError: the sim"):
         demonstrations(
             *(BrokenSuite(), policy_for_toys(), [toy_task("attic", "hall")]),
             response_format=CommandText(), history_length=1, max_prompt_tokens=150, max_response_tokens=4,

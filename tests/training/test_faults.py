@@ -27,11 +27,12 @@ from hgpo.training.config import _TYPES as config_types
 
 @dataclass(frozen=True)
 class FaultySuite(ToySuite):
-    """Every fifth environment that is made fails at its second step, or all do."""
+    """Every fifth environment that is made fails at its second step, or all do, after the first seven."""
 
     fault: str = "raises"
     every: int = 5
-    after: int = 0
+    # One serves to measure token lengths, and one for each of the six tasks of the warm start.
+    after: int = 7
 
     def make(self) -> ToyEnvironment:
         FaultySuite.made += 1
@@ -115,8 +116,8 @@ def test_a_fault_of_one_changes_nothing_for_the_others(tmp_path):
 
 
 def test_if_every_environment_fails_the_run_says_so(tmp_path):
-    # The first six serve before: one to measure token lengths, one for the warm start, four for the evaluation.
-    settings = config(env=FaultySuite(every=1, after=6), iterations=2, evaluation_games=2)
+    # The first eleven serve before: seven as above, four for the evaluation.
+    settings = config(env=FaultySuite(every=1, after=11), iterations=2, evaluation_games=2)
     with pytest.raises(RunError, match=r"every environment failed in iteration 1.*OSError: the simulator"):
         run(settings, tmp_path)
 

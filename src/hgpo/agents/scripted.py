@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from hgpo.envs.base import TaskSuite
+from hgpo.envs.base import Task, TaskSuite
 from hgpo.envs.commands import filled_by_chance, listed
 from hgpo.errors import SettingError
 from hgpo.policies.answers import Answer, InvalidReason
@@ -36,6 +36,16 @@ class ExpertAgent:
     """Plays the suite's walkthroughs; in a task that has none it says nothing until its steps are used up."""
 
     suite: TaskSuite
+    _walkthroughs: dict[str, tuple[str, ...]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+    """Those found so far, by the task's id: a walkthrough can take seconds to find."""
+
+    def walkthrough(self, task: Task) -> tuple[str, ...]:
+        """The commands that win the task; none where no walkthrough is known."""
+        if task.id not in self._walkthroughs:
+            self._walkthroughs[task.id] = self.suite.walkthrough(task) or ()
+        return self._walkthroughs[task.id]
 
     def act(self, situations: Sequence[Situation], temperature: float) -> list[Decision]:
         """See `Agent.act`.
@@ -55,7 +65,7 @@ class ExpertAgent:
 
     def _next(self, situation: Situation) -> Decision:
         # A walkthrough that does not win leaves its expert without a word to say.
-        left = (self.suite.walkthrough(situation.task) or ())[len(situation.steps) :]
+        left = self.walkthrough(situation.task)[len(situation.steps) :]
         return _decision(left[0] if left else "", situation)
 
 

@@ -42,9 +42,7 @@ STEP_COLUMNS: dict[str, Callable[[Step], Any]] = {
 """What a step table says of a step, by the column's name."""
 
 
-def turn_at(
-    task: Task, past: Sequence[Transition[Any]], now: TimeStep, history_length: int | None = 0
-) -> Turn:
+def turn_at(task: Task, past: Sequence[Transition[Any]], now: TimeStep, history_length: int | None) -> Turn:
     """What a prompt shows where an episode stands.
 
     Args:

@@ -8,8 +8,8 @@ from hgpo.agents.language import LanguageAgent
 from hgpo.errors import SettingError
 from hgpo.policies.transformers import TransformersPolicy
 from hgpo.random_streams import PROBE, Streams
-from hgpo.rollouts.prompts import RESPONSE_FORMATS
-from hgpo.rollouts.token_lengths import ProbeTurn, answer_tokens_needed, prompt_tokens_needed, random_turns
+from hgpo.rollouts.prompts import RESPONSE_FORMATS, Turn
+from hgpo.rollouts.token_lengths import answer_tokens_needed, prompt_tokens_needed, random_turns
 from hgpo.training.config import TrainConfig
 from hgpo.training.tasks import training_tasks
 
@@ -17,7 +17,7 @@ GAMES = 12
 """Games of random play on which token lengths are estimated."""
 
 
-def turns_of_random_play(config: TrainConfig) -> list[ProbeTurn]:
+def turns_of_random_play(config: TrainConfig) -> list[Turn]:
     """What an agent is shown in a few training games, played at random: token lengths are estimated on it.
 
     Raises:
@@ -28,7 +28,7 @@ def turns_of_random_play(config: TrainConfig) -> list[ProbeTurn]:
 
 
 def language_agent(
-    config: TrainConfig, policy: TransformersPolicy, turns: Sequence[ProbeTurn] | None = None
+    config: TrainConfig, policy: TransformersPolicy, turns: Sequence[Turn] | None = None
 ) -> LanguageAgent:
     """The agent of a run with these settings, with this policy.
 
@@ -51,7 +51,7 @@ def language_agent(
     )
 
 
-def require_prompt_room(config: TrainConfig, policy: TransformersPolicy, turns: Sequence[ProbeTurn]) -> None:
+def require_prompt_room(config: TrainConfig, policy: TransformersPolicy, turns: Sequence[Turn]) -> None:
     """Check that a prompt has room for the history that the settings ask for.
 
     Raises:

@@ -9,7 +9,7 @@ from hgpo.distributed import Alone, Crew
 from hgpo.envs.base import require_tasks
 from hgpo.policies.compute import Compute
 from hgpo.random_streams import Streams
-from hgpo.rollouts.token_lengths import ProbeTurn
+from hgpo.rollouts.prompts import Turn
 from hgpo.runs.display import Display, NoDisplay
 from hgpo.runs.folder import RunLog, SilentLog
 from hgpo.training.agent import turns_of_random_play
@@ -29,7 +29,7 @@ class RunContext:
     """The processes that train together."""
     compute: Compute
     """Where and how the models compute."""
-    turns: tuple[ProbeTurn, ...]
+    turns: tuple[Turn, ...]
     """What an agent is shown in a few games of random play: token lengths are estimated on it."""
 
     @property

@@ -8,12 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
+from hgpo.agents.scripted import ExpertAgent
 from hgpo.distributed import Alone, Crew, add_up_gradients, share
 from hgpo.envs.base import Task, TaskSuite
-from hgpo.errors import SettingError
+from hgpo.errors import RunError, SettingError
 from hgpo.policies.gradients import add_gradients
 from hgpo.policies.transformers import Reading, TransformersPolicy
-from hgpo.rollouts.prompts import ResponseFormat, Turn, fit_prompts
+from hgpo.rollouts.episodes import turn_at
+from hgpo.rollouts.prompts import ResponseFormat, fit_prompts
+from hgpo.rollouts.rollout import rollout
 
 
 @dataclass(frozen=True)
@@ -52,47 +55,37 @@ def demonstrations(
     max_prompt_tokens: int,
     max_response_tokens: int,
 ) -> list[Demonstration]:
-    """The steps of the tasks' walkthroughs as prompts and answers, in order; tasks without one are left out.
+    """What an expert reads and answers in a rollout of the tasks' walkthroughs, step by step, in order.
+
+    Tasks without a walkthrough are left out.
 
     Raises:
         SettingError: if no task has a walkthrough, or if one leaves its game unwon.
+        RunError: if an environment fails.
     """
-    rows = []
-    environment = suite.make()
-    for task in tasks:
-        walkthrough = suite.walkthrough(task)
-        if walkthrough is None:
-            continue
-        observation, info = environment.reset(task)
-        history: list[tuple[str, str]] = []
-        turns, answers = [], []
-        for command in walkthrough:
-            turns.append(
-                Turn(
-                    task.instruction,
-                    tuple(history[-history_length:] if history_length else ()),
-                    observation,
-                    info.admissible_commands,
-                    step=len(history),
-                )
-            )
-            answers.append(response_format.answer(command, info.admissible_commands))
-            history.append((observation, command))
-            observation, _, terminated, truncated, info = environment.step(command)
-            if terminated or truncated:
-                break
-        if not info.won:
-            raise SettingError(
-                f"the walkthrough of task {task.id} does not win it within an episode's step limit: "
-                "raise --env.max-steps, or set --warm-start.games 0"
-            )
-        prompts = fit_prompts(turns, response_format, policy.encode, max_prompt_tokens)
-        for prompt, answer in zip(prompts, answers, strict=True):
-            rows.append(Demonstration(prompt, policy.encode_response(answer, max_response_tokens)))
-    if not rows:
+    expert = ExpertAgent(suite)
+    shown = [task for task in tasks if expert.walkthrough(task)]
+    if not shown:
         raise SettingError(
             f"none of {len(tasks)} tasks has a walkthrough to imitate: set --warm-start.games 0"
         )
+    rows = []
+    for played in rollout(suite, expert, shown, group_size=1, temperature=0.0, seed=()):
+        if played.lost is not None:
+            raise RunError(f"the walkthrough of task {played.task.id} cannot be played: {played.lost}")
+        if not played.won:
+            raise SettingError(
+                f"the walkthrough of task {played.task.id} does not win it within an episode's step limit: "
+                "raise --env.max-steps, or set --warm-start.games 0"
+            )
+        turns = [
+            turn_at(played.task, played.steps[:number], step.before, history_length)
+            for number, step in enumerate(played.steps)
+        ]
+        prompts = fit_prompts(turns, response_format, policy.encode, max_prompt_tokens)
+        for turn, step, prompt in zip(turns, played.steps, prompts, strict=True):
+            answer = response_format.answer(step.command, turn.commands)
+            rows.append(Demonstration(prompt, policy.encode_response(answer, max_response_tokens)))
     return rows
 
 
