@@ -14,7 +14,7 @@ import tyro
 from rich.console import Console
 
 from hgpo.cli import INTERRUPTED, failed, wrong_use
-from hgpo.cli.parse import parse
+from hgpo.cli.parse import parse, with_present_names
 from hgpo.cli.train import TrainCommand, default_of, settings_of
 from hgpo.compare.plan import ABLATIONS, Plan, load_plan
 from hgpo.compare.report import plot_curves, plot_success, summary_tables, write_results
@@ -131,7 +131,7 @@ def _plan(command: CompareCommand, training: Sequence[str]) -> tuple[Plan, Path]
     if command.env not in ENVIRONMENTS:
         raise SettingError(f"--env {command.env}: choose from {', '.join(ENVIRONMENTS)}")
     names_env = any(word.startswith("env:") for word in training)
-    words = [*training, *([] if names_env else [f"env:{command.env}"])]
+    words = [*with_present_names(training), *([] if names_env else [f"env:{command.env}"])]
     train = parse(TrainCommand, words, "hgpo train", default_of(words))
     if train.out is not None or train.resume is not None:
         raise SettingError('give --out or --resume of the comparison, before "--"')

@@ -14,7 +14,7 @@ import tyro
 from rich.console import Console
 
 from hgpo.cli import INTERRUPTED, failed, wrong_use
-from hgpo.cli.parse import parse
+from hgpo.cli.parse import parse, with_present_names
 from hgpo.cli.players import ENDPOINT, ModelOptions, Player, games_of, open_player
 from hgpo.envs import ENVIRONMENTS, TaskSuite
 from hgpo.envs.base import require_tasks
@@ -88,7 +88,7 @@ def main(args: Sequence[str]) -> int:
     console = Console()
     transformers.utils.logging.disable_progress_bar()
     try:
-        command = parse(EvaluateCommand, args, prog="hgpo evaluate")
+        command = parse(EvaluateCommand, with_present_names(args), prog="hgpo evaluate")
         names = (*command.runs, *command.policy)
         games_chosen = any(word.startswith("env:") for word in args)
         suite = command.env if games_chosen else games_of(names, command.env)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import io
 import re
+import sys
 from collections.abc import Sequence
 from contextlib import redirect_stderr
 from typing import TypeVar
@@ -14,6 +15,22 @@ import tyro
 from hgpo.errors import SettingError
 
 T = TypeVar("T")
+
+RENAMED = {"--history-length": "--prompt-history"}
+"""Options of training and evaluation by their old names, which are accepted for one release."""
+
+
+def with_present_names(args: Sequence[str]) -> list[str]:
+    """The words with old names of options replaced; each old one is told on standard error, in one line."""
+    words = []
+    for word in args:
+        option, equals, value = word.partition("=")
+        present = RENAMED.get(option.replace("_", "-"))
+        if present is not None:
+            print(f"hgpo: {option} is deprecated: the option's name is {present}", file=sys.stderr)
+            word = f"{present}{equals}{value}"
+        words.append(word)
+    return words
 
 
 def parse(options: type[T], args: Sequence[str], prog: str, default: T | None = None) -> T:

@@ -76,7 +76,7 @@ def latest_sample(config: TrainConfig, folder: Path) -> SampledRollouts | None:
             propagate_penalty=getattr(estimator, "propagate_penalty", False),
         ),
         groups=level_groups(
-            steps, estimator.history_length if isinstance(estimator, HGPO) else config.history_length
+            steps, estimator.history_length if isinstance(estimator, HGPO) else config.prompt_history
         ),
     )
 
