@@ -26,7 +26,7 @@ from hgpo.envs import ENVIRONMENTS
         (["train", "env:nowhere"], "available subcommands: env:household, env:alfworld, env:webshop"),
         (["train", "--seed", "one"], "seed"),
         (["train", "--model", "nowhere"], "no checkpoint there"),
-        (["train", "--history-length", "30"], "--max-prompt-tokens is 320"),
+        (["train", "--prompt-history", "30"], "--max-prompt-tokens is 320"),
         (["train", "--resume", "nowhere"], "no run in nowhere"),
         (["train", "--resume", "nowhere", "--seed", "1"], "--resume takes the settings"),
         (["train", "--preset", "alfworld-2b"], "there are alfworld-1.5b, alfworld-7b"),

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from hgpo.cli import main
-from hgpo.cli.parse import parse
+from hgpo.cli.parse import parse, with_present_names
 from hgpo.cli.train import TrainCommand, default_of
 from hgpo.errors import SettingError
 from hgpo.estimators import HGPO, GiGPO
-from hgpo.training.config import TrainConfig, from_json, to_json
+from hgpo.training.config import TrainConfig, depth_warning, from_json, to_json
 from hgpo.training.presets import PRESETS, explained, model_config, preset_config
 
 
@@ -29,7 +29,7 @@ def test_the_published_alfworld_run():
     assert (config.max_prompt_tokens, config.max_response_tokens) == (4096, 512)
     assert config.env.max_steps == 50 and config.env.success_reward == 10.0
     assert config.estimator == dataclasses.replace(HGPO.paper(), invalid_penalty=0.1)
-    assert (config.history_length, config.estimator.history_length) == (2, 2)
+    assert (config.prompt_history, config.estimator.history_length) == (2, 2)
     assert (config.learning_rate, config.learning_rate_warmup, config.passes) == (1e-6, 0, 1)
     assert (config.mini_batch_rows, config.loss.kl_coefficient) == (256, 0.01)
     assert (config.temperature, config.evaluation_temperature) == (1.0, 0.4)
@@ -67,6 +67,38 @@ def test_what_is_given_changes_the_preset():
     assert command("--preset", "alfworld-1.5b", "env:household").env.max_steps == 15
 
 
+@pytest.mark.parametrize(
+    ("words", "shown", "depth"),
+    [
+        ([], 2, 2),
+        (["--prompt-history", "4"], 4, 4),
+        (["--prompt-history=4", "estimator:hgpo", "--estimator.alpha", "0"], 4, 4),
+        (["--prompt-history", "4", "--estimator.history-length", "1"], 4, 1),
+        (["--estimator.history-length", "4"], 2, 4),
+        (["--preset", "alfworld-7b", "--prompt-history", "4"], 4, 4),
+        # Measured with these; see docs/webshop.md.
+        (["env:webshop"], 1, 2),
+    ],
+)
+def test_hgpo_is_as_deep_as_the_prompt_shows_unless_told(words, shown, depth):
+    config = command(*words)
+    assert (config.prompt_history, config.estimator.history_length) == (shown, depth)
+    assert (depth_warning(config) is not None) == (depth > shown)
+
+
+def test_an_estimator_without_levels_has_no_depth_to_warn_of():
+    config = command("--prompt-history", "0", "estimator:gigpo")
+    assert config.prompt_history == 0 and depth_warning(config) is None
+
+
+@pytest.mark.parametrize("old", ["--history-length", "--history_length"])
+def test_the_old_name_of_the_prompts_history_is_accepted_and_told(old, capsys):
+    words = with_present_names([old, "4", f"{old}=3", "--estimator.history-length", "1"])
+    assert words == ["--prompt-history", "4", "--prompt-history=3", "--estimator.history-length", "1"]
+    line = f"hgpo: {old} is deprecated: the option's name is --prompt-history\n"
+    assert capsys.readouterr().err == line * 2
+
+
 def test_a_model_alone_brings_the_published_settings_for_models_but_no_games():
     given = command("--model", "owner/name", "--learning-rate", "1e-5")
     assert (given.model, given.learning_rate) == ("owner/name", 1e-5)
@@ -88,7 +120,7 @@ def test_the_published_webshop_run_needs_the_published_products(monkeypatch):
 
 def test_games_bring_settings_for_a_model_made_from_scratch():
     shop = command("env:webshop")
-    assert (shop.response, shop.history_length, shop.max_prompt_tokens) == ("number", 1, 512)
+    assert (shop.response, shop.prompt_history, shop.max_prompt_tokens) == ("number", 1, 512)
     assert command("--response", "text", "env:webshop").response == "text"
     assert command() == command("env:household") == TrainCommand()
     # A given model has its own.

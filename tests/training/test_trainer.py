@@ -23,6 +23,7 @@ from hgpo.runs.display import NoDisplay
 from hgpo.runs.interrupts import terminate_like_interrupt
 from hgpo.training.config import from_json, load_config, save_config, to_json
 from hgpo.training.imitation import WarmStart
+from hgpo.training.open_run import open_run
 from hgpo.training.reward_shaping import OverlongShaping
 from hgpo.training.trainer import Trainer
 
@@ -248,6 +249,24 @@ def test_settings_survive_their_file(tmp_path):
     assert load_config(tmp_path / "config.json") == settings
 
 
+def test_a_run_of_an_older_version_is_loaded_and_resumed(tmp_path):
+    run(config(), tmp_path / "unbroken")
+    folder = tmp_path / "old"
+    run(config(iterations=2), folder)
+    # Older versions called the prompt's history history_length, and did not log optimizer_steps_taken.
+    settings = json.loads((folder / "config.json").read_text())
+    settings["history_length"] = settings.pop("prompt_history")
+    (folder / "config.json").write_text(json.dumps(settings | {"iterations": 4}))
+    records = [{k: v for k, v in r.items() if k != "optimizer_steps_taken"} for r in figures(folder)]
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    assert load_config(folder / "config.json") == config()
+    assert open_run(folder).iteration == 2
+    run(load_config(folder / "config.json"), folder)
+    expected = figures(tmp_path / "unbroken")
+    assert figures(folder) == [*records, *expected[2:]]
+    assert open_run(folder).iteration == 4
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [(None, "no run in"), ("{", "is not JSON"), ('{"type": "HGPO", "colour": 1}', "not a configuration"), ('{"type": "GRPO"}', "no training configuration")],
@@ -264,7 +283,7 @@ def test_a_file_that_is_no_configuration_is_refused(tmp_path, text, message):
     [
         ({"group_size": 1}, "--group-size is 1: expected 2 or more"),
         ({"learning_rate": 0.0}, "--learning-rate is 0.0: expected a number above 0"),
-        ({"history_length": -1}, "--history-length is -1"),
+        ({"prompt_history": -1}, "--prompt-history is -1"),
         ({"model": "/nowhere"}, "--model /nowhere: no checkpoint there"),
         ({"warm_start": WarmStart(games=0)}, "--warm-start.games 0 needs --model"),
     ],
@@ -275,5 +294,5 @@ def test_settings_that_cannot_work_are_refused(changes, message):
 
 
 def test_a_history_longer_than_the_prompt_is_refused(tmp_path):
-    with pytest.raises(SettingError, match="--history-length 40 needs prompts of up to"):
-        Trainer(replace(config(), history_length=40), tmp_path)
+    with pytest.raises(SettingError, match="--prompt-history 40 needs prompts of up to"):
+        Trainer(replace(config(), prompt_history=40), tmp_path)

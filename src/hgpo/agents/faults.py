@@ -87,7 +87,7 @@ _REFUSALS = (200, 400, 403, 413, 422, 451, *range(500, 600))
 """Statuses with which servers refuse a prompt; 200 stands for an error that comes as if it were a reply."""
 _KEY = "put a valid key into the environment variable that --key-variable names"
 _QUOTA = "the account's quota is used up"
-_LESS = "--max-response-tokens leaves more room to the prompt, --history-length makes it shorter"
+_LESS = "--max-response-tokens leaves more room to the prompt, --prompt-history makes it shorter"
 _LATER = "try again later, or more often with --attempts"
 _ADDRESS = (
     "check --model and --base-url, which often ends in /v1; Azure's is "

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from hgpo.cli.standard_streams import READER_GONE, guarded_streams
 from hgpo.errors import RunError, SettingError
 from hgpo.runs.interrupts import terminate_like_interrupt
+from hgpo.runs.old_names import current_options
 
 COMMANDS = {
     "train": ("hgpo.cli.train", "train an agent and watch it learn"),
@@ -83,10 +84,14 @@ def _run(args: list[str]) -> int:
         return 0
     if args[0] not in COMMANDS:
         return wrong_use(f"no command {args[0]!r}: there are {', '.join(COMMANDS)}")
+    command, words = args[0], args[1:]
+    words, renamed = current_options(command, words)
+    for line in renamed:
+        _print_error(line)
     try:
-        module = importlib.import_module(COMMANDS[args[0]][0])
+        module = importlib.import_module(COMMANDS[command][0])
         with terminate_like_interrupt():
-            return module.main(args[1:])
+            return module.main(words)
     except SettingError as error:
         return wrong_use(str(error))
     except RunError as error:

@@ -47,8 +47,8 @@ class ModelOptions:
     that was not won is tried again after the model has written what it learned."""
     trials: int = 3
     """Times that Reflexion tries a task; it is told whether it has won, which the others never are."""
-    history_length: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
-    """K, the steps that a prompt shows; None: all for react and reflexion, 2 for the others."""
+    prompt_history: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
+    """Steps that a prompt shows; None: all for react and reflexion, 2 for the others."""
     max_prompt_tokens: int = 4096
     """Of models in folders: the oldest history is left out of longer prompts."""
     max_response_tokens: int = 512
@@ -77,8 +77,8 @@ class ModelOptions:
         for name in ("trials", "concurrency", "attempts", "max_prompt_tokens", "max_response_tokens"):
             if getattr(self, name) < 1:
                 raise SettingError(f"--{name.replace('_', '-')} is {getattr(self, name)}: expected 1 or more")
-        if self.history_length is not None and self.history_length < 0:
-            raise SettingError(f"--history-length is {self.history_length}: expected 0 or more")
+        if self.prompt_history is not None and self.prompt_history < 0:
+            raise SettingError(f"--prompt-history is {self.prompt_history}: expected 0 or more")
         if not 0 < self.request_timeout < math.inf:
             raise SettingError(f"--request-timeout is {self.request_timeout}: expected a number above 0")
         if self.base_url is not None:
@@ -193,7 +193,7 @@ def _untrained(folder: Path, options: ModelOptions) -> LanguageAgent:
     return LanguageAgent(
         load_policy(folder, choose_compute(None, "auto", token_budget=Compute.token_budget), trainable=False),
         RESPONSE_FORMATS[options.response],
-        history_length=2 if options.history_length is None else options.history_length,
+        history_length=2 if options.prompt_history is None else options.prompt_history,
         max_prompt_tokens=options.max_prompt_tokens,
         max_response_tokens=options.max_response_tokens,
     )
@@ -236,8 +236,8 @@ def _endpoint(options: ModelOptions, folder: Path, say: Callable[[str], None]) -
 
 def _prompting(options: ModelOptions) -> Prompting:
     if options.prompting == "plain":
-        return Plain(2 if options.history_length is None else options.history_length)
-    return ReAct(options.history_length)
+        return Plain(2 if options.prompt_history is None else options.prompt_history)
+    return ReAct(options.prompt_history)
 
 
 def _key(options: ModelOptions) -> str | None:

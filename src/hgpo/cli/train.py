@@ -24,7 +24,7 @@ from hgpo.files import reason
 from hgpo.report.curves import plot_learning_curve
 from hgpo.report.page import write_report
 from hgpo.runs.display import RichDisplay, evaluation_tables
-from hgpo.training.config import TrainConfig, load_config
+from hgpo.training.config import TrainConfig, load_config, with_prompt_history
 from hgpo.training.presets import model_config, preset_config, tiny_config
 from hgpo.training.trainer import Trainer
 
@@ -93,10 +93,15 @@ def default_of(args: Sequence[str]) -> TrainCommand:
     games = next((word.removeprefix("env:") for word in args if word.startswith("env:")), "")
     preset, model = (_word_after(name, args) for name in ("--preset", "--model"))
     if preset is not None:
-        return TrainCommand(**settings_of(preset_config(preset)), preset=preset)
-    if model is not None:
-        return TrainCommand(**settings_of(model_config(model)))
-    return TrainCommand(**settings_of(tiny_config(games)))
+        config = preset_config(preset)
+    elif model is not None:
+        config = model_config(model)
+    else:
+        config = tiny_config(games)
+    shown = _word_after("--prompt-history", args)
+    if shown is not None and shown.isdecimal():
+        config = with_prompt_history(config, int(shown))
+    return TrainCommand(**settings_of(config), preset=preset)
 
 
 def _word_after(option: str, args: Sequence[str]) -> str | None:

@@ -45,7 +45,7 @@ def language_agent(
     return LanguageAgent(
         policy,
         response_format,
-        history_length=config.history_length,
+        history_length=config.prompt_history,
         max_prompt_tokens=config.max_prompt_tokens,
         max_response_tokens=max_response_tokens,
     )
@@ -58,9 +58,9 @@ def require_prompt_room(config: TrainConfig, policy: TransformersPolicy, turns: 
         SettingError: if it has not.
     """
     response_format = RESPONSE_FORMATS[config.response]
-    needed = prompt_tokens_needed(turns, policy.encode, response_format, config.history_length)
+    needed = prompt_tokens_needed(turns, policy.encode, response_format, config.prompt_history)
     if needed > config.max_prompt_tokens:
         raise SettingError(
-            f"--history-length {config.history_length} needs prompts of up to {needed} tokens in these "
+            f"--prompt-history {config.prompt_history} needs prompts of up to {needed} tokens in these "
             f"games, but --max-prompt-tokens is {config.max_prompt_tokens}: lower one or raise the other"
         )

@@ -20,6 +20,7 @@ from hgpo.policies.critic import CriticTraining
 from hgpo.policies.loading import Lora, check_source
 from hgpo.policies.tiny import TinyModel
 from hgpo.rollouts.prompts import RESPONSE_FORMATS
+from hgpo.runs.old_names import current_settings
 from hgpo.runs.trackers import TrackerName, check_trackers
 from hgpo.training.imitation import WarmStart
 from hgpo.training.losses import PolicyLoss
@@ -112,8 +113,9 @@ class TrainConfig:
     their place, for at most so many rounds."""
     temperature: float = 1.0
     """Of sampling in training rollouts."""
-    history_length: int = 2
-    """K: how many of the last observations and actions the prompt shows."""
+    prompt_history: int = 2
+    """How many of the last observations and actions the prompt shows. On the command line HGPO's depth K
+    (--estimator.history-length) is as large unless it is given."""
     response: ResponseFormatName = "text"
     """Whether the agent answers with a listed command's text, with its number, or, as chat models do in
     published runs, with a thought and then the command in tags."""
@@ -186,7 +188,7 @@ class TrainConfig:
             ),
             at_least=1,
         )
-        self._check_positive("seed", "history_length", at_least=0)
+        self._check_positive("seed", "prompt_history", at_least=0)
         self._check_positive(
             "group_size", at_least=2, reason="the rollouts of a task are compared with one another"
         )
@@ -250,6 +252,27 @@ class TrainConfig:
                 raise SettingError(f"{_flag(name)} is {value}: expected {at_least} or more{because}")
 
 
+def with_prompt_history(config: TrainConfig, length: int) -> TrainConfig:
+    """The settings with prompts of this history, and with HGPO as deep as they show."""
+    estimator = config.estimator
+    if isinstance(estimator, HGPO):
+        estimator = dataclasses.replace(estimator, history_length=length)
+    return dataclasses.replace(config, prompt_history=length, estimator=estimator)
+
+
+def depth_warning(config: TrainConfig) -> str | None:
+    """The warning that HGPO compares by more history than the agent is shown; None if it does not."""
+    estimator = config.estimator
+    if not isinstance(estimator, HGPO) or estimator.history_length <= config.prompt_history:
+        return None
+    return (
+        f"WARNING: HGPO compares steps by up to {estimator.history_length} earlier states "
+        f"(--estimator.history-length), but the prompt shows only {config.prompt_history} "
+        "(--prompt-history): its deepest groups separate steps that the agent cannot tell apart, and have "
+        "fewer peers"
+    )
+
+
 def _flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
@@ -284,7 +307,7 @@ def from_json(value: Any) -> Any:
         return value
     values = {name: from_json(inner) for name, inner in value.items() if name != "type"}
     try:
-        return _TYPES[value["type"]](**values)
+        return _TYPES[value["type"]](**current_settings(value["type"], values))
     except (KeyError, TypeError) as error:
         raise SettingError(f"this is not a configuration of this version of hgpo: {error}") from None
 

@@ -44,7 +44,7 @@ def _preset(environment: str, model: str, steps: int, rows: int, **more: tuple[A
         "group_size": (8, PAPER),
         "temperature": (1.0, PAPER),
         "evaluation_temperature": (0.4, PAPER),
-        "history_length": (2, f"{PAPER} (or 4, with the estimator's)"),
+        "prompt_history": (2, f"{PAPER} (or 4, with the estimator's)"),
         "response": ("think_action", PAPER),
         "max_prompt_tokens": (4096, PAPER),
         "max_response_tokens": (512, PAPER),
@@ -127,7 +127,7 @@ def model_config(model: str) -> TrainConfig:
 TINY_MODEL: dict[str, dict[str, Any]] = {
     "webshop": {
         # A page of results is long, and which options were chosen is only to be known from the last step.
-        "history_length": 1,
+        "prompt_history": 1,
         "max_prompt_tokens": 512,
         # A number is one token, the command that it stands for has six and more.
         "response": "number",

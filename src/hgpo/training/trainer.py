@@ -22,7 +22,7 @@ from hgpo.runs.interrupts import uninterrupted
 from hgpo.runs.trackers import Trackers
 from hgpo.steps import StepTable
 from hgpo.training.checkpoint import latest_checkpoint, not_written, save_checkpoint
-from hgpo.training.config import TrainConfig, save_config, to_json
+from hgpo.training.config import TrainConfig, depth_warning, save_config, to_json
 from hgpo.training.context import open_context
 from hgpo.training.evaluation import evaluate_splits
 from hgpo.training.learning import learn_policy, learn_values, with_values
@@ -75,6 +75,9 @@ class Trainer:
             SettingError: if a checkpoint cannot be read.
         """
         self.display.say(f"games: {describe(self.config.env)}")
+        warning = depth_warning(self.config)
+        if warning is not None:
+            self.display.warn(warning)
         with self.log.alone():
             self._set_up()
             self._loop()

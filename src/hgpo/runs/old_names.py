@@ -1,0 +1,92 @@
+"""Names of the release before, which are accepted for one release more."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+_TRAINING = {
+    "--history-length": "--prompt-history",
+    "--passes": "--ppo-epochs",
+    "--optimizer-steps": "--num-minibatches",
+    "--critic.passes": "--critic.ppo-epochs",
+    "--critic.optimizer-steps": "--critic.num-minibatches",
+    "--sampling-rounds": "--dynamic-sampling-rounds",
+    "--thin-out-below": "--subsample-below",
+    "--evaluation-games": "--evaluation-tasks",
+    "--warm-start.games": "--warm-start.tasks",
+    "--env.panel-size": "--env.split-size",
+}
+
+OPTIONS = {
+    "train": _TRAINING,
+    "compare": _TRAINING,
+    "evaluate": {"--history-length": "--prompt-history", "--panel": "--split", "--games": "--tasks"},
+    "env": {"--games": "--tasks"},
+}
+"""Options by command."""
+
+SETTINGS = {
+    "passes": "ppo_epochs",
+    "optimizer_steps": "num_minibatches",
+    "sampling_rounds": "dynamic_sampling_rounds",
+    "thin_out_below": "subsample_below",
+    "evaluation_games": "evaluation_tasks",
+    "panel_size": "split_size",
+}
+"""Settings in a run's config.json, of any of its classes; see also `SETTINGS_OF`."""
+
+SETTINGS_OF = {"TrainConfig": {"history_length": "prompt_history"}, "WarmStart": {"games": "tasks"}}
+"""Settings of one class alone."""
+
+METRICS = {
+    "valid_share": "valid_action_rate",
+    "clip_share": "clip_fraction",
+    "sampler_difference": "logprob_mismatch",
+    "kept_share": "kept_fraction",
+    "distinct_prompt_share": "distinct_prompt_fraction",
+    "zero_advantage_share": "zero_advantage_fraction",
+    "update_row_share": "update_row_fraction",
+    "lost_trajectories": "failed_trajectories",
+    "lost": "failed",
+    "sampling_rounds": "dynamic_sampling_rounds",
+}
+"""Metrics in metrics.jsonl and evaluations.jsonl; `peer_share_K`, one per level, is `peer_fraction_K`."""
+
+
+def current_options(command: str, args: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The words of a command line with the options' current names, and a line for each old one.
+
+    Args:
+        command: the command's name, such as "train".
+        args: the words behind it.
+    """
+    names = OPTIONS.get(command, {})
+    words, lines = [], []
+    for word in args:
+        option, equals, value = word.partition("=")
+        # Options may be written with underscores, too.
+        new = names.get(option.replace("_", "-"))
+        if new is not None:
+            lines.append(f"{option} is deprecated: the option's name is {new}")
+        words.append(word if new is None else f"{new}{equals}{value}")
+    return words, lines
+
+
+def current_settings(kind: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings by their current names.
+
+    Args:
+        kind: the name of the settings' class.
+        values: as they are in the file.
+    """
+    names = {**SETTINGS, **SETTINGS_OF.get(kind, {})}
+    return {names.get(name, name): value for name, value in values.items()}
+
+
+def current_metrics(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A record of metrics by their current names."""
+    return {
+        METRICS.get(name) or re.sub(r"^peer_share_", "peer_fraction_", name): v for name, v in record.items()
+    }
