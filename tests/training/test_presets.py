@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from hgpo.cli import main
-from hgpo.cli.parse import parse, with_present_names
+from hgpo.cli.parse import parse
 from hgpo.cli.train import TrainCommand, default_of
 from hgpo.errors import SettingError
 from hgpo.estimators import HGPO, GiGPO
@@ -89,14 +89,6 @@ def test_hgpo_is_as_deep_as_the_prompt_shows_unless_told(words, shown, depth):
 def test_an_estimator_without_levels_has_no_depth_to_warn_of():
     config = command("--prompt-history", "0", "estimator:gigpo")
     assert config.prompt_history == 0 and depth_warning(config) is None
-
-
-@pytest.mark.parametrize("old", ["--history-length", "--history_length"])
-def test_the_old_name_of_the_prompts_history_is_accepted_and_told(old, capsys):
-    words = with_present_names([old, "4", f"{old}=3", "--estimator.history-length", "1"])
-    assert words == ["--prompt-history", "4", "--prompt-history=3", "--estimator.history-length", "1"]
-    line = f"hgpo: {old} is deprecated: the option's name is --prompt-history\n"
-    assert capsys.readouterr().err == line * 2
 
 
 def test_a_model_alone_brings_the_published_settings_for_models_but_no_games():
