@@ -24,7 +24,7 @@ EVERYDAY = {
     "iterations": "rounds of rollout and update",
     "tasks_per_iteration": "tasks per iteration",
     "group_size": "rollouts per task, which are compared with one another",
-    "history_length": "past steps that the prompt shows",
+    "prompt_history": "past steps that the prompt shows",
     "response": "how the agent answers: text, number or think_action",
     "learning_rate": "of AdamW; 1e-6 for models of 1.5B parameters and more",
     "evaluate_every": "iterations between evaluations; 0: before and after only",
@@ -54,7 +54,7 @@ def one_screen(defaults: TrainConfig) -> str:
     ]
     for name, what in EVERYDAY.items():
         option = f"  --{name.replace('_', '-')}"
-        lines.append(f"{option:{WIDTH}}{what}{_shown(getattr(defaults, name, None))}")
+        lines.append(f"{option:{WIDTH}}{what}{_shown(getattr(defaults, name))}")
     lines.append(f"{'  env:NAME':{WIDTH}}the tasks: {', '.join(ENVIRONMENTS)}")
     lines.append(f"{'  estimator:NAME':{WIDTH}}the method: {', '.join(map(_dashed, ESTIMATORS))}")
     return "\n".join([*lines, "", "All options: hgpo train --help-all"])
