@@ -190,5 +190,6 @@ def test_returns_by_hand():
 def test_ppo_takes_the_value_off_its_return(rows: Rows, gae_lambda: float, penalty: float):
     steps = StepTable.from_rows(rows)
     estimator = PPO(gae_lambda=gae_lambda, whiten=False, invalid_penalty=penalty)
+    assert steps.value is not None
     expected = estimator.comparison(steps).returns - steps.value
     np.testing.assert_allclose(estimator(steps), expected, atol=1e-12)
