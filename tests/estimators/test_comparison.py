@@ -15,8 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tables import Rows, walks
 
-from hgpo import ESTIMATORS, GRPO, HGPO, PPO, ReinforcePlusPlus, StepTable
+from hgpo import ESTIMATORS, GRPO, HGPO, PPO, GiGPO, ReinforcePlusPlus, StepTable
 from hgpo.estimators import Comparison, Estimator, Level
+from hgpo.estimators.baseline import group_advantages
+from hgpo.returns import Returns
 
 
 @cache
@@ -118,6 +120,51 @@ def test_where_all_returns_differ_a_row_with_a_peer_has_an_advantage_and_no_othe
         assert np.all(level.peer_counts()[met] > 0)
 
 
+@given(
+    full_rows(),
+    st.fixed_dictionaries(
+        {
+            "history_length": st.integers(0, 2),
+            "alpha": st.sampled_from([0.0, 1.0]),
+            "start_token": st.booleans(),
+            "similarity": st.sampled_from([None, 0.9]),
+            "peers": st.sampled_from(["all", "others", "other_trajectories"]),
+            "invalid_penalty": st.sampled_from([0.0, 0.1]),
+        }
+    ),
+)
+def test_the_advantages_of_hgpo_follow_from_what_it_says(rows: Rows, options: dict[str, Any]):
+    steps = StepTable.from_rows(rows)
+    estimator = HGPO(**options)
+    comparison = estimator.comparison(steps)
+    weighted, total = np.zeros(len(rows)), np.zeros(len(rows))
+    for number, level in enumerate(comparison.levels):
+        advantages, counts = within(level, comparison.returns, ddof=0)
+        weighted += (number + 1) ** estimator.alpha * advantages
+        total += (number + 1) ** estimator.alpha * counts
+    expected = weighted / np.where(total > 0, total, 1.0)
+    np.testing.assert_allclose(estimator(steps), expected, atol=1e-9)
+
+
+@given(full_rows(), st.sampled_from([None, 0.9]), st.sampled_from(["trajectories", "rows"]))
+def test_the_advantages_of_gigpo_follow_from_what_it_says(
+    rows: Rows, similarity: float | None, statistics: Any
+):
+    steps = StepTable.from_rows(rows)
+    comparison = GiGPO(similarity=similarity, statistics=statistics).comparison(steps)
+    episode, state = comparison.levels
+    scores = GRPO().comparison(steps).returns  # the episode term compares whole trajectories
+    expected = within(episode, scores, ddof=1)[0] + within(state, comparison.returns, ddof=1)[0]
+    found = GiGPO(similarity=similarity, statistics=statistics)(steps)
+    np.testing.assert_allclose(found, expected, atol=1e-9)
+
+
+def within(level: Level, returns: np.ndarray, ddof: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Advantages at one level, and whether it counts."""
+    exact = Returns(returns, np.zeros(len(returns)))
+    return group_advantages(exact, level, normalization="mean_std", epsilon=1e-6, ddof=ddof)
+
+
 @given(full_rows(), st.sampled_from(["all", "others", "other_trajectories"]))
 def test_peers_are_the_rows_of_the_group_outside_the_own_block(rows: Rows, peers: Any):
     steps = StepTable.from_rows(rows)
@@ -143,5 +190,6 @@ def test_returns_by_hand():
 def test_ppo_takes_the_value_off_its_return(rows: Rows, gae_lambda: float, penalty: float):
     steps = StepTable.from_rows(rows)
     estimator = PPO(gae_lambda=gae_lambda, whiten=False, invalid_penalty=penalty)
+    assert steps.value is not None
     expected = estimator.comparison(steps).returns - steps.value
     np.testing.assert_allclose(estimator(steps), expected, atol=1e-12)
