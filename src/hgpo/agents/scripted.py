@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from hgpo.envs.base import Task, TaskSuite
-from hgpo.envs.commands import filled_by_chance, listed
+from hgpo.envs.commands import listed, random_command
 from hgpo.errors import SettingError
 from hgpo.policies.answers import Answer, InvalidReason
 from hgpo.policies.base import Completion
@@ -24,11 +24,7 @@ class RandomAgent:
 
     def act(self, situations: Sequence[Situation], temperature: float) -> list[Decision]:
         """See `Agent.act`."""
-        return [_decision(self._chosen(situation), situation) for situation in situations]
-
-    def _chosen(self, situation: Situation) -> str:
-        command = situation.commands[int(situation.rng.integers(len(situation.commands)))]
-        return filled_by_chance(command, situation.task.instruction, situation.rng.random)
+        return [_decision(random_command(s.commands, s.task.instruction, s.rng), s) for s in situations]
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+import numpy as np
+
 WORDS = "<words>"
 """The place in a listed command that the agent fills with words of its own."""
 
@@ -34,6 +36,12 @@ def filled_by_chance(command: str, instruction: str, chance: Callable[[], float]
     words = instruction.split()
     first = int(chance() * len(words))
     return fill(command, " ".join(words[first : first + 1 + int(chance() * 4)]))
+
+
+def random_command(commands: Sequence[str], instruction: str, rng: np.random.Generator) -> str:
+    """One of the listed commands, all equally probable; one that takes words is filled by chance."""
+    command = commands[int(rng.integers(len(commands)))]
+    return filled_by_chance(command, instruction, rng.random)
 
 
 def listed(text: str, commands: Sequence[str]) -> tuple[int, str] | None:

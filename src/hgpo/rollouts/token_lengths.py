@@ -9,7 +9,7 @@ from functools import partial
 import numpy as np
 
 from hgpo.envs.base import Task, TaskSuite
-from hgpo.envs.commands import fill, filled_by_chance
+from hgpo.envs.commands import fill, random_command
 from hgpo.envs.episode import TimeStep, play_episode
 from hgpo.errors import SettingError
 from hgpo.rollouts.episodes import turn_at
@@ -26,8 +26,7 @@ def random_turns(suite: TaskSuite, tasks: Sequence[Task], rng: np.random.Generat
 
     def choose(task: Task, now: TimeStep) -> str:
         turns.append(turn_at(task, (), now, history_length=0))
-        command = turns[-1].commands[rng.integers(len(turns[-1].commands))]
-        return filled_by_chance(command, task.instruction, rng.random)
+        return random_command(turns[-1].commands, task.instruction, rng)
 
     environment = suite.make()
     failure: Exception | None = None
