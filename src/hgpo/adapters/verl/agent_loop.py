@@ -125,7 +125,7 @@ class StepwiseAgentLoop(AgentLoopBase):
         return played
 
     def _prompt(self, view: View, played: list[_Played]) -> tuple[int, ...]:
-        shown = min(self.settings.history_length, len(played))
+        shown = min(self.settings.prompt_history, len(played))
         turn = Turn(
             instruction=view.task.instruction,
             history=tuple(

@@ -102,7 +102,7 @@ class Stepwise:
                 handover.steps,
                 handover.advantages,
                 configured_estimator(self.config),
-                history_length=self.settings.history_length,
+                history_length=self.settings.prompt_history,
                 tried=self._tasks * self.config.actor_rollout_ref.rollout.n,
             )
         )
