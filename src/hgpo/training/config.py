@@ -308,7 +308,7 @@ def from_json(value: Any) -> Any:
         return tuple(map(from_json, value))
     if not isinstance(value, dict):
         return value
-    present = _RENAMED.get(value.get("type"), {})
+    present = _RENAMED.get(str(value.get("type")), {})
     values = {present.get(name, name): from_json(inner) for name, inner in value.items() if name != "type"}
     try:
         return _TYPES[value["type"]](**values)
