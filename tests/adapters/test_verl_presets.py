@@ -56,6 +56,21 @@ def test_every_published_setting(name):
     assert (actor.use_kl_loss, actor.kl_loss_type) == (True, "low_var_kl")
 
 
+@pytest.mark.parametrize(
+    ("overrides", "depth"),
+    [
+        ([], 2),
+        (["hgpo.prompt_history=4"], 4),
+        (["hgpo.prompt_history=4", "algorithm.stepwise.hgpo.history_length=1"], 1),
+    ],
+)
+def test_hgpo_is_as_deep_as_the_prompt_shows_unless_told(overrides, depth):
+    from hgpo.adapters.verl.configuration import configured_estimator
+
+    config = compose(preset_file("alfworld-7b"), overrides)
+    assert configured_estimator(config).history_length == depth  # pyright: ignore[reportAttributeAccessIssue]
+
+
 @pytest.mark.parametrize("name", PRESETS)
 def test_verl_accepts_it(name, monkeypatch):
     """verl's own checks, and ours, with games that are here."""

@@ -94,13 +94,19 @@ class TestTasks:
 
 
 class TestSettings:
+    def test_the_old_name_of_the_prompts_history_is_accepted(self):
+        with pytest.warns(FutureWarning, match="hgpo.history_length is deprecated: set hgpo.prompt_history"):
+            assert StepwiseSettings.of({"prompt_history": 2, "history_length": 4}).prompt_history == 4
+        # The presets name it, without a value.
+        assert StepwiseSettings.of({"prompt_history": 3, "history_length": None}).prompt_history == 3
+
     @pytest.mark.parametrize(
         ("section", "message"),
         [
             (None, "no section hgpo: start from a preset"),
-            ({"history": 2}, "hgpo.history: no such setting; did you mean history_length"),
-            ({"history_length": -1}, "hgpo.history_length is -1: expected 0 or more"),
-            ({"history_length": None}, "hgpo.history_length is None: expected 0"),
+            ({"history": 2}, "hgpo.history: no such setting; did you mean prompt_history"),
+            ({"prompt_history": -1}, "hgpo.prompt_history is -1: expected 0 or more"),
+            ({"prompt_history": None}, "hgpo.prompt_history is None: expected 0"),
             ({"tasks_per_update": 0}, "hgpo.tasks_per_update is 0: expected 1"),
             ({"response": "prose"}, "hgpo.response is 'prose': expected one of number, text, think_action"),
             ({"env": {"max_steps": 3}}, "hgpo.env has no type"),

@@ -317,7 +317,9 @@ def test_a_run_with_recomputed_log_probabilities_is_the_run_where_both_agree(fol
     # One engine samples and learns in float32, so that nothing changes but rounding.
     first = run(config(iterations=1), tmp_path / "sampler")
     second = run(config(iterations=1, old_logprobs="recomputed"), tmp_path / "recomputed")
-    for a, b in zip(first.policy.model.parameters(), second.policy.model.parameters(), strict=True):
+    for a, b in zip(
+        first.state.policy.model.parameters(), second.state.policy.model.parameters(), strict=True
+    ):
         assert torch.allclose(a, b, atol=1e-5)
     assert 0 < figures(tmp_path / "recomputed")[0]["sampler_difference"] < 1e-5
 

@@ -106,7 +106,7 @@ class StepwiseAgentLoop(AgentLoopBase):
         clock.steps += time.perf_counter() - began
         played: list[Transition[_Reply]] = []
         while not now.over:
-            turn = turn_at(task, played, now, self.settings.history_length)
+            turn = turn_at(task, played, now, self.settings.prompt_history)
             (prompt,) = fit_prompts(
                 [turn], self.response_format, self.chat.encode, self.rollout_config.prompt_length
             )

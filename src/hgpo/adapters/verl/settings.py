@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import importlib
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, is_dataclass
 from typing import Any
@@ -14,6 +15,8 @@ from hgpo.errors import SettingError
 from hgpo.estimators import ESTIMATORS, Estimator
 from hgpo.rollouts.prompts import RESPONSE_FORMATS
 
+OLD_HISTORY = "history_length"
+"""The setting `prompt_history` by its old name, which is accepted for one release."""
 PREFIX = "stepwise_"
 """An estimator's name in verl is this and its name here; verl has a grpo and a rloo of its own."""
 
@@ -24,8 +27,8 @@ class StepwiseSettings:
 
     env: Mapping[str, Any] = field(default_factory=lambda: {"type": "household"})
     """The games: under "type" their name, or MODULE:CLASS of a suite of yours; the suite's settings."""
-    history_length: int = 2
-    """K: how many of the last observations and actions the prompt shows."""
+    prompt_history: int = 2
+    """How many of the last observations and actions the prompt shows; "history_length" is its old name."""
     response: str = "think_action"
     """How the model answers: think_action, text or number."""
     seed: int = 0
@@ -44,7 +47,7 @@ class StepwiseSettings:
 
     def __post_init__(self) -> None:
         for name, lowest in (
-            ("history_length", 0),
+            ("prompt_history", 0),
             ("seed", 0),
             ("tasks_per_update", 1),
             ("environment_processes", 1),
@@ -73,7 +76,14 @@ class StepwiseSettings:
             raise SettingError(
                 "the configuration has no section hgpo: start from a preset (hgpo verl preset NAME > FILE)"
             )
-        return _made("hgpo", cls, section)
+        settings = {name: value for name, value in section.items() if name != OLD_HISTORY}
+        old = section.get(OLD_HISTORY)
+        if old is not None:
+            warnings.warn(
+                f"hgpo.{OLD_HISTORY} is deprecated: set hgpo.prompt_history", FutureWarning, stacklevel=2
+            )
+            settings["prompt_history"] = old
+        return _made("hgpo", cls, settings)
 
     def suite(self) -> TaskSuite:
         """The games.
