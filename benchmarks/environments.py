@@ -25,7 +25,7 @@ from hgpo.envs import AlfworldSuite, HouseholdSuite, Task
 from hgpo.envs.textgame import Episode, Game, compile_game
 
 STEPS = 200
-"""Commands given in each game; an episode that is won starts anew."""
+"""Commands given in each game; an episode that is won starts again."""
 LIVE = 128
 """Episodes alive at once, as in the published training setting."""
 REFERENCE_GAMES, REFERENCE_STEPS = 3, 20
@@ -109,7 +109,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--data", help="folder of the official games; by default $ALFWORLD_DATA")
-    parser.add_argument("--games", type=int, help="only the first so many games of each panel")
+    parser.add_argument("--games", type=int, help="only the first N tasks of each panel")
     options = parser.parse_args()
     official = options.data or os.environ.get("ALFWORLD_DATA")
     suite = AlfworldSuite(data=official) if official else HouseholdSuite()

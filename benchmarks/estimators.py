@@ -170,7 +170,7 @@ def main() -> None:
 
     package(example_columns(STEPS * ROLLOUTS, seed=0))  # the first call pays for lazy imports
     print(f"numpy {np.__version__}, Python {sys.version.split()[0]}, {estimator}")
-    print("|      rows |  seconds | µs a row | bytes a row | plain loop, s | loop / package |")
+    print("|      rows |  seconds | µs a row | bytes per row | plain loop, s | loop / package |")
     print("|----------:|---------:|---------:|------------:|--------------:|---------------:|")
     for count in arguments.rows:
         time_package = seconds(package, lambda seed, n=count: example_columns(n, seed), arguments.repeats)

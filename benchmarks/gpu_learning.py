@@ -19,10 +19,10 @@ from hgpo.agents import LanguageAgent
 from hgpo.estimators import HGPO
 from hgpo.policies.compute import Compute
 from hgpo.policies.transformers import TransformersPolicy
-from hgpo.rollouts.evaluate import evaluate_panel
+from hgpo.rollouts.evaluate import evaluate_split
 from hgpo.rollouts.prompts import RESPONSE_FORMATS
 from hgpo.rollouts.rollout import rollout, step_table
-from hgpo.training.batch import merge_rows, thin_out
+from hgpo.training.batch import merge_rows, subsample
 from hgpo.training.imitation import Demonstration, WarmStart, demonstrations, imitate
 from hgpo.training.losses import PolicyLoss
 from hgpo.training.update import update_policy
@@ -83,7 +83,7 @@ def _learn(figures: Figures, device: torch.device, size: Size, folder: str | Non
     def evaluate(when: str) -> None:
         for split in suite.splits[1:]:
             games = min(size.panel_games, len(suite.tasks(split)))
-            result = evaluate_panel(suite, agent, split, temperature=0.0, seed=[0], games=games)
+            result = evaluate_split(suite, agent, split, temperature=0.0, seed=[0], games=games)
             success = result.success
             low, high = success.interval()
             figures.add(
@@ -146,7 +146,7 @@ def _imitate(
     of_an_epoch = taken * len(rows) / len(few)
     epochs = max(1, min(size.most_epochs, int(available / of_an_epoch)))
     losses, taken = fit(rows, epochs)
-    figures.add("imitation: cross-entropy at the end", losses[-1], "nats a token", note=f"{epochs} epochs")
+    figures.add("imitation: cross-entropy at the end", losses[-1], "nats per token", note=f"{epochs} epochs")
     figures.add("imitation: steps of walkthroughs", epochs * len(rows) / taken, "per second")
 
 
@@ -178,15 +178,15 @@ def _reinforce(
             seed=[2, number],
         )
         steps = step_table(played, policy_version=number)
-        advantages = thin_out(estimator(steps), 0.5, rng)
+        advantages = subsample(estimator(steps), 0.5, rng)
         update_policy(
             policy,
             reference,
             optimizer,
             PolicyLoss(entropy_coefficient=0.01),
             merge_rows(steps, advantages),
-            passes=1,
-            optimizer_steps=2,
+            ppo_epochs=1,
+            num_minibatches=2,
             temperature=1.0,
             max_response_tokens=RESPONSE_TOKENS,
             max_gradient_norm=1.0,

@@ -121,7 +121,7 @@ def log_probabilities(
     """What a policy says of each response, token by token, float64 on the CPU."""
     found: dict[int, torch.Tensor] = {}
     with torch.no_grad():
-        for reading in policy.readings(prompts, responses):
+        for reading in policy.packed_batches(prompts, responses):
             scores = policy.score(reading, 1.0)
             for row, member in enumerate(reading.members.tolist()):
                 found[member] = scores.logprobs[row, scores.mask[row]].double().cpu()
@@ -133,7 +133,7 @@ def share_read(
 ) -> float:
     """The share of the prompts' and responses' tokens that is read where shared beginnings are read once."""
     read = 0
-    for reading in policy.readings(prompts, responses):
+    for reading in policy.packed_batches(prompts, responses):
         # Padding sees itself alone, as does the first token of each row.
         read += int((reading.rows.sees.sum(-1) > 1).sum()) + len(reading.rows.tokens)
     return read / sum(len(p) + len(r) - 1 for p, r in zip(prompts, responses, strict=True))

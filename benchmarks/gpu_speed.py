@@ -64,7 +64,7 @@ class Subject:
 
     @property
     def forward_passes(self) -> int:
-        """What a token of an update costs, in forward passes: the reference's own, the policy's, and the
+        """What a token of an update costs, in forward ppo_epochs: the reference's own, the policy's, and the
         backward pass, which costs two, or one where the model's own weights need no gradient.
         """
         return 3 if self.lora_rank else 4
@@ -174,7 +174,7 @@ class _Learner:
     reference: Reference
     optimizer: torch.optim.Optimizer
 
-    def update(self, batch: UpdateBatch, optimizer_steps: int, response_tokens: int) -> None:
+    def update(self, batch: UpdateBatch, num_minibatches: int, response_tokens: int) -> None:
         """One update as in training."""
         update_policy(
             self.policy,
@@ -182,8 +182,8 @@ class _Learner:
             self.optimizer,
             PolicyLoss(),
             batch,
-            passes=1,
-            optimizer_steps=optimizer_steps,
+            ppo_epochs=1,
+            num_minibatches=num_minibatches,
             temperature=1.0,
             max_response_tokens=response_tokens,
             max_gradient_norm=1.0,
@@ -222,7 +222,7 @@ def _measure(
     size: Size,
     speeds: dict[str, _Speeds],
 ) -> None:
-    """Reading, decoding and updating, and what memory they take."""
+    """PackedBatch, decoding and updating, and what memory they take."""
     card, name = card_of(device), subject.name
     # Its tokens are random numbers, which need no words.
     learner = _make_learner(subject, device, precision, word_tokenizer(["a word"], 1))

@@ -45,18 +45,18 @@ def random_play(seed: int) -> tuple[dict[str, list[Any]], list[NDArray[np.float3
     return columns, states
 
 
-def peer_shares(columns: dict[str, list[Any]], keys: Sequence[Any]) -> NDArray[np.float64]:
+def peer_fractions(columns: dict[str, list[Any]], keys: Sequence[Any]) -> NDArray[np.float64]:
     """Share of the rows that have a peer, at each level."""
     steps = StepTable(**columns, state_key=keys)
     return np.mean(group_sizes(level_groups(steps, HISTORY_LENGTH)) >= 2, axis=1)
 
 
-def pendulum_peer_shares(seed: int = 0) -> dict[str, NDArray[np.float64]]:
+def pendulum_peer_fractions(seed: int = 0) -> dict[str, NDArray[np.float64]]:
     """Share of the rows that have a peer at each level, by exact state and by grid."""
     columns, states = random_play(seed)
     return {
-        "exact state": peer_shares(columns, [state.tobytes() for state in states]),
-        "grid": peer_shares(columns, list(grid_keys(states, CELL))),
+        "exact state": peer_fractions(columns, [state.tobytes() for state in states]),
+        "grid": peer_fractions(columns, list(grid_keys(states, CELL))),
     }
 
 
@@ -66,7 +66,7 @@ def main() -> None:
     print(
         f"| states are the same by | {' | '.join(f'level {level}' for level in levels)} |\n|---|---|---|---|"
     )
-    for name, shares in pendulum_peer_shares().items():
+    for name, shares in pendulum_peer_fractions().items():
         print(f"| {name} | {' | '.join(f'{share:.0%}' for share in shares)} |")
 
 

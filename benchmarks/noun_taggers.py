@@ -19,7 +19,7 @@ from hgpo.envs.webshop.reward import type_reward
 
 
 def main() -> None:
-    """Draw, compare and print."""
+    """TaskReference, compare and print."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -41,7 +41,7 @@ def main() -> None:
     rows, columns = len(rollouts.steps), column_bytes(path)
     share = columns.get("response_logprobs", 0) / sum(columns.values())
     print(
-        f"{rows:,} rows: {path.stat().st_size / rows:.1f} bytes a row, {ratio:.0f} times less than as JSON "
+        f"{rows:,} rows: {path.stat().st_size / rows:.1f} bytes per row, {ratio:.0f} times less than as JSON "
         f"lines; the log-probabilities are {share:.0%} of it"
     )
 

@@ -157,7 +157,7 @@ def memory(preset: Preset, gpus: int) -> dict[str, float]:
     """Bytes on each GPU: the state and the reference are shared out, the rest is each one's own."""
     model = preset.model
     context = preset.prompt_tokens + preset.longest_response
-    # Checkpointed layers keep their input; one at a time is computed anew, about 34 bytes a channel. Logits
+    # Checkpointed layers keep their input; one at a time is computed again, about 34 bytes a channel. Logits
     # and their gradient, float32, are there for responses alone.
     responses = TOKEN_BUDGET * preset.response_tokens / (preset.prompt_tokens + preset.response_tokens)
     return {

@@ -29,11 +29,11 @@ from transformers import DynamicCache
 from hgpo.agents import LanguageAgent
 from hgpo.policies.base import Completion
 from hgpo.policies.gradients import add_gradients
-from hgpo.policies.transformers import Reading, SequenceScores, TransformersPolicy
+from hgpo.policies.transformers import PackedBatch, SequenceScores, TransformersPolicy
 from hgpo.rollouts.prompts import Turn, fit_prompts
 from hgpo.rollouts.rollout import rollout, step_table
 from hgpo.steps import StepTable
-from hgpo.training.batch import UpdateBatch, merge_rows, thin_out
+from hgpo.training.batch import UpdateBatch, merge_rows, subsample
 from hgpo.training.config import TrainConfig, load_config
 from hgpo.training.imitation import WarmStart
 from hgpo.training.trainer import Trainer
@@ -182,14 +182,14 @@ def our_update(trainer: Trainer, batch: UpdateBatch) -> torch.Tensor:
     settings = trainer.config
     parameters = [p for p in policy.model.parameters() if p.requires_grad]
 
-    def loss_of(reading: Reading) -> tuple[torch.Tensor, None]:
+    def loss_of(packed: PackedBatch) -> tuple[torch.Tensor, None]:
         terms = loss_terms(
-            policy, trainer.state.reference, settings.loss, batch, reading, settings.temperature
+            policy, trainer.state.reference, settings.loss, batch, packed, settings.temperature
         )
         return terms.total / batch.total_tokens, None
 
-    readings = policy.readings(batch.prompts, batch.responses)
-    for _ in add_gradients(policy.compute, parameters, readings, loss_of):
+    packed_batches = policy.packed_batches(batch.prompts, batch.responses)
+    for _ in add_gradients(policy.compute, parameters, packed_batches, loss_of):
         pass
     return _gradient(policy)
 
@@ -212,7 +212,7 @@ def timed(*functions: Callable[[], Any], repeats: int) -> list[tuple[float, Any]
 
 def padding_share(policy: TransformersPolicy, batch: UpdateBatch) -> float:
     """Share of what the update reads that is padding; padding sees nothing but itself."""
-    rows = [reading.rows for reading in policy.readings(batch.prompts, batch.responses)]
+    rows = [packed.rows for packed in policy.packed_batches(batch.prompts, batch.responses)]
     padding = sum(int((row.sees.sum(-1) == 1).sum()) - len(row.tokens) for row in rows)
     return padding / sum(row.tokens.numel() for row in rows)
 
@@ -236,9 +236,9 @@ def main() -> None:
             tasks_per_iteration=arguments.tasks,
             group_size=arguments.group_size,
             iterations=arguments.iterations,
-            evaluation_games=6,
+            evaluation_tasks=6,
             threads=arguments.threads,
-            warm_start=WarmStart(games=200, epochs=5),
+            warm_start=WarmStart(tasks=200, epochs=5),
         )
         if arguments.run:
             config = replace(load_config(arguments.run / "config.json"), threads=arguments.threads)
@@ -271,7 +271,7 @@ def main() -> None:
         steps = step_table(trajectories, policy_version=0)
         advantages = config.estimator(steps)
         merged = merge_rows(steps, advantages)
-        thinned = merge_rows(steps, thin_out(advantages, config.thin_out_below, np.random.default_rng(0)))
+        thinned = merge_rows(steps, subsample(advantages, config.subsample_below, np.random.default_rng(0)))
         (our_seconds, gradient), (thin_seconds, _), (plain_seconds, expected) = timed(
             lambda: our_update(trainer, merged),
             lambda: our_update(trainer, thinned),

@@ -22,7 +22,7 @@ import tyro
 
 from hgpo.adapters.verl.environments import EnvironmentHost, EnvironmentPool
 from hgpo.adapters.verl.settings import StepwiseSettings
-from hgpo.adapters.verl.tasks import Draw
+from hgpo.adapters.verl.tasks import TaskReference
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def _measure(options: Options, count: int) -> tuple[float, float, float]:
     ray.get([host.episodes.remote() for host in hosts])
     ready = time.perf_counter() - began
     rates = [
-        asyncio.run(_round(EnvironmentPool(hosts), options, Draw(split, options.games, number, 0)))
+        asyncio.run(_round(EnvironmentPool(hosts), options, TaskReference(split, options.games, number, 0)))
         for number in range(options.rounds)
     ]
     pids = ray.get([host.__ray_call__.remote(lambda self: __import__("os").getpid()) for host in hosts])
@@ -71,7 +71,7 @@ def _measure(options: Options, count: int) -> tuple[float, float, float]:
     return ready, median(rates), memory
 
 
-async def _round(pool: EnvironmentPool, options: Options, draw: Draw) -> float:
+async def _round(pool: EnvironmentPool, options: Options, draw: TaskReference) -> float:
     rng = random.Random(0)
     barrier = asyncio.Barrier(options.games)
     taken = 0
@@ -80,7 +80,7 @@ async def _round(pool: EnvironmentPool, options: Options, draw: Draw) -> float:
     async def play(number: int) -> None:
         nonlocal taken, began
         async with pool.episode(str(number)) as episode:
-            _, now = await episode.start(Draw(draw.split, draw.count, draw.seed, number))
+            _, now = await episode.start(TaskReference(draw.split, draw.count, draw.seed, number))
             await barrier.wait()
             began = began or time.perf_counter()
             for _ in range(options.steps):

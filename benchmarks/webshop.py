@@ -140,7 +140,7 @@ def main() -> None:
             f"{statistics.median(rates):,.0f} steps a second (median of {ROUNDS} rounds of {STEPS:,} steps)"
         )
         searches = [milliseconds_a_search(suite, random.Random(number)) for number in range(ROUNDS)]
-        print(f"{statistics.median(searches):.2f} ms a search")
+        print(f"{statistics.median(searches):.2f} ms per search")
         print(f"the process {resident_megabytes():.0f} MB")
 
 

@@ -19,8 +19,8 @@ def config(**changes) -> TrainConfig:
         env=ToySuite(),
         tiny=TinyModel(32, 2, 2),
         # Long enough to win now and then: runs that learn nothing would all be equal.
-        warm_start=WarmStart(games=6, epochs=60, batch_rows=8),
-        thin_out_below=0.0,
+        warm_start=WarmStart(tasks=6, epochs=60, batch_rows=8),
+        subsample_below=0.0,
         iterations=4,
         tasks_per_iteration=3,
         group_size=4,

@@ -30,10 +30,10 @@ def as_sequence(name: str, column: Any) -> Column:
     if hasattr(column, "__array__"):
         column = np.asarray(column)
         if column.ndim != 1:
-            cure = f", e.g. {name}[:, 0]" if column.shape[1:] == (1,) else ""
-            if not cure and name == "state_key":
-                cure = ", e.g. [s.tobytes() for s in states]"
-            raise TypeError(f"{name} has shape {column.shape}; a column has one value per row{cure}")
+            fix = f", e.g. {name}[:, 0]" if column.shape[1:] == (1,) else ""
+            if not fix and name == "state_key":
+                fix = ", e.g. [s.tobytes() for s in states]"
+            raise TypeError(f"{name} has shape {column.shape}; a column has one value per row{fix}")
         return column
     if isinstance(column, Sequence) and not isinstance(column, str | bytes):
         return column

@@ -16,7 +16,7 @@ from torch import Tensor
 T = TypeVar("T")
 
 
-class Crew(Protocol):
+class ProcessGroup(Protocol):
     """The processes of a run, as one of them sees them."""
 
     @property
@@ -38,16 +38,16 @@ class Crew(Protocol):
         """The lists of all, in the order of ranks."""
         ...
 
-    def add_up(self, tensors: Sequence[Tensor]) -> None:
+    def all_reduce(self, tensors: Sequence[Tensor]) -> None:
         """Replace each tensor by its sum over all."""
         ...
 
-    def agree(self, value: T) -> T:
+    def broadcast(self, value: T) -> T:
         """The first process's value."""
         ...
 
 
-class Alone:
+class SingleProcess:
     """One process."""
 
     size, rank, device = 1, 0, None
@@ -56,10 +56,10 @@ class Alone:
         """Its own list."""
         return [items]
 
-    def add_up(self, tensors: Sequence[Tensor]) -> None:
+    def all_reduce(self, tensors: Sequence[Tensor]) -> None:
         """Nothing: they are the sums."""
 
-    def agree(self, value: T) -> T:
+    def broadcast(self, value: T) -> T:
         """Its own value."""
         return value
 
@@ -75,42 +75,42 @@ class Accelerated:
         self.device: torch.device | None = self._state.device
 
     def gather(self, items: list[T]) -> list[list[T]]:
-        """See `Crew.gather`."""
+        """See `ProcessGroup.gather`."""
         from accelerate.utils import gather_object
 
         # What is gathered is joined end to end, so each list is wrapped to stay one.
         return gather_object([items])
 
-    def add_up(self, tensors: Sequence[Tensor]) -> None:
-        """See `Crew.add_up`."""
+    def all_reduce(self, tensors: Sequence[Tensor]) -> None:
+        """See `ProcessGroup.all_reduce`."""
         from accelerate.utils import reduce
 
         for tensor in tensors:
             total: Any = reduce(tensor.to(self.device), "sum")
             tensor.copy_(total)
 
-    def agree(self, value: T) -> T:
-        """See `Crew.agree`."""
+    def broadcast(self, value: T) -> T:
+        """See `ProcessGroup.agree`."""
         from accelerate.utils import broadcast_object_list
 
         return broadcast_object_list([value])[0]
 
 
-def assemble() -> Crew:
+def process_group() -> ProcessGroup:
     """The processes that this one was started with."""
-    return Accelerated() if int(os.environ.get("WORLD_SIZE", "1")) > 1 else Alone()
+    return Accelerated() if int(os.environ.get("WORLD_SIZE", "1")) > 1 else SingleProcess()
 
 
-def share(items: Iterable[T], crew: Crew) -> Iterator[T]:
+def shard(items: Iterable[T], processes: ProcessGroup) -> Iterator[T]:
     """Those of the items that are this process's: every size-th."""
-    return (item for number, item in enumerate(items) if number % crew.size == crew.rank)
+    return (item for number, item in enumerate(items) if number % processes.size == processes.rank)
 
 
-def add_up_gradients(parameters: Sequence[Tensor], crew: Crew) -> None:
+def all_reduce_gradients(parameters: Sequence[Tensor], processes: ProcessGroup) -> None:
     """Replace each gradient by its sum over the processes, also where this one had nothing to add."""
-    if crew.size == 1:
+    if processes.size == 1:
         return
     for parameter in parameters:
         if parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
-    crew.add_up([parameter.grad for parameter in parameters if parameter.grad is not None])
+    processes.all_reduce([parameter.grad for parameter in parameters if parameter.grad is not None])

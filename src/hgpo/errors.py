@@ -1,4 +1,4 @@
-"""Errors that a user can mend, told apart from faults of the program."""
+"""Errors that a user can fix, told apart from faults of the program."""
 
 
 class SettingError(ValueError):

@@ -40,7 +40,7 @@ def whole_file(path: Path) -> Iterator[Path]:
         raise
 
 
-def write_whole(path: Path, text: str) -> None:
+def atomic_write(path: Path, text: str) -> None:
     """Write a text as UTF-8; a lone surrogate, which UTF-8 cannot hold, as its escape, `\\ud83d`.
 
     Raises:
@@ -51,7 +51,7 @@ def write_whole(path: Path, text: str) -> None:
 
 
 @contextmanager
-def only_process(folder: Path, doing: str) -> Iterator[None]:
+def exclusive_lock(folder: Path, doing: str) -> Iterator[None]:
     """Keep other processes from doing the same in the folder, which is made if need be.
 
     Raises:

@@ -126,13 +126,13 @@ def _require_value(value: Any, verb: str) -> None:
     try:
         code = hash(value)
     except TypeError as error:
-        cure = (
+        fix = (
             "give a string, a number or a tuple, e.g. array.tobytes() for an array, tuple(sorted(d.items())) "
             "for a dict"
         )
         if isinstance(value, list) and len(value) == 1:
-            cure += ", or the value itself: [x for [x] in column]"
-        raise TypeError(f"{verb} {kind} that cannot be hashed ({error}); {cure}") from None
+            fix += ", or the value itself: [x for [x] in column]"
+        raise TypeError(f"{verb} {kind} that cannot be hashed ({error}); {fix}") from None
     if _is_missing(value):
         raise ValueError(f"{verb} {value!r}, {_MISSING}")
     if type(value) not in _NUMBERS and _is_compared_by_identity(value, code):

@@ -163,7 +163,7 @@ def _vectors(name: str, values: ArrayLike) -> NDArray[np.float64]:
     if vectors.ndim == 1:
         vectors = vectors[:, None]
     if vectors.ndim != 2:
-        raise ValueError(f"{name} has shape {vectors.shape}; give one vector a row")
+        raise ValueError(f"{name} has shape {vectors.shape}; give one vector per row")
     finite = np.isfinite(vectors).all(axis=1)
     if not finite.all():
         row = int(np.argmin(finite))

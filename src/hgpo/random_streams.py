@@ -11,7 +11,7 @@ WEIGHTS, WARM_TASKS, WARM_ORDER, TASKS, ROLLOUT, UPDATE, EVALUATION, PROBE, CRIT
 
 
 @dataclass(frozen=True)
-class Streams:
+class RandomStreams:
     """Random streams of a run; each is named by a number of its own, so that none repeats another."""
 
     seed: int

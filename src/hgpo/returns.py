@@ -200,7 +200,7 @@ def _undiscounted(steps: StepTable, invalid_penalty: float, propagate_penalty: b
 
 def _added_up(
     steps: StepTable,
-    add_up: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+    all_reduce: Callable[[NDArray[np.float64]], NDArray[np.float64]],
     invalid_penalty: float,
     propagate_penalty: bool,
 ) -> Returns:
@@ -208,18 +208,18 @@ def _added_up(
 
     Args:
         steps: The step table.
-        add_up: A sum over rows of the same trajectory, its weights between 0 and 1.
+        all_reduce: A sum over rows of the same trajectory, its weights between 0 and 1.
         invalid_penalty, propagate_penalty: As in `discounted_returns`.
     """
     penalties = invalid_penalties(steps, invalid_penalty)
     amounts = steps.reward - penalties if propagate_penalty else steps.reward
-    values = add_up(amounts)
+    values = all_reduce(amounts)
     if steps.reward_rounding is None and amounts.min(initial=0.0) >= 0.0:
         rounding = ARITHMETIC * values  # the sum is itself the size of what was added up
     else:
         size = np.abs(steps.reward) + penalties if propagate_penalty else np.abs(steps.reward)
         kept = 0.0 if steps.reward_rounding is None else steps.reward_rounding
-        rounding = add_up(ARITHMETIC * size + kept)
+        rounding = all_reduce(ARITHMETIC * size + kept)
     if not propagate_penalty and invalid_penalty:
         values = values - penalties
         rounding += ARITHMETIC * penalties

@@ -1,7 +1,7 @@
 """The step table: one row per agent step, checked once where data enters.
 
 A row is one model call: the agent saw a state, answered with an action and got a reward.
-Everything downstream (returns, groups, advantages) reads this table and returns arrays beside it.
+Everything downstream (returns, groups, advantages) reads this table and returns arrays next to it.
 """
 
 from __future__ import annotations
@@ -62,10 +62,10 @@ class StepTable:
     Raises:
         ValueError: Columns differ in length; a step is missing or given twice; a trajectory is in two
             tasks; a reward is NaN or infinite; an id or state key is None or NaN, or is a tuple that holds
-            one. The message names the row and the cure.
+            one. The message names the row and the fix.
         TypeError: An id or state key cannot be hashed, or is or holds something that is compared by identity
             (a tensor, an object without an == of its own); a column is not a sequence of the right kind, or
-            holds lists of one value instead of values. The message names the row and the cure.
+            holds lists of one value instead of values. The message names the row and the fix.
     """
 
     task_id: NDArray[Any]
@@ -208,7 +208,7 @@ class StepTable:
         Args:
             rows: All rows of these tasks, rising.
         """
-        # The rows were checked once; here they are only counted anew.
+        # The rows were checked once; here they are only counted again.
         number = np.full(len(self), -1)
         number[rows] = np.arange(len(rows))
         order = number[self.time_order]
@@ -291,11 +291,11 @@ def _count_codes(codes: NDArray[np.int64]) -> int:
     return int(codes.max(initial=-1)) + 1
 
 
-def _check_finite(name: str, values: NDArray[np.float64], cure: str) -> None:
+def _check_finite(name: str, values: NDArray[np.float64], fix: str) -> None:
     finite = np.isfinite(values)
     if not finite.all():
         row = int(np.argmin(finite))
-        raise ValueError(f"row {row}: {name} is {values[row]}; give a finite number, {cure}")
+        raise ValueError(f"row {row}: {name} is {values[row]}; give a finite number, {fix}")
 
 
 def _check_one_task_per_trajectory(steps: StepTable) -> None:

@@ -41,18 +41,22 @@ def figures(rows: list[StepRow], estimator: Estimator) -> dict[str, float]:
 def test_near_states_are_peers_where_the_estimator_compares_them():
     rows = two_rollouts(1.0, 0.0, near=True)
     exact = figures(rows, HGPO(history_length=0))
-    assert (exact["hgpo/peer_share_0"], exact["hgpo/groups_0"], exact["hgpo/zero_advantage_share"]) == (
+    assert (exact["hgpo/peer_fraction_0"], exact["hgpo/groups_0"], exact["hgpo/zero_advantage_fraction"]) == (
         0,
         2,
         1,
     )
     near = figures(rows, HGPO(history_length=0, similarity=0.9))
-    assert (near["hgpo/peer_share_0"], near["hgpo/groups_0"], near["hgpo/zero_advantage_share"]) == (1, 1, 0)
+    assert (near["hgpo/peer_fraction_0"], near["hgpo/groups_0"], near["hgpo/zero_advantage_fraction"]) == (
+        1,
+        1,
+        0,
+    )
 
 
 def test_the_levels_are_those_of_the_estimator():
     found = figures(two_rollouts(1.0, 0.0, near=True), GRPO())
-    assert found["hgpo/peer_share_episode"] == 1.0
+    assert found["hgpo/peer_fraction_episode"] == 1.0
     assert not [name for name in found if name.endswith("_0")]
 
 
@@ -64,6 +68,6 @@ def test_the_figures_are_of_the_rewards_that_the_estimator_has_read():
     stepwise_advantages("stepwise_hgpo", settings, handover, torch.tensor([[1.0], [0.5]]), torch.ones(2, 1))
     assert handover.read is not None and handover.advantages is not None
     found = diagnostics(rows, handover.read, handover.advantages, HGPO(history_length=0), tried=2)
-    assert found["hgpo/zero_advantage_share"] == found["hgpo/level_zero_share_0"] == 0.0
+    assert found["hgpo/zero_advantage_fraction"] == found["hgpo/level_zero_share_0"] == 0.0
     # What is written to files keeps the rewards of the games.
     assert handover.steps.reward.tolist() == [1.0, 1.0]

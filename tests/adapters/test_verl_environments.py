@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from hgpo.adapters.verl.settings import StepwiseSettings
-from hgpo.adapters.verl.tasks import Draw
+from hgpo.adapters.verl.tasks import TaskReference
 from hgpo.envs import HouseholdSuite
 from hgpo.envs.base import Task
 from hgpo.envs.episode import advance, begin
@@ -27,7 +27,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore"),
 ]
 
-PANEL = Draw("valid_seen", None, 0, 1)
+PANEL = TaskReference("valid_seen", None, 0, 1)
 
 
 @dataclass(frozen=True)

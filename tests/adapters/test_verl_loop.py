@@ -28,7 +28,7 @@ from hgpo.estimators import HGPO
 from hgpo.policies.answers import read_answer
 from hgpo.policies.base import Completion
 from hgpo.policies.loading import load_policy
-from hgpo.random_streams import TASKS, Streams
+from hgpo.random_streams import TASKS, RandomStreams
 from hgpo.rollouts.agent import Situation
 from hgpo.rollouts.episodes import Decision
 from hgpo.rollouts.prompts import RESPONSE_FORMATS, fit_prompts
@@ -159,7 +159,7 @@ def played_again(
     Of an iteration's so many tasks all, or the one of this number.
     """
     suite = HouseholdSuite(max_steps=STEPS)
-    seed = Streams(SEED).integer(TASKS, iteration)
+    seed = RandomStreams(SEED).integer(TASKS, iteration)
     tasks = suite.tasks(suite.splits[0], drawn, seed)
     trajectories = rollout(
         suite,
@@ -196,7 +196,7 @@ def logprobs(policy: Any, rows: Sequence[Row]) -> list[float]:
     responses = [np.array(row.response) for row in rows]
     found = np.zeros(len(rows))
     with torch.no_grad():
-        for reading in policy.readings([row.prompt for row in rows], responses):
+        for reading in policy.packed_batches([row.prompt for row in rows], responses):
             found[reading.members] = policy.score(reading, 1.0).logprobs[:, -1].numpy()
     return found.tolist()
 
@@ -252,7 +252,7 @@ def test_weights_change_and_reach_the_server(looped, tmp_path):
 
 
 def test_a_dead_process_costs_only_a_restart(looped):
-    """One of two processes died in the first update's rollouts: its trajectories were begun anew."""
+    """One of two processes died in the first update's rollouts: its trajectories were started again."""
     folder, _ = looped
     assert (folder / "died").exists()
     metrics = {number: update["metrics"] for number, update in updates(folder).items()}

@@ -13,7 +13,7 @@ from hgpo.adapters.verl.configuration import check_configuration
 from hgpo.adapters.verl.diagnostics import no_valid_answer
 from hgpo.adapters.verl.rows import step_rows, step_table
 from hgpo.adapters.verl.settings import StepwiseSettings, estimator_of
-from hgpo.adapters.verl.tasks import STREAM, Draw, TaskDataset
+from hgpo.adapters.verl.tasks import STREAM, TaskDataset, TaskReference
 from hgpo.envs import HouseholdSuite
 from hgpo.errors import SettingError
 from hgpo.estimators import ESTIMATORS, GRPO, HGPO
@@ -56,7 +56,7 @@ class TestRows:
 
 
 def dataset(files: str | list[str], max_samples: int = -1, **section: object) -> TaskDataset:
-    config = {"hgpo": {"env": {"type": "household", "panel_size": 6}, **section}}
+    config = {"hgpo": {"env": {"type": "household", "split_size": 6}, **section}}
     return TaskDataset(
         files, None, SimpleNamespace(get=config.get, train_batch_size=3), max_samples=max_samples
     )
@@ -70,7 +70,7 @@ class TestTasks:
         suite = HouseholdSuite()
         for iteration in (0, 1):
             theirs = [task.id for task in training_tasks(config, 3, TASKS, iteration)]
-            draws = [Draw(**drawn[3 * iteration + number]["draw"]) for number in range(3)]
+            draws = [TaskReference(**drawn[3 * iteration + number]["draw"]) for number in range(3)]
             ours = [suite.tasks(d.split, d.count, d.seed)[d.number].id for d in draws]
             assert ours == theirs
         assert dataset("train", seed=8)[0]["draw"] != drawn[0]["draw"]

@@ -17,7 +17,7 @@ from chat_server import FAULTS, ChatServer, Pauses, Raw, contents, echo, refused
 from hgpo.agents.chat import Server, open_chat
 from hgpo.errors import RunError, SettingError
 from hgpo.policies.answers import Answer
-from hgpo.rollouts.episodes import Loss
+from hgpo.rollouts.episodes import Failure
 
 
 def asked(server, folder, conversations, *, opening=None, **settings):
@@ -65,7 +65,7 @@ def test_two_different_errors_in_turn_are_each_taken_as_they_are(tmp_path):
     assert replies == ["you said hello 0"] and usage.retries == 4
     with serving(ChatServer(echo, faults=[None, "broken", "filter"])) as server:
         answers, usage = asked(server, tmp_path, hello(3)[1:], concurrency=1)
-    assert answers == [Answer("you said hello 1"), Loss("content_filter", "it triggers the policy")]
+    assert answers == [Answer("you said hello 1"), Failure("content_filter", "it triggers the policy")]
     assert usage.retries == 1
 
 
@@ -246,7 +246,7 @@ def test_a_prompt_that_is_refused_while_others_are_answered_is_lost_and_not_aske
     fault = FAULTS.get(fault, fault) if isinstance(fault, str) else fault
     with serving(ChatServer(refusing(["hello 1", "hello 5"], fault))) as server:
         answers, usage = asked(server, tmp_path, hello(6))
-        lost = Loss(kind, words)
+        lost = Failure(kind, words)
         expected = [lost if n in (1, 5) else Answer(f"you said hello {n}") for n in range(6)]
         assert answers == expected
         # Where the server does not say that it is the prompt, what it has answered before is asked for once.
@@ -314,7 +314,7 @@ def test_a_prompt_at_which_the_server_fails_each_time_is_lost_until_a_later_call
 
     with serving(ChatServer(reply)) as server:
         answers, usage = asked(server, tmp_path, hello(3), attempts=3, opening=Pauses().opening)
-    assert isinstance(answers[1], Loss) and (len(attempts), usage.retries) == (3, 2)
+    assert isinstance(answers[1], Failure) and (len(attempts), usage.retries) == (3, 2)
     assert [answer for answer in answers if isinstance(answer, Answer)] == [
         Answer("you said hello 0"),
         Answer("you said hello 2"),
@@ -337,7 +337,7 @@ def test_a_server_that_only_fails_from_the_start_is_tried_with_few_prompts(tmp_p
 def test_a_first_prompt_at_which_the_server_fails_is_lost_alone(tmp_path):
     with serving(ChatServer(refusing(["hello 0"], FAULTS["page"]))) as server:
         answers, _ = asked(server, tmp_path, hello(3), attempts=2, opening=Pauses().opening)
-    assert isinstance(answers[0], Loss) and answers[0].kind == "no_chat_completion"
+    assert isinstance(answers[0], Failure) and answers[0].kind == "no_chat_completion"
     assert answers[1:] == [Answer("you said hello 1"), Answer("you said hello 2")]
     # A later call asks it again.
     with serving(ChatServer(echo)) as server:
@@ -393,7 +393,7 @@ def test_what_is_refused_with_and_without_system_role_is_told_as_it_was_at_first
     # Once one was answered, a refusal says nothing of the role.
     with serving(ChatServer(refusing(["hello 1"], FAULTS["bad"]))) as server:
         answers, _ = asked(server, tmp_path, [rules(0), rules(1)])
-    assert answers == [Answer("you said hello 0"), Loss("http_400", "I do not like this")]
+    assert answers == [Answer("you said hello 0"), Failure("http_400", "I do not like this")]
     assert {request["messages"][0]["role"] for request in server.requests} == {"system"}
 
 
@@ -401,7 +401,7 @@ def test_the_key_is_not_in_what_is_written_of_refusals(tmp_path):
     fault = refused(400, "secret-key-of-the-test may not ask this", "content_filter")
     with serving(ChatServer(refusing(["hello 1"], fault))) as server:
         answers, _ = asked(server, tmp_path, hello(2))
-    assert answers[1] == Loss("content_filter", "… may not ask this")
+    assert answers[1] == Failure("content_filter", "… may not ask this")
     assert "secret" not in (tmp_path / "replies.jsonl").read_text()
     # Where no key is sent, no word is taken for one.
     with (

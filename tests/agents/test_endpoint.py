@@ -22,8 +22,8 @@ from hgpo.envs.episode import TimeStep
 from hgpo.errors import RunError
 from hgpo.policies.answers import Answer, read_answer
 from hgpo.policies.base import Completion
-from hgpo.rollouts.episodes import Decision, Loss, Step, Trajectory
-from hgpo.rollouts.evaluate import PublishedProtocol, evaluate_panel, evaluate_published, play
+from hgpo.rollouts.episodes import Decision, Failure, Step, Trajectory
+from hgpo.rollouts.evaluate import PublishedProtocol, evaluate_published, evaluate_split, play
 from hgpo.rollouts.prompts import Action
 
 SUITE = ToySuite()
@@ -50,7 +50,7 @@ def test_the_key_is_in_the_requests_alone(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-wrong-and-secret")
     with serving(ChatServer(player, key="sk-right")) as server:
         args = ["evaluate", "--policy", "endpoint", "--model", "m", "--base-url", server.url]
-        assert main([*args, "--games", "1", "--out", str(tmp_path / "out")]) == 1
+        assert main([*args, "--tasks", "1", "--out", str(tmp_path / "out")]) == 1
     shown = capsys.readouterr()
     assert "Incorrect key: …" in shown.err and "OPENAI_API_KEY" not in shown.out
     assert "secret" not in shown.out + shown.err
@@ -65,17 +65,17 @@ def test_it_plays_by_each_way_of_prompting(tmp_path):
             serving(ChatServer(player)) as server,
             open_chat(Server("m", server.url, "k"), tmp_path) as client,
         ):
-            result = evaluate_panel(
+            result = evaluate_split(
                 SUITE, EndpointAgent(client, prompting), "held_out", temperature=0.0, seed=[0]
             )
         assert result.success.rate == 1.0
-        assert result.answers.valid_share == 1.0
+        assert result.answers.valid_action_rate == 1.0
 
 
 def test_an_evaluation_that_was_stopped_goes_on_without_paying_again(tmp_path):
     def run(server):
         with open_chat(Server("m", server.url, "k", attempts=1), tmp_path) as client:
-            result = evaluate_panel(
+            result = evaluate_split(
                 SUITE, EndpointAgent(client, ReAct(None)), "held_out", temperature=1.0, seed=[0]
             )
         return result, client.usage
@@ -228,7 +228,7 @@ def test_the_command_tells_tokens_and_cost_and_goes_on_in_the_same_folder(tmp_pa
     monkeypatch.chdir(tmp_path)
     with serving(ChatServer(lambda m: "<think></think><action>look</action>")) as server:
         args = ["evaluate", "--policy", "endpoint", "expert", "--model", "a/b", "--base-url", server.url]
-        args += ["--games", "1", "--panel", "valid_seen", "--price-input", "2", "--price-output", "50"]
+        args += ["--tasks", "1", "--split", "valid_seen", "--price-input", "2", "--price-output", "50"]
         args += ["--request", '{"max_tokens": null, "top_p": 0.5}', "env:household", "--env.max-steps", "4"]
         assert main(args) == 0
         first = " ".join(capsys.readouterr().out.split())
@@ -296,7 +296,7 @@ def played(server, folder, prompting, panel=PANEL, **settings):
 
 
 def lives(trajectories):
-    return [(t.won, t.lost, [step.decision.action for step in t.steps]) for t in trajectories]
+    return [(t.won, t.failure, [step.decision.action for step in t.steps]) for t in trajectories]
 
 
 def shown_steps(request):
@@ -347,7 +347,7 @@ def test_what_is_too_long_without_any_history_loses_its_episode_alone(prompting,
         trajectories, _ = played(server, tmp_path / "limited", prompting)
     for task, trajectory, other in zip(PANEL, trajectories, expected, strict=True):
         if task.game[0] == "attic":
-            assert trajectory.lost == Loss("too_long", "maximum context length is 8 tokens")
+            assert trajectory.failure == Failure("too_long", "maximum context length is 8 tokens")
             assert not trajectory.won and len(trajectory.steps) == 1
         else:
             assert lives([trajectory]) == lives([other])
@@ -379,22 +379,22 @@ def test_lost_episodes_are_counted_by_kind_and_not_won(tmp_path):
 
     with serving(ChatServer(reply)) as server, open_chat(Server("m", server.url, None), tmp_path) as client:
         agent = EndpointAgent(client, ReAct(None))
-        result = evaluate_panel(SUITE, agent, "held_out", temperature=0.0, seed=[0])
+        result = evaluate_split(SUITE, agent, "held_out", temperature=0.0, seed=[0])
         protocol = PublishedProtocol(seeds=2, draws=12)
         published = evaluate_published(SUITE, agent, "held_out", protocol, [0])
     # Two tasks have their coin in the attic, two in the cellar.
-    assert result.lost == {"content_filter": 2, "http_400": 2}
+    assert result.failed == {"content_filter": 2, "http_400": 2}
     assert (result.success.won, result.success.games) == (2, 6)
     assert result.games_won == tuple(task.game[0] == "hall" for task in PANEL)
     drawn = [task for n in range(2) for task in np.random.default_rng([0, n]).integers(6, size=12)]
     kinds = {"attic": "content_filter", "cellar": "http_400"}
     expected = Counter(kinds[PANEL[i].game[0]] for i in drawn if PANEL[i].game[0] in kinds)
-    assert published.lost == expected
+    assert published.failed == expected
 
 
 def evaluated(server, folder, *args):
-    base = ["evaluate", "--policy", "endpoint", "--model", "m", "--base-url", server.url, "--games", "2"]
-    base += ["--panel", "valid_unseen", "--out", str(folder), *args, "env:household", "--env.max-steps", "4"]
+    base = ["evaluate", "--policy", "endpoint", "--model", "m", "--base-url", server.url, "--tasks", "2"]
+    base += ["--split", "valid_unseen", "--out", str(folder), *args, "env:household", "--env.max-steps", "4"]
     return main(base)
 
 
@@ -415,15 +415,15 @@ def test_the_command_goes_on_without_a_lost_episode_and_says_how_many_and_why(tm
         assert evaluated(server, tmp_path, "--ask-refused-again", "--published") == 2
         assert evaluated(server, tmp_path, "--ask-refused-again") == 0
         assert len(server.requests) > count
-    assert "valid_unseen: 2 lost before the end, counted as not won (content_filter 2)" in first
-    assert "is lost" in first and "it triggers the policy" in first
+    assert "valid_unseen: 2 failed before the end, counted as not won (content_filter 2)" in first
+    assert "failed: " in first and "it triggers the policy" in first
     [record] = json.loads((tmp_path / "results.json").read_text())
-    assert record["lost"] == {"content_filter": 2} and record["success"] == {"won": 0, "games": 2}
+    assert record["failed"] == {"content_filter": 2} and record["success"] == {"won": 0, "games": 2}
     # One that another server answers is played to its end.
     with serving(ChatServer(lambda m: "<think></think><action>look</action>")) as server:
         assert evaluated(server, tmp_path, "--ask-refused-again") == 0
     [record] = json.loads((tmp_path / "results.json").read_text())
-    assert record["lost"] == {} and record["mean_steps"] == 4
+    assert record["failed"] == {} and record["mean_steps"] == 4
 
 
 @pytest.mark.parametrize(

@@ -12,15 +12,15 @@ from hgpo.agents import ExpertAgent, RandomAgent, Situation
 from hgpo.envs.base import Info
 from hgpo.envs.episode import TimeStep
 from hgpo.errors import SettingError
-from hgpo.rollouts.evaluate import evaluate_panel
+from hgpo.rollouts.evaluate import evaluate_split
 
 SUITE = ToySuite()
 
 
 def test_the_expert_wins_everything_in_as_many_steps_as_its_walkthroughs_have():
-    result = evaluate_panel(SUITE, ExpertAgent(SUITE), "held_out", temperature=0.0, seed=[0])
+    result = evaluate_split(SUITE, ExpertAgent(SUITE), "held_out", temperature=0.0, seed=[0])
     lengths = [len(SUITE.walkthrough(task) or ()) for task in SUITE.tasks("held_out")]
-    assert result.success.rate == 1.0 and result.answers.valid_share == 1.0
+    assert result.success.rate == 1.0 and result.answers.valid_action_rate == 1.0
     assert result.mean_steps == pytest.approx(np.mean(lengths))
 
 
@@ -44,7 +44,7 @@ def test_an_expert_looks_for_the_walkthrough_of_a_task_once():
             asked.append(task.id)
             return super().walkthrough(task)
 
-    evaluate_panel(Counting(), ExpertAgent(Counting()), "held_out", temperature=0.0, seed=[0])
+    evaluate_split(Counting(), ExpertAgent(Counting()), "held_out", temperature=0.0, seed=[0])
     assert sorted(asked) == sorted(task.id for task in SUITE.tasks("held_out"))
 
 
@@ -56,7 +56,7 @@ def test_an_expert_loses_what_it_does_not_know():
         def walkthrough(self, task):
             return ToySuite.walkthrough(self, task) if task.id == known else None
 
-    result = evaluate_panel(Partly(), ExpertAgent(Partly()), "held_out", temperature=0.0, seed=[0])
+    result = evaluate_split(Partly(), ExpertAgent(Partly()), "held_out", temperature=0.0, seed=[0])
     assert result.games_won == tuple(task.id == known for task in ToySuite().tasks("held_out"))
 
 
@@ -67,4 +67,4 @@ def test_a_suite_without_walkthroughs_has_no_expert():
             return None
 
     with pytest.raises(SettingError, match="none of the tasks has a walkthrough"):
-        evaluate_panel(Unknown(), ExpertAgent(Unknown()), "held_out", temperature=0.0, seed=[0])
+        evaluate_split(Unknown(), ExpertAgent(Unknown()), "held_out", temperature=0.0, seed=[0])

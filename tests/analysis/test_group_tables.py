@@ -42,8 +42,8 @@ def test_group_sizes_and_peers_by_level():
     steps, estimator = table({"x": "ABA", "y": "AC"}), HGPO(history_length=1)
     zero, one = levels(steps, estimator)
     assert (zero.groups, zero.sizes) == (3, (1, 3, 3))
-    assert (zero.peer_share, zero.other_trajectory_share) == (3 / 5, 3 / 5)
-    assert (one.groups, one.sizes, one.peer_share) == (3, (1, 1, 1), 0.0)
+    assert (zero.peer_fraction, zero.other_trajectory_fraction) == (3 / 5, 3 / 5)
+    assert (one.groups, one.sizes, one.peer_fraction) == (3, (1, 1, 1), 0.0)
     # Nothing is paid: no variance to explain, and every advantage is 0.
     assert math.isnan(zero.explained) and math.isnan(one.gain)
     for depth in depth_statistics(steps, estimator):
@@ -52,7 +52,7 @@ def test_group_sizes_and_peers_by_level():
 
 def test_a_revisit_is_a_peer_but_not_one_of_another_trajectory():
     (zero,) = levels(table({"x": "ABA", "y": "CD"}), HGPO(history_length=0))
-    assert (zero.peer_share, zero.other_trajectory_share) == (2 / 5, 0.0)
+    assert (zero.peer_fraction, zero.other_trajectory_fraction) == (2 / 5, 0.0)
 
 
 def test_a_second_visit_is_no_peer_where_the_estimator_leaves_its_trajectory_out():
@@ -60,9 +60,9 @@ def test_a_second_visit_is_no_peer_where_the_estimator_leaves_its_trajectory_out
     # peer.
     steps = table({"x": "AABB", "y": "AC"}, last={"x": 1.0, "y": 3.0})
     (zero,) = levels(steps, HGPO(history_length=0))
-    assert zero.peer_share == 5 / 6
+    assert zero.peer_fraction == 5 / 6
     (zero,) = levels(steps, HGPO(history_length=0, peers="other_trajectories"))
-    assert zero.peer_share == zero.other_trajectory_share == 3 / 6
+    assert zero.peer_fraction == zero.other_trajectory_fraction == 3 / 6
 
 
 def test_near_states_are_grouped_as_the_estimator_groups_them():
@@ -77,9 +77,9 @@ def test_near_states_are_grouped_as_the_estimator_groups_them():
         ]
     )
     (zero,) = levels(steps, HGPO(history_length=0))
-    assert (zero.groups, zero.peer_share) == (3, 0.0)
+    assert (zero.groups, zero.peer_fraction) == (3, 0.0)
     (zero,) = levels(steps, HGPO(history_length=0, similarity=0.9))
-    assert (zero.groups, zero.sizes, zero.peer_share) == (2, (1, 2, 2), 2 / 3)
+    assert (zero.groups, zero.sizes, zero.peer_fraction) == (2, (1, 2, 2), 2 / 3)
 
 
 def test_levels_of_other_estimators_are_their_own():
@@ -88,9 +88,9 @@ def test_levels_of_other_estimators_are_their_own():
     names = ("task_id", "trajectory_id", "step_index", "state_key", "reward")
     steps = StepTable(**{name: [*getattr(x, name), *getattr(y, name)] for name in names})
     (episode,) = levels(steps, GRPO())
-    assert (episode.name, episode.groups, episode.peer_share) == ("episode", 2, 3 / 4)
+    assert (episode.name, episode.groups, episode.peer_fraction) == ("episode", 2, 3 / 4)
     (batch,) = levels(steps, ReinforcePlusPlus())
-    assert (batch.name, batch.groups, batch.peer_share, batch.chance) == ("batch", 1, 1.0, 0.0)
+    assert (batch.name, batch.groups, batch.peer_fraction, batch.chance) == ("batch", 1, 1.0, 0.0)
     assert levels(steps.with_values([0.0] * 4), PPO(whiten=False)) == []
 
 
@@ -147,8 +147,8 @@ def test_what_chance_may_explain():
     assert 170 <= within <= 200
 
 
-def level(number: int, other_trajectory_share: float, gain: float, chance: float = 0.0) -> LevelStatistics:
-    return LevelStatistics(str(number), 9, (1, 2, 3), 1.0, other_trajectory_share, 0.5, gain, chance)
+def level(number: int, other_trajectory_fraction: float, gain: float, chance: float = 0.0) -> LevelStatistics:
+    return LevelStatistics(str(number), 9, (1, 2, 3), 1.0, other_trajectory_fraction, 0.5, gain, chance)
 
 
 @pytest.mark.parametrize(

@@ -26,12 +26,12 @@ def test_each_phase_is_work_over_rate():
     assert seconds["reference"] == pytest.approx(reference)
     assert seconds["update"] == pytest.approx(3 * reference)
     # 10 · 200 decoding steps. 96 episodes are live on average, half of them still answering, 24 a GPU; each
-    # reads 2e9 bytes of weights and 24 · 1000 · 4000 = 9.6e7 of cache at 6e11 bytes a second.
+    # reads 2e9 bytes of weights and 24 · 1000 · 4000 = 9.6e7 of cache at 6e11 bytes per second.
     assert seconds["decoding"] == pytest.approx(2000 * (2.096e9 / 6e11 + 0.003))
 
 
 def test_decoding_is_bound_by_arithmetic_where_many_are_live():
-    # 1,000 tasks: 8,000 trajectories, 6,000 live, 3,000 answering: 3000 · (2.04e9 + 2e8) / 4e14 = 16.8 ms a step,
+    # 1,000 tasks: 8,000 trajectories, 6,000 live, 3,000 answering: 3000 · (2.04e9 + 2e8) / 4e14 = 16.8 ms per step,
     # beside (2e9 + 3000 · 4e6) / 6e11 = 23.3 ms of traffic; with a cache a tenth as wide 5.3 ms.
     many = Preset(**{**vars(PRESET), "tasks": 1000})
     assert phases(many, CARD, 1)["decoding"] == pytest.approx(2000 * (0.0233333 + 0.003), rel=1e-4)

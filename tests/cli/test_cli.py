@@ -42,10 +42,10 @@ from hgpo.envs import ENVIRONMENTS
             "variable NO_SUCH",
         ),
         (["evaluate", "--policy", "endpoint", "--model", "m", "--request", "[1]"], "expected a JSON object"),
-        (["evaluate", "--policy", "expert", "--panel", "train"], "choose from valid_seen, valid_unseen"),
+        (["evaluate", "--policy", "expert", "--split", "train"], "choose from valid_seen, valid_unseen"),
         (["evaluate", "--policy", "expert", "--model", "m"], "--policy endpoint or a model's folder"),
-        (["evaluate", "nowhere", "--games", "0"], "--games at least 1"),
-        (["evaluate", "nowhere", "--published", "--games", "3"], "--published has its own"),
+        (["evaluate", "nowhere", "--tasks", "0"], "--tasks at least 1"),
+        (["evaluate", "nowhere", "--published", "--tasks", "3"], "--published has its own"),
         (["env", "check", "nowhere"], "nowhere"),
         (["diagnose", "nowhere"], "no file or folder nowhere"),
     ],
@@ -109,10 +109,10 @@ def test_a_run_from_start_to_evaluation(tmp_path, capsys):
         "2",
         "--group-size",
         "2",
-        "--evaluation-games",
+        "--evaluation-tasks",
         "3",
     ]
-    warm = ["--warm-start.games", "4", "--warm-start.epochs", "1", "--tiny.hidden-size", "16"]
+    warm = ["--warm-start.tasks", "4", "--warm-start.epochs", "1", "--tiny.hidden-size", "16"]
     assert main(["train", "--out", str(folder), *small, *warm]) == 0
     out = capsys.readouterr().out
     assert str(folder) in out.replace("\n", "") and "valid_unseen" in out
@@ -126,7 +126,7 @@ def test_a_run_from_start_to_evaluation(tmp_path, capsys):
         "--max-response-tokens",
         "4",
     ]
-    assert main(["evaluate", str(folder), *rows, "--games", "2", "--out", str(tmp_path / "evaluated")]) == 0
+    assert main(["evaluate", str(folder), *rows, "--tasks", "2", "--out", str(tmp_path / "evaluated")]) == 0
     assert "iteration 1" in capsys.readouterr().out
     results = json.loads((tmp_path / "evaluated/results.json").read_text())
     assert [(r["player"], r["split"]) for r in results] == [

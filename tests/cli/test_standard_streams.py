@@ -19,7 +19,7 @@ COMMANDS = [
     ["--help"],
     ["--version"],
     ["verl", "preset", "stepwise"],
-    ["env", "solve", "household", "--games", "2"],
+    ["env", "solve", "household", "--tasks", "2"],
 ]
 
 
@@ -57,7 +57,7 @@ def test_the_exit_code_of_what_failed_anyway_stays():
     assert done.returncode == 2
 
 
-@pytest.mark.parametrize("args", [["--help"], ["env", "solve", "household", "--games", "2"]], ids=" ".join)
+@pytest.mark.parametrize("args", [["--help"], ["env", "solve", "household", "--tasks", "2"]], ids=" ".join)
 def test_streams_that_are_closed_lead_nowhere(args, tmp_path):
     # A file that the command opens must not be taken for its output.
     program = (
@@ -123,8 +123,8 @@ def test_the_streams_are_put_back():
 
 def test_a_run_whose_reader_has_gone_is_saved(tmp_path):
     settings = (
-        "--threads 1 --iterations 500 --warm-start.games 2 --warm-start.epochs 1 --tasks-per-iteration 2 "
-        "--group-size 2 --evaluation-games 2 --tiny.hidden-size 16"
+        "--threads 1 --iterations 500 --warm-start.tasks 2 --warm-start.epochs 1 --tasks-per-iteration 2 "
+        "--group-size 2 --evaluation-tasks 2 --tiny.hidden-size 16"
     )
     command = [sys.executable, "-m", "hgpo", "train", *settings.split(), "--out", str(tmp_path / "run")]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

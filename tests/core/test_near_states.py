@@ -5,7 +5,7 @@ import pytest
 from cartpole import learn
 from hypothesis import given
 from hypothesis import strategies as st
-from near_states import pendulum_peer_shares
+from near_states import pendulum_peer_fractions
 from tables import walk_rows, walks
 
 from hgpo import HGPO, GiGPO, StepTable
@@ -125,7 +125,7 @@ def test_similarity_needs_texts():
         (lambda: grid_keys([1.0], 0.0), "cell is 0.0; give a number above 0"),
         (lambda: grid_keys([[1.0, 2.0]], [1.0, 1.0, 1.0]), "one for each of the 2 dimensions"),
         (lambda: grid_keys([1.0, float("nan")], 1.0), "row 1: states is .*; give finite numbers"),
-        (lambda: grid_keys([[[1.0]]], 1.0), "give one vector a row"),
+        (lambda: grid_keys([[[1.0]]], 1.0), "give one vector per row"),
         (lambda: neighbour_keys([1.0], [0], -1.0), "radius is -1.0"),
         (lambda: neighbour_keys([1.0], [0], 1.0, "manhattan"), "metric is 'manhattan'"),  # pyright: ignore
         (lambda: neighbour_keys([1.0], [0, 1], 1.0), "there are 1 states and 2 task ids"),
@@ -142,7 +142,7 @@ def test_wrong_use_says_what_is_allowed(wrong, message: str):
 def test_hgpo_finds_peers_where_states_are_continuous():
     # Pendulum: exact states are equal for the same beginning of actions only; in a grid most steps have peers,
     # and so do their histories.
-    shares = pendulum_peer_shares()
+    shares = pendulum_peer_fractions()
     assert np.all(shares["exact state"] < 0.1)
     assert np.all(shares["grid"] > [0.9, 0.7, 0.5])
 

@@ -159,7 +159,7 @@ FIGURES = [
     ),
     Figures(
         "docs/webshop.md",
-        "hgpo env solve webshop --split train --games 6410",
+        "hgpo env solve webshop --split train --tasks 6410",
         documented=r"and ([\d,]+) of the ([\d,]+) for training",
         printed=r" all +│ +(\d+) │ +(\d+) ",
         needs=("WEBSHOP_DATA",),

@@ -209,11 +209,11 @@ def test_a_panel_that_is_empty_is_missed_before_anyone_plays(nowhere, monkeypatc
     put_games(nowhere / "json_2.1.1", ["train", "valid_seen"])
     monkeypatch.setenv("ALFWORLD_DATA", str(nowhere))
     with monkeypatch.context() as patch:
-        patch.setattr(evaluate, "evaluate_panel", lambda *_, **__: pytest.fail("played"))
+        patch.setattr(evaluate, "evaluate_split", lambda *_, **__: pytest.fail("played"))
         assert main(["evaluate", "--policy", "random", "env:alfworld"]) == 2
     assert "valid_unseen has no games that count" in capsys.readouterr().err
     # The other panel can be played.
-    assert main(["evaluate", "--policy", "expert", "--panel", "valid_seen", "env:alfworld"]) == 0
+    assert main(["evaluate", "--policy", "expert", "--split", "valid_seen", "env:alfworld"]) == 0
     assert "100.0" in capsys.readouterr().out
 
 
@@ -221,7 +221,7 @@ def test_a_panel_that_is_empty_is_missed_before_anyone_plays(nowhere, monkeypatc
 def test_a_panel_with_fewer_games_than_are_asked_for_is_one_line(nowhere, monkeypatch, capsys, environment):
     put_games(nowhere / "json_2.1.1")
     monkeypatch.setenv("ALFWORLD_DATA", str(nowhere))
-    assert main(["evaluate", "--policy", "random", "--games", "500", f"env:{environment}"]) == 2
+    assert main(["evaluate", "--policy", "random", "--tasks", "500", f"env:{environment}"]) == 2
     assert "tasks, not 500" in capsys.readouterr().err
 
 
@@ -254,7 +254,7 @@ def test_results_name_the_release(tmp_path, capsys):
     said = " ".join(f"games: alfworld, games of {OLD}".split())
     for command in (
         ["evaluate", "--policy", "expert", "--out", str(out), "env:alfworld", "--env.data", data],
-        ["env", "check", "alfworld", "--games", "1", "--data", data],
+        ["env", "check", "alfworld", "--tasks", "1", "--data", data],
         ["env", "solve", "alfworld", "--data", data],
     ):
         assert main(command) == 0, capsys.readouterr()

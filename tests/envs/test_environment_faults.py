@@ -10,14 +10,14 @@ import pytest
 
 from hgpo.envs.base import Info
 from hgpo.envs.episode import TimeStep
-from hgpo.envs.faults import EnvironmentFault, checked, guarded
+from hgpo.envs.faults import EnvironmentFault, checked, run_isolated
 
 
 def test_answers_come_in_order_and_faults_in_their_place():
     def fail():
         raise KeyError("mug")
 
-    one, fault, three = guarded([lambda: 1, fail, lambda: 3], timeout=None)
+    one, fault, three = run_isolated([lambda: 1, fail, lambda: 3], timeout=None)
     assert (one, three) == (1, 3)
     assert str(fault) == "KeyError: 'mug'"
 
@@ -26,7 +26,7 @@ def test_what_hangs_is_given_up_and_the_rest_is_done():
     release = threading.Event()
     done = []
     started = time.monotonic()
-    outcomes = guarded(
+    outcomes = run_isolated(
         [lambda: 1, lambda: release.wait(20), lambda: done.append("after") or 3, lambda: 4], timeout=0.2
     )
     assert time.monotonic() - started < 10
@@ -39,7 +39,7 @@ def test_what_hangs_is_given_up_and_the_rest_is_done():
 
 
 def test_nothing_to_do():
-    assert guarded([], timeout=1.0) == []
+    assert run_isolated([], timeout=1.0) == []
 
 
 GOOD = Info(("look",), "key")

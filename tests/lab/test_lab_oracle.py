@@ -15,7 +15,7 @@ from hgpo.envs.base import ForkableEnvironment, Info, Task
 from hgpo.errors import SettingError
 from hgpo.lab.oracle import OracleSetting, judge
 from hgpo.rollouts.episodes import Episode
-from hgpo.rollouts.rollout import go_on
+from hgpo.rollouts.rollout import continue_from
 
 
 class Coins:
@@ -122,10 +122,10 @@ def test_going_on_from_a_step():
     way = suite.walkthrough(task)
     episode = Episode(task, suite.make())
     episode.begin()
-    ((whole,),) = go_on([episode], ExpertAgent(suite), count=1, temperature=1.0, seed=[0])
+    ((whole,),) = continue_from([episode], ExpertAgent(suite), count=1, temperature=1.0, seed=[0])
     for step in whole.steps[:2]:
         episode.take(step.decision)
-    ((first, second),) = go_on([episode], ExpertAgent(suite), count=2, temperature=1.0, seed=[0])
+    ((first, second),) = continue_from([episode], ExpertAgent(suite), count=2, temperature=1.0, seed=[0])
     # The episode itself stays where it was.
     assert episode.steps == list(whole.steps[:2])
     for trajectory in (first, second):
@@ -142,7 +142,7 @@ def test_chance_differs_from_rollout_to_rollout_and_not_from_run_to_run():
     episode.begin()
 
     def commands(seed: int) -> list[tuple[str, ...]]:
-        (found,) = go_on([episode], RandomAgent(), count=4, temperature=1.0, seed=[seed])
+        (found,) = continue_from([episode], RandomAgent(), count=4, temperature=1.0, seed=[seed])
         return [tuple(step.command for step in trajectory.steps) for trajectory in found]
 
     assert commands(1) == commands(1) != commands(2)

@@ -21,7 +21,7 @@ def test_an_untrained_critic_expects_nothing():
 
 
 def test_the_critic_learns_its_targets_from_prompts_of_all_lengths():
-    critic = Critic(policy(), CriticTraining(learning_rate=1e-2, passes=200, optimizer_steps=2))
+    critic = Critic(policy(), CriticTraining(learning_rate=1e-2, ppo_epochs=200, num_minibatches=2))
     targets = np.array([10.0, 0.0, -3.0, 5.0])
     loss = critic.fit(PROMPTS, targets, np.random.default_rng(0))
     np.testing.assert_allclose(critic.values(PROMPTS), targets, atol=0.3)
@@ -29,7 +29,7 @@ def test_the_critic_learns_its_targets_from_prompts_of_all_lengths():
 
 
 def test_padding_changes_no_value():
-    critic = Critic(policy(), CriticTraining(learning_rate=1e-2, passes=20))
+    critic = Critic(policy(), CriticTraining(learning_rate=1e-2, ppo_epochs=20))
     critic.fit(PROMPTS, np.array([10.0, 0.0, -3.0, 5.0]), np.random.default_rng(0))
     alone = [critic.values([prompt])[0] for prompt in PROMPTS]
     np.testing.assert_allclose(critic.values(PROMPTS), alone, atol=1e-5)
@@ -38,7 +38,7 @@ def test_padding_changes_no_value():
 def test_rows_of_a_prompt_enter_as_their_mean():
     # Targets 0, 6, 9 of one prompt and 1 of another: the gradient of Σ (V − y)² / 2 / 4 rows.
     prompts, targets = [(5, 6), (5, 6), (5, 6), (7,)], np.array([0.0, 6.0, 9.0, 1.0])
-    training = CriticTraining(passes=1, optimizer_steps=1, max_gradient_norm=1e9)
+    training = CriticTraining(ppo_epochs=1, num_minibatches=1, max_gradient_norm=1e9)
     merged, plain = Critic(policy(), training), Critic(policy(), training)
     for critic in (merged, plain):
         critic.optimizer = torch.optim.SGD(critic.model.parameters(), lr=0.1)  # pyright: ignore
@@ -68,7 +68,7 @@ def test_what_is_saved_comes_back(tmp_path):
     assert critic.values(PROMPTS).tolist() == again.values(PROMPTS).tolist()
 
 
-@pytest.mark.parametrize("wrong", [{"learning_rate": 0.0}, {"passes": 0}, {"optimizer_steps": 0}])
+@pytest.mark.parametrize("wrong", [{"learning_rate": 0.0}, {"ppo_epochs": 0}, {"num_minibatches": 0}])
 def test_wrong_training_is_refused(wrong):
     with pytest.raises(ValueError, match="must be"):
         CriticTraining(**wrong)

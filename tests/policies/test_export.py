@@ -261,7 +261,7 @@ def test_what_generates_and_what_speaks_is_exported_from_runs_checkpoints_and_ad
     policy = adapted(base, HEAD) if lora.rank else load_policy(base)
     learns = [weight for weight in policy.model.parameters() if weight.requires_grad]
     checkpoint = save_checkpoint(tmp_path / "run/checkpoints", 7, policy, torch.optim.AdamW(learns))
-    settings = config(model=str(base), lora=lora, warm_start=WarmStart(games=0))
+    settings = config(model=str(base), lora=lora, warm_start=WarmStart(tasks=0))
     save_config(settings, tmp_path / "run/config.json")
     for source, name in ((tmp_path / "run", "model after iteration 7"), (checkpoint, "model of")):
         out = tmp_path / f"out-{source.name}"
@@ -326,7 +326,7 @@ def test_an_adapter_that_adds_to_the_prompt_is_refused(base, tmp_path):
 
 def test_a_rows_own_words_are_read_by_a_model_of_images_too(tmp_path):
     policy = load_policy(write_base(tmp_path / "base", gemma, tied=True))
-    (reading,) = policy.readings([(5, 6, 7)], [np.array([8, 9])])
+    (packed,) = policy.packed_batches([(5, 6, 7)], [np.array([8, 9])])
     expected = torch.log_softmax(policy.model(torch.tensor([[5, 6, 7, 8]])).logits[0, 2:], -1)
-    found = policy.score(reading, 1.0).logprobs[0]
+    found = policy.score(packed, 1.0).logprobs[0]
     assert torch.allclose(found, expected[[0, 1], [8, 9]], atol=1e-5)

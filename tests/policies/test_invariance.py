@@ -18,9 +18,9 @@ from hgpo.training.losses import PolicyLoss
 from hgpo.training.update import update_policy
 
 COMMAND = (
-    "train --threads 1 --iterations 1 --optimizer-steps 1 --thin-out-below 0 --learning-rate-warmup 0 "
-    "--learning-rate 1e-3 --warm-start.games 60 --warm-start.epochs 2 --tasks-per-iteration 2 --group-size 8 "
-    "--evaluation-games 6"
+    "train --threads 1 --iterations 1 --num-minibatches 1 --subsample-below 0 --learning-rate-warmup 0 "
+    "--learning-rate 1e-3 --warm-start.tasks 60 --warm-start.epochs 2 --tasks-per-iteration 2 --group-size 8 "
+    "--evaluation-tasks 6"
 )
 
 
@@ -70,8 +70,8 @@ def test_the_order_of_rows_does_not_matter():
         update_policy(
             *(model, policy(7), torch.optim.SGD(model.model.parameters(), lr=1.0), PolicyLoss()),
             merge_rows(rows, values),
-            passes=1,
-            optimizer_steps=1,
+            ppo_epochs=1,
+            num_minibatches=1,
             temperature=1.0,
             max_response_tokens=4,
             max_gradient_norm=1e9,

@@ -78,9 +78,9 @@ def rows():
 def scores(policy):
     """Log-probabilities of the responses, one after another."""
     found = {}
-    for reading in policy.readings(PROMPTS, RESPONSES):
-        result = policy.score(reading, 1.0)
-        for row, member in enumerate(reading.members.tolist()):
+    for packed in policy.packed_batches(PROMPTS, RESPONSES):
+        result = policy.score(packed, 1.0)
+        for row, member in enumerate(packed.members.tolist()):
             found[member] = result.logprobs[row, result.mask[row]]
     return torch.cat([found[i] for i in range(len(PROMPTS))])
 
@@ -116,19 +116,19 @@ def test_the_reference_of_an_adapter_is_no_second_model_and_stays_while_the_poli
     policy = adapted(folder)
     policy.save(tmp_path / "reference")
     reference = load_reference(tmp_path / "reference", policy)
-    (reading,) = policy.readings(PROMPTS, RESPONSES)
-    before = policy.score(reading, 1.0).logprobs.detach()
-    assert torch.equal(reference.score(reading, 1.0).logprobs, before)
+    (packed,) = policy.packed_batches(PROMPTS, RESPONSES)
+    before = policy.score(packed, 1.0).logprobs.detach()
+    assert torch.equal(reference.score(packed, 1.0).logprobs, before)
     # All that a second adapter adds is its own weights: those of the model are there once.
     sizes = [weight.numel() for name, weight in policy.model.named_parameters() if "lora_" not in name]
     assert sum(sizes) == sum(p.numel() for p in load_policy(folder).model.parameters())
     learning = [weight for weight in policy.model.parameters() if weight.requires_grad]
     optimizer = torch.optim.SGD(learning, lr=1.0)
-    policy.score(reading, 1.0).logprobs.sum().backward()
-    reference.score(reading, 1.0)
+    policy.score(packed, 1.0).logprobs.sum().backward()
+    reference.score(packed, 1.0)
     optimizer.step()
-    assert torch.equal(reference.score(reading, 1.0).logprobs, before)
-    assert not torch.allclose(policy.score(reading, 1.0).logprobs, before, atol=1e-3)
+    assert torch.equal(reference.score(packed, 1.0).logprobs, before)
+    assert not torch.allclose(policy.score(packed, 1.0).logprobs, before, atol=1e-3)
     assert all(weight.requires_grad for weight in learning)
     assert sum(weight.requires_grad for weight in policy.model.parameters()) == len(learning)
 
@@ -143,7 +143,7 @@ def test_the_whole_weights_are_the_models_with_the_adapters_share(folder):
 
 @pytest.mark.parametrize("lora", [Lora(), LORA])
 def test_a_run_from_a_model_goes_on_as_if_unbroken_and_is_exported(lora, clever, tmp_path):
-    settings = config(model=str(clever), lora=lora, learning_rate=1e-2, warm_start=WarmStart(games=0))
+    settings = config(model=str(clever), lora=lora, learning_rate=1e-2, warm_start=WarmStart(tasks=0))
     run(settings, tmp_path / "whole")
     run(replace(settings, iterations=2), tmp_path / "broken")
     (tmp_path / "broken/config.json").write_text((tmp_path / "whole/config.json").read_text())
@@ -177,8 +177,8 @@ def test_a_run_from_a_model_goes_on_as_if_unbroken_and_is_exported(lora, clever,
 def gradient(policy, reference, steps, advantages):
     batch = merge_rows(steps, advantages)
     policy.model.zero_grad()
-    for reading in policy.readings(batch.prompts, batch.responses):
-        loss_terms(policy, reference, PolicyLoss(), batch, reading, 1.0).total.backward()
+    for packed in policy.packed_batches(batch.prompts, batch.responses):
+        loss_terms(policy, reference, PolicyLoss(), batch, packed, 1.0).total.backward()
     return torch.cat([p.grad.flatten() for p in policy.model.parameters() if p.grad is not None])
 
 
@@ -254,8 +254,8 @@ def test_a_small_step_is_not_lost_in_bfloat16(folder):
         torch.optim.AdamW(policy.model.parameters(), lr=1e-6, weight_decay=0.0),
         PolicyLoss(),
         merge_rows(steps, advantages),
-        passes=1,
-        optimizer_steps=1,
+        ppo_epochs=1,
+        num_minibatches=1,
         temperature=1.0,
         max_response_tokens=8,
         max_gradient_norm=1.0,
@@ -300,13 +300,13 @@ def test_what_the_sampler_says_is_compared_with_the_policy_before_its_first_step
             torch.optim.SGD(learner.model.parameters(), lr=1.0),
             PolicyLoss(),
             batch,
-            passes=2,
-            optimizer_steps=parts,
+            ppo_epochs=2,
+            num_minibatches=parts,
             temperature=1.0,
             max_response_tokens=8,
             max_gradient_norm=1.0,
             rng=np.random.default_rng(0),
-        ).sampler_difference
+        ).logprob_mismatch
 
     for parts in (1, 3):
         assert difference(right, parts) == pytest.approx(0.0, abs=1e-6)
@@ -321,7 +321,7 @@ def test_a_run_with_recomputed_log_probabilities_is_the_run_where_both_agree(fol
         first.state.policy.model.parameters(), second.state.policy.model.parameters(), strict=True
     ):
         assert torch.allclose(a, b, atol=1e-5)
-    assert 0 < figures(tmp_path / "recomputed")[0]["sampler_difference"] < 1e-5
+    assert 0 < figures(tmp_path / "recomputed")[0]["logprob_mismatch"] < 1e-5
 
 
 def test_everything_that_is_scored_is_where_the_model_is(folder):
@@ -329,8 +329,8 @@ def test_everything_that_is_scored_is_where_the_model_is(folder):
     steps, advantages = rows()
     there = load_policy(folder, Compute(torch.device("meta")))
     batch = merge_rows(steps, advantages)
-    for reading in there.readings(batch.prompts, batch.responses):
-        terms = loss_terms(there, there, PolicyLoss(), batch, reading, 1.0)
+    for packed in there.packed_batches(batch.prompts, batch.responses):
+        terms = loss_terms(there, there, PolicyLoss(), batch, packed, 1.0)
         assert terms.total.device.type == "meta"
         terms.total.backward()
     assert all(p.grad is not None for p in there.model.parameters())
@@ -340,7 +340,7 @@ def test_mini_batches_by_rows():
     # 25 rows in mini-batches of 10: three.
     by_rows = config(mini_batch_rows=10)
     assert [mini_batches_of(by_rows, rows) for rows in (9, 10, 11, 25)] == [1, 1, 2, 3]
-    assert mini_batches_of(config(optimizer_steps=4), 25) == 4
+    assert mini_batches_of(config(num_minibatches=4), 25) == 4
 
 
 @pytest.mark.parametrize(

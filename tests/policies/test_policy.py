@@ -51,7 +51,7 @@ def test_the_token_is_the_first_whose_cumulative_probability_exceeds_the_uniform
 
 
 def test_a_completion_does_not_depend_on_its_batch():
-    # Alone, among others with padding, beside an equal prompt, in batches of at most 8 tokens: all the same.
+    # SingleProcess, among others with padding, beside an equal prompt, in batches of at most 8 tokens: all the same.
     together = policy().generate(PROMPTS, UNIFORMS, 1.0)
     small = policy()
     small.token_budget = 8
@@ -70,9 +70,9 @@ def test_a_completion_does_not_depend_on_its_batch():
 def test_scores_of_what_was_sampled_are_what_was_said_of_it(temperature):
     model = policy()
     completions = model.generate(PROMPTS, UNIFORMS, temperature)
-    (reading,) = model.readings(PROMPTS, [completion.tokens for completion in completions])
-    scores = model.score(reading, temperature)
-    for row, member in enumerate(reading.members):
+    (packed,) = model.packed_batches(PROMPTS, [completion.tokens for completion in completions])
+    scores = model.score(packed, temperature)
+    for row, member in enumerate(packed.members):
         completion = completions[member]
         scored = scores.logprobs[row][scores.mask[row]].detach().numpy()
         np.testing.assert_allclose(scored, completion.logprobs, atol=1e-5)
@@ -85,8 +85,8 @@ def test_entropy_is_that_of_the_distribution():
     with torch.no_grad():
         for parameter in model.model.parameters():
             parameter.zero_()
-    (reading,) = model.readings([(5, 6)], [np.array([7, 8])])
-    scores = model.score(reading, 1.0)
+    (packed,) = model.packed_batches([(5, 6)], [np.array([7, 8])])
+    scores = model.score(packed, 1.0)
     expected = np.log(len(model.tokenizer))
     np.testing.assert_allclose(scores.entropy.detach().numpy(), [[expected, expected]], rtol=1e-5)
     np.testing.assert_allclose(scores.logprobs.detach().numpy(), [[-expected, -expected]], rtol=1e-5)

@@ -67,7 +67,7 @@ def test_every_sequence_is_in_one_tree_within_the_budget(sequences, most_nodes, 
 
 
 def test_sequences_share_a_row_only_if_it_is_cheaper():
-    # Two sequences of 10 tokens at c = 10. Alone each costs 10 (1 + 10 / 10) = 20. In one row that shares 5 of
+    # Two sequences of 10 tokens at c = 10. SingleProcess each costs 10 (1 + 10 / 10) = 20. In one row that shares 5 of
     # them they cost 15 · 2.5 = 37.5 < 40, and sharing 4 of them 16 · 2.6 = 41.6 > 40; at c = 100 it is 18.6.
     def sequences(shared):
         return [(*range(shared), *[20 + branch] * (10 - shared)) for branch in range(2)]
@@ -105,9 +105,9 @@ PAIRS = st.lists(
 def test_the_model_says_of_a_branch_what_it_says_of_it_alone(pairs, token_budget):
     reader = policy(token_budget)
     seen = []
-    for reading in reader.readings([prompt for prompt, _ in pairs], [response for _, response in pairs]):
-        scores = reader.score(reading, 1.0)
-        for row, member in enumerate(reading.members):
+    for packed in reader.packed_batches([prompt for prompt, _ in pairs], [response for _, response in pairs]):
+        scores = reader.score(packed, 1.0)
+        for row, member in enumerate(packed.members):
             seen.append(member)
             prompt, response = pairs[member]
             logits = reader.model(torch.tensor([[*prompt, *response]])).logits[0, len(prompt) - 1 : -1]

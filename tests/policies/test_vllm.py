@@ -31,9 +31,9 @@ TOLERANCE = 1e-4
 
 
 def assert_agree(policy, completions, temperature):
-    for reading in policy.readings(PROMPTS, [c.tokens for c in completions]):
-        scores = policy.score(reading, temperature)
-        for row, member in enumerate(reading.members.tolist()):
+    for packed in policy.packed_batches(PROMPTS, [c.tokens for c in completions]):
+        scores = policy.score(packed, temperature)
+        for row, member in enumerate(packed.members.tolist()):
             found = scores.logprobs[row, scores.mask[row]].detach().numpy()
             assert completions[member].logprobs == pytest.approx(found, abs=TOLERANCE)
 
@@ -47,7 +47,7 @@ def test_both_engines_say_the_same_in_a_run_and_whenever_the_weights_have_change
             iterations=3,
             model=str(base),
             lora=Lora(rank=4),
-            warm_start=WarmStart(games=0),
+            warm_start=WarmStart(tasks=0),
             learning_rate=1e-2,
             learning_rate_warmup=0,
             engine="vllm",
@@ -58,7 +58,7 @@ def test_both_engines_say_the_same_in_a_run_and_whenever_the_weights_have_change
     policy, engine = trainer.state.policy, trainer.state.engine
     # In each iteration the adapter had changed before, and the engine had taken its share of the weights.
     assert figures(tmp_path / "run")[-1]["kl"] > 1e-4
-    assert all(record["sampler_difference"] < TOLERANCE for record in figures(tmp_path / "run"))
+    assert all(record["logprob_mismatch"] < TOLERANCE for record in figures(tmp_path / "run"))
     for temperature in (1.0, 0.6):
         drawn = engine.generate(PROMPTS, UNIFORMS, temperature)
         assert_agree(policy, drawn, temperature)

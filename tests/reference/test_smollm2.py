@@ -55,10 +55,10 @@ def test_both_engines_say_the_same(policy, tmp_path):
     engine.synchronize()
     prompts = policy.encode(["Name a colour.", "You are in the hall. What do you see?", "Name a colour."])
     completions = engine.generate(prompts, np.random.default_rng(0).random((3, 24)), 1.0)
-    for reading in policy.readings(prompts, [c.tokens for c in completions]):
+    for packed in policy.packed_batches(prompts, [c.tokens for c in completions]):
         with torch.no_grad():
-            scores = policy.score(reading, 1.0)
-        for row, member in enumerate(reading.members.tolist()):
+            scores = policy.score(packed, 1.0)
+        for row, member in enumerate(packed.members.tolist()):
             found = scores.logprobs[row, scores.mask[row]].numpy()
             assert completions[member].logprobs == pytest.approx(found, abs=2e-3)
 
@@ -85,8 +85,8 @@ def test_one_step_on_what_it_played_lowers_the_loss(policy):
 
     def loss_now():
         with torch.no_grad():
-            readings = policy.readings(batch.prompts, batch.responses)
-            return sum(float(loss_terms(policy, policy, loss, batch, r, 1.0).total) for r in readings)
+            packed_batches = policy.packed_batches(batch.prompts, batch.responses)
+            return sum(float(loss_terms(policy, policy, loss, batch, r, 1.0).total) for r in packed_batches)
 
     before = loss_now()
     metrics = update_policy(
@@ -95,8 +95,8 @@ def test_one_step_on_what_it_played_lowers_the_loss(policy):
         torch.optim.AdamW(policy.model.parameters(), lr=1e-5, weight_decay=0.0),
         loss,
         batch,
-        passes=1,
-        optimizer_steps=1,
+        ppo_epochs=1,
+        num_minibatches=1,
         temperature=1.0,
         max_response_tokens=8,
         max_gradient_norm=1.0,
@@ -104,5 +104,5 @@ def test_one_step_on_what_it_played_lowers_the_loss(policy):
     )
     after = loss_now()
     # In float32 what samples and what learns compute the same.
-    assert metrics.sampler_difference < 1e-3 and metrics.gradient_norm > 0
+    assert metrics.logprob_mismatch < 1e-3 and metrics.gradient_norm > 0
     assert after < before - 1e-3 * abs(before)

@@ -207,8 +207,8 @@ def test_the_tasks_that_differ_most_come_first():
 def page(tmp_path: Path) -> Path:
     sample = sampled({"x": "ABB", "y": "ABC", "z": "AC"}, {"x": 4.0, "y": 0.0, "z": 1.0})
     metrics = [
-        {"iteration": i, "success_rate": i / 30, "environment_steps": 10, "steps_mean": 5.0, "valid_share": 0.9,
-         "kl": 0.1, "entropy": 0.5, "peer_share_0": 0.9, "peer_share_1": 0.5,
+        {"iteration": i, "success_rate": i / 30, "environment_steps": 10, "steps_mean": 5.0, "valid_action_rate": 0.9,
+         "kl": 0.1, "entropy": 0.5, "peer_fraction_0": 0.9, "peer_fraction_1": 0.5,
          "seconds_rollout": 2.0, "seconds_advantages": 0.1, "seconds_update": 1.0}
         for i in range(1, 21)
     ]  # fmt: skip
@@ -310,8 +310,8 @@ def test_nothing_is_wider_than_the_screen(width, tmp_path):
 
 def test_a_run_ends_with_its_report(tmp_path, capsys):
     folder = tmp_path / "run"
-    small = "--threads 1 --iterations 1 --warm-start.games 10 --warm-start.epochs 1 --tasks-per-iteration 2 --group-size 4"
-    assert main(["train", *small.split(), "--evaluation-games", "6", "--out", str(folder)]) == 0
+    small = "--threads 1 --iterations 1 --warm-start.tasks 10 --warm-start.epochs 1 --tasks-per-iteration 2 --group-size 4"
+    assert main(["train", *small.split(), "--evaluation-tasks", "6", "--out", str(folder)]) == 0
     assert "report.html" in capsys.readouterr().out
     text = (folder / "report.html").read_text()
     data = json.loads(text.split("const DATA = ")[1].split(";\nconst $")[0])

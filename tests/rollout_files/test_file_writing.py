@@ -16,7 +16,7 @@ from rollout_samples import ADVANTAGES, COLUMNS, ROWS, lines, write_parquet
 
 from hgpo import StepTable
 from hgpo.cli import main
-from hgpo.files import write_whole
+from hgpo.files import atomic_write
 from hgpo.rollout_files import write_rollouts
 from hgpo.rollout_files.formats import COMPRESSIONS, read_table
 
@@ -160,7 +160,7 @@ def test_rollouts_and_texts_are_whole_or_not_there(tmp_path: Path):
             write_rollouts(tmp_path / name, steps)
         assert error.value.errno == errno.EFBIG
     with files_of_at_most(5_000), pytest.raises(OSError):
-        write_whole(tmp_path / "t.txt", "x" * 100_000)
+        atomic_write(tmp_path / "t.txt", "x" * 100_000)
     assert os.listdir(tmp_path) == []
 
 
@@ -168,15 +168,15 @@ def test_a_writer_that_is_stopped_leaves_nothing(tmp_path: Path, monkeypatch: py
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
-    write_whole(tmp_path / "t.txt", "older")
+    atomic_write(tmp_path / "t.txt", "older")
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr("hgpo.files.os.replace", stop)
-        write_whole(tmp_path / "t.txt", "newer")
+        atomic_write(tmp_path / "t.txt", "newer")
     assert os.listdir(tmp_path) == ["t.txt"] and (tmp_path / "t.txt").read_text() == "older"
 
 
 def test_a_text_with_a_lone_surrogate_is_written_with_its_escape(tmp_path: Path):
-    write_whole(tmp_path / "t.txt", "ü \ud83d \U0001f600")
+    atomic_write(tmp_path / "t.txt", "ü \ud83d \U0001f600")
     assert (tmp_path / "t.txt").read_text(encoding="utf-8") == "ü \\ud83d \U0001f600"
 
 

@@ -17,13 +17,13 @@ from hgpo.errors import RunError
 from hgpo.policies.answers import InvalidReason, read_answer
 from hgpo.policies.base import Completion
 from hgpo.policies.tiny import TinyModel, create_policy
-from hgpo.rollouts.episodes import Loss
+from hgpo.rollouts.episodes import Failure
 from hgpo.rollouts.evaluate import (
     Answers,
     PublishedProtocol,
     Success,
-    evaluate_panel,
     evaluate_published,
+    evaluate_split,
     mean_and_std,
     no_valid_answer,
     shortened,
@@ -79,7 +79,7 @@ def test_an_episode_in_which_the_agent_cannot_go_on_is_lost_alone():
         def act(self, situations, temperature):
             answer = Completion.of_answer(read_answer("x"))
             return [
-                Loss("refused", "the server says no")
+                Failure("refused", "the server says no")
                 if situation.task == tasks[1] and len(situation.steps) == 2
                 else Decision(Action(situation.commands[0]), answer)
                 for situation in situations
@@ -87,9 +87,9 @@ def test_an_episode_in_which_the_agent_cannot_go_on_is_lost_alone():
 
     tasks = SUITE.tasks("train", 3)
     trajectories = rollout(SUITE, Leaves(), tasks, group_size=1, temperature=0.0, seed=[0])
-    assert [t.lost and str(t.lost) for t in trajectories] == [None, "the server says no", None]
+    assert [t.failure and str(t.failure) for t in trajectories] == [None, "the server says no", None]
     assert [len(t.steps) for t in trajectories] == [8, 2, 8]
-    assert summarize("train", 0.0, trajectories, "toy").lost == {"refused": 1}
+    assert summarize("train", 0.0, trajectories, "toy").failed == {"refused": 1}
     # Its steps are of no use to learn from.
     assert len(step_table(trajectories, policy_version=0)) == 16
 
@@ -97,12 +97,14 @@ def test_an_episode_in_which_the_agent_cannot_go_on_is_lost_alone():
 def test_a_panel_without_a_step_has_no_share_of_valid_answers():
     class Silent:
         def act(self, situations, temperature):
-            return [Loss("refused", "the server says no")] * len(situations)
+            return [Failure("refused", "the server says no")] * len(situations)
 
-    result = evaluate_panel(SUITE, Silent(), "unseen", temperature=0.0, seed=[0])
-    assert math.isnan(result.answers.valid_share) and no_valid_answer("somebody", [result.answers]) is None
+    result = evaluate_split(SUITE, Silent(), "unseen", temperature=0.0, seed=[0])
+    assert (
+        math.isnan(result.answers.valid_action_rate) and no_valid_answer("somebody", [result.answers]) is None
+    )
     record = json.loads(json.dumps(result.record(0), allow_nan=False))
-    assert record["valid_share"] is None and record["mean_steps"] == 0
+    assert record["valid_action_rate"] is None and record["mean_steps"] == 0
     console = Console(width=120, record=True, file=io.StringIO())
     console.print(players_tables({"somebody": [result]}))
     assert "–" in console.export_text() and "nan" not in console.export_text()
@@ -131,9 +133,9 @@ def test_invalid_answers_are_counted_by_their_reasons():
     metrics = step_metrics(steps)
     counts = {name: value for name, value in metrics.items() if name.startswith("invalid_")}
     assert counts == {f"invalid_{reason}": 0 for reason in InvalidReason} | {"invalid_no_action": invalid}
-    assert metrics["valid_share"] == pytest.approx(1 - invalid / len(steps))
+    assert metrics["valid_action_rate"] == pytest.approx(1 - invalid / len(steps))
     answers = Answers.of(trajectories)
-    assert answers.valid_share == pytest.approx(1 - invalid / len(steps))
+    assert answers.valid_action_rate == pytest.approx(1 - invalid / len(steps))
     assert (answers.invalid, answers.samples) == ({"no_action": invalid}, ())
     assert no_valid_answer("somebody", [answers]) is None
 
@@ -146,11 +148,11 @@ def test_where_no_answer_is_valid_three_of_them_are_shown():
             answers = [read_answer(f"<think>{u:.6f}</think>well", ended="length") for u in uniforms[:, 0]]
             return [Completion(np.array([1]), np.array([-0.5], np.float32), answer) for answer in answers]
 
-    result = evaluate_panel(SUITE, agent(Rambling()), "unseen", temperature=1.0, seed=[0])
-    assert result.answers.valid_share == 0.0
+    result = evaluate_split(SUITE, agent(Rambling()), "unseen", temperature=1.0, seed=[0])
+    assert result.answers.valid_action_rate == 0.0
     assert result.answers.invalid == {"no_action": sum(result.answers.invalid.values())}
     record = result.record(0)
-    assert record["valid_share"] == 0.0 and record["invalid"] == result.answers.invalid
+    assert record["valid_action_rate"] == 0.0 and record["invalid"] == result.answers.invalid
     assert "samples" not in record
     warning = no_valid_answer("the agent", [result.answers])
     assert warning is not None
@@ -245,11 +247,11 @@ def test_imitation_learns_the_walkthroughs():
     # The loss falls to what cannot be known (where the coin lies), and greedy play wins some of the games.
     policy = policy_for_toys()
     player = LanguageAgent(policy, CommandText(), 1, 150, 4)
-    before = evaluate_panel(SUITE, player, "held_out", temperature=0.0, seed=[0]).success
+    before = evaluate_split(SUITE, player, "held_out", temperature=0.0, seed=[0]).success
     losses = imitate(
         policy, toy_demonstrations(policy), WarmStart(epochs=60, batch_rows=8), np.random.default_rng(0)
     )
-    after = evaluate_panel(SUITE, player, "held_out", temperature=0.0, seed=[0]).success
+    after = evaluate_split(SUITE, player, "held_out", temperature=0.0, seed=[0]).success
     assert losses[0] > 1.0 > 0.2 > losses[-1]
     assert before.won == 0 and after.won >= 2 and after.games == 6
 

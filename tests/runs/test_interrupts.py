@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from hgpo.runs.interrupts import terminate_like_interrupt, uninterrupted
+from hgpo.runs.interrupts import deferred_signals, terminate_like_interrupt
 
 INT, TERM, HUP = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
 SMALL = (
-    "--threads 1 --iterations 5000 --warm-start.games 4 --warm-start.epochs 1 --tasks-per-iteration 2 "
-    "--group-size 2 --evaluation-games 2 --tiny.hidden-size 16"
+    "--threads 1 --iterations 5000 --warm-start.tasks 4 --warm-start.epochs 1 --tasks-per-iteration 2 "
+    "--group-size 2 --evaluation-tasks 2 --tiny.hidden-size 16"
 )
 
 
@@ -33,7 +33,7 @@ def test_signals_wait_for_the_end_of_what_is_not_to_be_interrupted(handlers, num
     handlers({INT: signal.default_int_handler, TERM: signal.SIG_DFL, HUP: signal.SIG_DFL})
     done = []
     with pytest.raises(KeyboardInterrupt), terminate_like_interrupt():
-        with uninterrupted():
+        with deferred_signals():
             signal.raise_signal(number)
             done.append("written")
         done.append("not reached")
@@ -45,11 +45,11 @@ def test_what_was_ignored_at_the_beginning_stays_ignored(handlers):
     with terminate_like_interrupt():
         signal.raise_signal(INT)
         signal.raise_signal(HUP)
-        with uninterrupted():
+        with deferred_signals():
             signal.raise_signal(INT)
             signal.raise_signal(HUP)
     # One that is heeded is not lost behind one that is not.
-    with pytest.raises(KeyboardInterrupt), terminate_like_interrupt(), uninterrupted():
+    with pytest.raises(KeyboardInterrupt), terminate_like_interrupt(), deferred_signals():
         signal.raise_signal(INT)
         signal.raise_signal(TERM)
 

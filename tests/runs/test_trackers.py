@@ -19,7 +19,7 @@ from hgpo.training.config import load_config
 
 SMALL = [
     *(
-        "--warm-start.games",
+        "--warm-start.tasks",
         "20",
         "--warm-start.epochs",
         "1",
@@ -28,7 +28,7 @@ SMALL = [
         "--group-size",
         "2",
     ),
-    *("--evaluation-games", "2", "--threads", "1", "--tiny.hidden-size", "8", "--tiny.layers", "1"),
+    *("--evaluation-tasks", "2", "--threads", "1", "--tiny.hidden-size", "8", "--tiny.layers", "1"),
 ]
 
 
@@ -58,14 +58,14 @@ def send(trackers, metrics, evaluations):
 def evaluation(iteration):
     return {
         **{"iteration": iteration, "split": "unseen", "temperature": 0.0, "success": {"won": 1, "games": 2}},
-        **{"success_rate": 0.5, "mean_steps": 9.0, "valid_share": 0.25},
+        **{"success_rate": 0.5, "mean_steps": 9.0, "valid_action_rate": 0.25},
     }
 
 
 RESULTS = {
     "unseen/greedy/success_rate": 0.5,
     "unseen/greedy/mean_steps": 9.0,
-    "unseen/greedy/valid_share": 0.25,
+    "unseen/greedy/valid_action_rate": 0.25,
 }
 
 

@@ -15,7 +15,7 @@ from toy_runs import figures, run
 
 from hgpo.cli import main
 from hgpo.errors import RunError, SettingError
-from hgpo.files import only_process, whole_file, write_whole
+from hgpo.files import atomic_write, exclusive_lock, whole_file
 from hgpo.policies.transformers import TransformersPolicy
 from hgpo.runs.display import NoDisplay
 from hgpo.runs.folder import RecordFile, RunLog
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.usefixtures("toys_can_be_saved")
 
 def config(**changes) -> TrainConfig:
     """Runs whose files matter and not what they learn."""
-    return toy_config(**{"warm_start": WarmStart(games=6, epochs=1, batch_rows=8), **changes})
+    return toy_config(**{"warm_start": WarmStart(tasks=6, epochs=1, batch_rows=8), **changes})
 
 
 def full() -> OSError:
@@ -228,8 +228,8 @@ def test_what_is_no_runs_is_not_replaced(tmp_path, name):
 
 def test_a_folder_in_the_place_of_a_page_or_picture_does_not_fail_a_run(tmp_path, capsys):
     small = (
-        "--threads 1 --iterations 1 --warm-start.games 2 --warm-start.epochs 1 --tasks-per-iteration 2 "
-        "--group-size 2 --evaluation-games 2 --tiny.hidden-size 16"
+        "--threads 1 --iterations 1 --warm-start.tasks 2 --warm-start.epochs 1 --tasks-per-iteration 2 "
+        "--group-size 2 --evaluation-tasks 2 --tiny.hidden-size 16"
     )
     for name in ("report.html", "learning_curve.png"):
         (tmp_path / "run" / name).mkdir(parents=True)
@@ -247,7 +247,7 @@ def test_a_folder_in_the_place_of_a_page_or_picture_does_not_fail_a_run(tmp_path
 @pytest.mark.parametrize(
     "command",
     [
-        ["train", "--warm-start.games", "2"],
+        ["train", "--warm-start.tasks", "2"],
         ["evaluate", "--policy", "random"],
         ["compare", "--estimators", "grpo"],
         ["lab", "theory"],
@@ -271,17 +271,17 @@ def test_a_folder_that_cannot_be_made_is_no_lock(tmp_path):
     (tmp_path / "file").write_text("")
     with (
         pytest.raises(RunError, match="file is no folder to write into: File exists"),
-        only_process(tmp_path / "file", "training"),
+        exclusive_lock(tmp_path / "file", "training"),
     ):
         pass
     # What goes wrong within is not taken for it.
-    with pytest.raises(FileNotFoundError), only_process(tmp_path / "folder", "training"):
+    with pytest.raises(FileNotFoundError), exclusive_lock(tmp_path / "folder", "training"):
         (tmp_path / "nowhere").read_text()
 
 
 def test_errors_name_the_file_and_not_the_one_it_was_first_written_as(tmp_path):
     path = tmp_path / "results.json"
-    write_whole(path, "old")
+    atomic_write(path, "old")
     with pytest.raises(OSError) as error, whole_file(path) as unfinished:
         unfinished.write_text("half")
         raise full()

@@ -13,11 +13,11 @@ from safetensors.torch import load_file
 from toy_runs import figures
 
 from hgpo.cli import main
-from hgpo.distributed import Alone, share
+from hgpo.distributed import SingleProcess, shard
 
 COMMAND = (
-    "train --threads 1 --iterations 2 --warm-start.games 60 --warm-start.epochs 2 --tasks-per-iteration 3 "
-    "--group-size 8 --evaluation-games 3 --learning-rate 1e-3 --learning-rate-warmup 0 --token-budget 2000"
+    "train --threads 1 --iterations 2 --warm-start.tasks 60 --warm-start.epochs 2 --tasks-per-iteration 3 "
+    "--group-size 8 --evaluation-tasks 3 --learning-rate 1e-3 --learning-rate-warmup 0 --token-budget 2000"
 )
 
 
@@ -55,7 +55,7 @@ def test_two_processes_learn_what_one_does(options, tmp_path):
     assert (together / "report.html").exists()
 
 
-class Seat(Alone):
+class Seat(SingleProcess):
     """One place of several, without the others."""
 
     def __init__(self, rank, size):
@@ -64,6 +64,6 @@ class Seat(Alone):
 
 def test_shares_are_disjoint_whole_and_nearly_equal():
     for size in (1, 2, 3, 5):
-        parts = [list(share(range(11), Seat(rank, size))) for rank in range(size)]
+        parts = [list(shard(range(11), Seat(rank, size))) for rank in range(size)]
         assert sorted(item for part in parts for item in part) == list(range(11))
         assert max(map(len, parts)) - min(map(len, parts)) <= 1

@@ -75,13 +75,13 @@ def test_a_faulty_environment_loses_its_trajectory_alone(fault, tmp_path):
         iterations=2,
         keep_rollouts=True,
         environment_timeout=0.3,
-        evaluation_games=2,
+        evaluation_tasks=2,
     )
     run(settings, tmp_path)
     for record, file in zip(figures(tmp_path), sorted((tmp_path / "rollouts").iterdir()), strict=True):
         # 3 tasks × 4 rollouts: two or three environments of twelve are the fifth.
-        assert record["lost_trajectories"] in (2, 3)
-        assert record["kept_share"] == pytest.approx(1 - record["lost_trajectories"] / 12)
+        assert record["failed_trajectories"] in (2, 3)
+        assert record["kept_fraction"] == pytest.approx(1 - record["failed_trajectories"] / 12)
         assert file.stat().st_size > 0
 
 
@@ -117,7 +117,7 @@ def test_a_fault_of_one_changes_nothing_for_the_others(tmp_path):
 
 def test_if_every_environment_fails_the_run_says_so(tmp_path):
     # The first eleven serve before: seven as above, four for the evaluation.
-    settings = config(env=FaultySuite(every=1, after=11), iterations=2, evaluation_games=2)
+    settings = config(env=FaultySuite(every=1, after=11), iterations=2, evaluation_tasks=2)
     with pytest.raises(RunError, match=r"every environment failed in iteration 1.*OSError: the simulator"):
         run(settings, tmp_path)
 
@@ -139,7 +139,7 @@ def poisoned(monkeypatch, bad_steps: range) -> None:
 
 def test_an_update_that_is_not_finite_is_skipped_and_counted(tmp_path, monkeypatch):
     poisoned(monkeypatch, range(2, 4))  # both optimizer steps of the second iteration
-    trainer = run(config(iterations=3, optimizer_steps=2), tmp_path)
+    trainer = run(config(iterations=3, num_minibatches=2), tmp_path)
     assert [record["skipped_steps"] for record in figures(tmp_path)] == [0, 2, 0]
     assert [record["optimizer_steps_taken"] for record in figures(tmp_path)] == [2, 0, 2]
     assert all(bool(p.isfinite().all()) for p in trainer.state.policy.model.parameters())
@@ -148,7 +148,7 @@ def test_an_update_that_is_not_finite_is_skipped_and_counted(tmp_path, monkeypat
 def test_three_in_a_row_end_the_run_with_a_checkpoint(tmp_path, monkeypatch):
     poisoned(monkeypatch, range(3, 9))
     with pytest.raises(RunError, match=r"not finite in 3 optimizer steps in a row.*--learning-rate"):
-        run(config(iterations=9, optimizer_steps=2), tmp_path)
+        run(config(iterations=9, num_minibatches=2), tmp_path)
     # Steps 3, 4 and 5: the second of iteration 2 and both of iteration 3.
     assert len(figures(tmp_path)) == 3
     assert (tmp_path / "checkpoints" / "000003" / "state.json").exists()
@@ -215,7 +215,7 @@ def test_a_disk_that_is_full_leaves_the_last_checkpoint_whole(tmp_path, monkeypa
     assert figures(tmp_path / "full") == figures(tmp_path / "unbroken")
 
 
-SMALL = "--threads 1 --iterations 6 --warm-start.games 10 --warm-start.epochs 1 --tasks-per-iteration 2 --group-size 4 --evaluation-games 6"
+SMALL = "--threads 1 --iterations 6 --warm-start.tasks 10 --warm-start.epochs 1 --tasks-per-iteration 2 --group-size 4 --evaluation-tasks 6"
 
 
 def test_a_run_that_is_killed_at_any_moment_goes_on_as_if_it_had_not_been(tmp_path):

@@ -30,10 +30,10 @@ def test_the_published_alfworld_run():
     assert config.env.max_steps == 50 and config.env.success_reward == 10.0
     assert config.estimator == dataclasses.replace(HGPO.paper(), invalid_penalty=0.1)
     assert (config.prompt_history, config.estimator.history_length) == (2, 2)
-    assert (config.learning_rate, config.learning_rate_warmup, config.passes) == (1e-6, 0, 1)
+    assert (config.learning_rate, config.learning_rate_warmup, config.ppo_epochs) == (1e-6, 0, 1)
     assert (config.mini_batch_rows, config.loss.kl_coefficient) == (256, 0.01)
     assert (config.temperature, config.evaluation_temperature) == (1.0, 0.4)
-    assert config.response == "think_action" and config.warm_start.games == 0 and config.thin_out_below == 0
+    assert config.response == "think_action" and config.warm_start.tasks == 0 and config.subsample_below == 0
     assert preset_config("alfworld-7b") == dataclasses.replace(config, model="Qwen/Qwen2.5-7B-Instruct")
     assert from_json(to_json(config)) == config
 
@@ -94,7 +94,7 @@ def test_an_estimator_without_levels_has_no_depth_to_warn_of():
 def test_a_model_alone_brings_the_published_settings_for_models_but_no_games():
     given = command("--model", "owner/name", "--learning-rate", "1e-5")
     assert (given.model, given.learning_rate) == ("owner/name", 1e-5)
-    assert (given.response, given.max_prompt_tokens, given.warm_start.games) == ("think_action", 4096, 0)
+    assert (given.response, given.max_prompt_tokens, given.warm_start.tasks) == ("think_action", 4096, 0)
     assert given.env == TrainConfig().env
     assert model_config("owner/name").precision == "auto"
     assert command("--seed", "1") == dataclasses.replace(TrainCommand(), seed=1)

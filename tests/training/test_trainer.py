@@ -62,7 +62,7 @@ def test_a_model_whose_answers_are_never_valid_is_told_of_at_once(tmp_path):
 
     # Its weights are drawn at random, and it is asked for tags.
     untrained = config(
-        response="think_action", max_prompt_tokens=400, iterations=0, warm_start=WarmStart(games=0)
+        response="think_action", max_prompt_tokens=400, iterations=0, warm_start=WarmStart(tasks=0)
     )
     Trainer(untrained, tmp_path, Recorder()).run()
     (warning,) = warnings
@@ -132,7 +132,7 @@ def test_rollouts_are_kept_as_they_were_learned_from(tmp_path):
 
 
 def test_dynamic_sampling_learns_from_groups_of_different_returns(tmp_path):
-    run(config(iterations=3, sampling_rounds=9, keep_rollouts=True), tmp_path)
+    run(config(iterations=3, dynamic_sampling_rounds=9, keep_rollouts=True), tmp_path)
     records = figures(tmp_path)
     for file, record in zip(sorted((tmp_path / "rollouts").iterdir()), records, strict=True):
         steps = read_rollouts(file).steps
@@ -141,8 +141,10 @@ def test_dynamic_sampling_learns_from_groups_of_different_returns(tmp_path):
             returns.setdefault(task, set()).add(float(total))
         assert all(len(found) > 1 for found in returns.values())
         assert len(returns) <= 3
-        assert record["kept_share"] == len(set(steps.trajectory_id)) / (12 * record["sampling_rounds"])
-    assert max(record["sampling_rounds"] for record in records) > 1
+        assert record["kept_fraction"] == len(set(steps.trajectory_id)) / (
+            12 * record["dynamic_sampling_rounds"]
+        )
+    assert max(record["dynamic_sampling_rounds"] for record in records) > 1
 
 
 @pytest.mark.parametrize("phase", ["_rollout", "_update"])
@@ -172,9 +174,9 @@ def test_the_folder_holds_what_a_reader_looks_for(tmp_path):
     run(config(), tmp_path)
     assert load_config(tmp_path / "config.json") == config()
     record = figures(tmp_path)[-1]
-    names = {"iteration", "success_rate", "return_mean", "steps_mean", "valid_share", "kl", "entropy"}
-    assert names | {"peer_share_0", "peer_share_1", "peer_share_2"} <= record.keys()
-    assert 0 <= record["peer_share_2"] <= record["peer_share_1"] <= record["peer_share_0"] <= 1
+    names = {"iteration", "success_rate", "return_mean", "steps_mean", "valid_action_rate", "kl", "entropy"}
+    assert names | {"peer_fraction_0", "peer_fraction_1", "peer_fraction_2"} <= record.keys()
+    assert 0 <= record["peer_fraction_2"] <= record["peer_fraction_1"] <= record["peer_fraction_0"] <= 1
     evaluations = [json.loads(line) for line in (tmp_path / "evaluations.jsonl").read_text().splitlines()]
     assert [(e["iteration"], e["temperature"]) for e in evaluations] == [
         (0, 0.0),
@@ -189,13 +191,15 @@ def test_the_folder_holds_what_a_reader_looks_for(tmp_path):
     assert sample.count("won after ") == 3
 
 
-def test_peer_shares_are_those_of_the_estimator(tmp_path):
+def test_peer_fractions_are_those_of_the_estimator(tmp_path):
     # K of the prompt is 2, that of the estimator 1; with its start token first steps have peers at level 1.
     estimator = HGPO(history_length=1, start_token=True)
     run(config(estimator=estimator, iterations=1, keep_rollouts=True), tmp_path)
-    shares = {name: value for name, value in figures(tmp_path)[-1].items() if name.startswith("peer_share_")}
+    shares = {
+        name: value for name, value in figures(tmp_path)[-1].items() if name.startswith("peer_fraction_")
+    }
     levels = level_groups(read_rollouts(tmp_path / "rollouts" / "000001.parquet").steps, 1, start_token=True)
-    assert list(shares) == ["peer_share_0", "peer_share_1"]
+    assert list(shares) == ["peer_fraction_0", "peer_fraction_1"]
     assert list(shares.values()) == has_peer(levels).mean(axis=1).tolist()
 
 
@@ -210,7 +214,7 @@ def test_every_metric_is_explained(tmp_path):
     run(config(iterations=1), tmp_path)
     page = (Path(__file__).resolve().parents[2] / "docs" / "metrics.md").read_text()
     record = json.loads((tmp_path / "metrics.jsonl").read_text())
-    missing = [name for name in record if f"`{name}`" not in page and not name.startswith("peer_share_")]
+    missing = [name for name in record if f"`{name}`" not in page and not name.startswith("peer_fraction_")]
     assert not missing
 
 
@@ -285,7 +289,7 @@ def test_a_file_that_is_no_configuration_is_refused(tmp_path, text, message):
         ({"learning_rate": 0.0}, "--learning-rate is 0.0: expected a number above 0"),
         ({"prompt_history": -1}, "--prompt-history is -1"),
         ({"model": "/nowhere"}, "--model /nowhere: no checkpoint there"),
-        ({"warm_start": WarmStart(games=0)}, "--warm-start.games 0 needs --model"),
+        ({"warm_start": WarmStart(tasks=0)}, "--warm-start.tasks 0 needs --model"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(changes, message):

@@ -13,7 +13,7 @@ from merged_rows import policy, table
 
 from hgpo import StepTable
 from hgpo.policies.batching import split_by_length
-from hgpo.training.batch import merge_rows, mini_batches, thin_out
+from hgpo.training.batch import merge_rows, mini_batches, subsample
 from hgpo.training.losses import PolicyLoss
 from hgpo.training.update import update_policy
 
@@ -77,10 +77,10 @@ def plain_gradient(steps, advantages, loss, reference):
     tokens = sum(len(response) for response in steps.response_tokens)
     for row in np.flatnonzero(advantages):
         response = steps.response_tokens[row]
-        (reading,) = model.readings([tuple(steps.prompt_tokens[row].tolist())], [response])
-        scores = model.score(reading, 1.0)
+        (packed,) = model.packed_batches([tuple(steps.prompt_tokens[row].tolist())], [response])
+        scores = model.score(packed, 1.0)
         with torch.no_grad():
-            there = reference.score(reading, 1.0).logprobs
+            there = reference.score(packed, 1.0).logprobs
         ratio = (scores.logprobs - torch.tensor(steps.response_logprobs[row])).exp()
         advantage = float(advantages[row])
         objective = torch.minimum(
@@ -115,7 +115,7 @@ def test_the_merged_update_is_the_plain_one(token_budget, average):
     optimizer = torch.optim.SGD(model.model.parameters(), lr=1.0)
     update_policy(
         *(model, reference, optimizer, loss, merge_rows(steps, advantages)),
-        passes=1, optimizer_steps=1, temperature=1.0, max_response_tokens=4, max_gradient_norm=1e9, rng=np.random.default_rng(0),
+        ppo_epochs=1, num_minibatches=1, temperature=1.0, max_response_tokens=4, max_gradient_norm=1e9, rng=np.random.default_rng(0),
     )  # fmt: skip
     after = torch.cat([p.detach().flatten() for p in model.model.parameters()])
     torch.testing.assert_close(before - after, expected, atol=2e-5, rtol=1e-3)
@@ -171,10 +171,10 @@ def test_micro_batches_cover_every_pair_within_the_budget(token_budget):
     batch = merge_rows(steps, rng.normal(size=len(steps)))
     model = policy()
     model.token_budget = token_budget
-    parts = list(model.readings(batch.prompts, batch.responses))
-    assert sorted(i for reading in parts for i in reading.members) == list(range(len(batch)))
-    for reading in parts:
-        assert reading.rows.tokens.numel() <= token_budget or len(reading.rows.tokens) == 1
+    parts = list(model.packed_batches(batch.prompts, batch.responses))
+    assert sorted(i for packed in parts for i in packed.members) == list(range(len(batch)))
+    for packed in parts:
+        assert packed.rows.tokens.numel() <= token_budget or len(packed.rows.tokens) == 1
     assert (len(parts) == 1) == (token_budget > 1000)
 
 
@@ -183,7 +183,7 @@ def test_thinning_keeps_the_mean_of_every_advantage():
     # error is at most 0.5 · ½ / √20,000 = 0.0018 (p = ½); the margin is five of them.
     advantages = np.array([0.1, -0.25, 0.0, 0.5, -2.0])
     rng = np.random.default_rng(0)
-    draws = np.array([thin_out(advantages, 0.5, rng) for _ in range(20_000)])
+    draws = np.array([subsample(advantages, 0.5, rng) for _ in range(20_000)])
     assert set(np.unique(draws[:, :3])) == {-0.5, 0.0, 0.5}
     assert (draws[:, 3:] == advantages[3:]).all()
     assert draws.mean(axis=0) == pytest.approx(advantages, abs=0.009)
@@ -191,4 +191,4 @@ def test_thinning_keeps_the_mean_of_every_advantage():
 
 def test_no_thinning_leaves_all_as_it_was():
     advantages = np.array([0.1, -0.25, 0.0])
-    assert thin_out(advantages, 0.0, np.random.default_rng(0)).tolist() == advantages.tolist()
+    assert subsample(advantages, 0.0, np.random.default_rng(0)).tolist() == advantages.tolist()

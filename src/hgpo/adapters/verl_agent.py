@@ -59,7 +59,7 @@ def compute_hgpo_outcome_advantage(
         index: Length batch, the task of each row.
         traj_index: Length batch, the trajectory of each row.
         history_length: K.
-        epsilon: ε beside the standard deviation and beside the sum of the level weights.
+        epsilon: ε added to the standard deviation and to the sum of the level weights.
         mode: "mean_std_norm" or "mean_norm".
         length_weight_alpha: α.
         base_group: Add the episode level, its statistics over step rows.

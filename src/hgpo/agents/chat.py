@@ -23,9 +23,9 @@ from hgpo.agents.journal import Journal
 from hgpo.agents.prompting import Message, without_system_role
 from hgpo.agents.replies import Reply, read_reply
 from hgpo.errors import RunError, SettingError
-from hgpo.files import only_process
+from hgpo.files import exclusive_lock
 from hgpo.policies.answers import Answer
-from hgpo.rollouts.episodes import Loss
+from hgpo.rollouts.episodes import Failure
 
 LONGEST_PAUSE = 60.0
 """Seconds between two attempts at most, unless the server asks for more."""
@@ -59,7 +59,7 @@ class Server:
     longest_pause: float = LONGEST_PAUSE
     """Seconds between two attempts at most, unless the server asks for more."""
     request: Mapping[str, Any] = field(default_factory=dict)
-    """Fields of the request beside model and messages, as JSON values; None leaves one out."""
+    """Fields of the request besides model and messages, as JSON values; None leaves one out."""
 
 
 @dataclass
@@ -130,7 +130,7 @@ class ChatClient:
         conversations: Sequence[Sequence[Message]],
         temperature: float,
         on_reply: Callable[[], None] = lambda: None,
-    ) -> list[Answer | Loss]:
+    ) -> list[Answer | Failure]:
         """The answer to each conversation, or why there is none to it while others are answered.
 
         Args:
@@ -149,8 +149,8 @@ class ChatClient:
 
     async def _ask_all(
         self, conversations: Sequence[Sequence[Message]], temperature: float, on_reply: Callable[[], None]
-    ) -> list[Answer | Loss]:
-        async def one(messages: Sequence[Message]) -> Answer | Loss:
+    ) -> list[Answer | Failure]:
+        async def one(messages: Sequence[Message]) -> Answer | Failure:
             answer = await self._answer(messages, temperature)
             on_reply()
             return answer
@@ -170,16 +170,16 @@ class ChatClient:
         for question, fault in self._unanswered:
             # What may pass is asked again by a later call.
             if fault.reach is not Reach.MOMENT:
-                self._journal.refuse(question, Loss(fault.kind, fault.words))
+                self._journal.refuse(question, Failure(fault.kind, fault.words))
         self._unanswered = []
 
-    async def _answer(self, messages: Sequence[Message], temperature: float) -> Answer | Loss:
+    async def _answer(self, messages: Sequence[Message], temperature: float) -> Answer | Failure:
         body = {"temperature": temperature, **self.server.request}
         body = {name: value for name, value in body.items() if value is not None}
         asked = json.dumps([self.server.model, list(messages), body], sort_keys=True)
         question = hashlib.sha256(asked.encode()).hexdigest()
         kept = self._journal.take(question)
-        if isinstance(kept, Loss):
+        if isinstance(kept, Failure):
             return kept
         if kept is not None:
             self.usage.replayed += 1
@@ -241,7 +241,7 @@ class ChatClient:
         self._learn_from(sent)
         return reply
 
-    async def _lost(self, question: str, fault: Fault, body: dict[str, Any]) -> Loss:
+    async def _lost(self, question: str, fault: Fault, body: dict[str, Any]) -> Failure:
         """What it means for an episode that its prompt has no answer, if the server answers others.
 
         Raises:
@@ -255,7 +255,7 @@ class ChatClient:
         self._unanswered.append((question, fault))
         if self._answered is None and len(self._unanswered) >= FEW:
             raise self._stop(self._unanswered[0][1])
-        return Loss(fault.kind, fault.words)
+        return Failure(fault.kind, fault.words)
 
     async def _still_answers(self, body: dict[str, Any]) -> bool:
         """Whether the server answers again what it has answered before, unless it answers anything else."""
@@ -378,7 +378,7 @@ def open_chat(
         RunError: if another process asks with the same folder.
         SettingError: if the address or the key cannot be used.
     """
-    with only_process(folder, "asking with the replies"), asyncio.Runner() as runner:
+    with exclusive_lock(folder, "asking with the replies"), asyncio.Runner() as runner:
         journal = Journal(folder / "replies.jsonl", forget_refusals=forget_refusals)
         client = ChatClient(server, journal, runner, say, sleep)
         try:

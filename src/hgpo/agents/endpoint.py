@@ -12,7 +12,7 @@ from hgpo.agents.prompting import Message, Prompting, lesson_in, reflection_mess
 from hgpo.policies.answers import Answer
 from hgpo.policies.base import Completion
 from hgpo.rollouts.agent import Situation
-from hgpo.rollouts.episodes import Decision, Loss, Trajectory
+from hgpo.rollouts.episodes import Decision, Failure, Trajectory
 
 LESSONS_KEPT = 3
 """Of a task's lessons the last so many are told, as in Reflexion (arXiv 2303.11366, section 4.1)."""
@@ -20,7 +20,7 @@ LESSONS_KEPT = 3
 
 @dataclass(frozen=True)
 class EndpointAgent:
-    """Plays by what a server replies; what it wrote of lost episodes is told when a task is tried again."""
+    """Plays by what a server replies; what it wrote of failed episodes is told when a task is tried again."""
 
     client: ChatClient
     prompting: Prompting
@@ -33,7 +33,7 @@ class EndpointAgent:
     _left_out: dict[str, int] = field(default_factory=dict)
     """How many of its first steps an episode's last conversation did not show, by the trajectory's id."""
 
-    def act(self, situations: Sequence[Situation], temperature: float) -> list[Decision | Loss]:
+    def act(self, situations: Sequence[Situation], temperature: float) -> list[Decision | Failure]:
         """See `Agent.act`; a conversation that is too long for the model shows fewer of the last steps."""
         shown = [self._shown(situation) for situation in situations]
         asked = [
@@ -41,10 +41,10 @@ class EndpointAgent:
             for situation in situations
         ]
         replies = self._ask(asked, shown, temperature)
-        decisions: list[Decision | Loss] = []
+        decisions: list[Decision | Failure] = []
         for situation, reply, steps in zip(situations, replies, shown, strict=True):
             self._left_out[situation.trajectory_id] = len(situation.steps) - steps
-            if isinstance(reply, Loss):
+            if isinstance(reply, Failure):
                 self._tell(situation.task.id, reply)
                 decisions.append(reply)
             else:
@@ -58,14 +58,14 @@ class EndpointAgent:
         replies = self._ask(asked, [len(trajectory.steps) for trajectory in failed], temperature)
         learned = dict(self.lessons)
         for trajectory, reply in zip(failed, replies, strict=True):
-            lesson = None if isinstance(reply, Loss) else lesson_in(reply)
+            lesson = None if isinstance(reply, Failure) else lesson_in(reply)
             if lesson is not None:
                 learned[trajectory.task.id] = (*learned.get(trajectory.task.id, ()), lesson)[-LESSONS_KEPT:]
         return replace(self, lessons=learned)
 
-    def _tell(self, task: str, loss: Loss) -> None:
+    def _tell(self, task: str, loss: Failure) -> None:
         why = f"{self.client.where} gives no answer: {loss} ({loss.kind})"
-        self.client.say(f"lost {loss.kind}", f"{task} is lost, {why}")
+        self.client.say(f"lost {loss.kind}", f"{task} failed: {why}")
 
     def _shown(self, situation: Situation) -> int:
         """How many of the last steps to show first: what was left out before is too long still."""
@@ -76,7 +76,7 @@ class EndpointAgent:
 
     def _ask(
         self, conversations: Sequence[Callable[[int], list[Message]]], shown: list[int], temperature: float
-    ) -> list[Answer | Loss]:
+    ) -> list[Answer | Failure]:
         """The answer to each conversation.
 
         Args:
@@ -84,7 +84,7 @@ class EndpointAgent:
             shown: so many; where the messages are too long it becomes one less, down to none.
             temperature: of sampling.
         """
-        answers: dict[int, Answer | Loss] = {}
+        answers: dict[int, Answer | Failure] = {}
         waiting = list(range(len(conversations)))
         while waiting:
             asked = [conversations[number](shown[number]) for number in waiting]
@@ -97,5 +97,5 @@ class EndpointAgent:
         return [answers[number] for number in range(len(conversations))]
 
 
-def _too_long(answer: Answer | Loss) -> bool:
-    return isinstance(answer, Loss) and answer.kind == TOO_LONG
+def _too_long(answer: Answer | Failure) -> bool:
+    return isinstance(answer, Failure) and answer.kind == TOO_LONG

@@ -12,8 +12,8 @@ from typing import Any
 from hgpo.agents.faults import NO_SYSTEM_ROLE, FaultError
 from hgpo.agents.replies import Reply
 from hgpo.errors import RunError
-from hgpo.files import write_whole
-from hgpo.rollouts.episodes import Loss
+from hgpo.files import atomic_write
+from hgpo.rollouts.episodes import Failure
 
 
 class Journal:
@@ -32,13 +32,13 @@ class Journal:
         """
         self._path = path
         self._replies: defaultdict[str, deque[Reply]] = defaultdict(deque)
-        self._refused: dict[str, Loss] = {}
+        self._refused: dict[str, Failure] = {}
         self.system_role = True
         """Whether the server takes system messages, as far as it is known."""
         with _in_one_line(path):
             records = [r for r in _records(path) if not (forget_refusals and "refused" in r)]
             if forget_refusals and path.exists():
-                write_whole(path, "".join(json.dumps(record) + "\n" for record in records))
+                atomic_write(path, "".join(json.dumps(record) + "\n" for record in records))
         for record in records:
             self._remember(record)
 
@@ -47,13 +47,13 @@ class Journal:
         if refused == NO_SYSTEM_ROLE and question is None:
             self.system_role = False
         elif isinstance(question, str) and isinstance(refused, str):
-            self._refused[question] = Loss(refused, str(record.get("words")))
+            self._refused[question] = Failure(refused, str(record.get("words")))
         elif isinstance(question, str):
             reply = _reply(record)
             if reply is not None:
                 self._replies[question].append(reply)
 
-    def take(self, question: str) -> Reply | Loss | None:
+    def take(self, question: str) -> Reply | Failure | None:
         """A kept reply to the question that was not taken yet, or why the server refuses it."""
         kept = self._replies.get(question)
         return kept.popleft() if kept else self._refused.get(question)
@@ -62,7 +62,7 @@ class Journal:
         """Write a reply down before anything is made of it."""
         self._write({"question": question, "choice": reply.choice, "usage": reply.usage})
 
-    def refuse(self, question: str, loss: Loss) -> None:
+    def refuse(self, question: str, loss: Failure) -> None:
         """Write down that the server refuses a question."""
         self._refused[question] = loss
         self._write({"question": question, "refused": loss.kind, "words": loss.words})

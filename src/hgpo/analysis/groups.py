@@ -30,9 +30,9 @@ class LevelStatistics:
     """How many groups there are, those of one row included."""
     sizes: tuple[int, int, int]
     """The median of the groups' sizes in rows, the size that nine of ten do not exceed, and the largest."""
-    peer_share: float
+    peer_fraction: float
     """Share of all rows that have a peer, i.e. are compared with another row."""
-    other_trajectory_share: float
+    other_trajectory_fraction: float
     """Share of all rows that share their group with a row of another trajectory."""
     explained: float
     """Share of the returns' variance within tasks that lies between this level's groups, of the rows that
@@ -72,8 +72,8 @@ def level_statistics(steps: StepTable, comparison: Comparison) -> list[LevelStat
                 name=level.name,
                 groups=int(groups.max(initial=-1)) + 1,
                 sizes=_quantiles(groups),
-                peer_share=float(np.mean(has_peer)),
-                other_trajectory_share=float(np.mean(_kinds_met(groups, steps.trajectory_code) >= 2)),
+                peer_fraction=float(np.mean(has_peer)),
+                other_trajectory_fraction=float(np.mean(_kinds_met(groups, steps.trajectory_code) >= 2)),
                 explained=_explained(returns, steps.task_code, compared),
                 gain=_explained(returns, above, compared),
                 chance=_chance(above, compared),
@@ -104,9 +104,9 @@ def recommend_history_length(statistics: list[LevelStatistics]) -> tuple[int, st
     """
     for number, level in enumerate(statistics[1:], 1):
         above = number - 1
-        if level.other_trajectory_share < LEAST_PEERS:
+        if level.other_trajectory_fraction < LEAST_PEERS:
             return above, (
-                f"at level {number} only {level.other_trajectory_share:.1%} of the rows have a peer of "
+                f"at level {number} only {level.other_trajectory_fraction:.1%} of the rows have a peer of "
                 f"another trajectory, fewer than {LEAST_PEERS:.0%}"
             )
         if math.isnan(level.gain):

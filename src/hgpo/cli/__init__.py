@@ -62,8 +62,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             if error.filename is None:
                 raise
             full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-            cure = "; make room and give the command again" if full else ""
-            code = failed(f"{error.filename}: {error.strerror}{cure}")
+            fix = "; make room and give the command again" if full else ""
+            code = failed(f"{error.filename}: {error.strerror}{fix}")
         if isinstance(output.error, BrokenPipeError):
             return READER_GONE
         if output.error is not None:

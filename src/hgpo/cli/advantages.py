@@ -27,11 +27,11 @@ Settings = TypeVar("Settings")
 
 @dataclass(frozen=True)
 class AdvantagesCommand(Generic[Settings]):
-    """Compute the advantages of rollouts, and write them beside the ids of their steps.
+    """Compute the advantages of rollouts, and write them next to the ids of their steps.
 
-    The file has one step a row and the columns task_id, trajectory_id, step_index, state_key (or observation)
-    and reward; docs/rollout-files.md describes all of them. The options below "settings" are those of the
-    estimator that --estimator names.
+    The file has one row per step, with the columns task_id, trajectory_id, step_index, state_key (or
+    observation) and reward; docs/rollout-files.md describes all of them. The options below "settings"
+    are those of the estimator that --estimator names.
     """
 
     file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]

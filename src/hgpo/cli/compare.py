@@ -135,7 +135,7 @@ def _plan(command: CompareCommand, training: Sequence[str]) -> tuple[Plan, Path]
         values["budget_steps"] = command.budget_steps
     methods = (*command.estimators, *(ABLATIONS if command.ablations else ()))
     plan = Plan(tuple(dict.fromkeys(methods)), command.seeds, TrainConfig(**values))
-    require_tasks(plan.settings.env, plan.settings.env.splits, plan.settings.evaluation_games)
+    require_tasks(plan.settings.env, plan.settings.env.splits, plan.settings.evaluation_tasks)
     folder = command.out or Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-compare-{command.env}"
     if (folder / "plan.json").exists():
         raise SettingError(

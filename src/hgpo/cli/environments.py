@@ -30,7 +30,7 @@ class Check:
 
     name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")]
     """The environment."""
-    games: int = 20
+    tasks: int = 20
     """Games that are played of each split."""
     seed: int = 0
     """Draws games and commands."""
@@ -49,7 +49,7 @@ class Play:
     seed: int = 0
     """Draws the training games."""
     game: int = 0
-    """The number of the game: in a held-out panel, or among the training games drawn by --seed."""
+    """The number of the game: in a held-out split, or among the training games drawn by --seed."""
     data: DataFolder = None
     """Folder of the environment's data; by default where the environment says."""
 
@@ -61,9 +61,9 @@ class Solve:
     name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")]
     """The environment."""
     split: str | None = None
-    """The split; by default all held-out panels."""
-    games: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
-    """Only the first so many games of each panel (of training, 100 if not given)."""
+    """The split; by default all held-out splits."""
+    tasks: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
+    """Only the first N tasks of each split (of training, 100 if not given)."""
     seed: int = 0
     """Draws the training games."""
     data: DataFolder = None
@@ -101,11 +101,11 @@ def _suite(name: str, data: str | None) -> TaskSuite:
 
 def _check(command: Check) -> int:
     suite = _suite(command.name, command.data)
-    if command.games < 1:
-        raise SettingError("--games must be at least 1")
-    report = check(suite, games=command.games, seed=command.seed)
+    if command.tasks < 1:
+        raise SettingError("--tasks must be at least 1")
+    report = check(suite, games=command.tasks, seed=command.seed)
     print(format_report(report))
-    print(f"games: {describe(suite)}")
+    print(f"tasks: {describe(suite)}")
     return 1 if report.problems else 0
 
 
@@ -121,15 +121,15 @@ def _play(command: Play) -> int:
 def _solve(command: Solve) -> int:
     suite = _suite(command.name, command.data)
     splits = suite.splits[1:] if command.split is None else (command.split,)
-    if command.games is not None and command.games < 1:
-        raise SettingError("--games must be at least 1")
+    if command.tasks is not None and command.tasks < 1:
+        raise SettingError("--tasks must be at least 1")
     table = Table(title=f"{command.name}: games won by the expert", title_justify="left")
     for column in ("split", "task type", "won", "games", "share", "steps"):
         table.add_column(column, justify="left" if column in ("split", "task type") else "right")
     all_won = True
     console = Console()
     for split in splits:
-        count = command.games or (100 if split == suite.splits[0] else None)
+        count = command.tasks or (100 if split == suite.splits[0] else None)
         try:
             tasks = tasks_of(suite, split, count, command.seed)
         except ValueError as error:

@@ -19,14 +19,14 @@ from hgpo.cli.players import ENDPOINT, ModelOptions, Player, games_of, open_play
 from hgpo.envs import ENVIRONMENTS, TaskSuite
 from hgpo.envs.base import require_tasks, suite_name
 from hgpo.errors import SettingError
-from hgpo.files import write_whole
+from hgpo.files import atomic_write
 from hgpo.random_streams import EVALUATION
 from hgpo.rollouts.evaluate import (
-    PanelResult,
     ProtocolResult,
     PublishedProtocol,
-    evaluate_panel,
+    SplitResult,
     evaluate_published,
+    evaluate_split,
     no_valid_answer,
     plain_values,
 )
@@ -54,15 +54,15 @@ class EvaluateCommand:
     """The games of all players; by default those of the runs, or household games if there is no run."""
     models: tyro.conf.OmitArgPrefixes[ModelOptions] = field(default_factory=ModelOptions)
     """How models that are no runs are asked."""
-    panel: tuple[str, ...] = ()
-    """Names of the panels; none: all."""
+    split: tuple[str, ...] = ()
+    """Names of the splits; none: all."""
     published: tyro.conf.FlagCreatePairsOff[bool] = False
     """Evaluate as the paper does: 512 games drawn with repetition, 3 seeds, temperature 0.4. It prints rows
-    to lay beside the paper's table."""
+    to compare with the paper's table."""
     temperature: float = 0.0
     """Of sampling; 0 takes the most likely token. The published way has its own."""
-    games: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
-    """Only the first so many games of each panel; None plays all."""
+    tasks: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
+    """Only the first N tasks of each split; None plays all."""
     seed: int = 0
     """Of sampling."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
@@ -70,10 +70,10 @@ class EvaluateCommand:
     command goes on after an interruption; by default under runs/, by the model's name."""
 
     def __post_init__(self) -> None:
-        if self.temperature < 0 or (self.games is not None and self.games < 1) or self.seed < 0:
-            raise SettingError("--temperature and --seed must be at least 0 and --games at least 1")
-        if self.published and (self.temperature or self.games is not None):
-            raise SettingError("--published has its own temperature and number of games: give neither")
+        if self.temperature < 0 or (self.tasks is not None and self.tasks < 1) or self.seed < 0:
+            raise SettingError("--temperature and --seed must be at least 0 and --tasks at least 1")
+        if self.published and (self.temperature or self.tasks is not None):
+            raise SettingError("--published has its own temperature and number of tasks: give neither")
         if not (self.runs or self.policy):
             raise SettingError("nobody plays: name the folder of a run, or --policy expert, random, endpoint")
         if self.models != ModelOptions() and ENDPOINT not in self.policy and not self._has_folders():
@@ -92,7 +92,7 @@ def main(args: Sequence[str]) -> int:
         names = (*command.runs, *command.policy)
         games_chosen = any(word.startswith("env:") for word in args)
         suite = command.env if games_chosen else games_of(names, command.env)
-        panels = _panels(command, suite)
+        splits = _splits(command, suite)
         folder = command.out or Path("runs") / _folder_name(command.models, suite)
         if command.out is not None:
             # That it cannot be written to is better said before anyone has played.
@@ -107,7 +107,7 @@ def main(args: Sequence[str]) -> int:
                 label = player.name if player.name not in rows else f"{player.name} ({name})"
                 try:
                     with RichDisplay(console) as display:
-                        rows[label] = [_play(command, suite, player, panel, display) for panel in panels]
+                        rows[label] = [_play(command, suite, player, split, display) for split in splits]
                         if warning := no_valid_answer(label, [result.answers for result in rows[label]]):
                             display.warn(warning)
                 finally:
@@ -124,34 +124,34 @@ def main(args: Sequence[str]) -> int:
     return 0
 
 
-def _panels(command: EvaluateCommand, suite: TaskSuite) -> tuple[str, ...]:
+def _splits(command: EvaluateCommand, suite: TaskSuite) -> tuple[str, ...]:
     held_out = suite.splits[1:]
-    for panel in command.panel:
-        if panel not in held_out:
-            raise SettingError(f"--panel {panel}: choose from {', '.join(held_out)}")
-    panels = command.panel or held_out
-    require_tasks(suite, panels, command.games)
-    return panels
+    for split in command.split:
+        if split not in held_out:
+            raise SettingError(f"--split {split}: choose from {', '.join(held_out)}")
+    splits = command.split or held_out
+    require_tasks(suite, splits, command.tasks)
+    return splits
 
 
 def _play(
-    command: EvaluateCommand, suite: TaskSuite, player: Player, panel: str, display: RichDisplay
-) -> PanelResult | ProtocolResult:
-    with display.phase(f"{player.name}: {panel}") as advance:
+    command: EvaluateCommand, suite: TaskSuite, player: Player, split: str, display: RichDisplay
+) -> SplitResult | ProtocolResult:
+    with display.phase(f"{player.name}: {split}") as advance:
 
         def on_step(finished: int, live: int) -> None:
             advance(finished, finished + live)
 
         seed = [command.seed, EVALUATION]
         if command.published:
-            return evaluate_published(suite, player.agent, panel, PublishedProtocol(), seed, on_step)
-        return evaluate_panel(
+            return evaluate_published(suite, player.agent, split, PublishedProtocol(), seed, on_step)
+        return evaluate_split(
             suite,
             player.agent,
-            panel,
+            split,
             temperature=command.temperature,
             seed=seed,
-            games=command.games,
+            games=command.tasks,
             on_step=on_step,
         )
 
@@ -162,6 +162,6 @@ def _folder_name(models: ModelOptions, suite: TaskSuite) -> str:
 
 
 def _write(rows: dict[str, list[Any]], path: Path) -> None:
-    """Each player's results on each panel as JSON."""
+    """Each player's results on each split as JSON."""
     results = [{"player": player, **plain_values(result)} for player, row in rows.items() for result in row]
-    write_whole(path, json.dumps(results, indent=1) + "\n")
+    atomic_write(path, json.dumps(results, indent=1) + "\n")

@@ -50,7 +50,7 @@ class BiasVariance:
 @dataclass(frozen=True)
 class Theory:
     """Each assumption behind HGPO's weights as a number with an interval and a verdict, in four kinds of
-    processes; and the weights of least error beside the power law and the estimated ones.
+    processes; and the weights of least error compared with the power law and the estimated ones.
     """
 
     out: Folder = Path("lab")

@@ -58,13 +58,13 @@ class ModelOptions:
     concurrency: int = 16
     """Requests to the endpoint at the same time."""
     attempts: int = 8
-    """Times that a request is made, ever later, if it fails in a way that may pass. Then its episode is lost
+    """Times that a request is made, ever later, if it fails in a way that may pass. Then its episode fails
     or, if the server answers nothing else, the evaluation stops."""
     request_timeout: float = 120.0
     """Seconds that a request may take."""
     ask_refused_again: tyro.conf.FlagCreatePairsOff[bool] = False
     """Ask the endpoint again what it refused in an earlier call, such as prompts that a filter held back.
-    Without it, their episodes stay lost."""
+    Without it, their episodes stay failed."""
     request: str = "{}"
     """Further fields of each request as a JSON object; null leaves one out, e.g. for models that think:
     '{"max_tokens": null, "max_completion_tokens": 2048, "temperature": null}'."""

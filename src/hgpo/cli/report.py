@@ -17,7 +17,7 @@ from hgpo.report.page import write_report
 
 @dataclass(frozen=True)
 class ReportCommand:
-    """Write a run's report.html anew, also while the run goes on: one file that opens offline."""
+    """Write a run's report.html again, also while the run goes on: one file that opens offline."""
 
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """The run's folder."""

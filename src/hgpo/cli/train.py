@@ -17,7 +17,7 @@ from rich.console import Console
 from hgpo.cli import INTERRUPTED
 from hgpo.cli.parse import parse
 from hgpo.cli.train_help import one_screen
-from hgpo.distributed import assemble
+from hgpo.distributed import process_group
 from hgpo.envs.base import suite_name
 from hgpo.errors import SettingError
 from hgpo.files import reason
@@ -49,22 +49,22 @@ def main(args: Sequence[str]) -> int:
     if {"-h", "--help"} & set(args):
         print(one_screen(default_of(args)))
         return 0
-    crew = assemble()
+    processes = process_group()
     # Of several processes the first one speaks for all.
-    console = Console(quiet=crew.rank > 0)
+    console = Console(quiet=processes.rank > 0)
     transformers.utils.logging.disable_progress_bar()
     started = time.perf_counter()
     config, folder = _settings(parse(TrainCommand, args, PROG, default_of(args), ALL_OPTIONS))
-    folder = crew.agree(folder)
+    folder = processes.broadcast(folder)
     with RichDisplay(console) as display:
-        trainer = Trainer(config, folder, display, crew)
+        trainer = Trainer(config, folder, display, processes)
         try:
             evaluations = trainer.run()
         except KeyboardInterrupt:
             stopped = f"stopped after iteration {trainer.iteration}"
             display.say(f"{stopped}; go on with: hgpo train --resume {folder}")
             return INTERRUPTED
-    if crew.rank > 0:
+    if processes.rank > 0:
         return 0
     minutes = (time.perf_counter() - started) / 60
     console.print(evaluation_tables(evaluations, f"each held-out game once; {minutes:.1f} minutes"))

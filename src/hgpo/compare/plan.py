@@ -10,7 +10,7 @@ from typing import Any
 
 from hgpo.errors import SettingError
 from hgpo.estimators import ESTIMATORS, HGPO, Estimator
-from hgpo.files import write_whole
+from hgpo.files import atomic_write
 from hgpo.training.config import TrainConfig, default_estimator, from_json, to_json
 
 
@@ -63,7 +63,7 @@ class Plan:
     def save(self, path: Path) -> None:
         """Write the plan as JSON."""
         plan = {"methods": self.methods, "seeds": self.seeds, "settings": to_json(self.settings)}
-        write_whole(path, json.dumps(plan, indent=2) + "\n")
+        atomic_write(path, json.dumps(plan, indent=2) + "\n")
 
 
 def load_plan(path: Path) -> Plan:

@@ -17,7 +17,7 @@ from hgpo.analysis.intervals import Interval
 from hgpo.compare.plan import Plan
 from hgpo.compare.runs import run_folder
 from hgpo.compare.summary import GOALS, WINDOW, MethodSummary
-from hgpo.files import write_whole
+from hgpo.files import atomic_write
 from hgpo.report.curves import save_picture
 from hgpo.runs.folder import RunLog
 
@@ -25,7 +25,7 @@ from hgpo.runs.folder import RunLog
 def summary_tables(
     summaries: Sequence[MethodSummary], seeds: Sequence[int], reference: str, games: str
 ) -> Group:
-    """A table for each panel, narrow enough for any terminal."""
+    """A table for each split, narrow enough for any terminal."""
     tables: list[RenderableType] = []
     for split in dict.fromkeys(summary.split for summary in summaries):
         table = Table(title=f"{split}, greedy, after training", title_justify="left")
@@ -50,7 +50,7 @@ def markdown(summaries: Sequence[MethodSummary], reference: str, games: str) -> 
     """The same as a table of Markdown, with the budgets that were used and the games."""
     goals = " | ".join(f"steps to {goal:.0%}" for goal in GOALS)
     lines = [
-        f"| method | panel | success % (95 %) | less {reference}'s (95 %) | {goals} "
+        f"| method | split | success % (95 %) | less {reference}'s (95 %) | {goals} "
         "| environment steps | optimizer steps |",
         "|---|---|---|---|" + "---|" * (len(GOALS) + 2),
     ]
@@ -69,8 +69,8 @@ def write_results(folder: Path, summaries: Sequence[MethodSummary], reference: s
     values = [asdict(summary) for summary in summaries]
     for value in values:
         value["steps_to"] = [None if math.isinf(steps) else steps for steps in value["steps_to"]]
-    write_whole(folder / "results.json", json.dumps(values, indent=2) + "\n")
-    write_whole(folder / "results.md", markdown(summaries, reference, games))
+    atomic_write(folder / "results.json", json.dumps(values, indent=2) + "\n")
+    atomic_write(folder / "results.md", markdown(summaries, reference, games))
 
 
 def plot_curves(plan: Plan, folder: Path, methods: Sequence[str], seeds: Sequence[int], path: Path) -> None:
@@ -98,7 +98,7 @@ def plot_curves(plan: Plan, folder: Path, methods: Sequence[str], seeds: Sequenc
 
 
 def plot_success(summaries: Sequence[MethodSummary], path: Path) -> None:
-    """Success of each method on each panel with its interval."""
+    """Success of each method on each split with its interval."""
     splits = list(dict.fromkeys(summary.split for summary in summaries))
     methods = list(dict.fromkeys(summary.method for summary in summaries))
     figure = Figure(figsize=(7.5, 1.5 + 0.4 * len(methods)), layout="constrained")

@@ -17,7 +17,7 @@ from typing import Any
 
 from hgpo.compare.plan import Plan
 from hgpo.errors import RunError
-from hgpo.files import write_whole
+from hgpo.files import atomic_write
 from hgpo.runs.folder import RunLog
 from hgpo.runs.interrupts import SIGNALS, terminate_like_interrupt
 from hgpo.training.checkpoint import latest_checkpoint
@@ -53,7 +53,7 @@ def carry_out(
         plan: the comparison.
         folder: where its runs are.
         jobs: processes at the same time, each with one thread.
-        on_progress: told about once a second.
+        on_progress: told about once per second.
 
     Raises:
         KeyboardInterrupt: after every process has saved its run.
@@ -155,4 +155,4 @@ def _run(run: Path, config: TrainConfig) -> None:
             config = load_config(run / "config.json")
         started = time.time()
         Trainer(config, run).run()
-        write_whole(run / "finished", f"{time.time() - started:.0f} seconds in the last part\n")
+        atomic_write(run / "finished", f"{time.time() - started:.0f} seconds in the last part\n")

@@ -25,7 +25,7 @@ GOALS = (0.5, 0.8)
 
 @dataclass(frozen=True)
 class MethodSummary:
-    """One method on one panel, greedy, after the last iteration."""
+    """One method on one split, greedy, after the last iteration."""
 
     method: str
     split: str
@@ -42,7 +42,7 @@ class MethodSummary:
 
 
 def summarize(plan: Plan, folder: Path, reference: str) -> list[MethodSummary]:
-    """The summaries of all methods on all panels, of the seeds that all methods have finished.
+    """The summaries of all methods on all splits, of the seeds that all methods have finished.
 
     Args:
         plan: the comparison.
@@ -92,7 +92,7 @@ def games_played(plan: Plan, folder: Path, seeds: Sequence[int]) -> str:
 
 
 def outcomes(plan: Plan, folder: Path, method: str, split: str, seeds: Sequence[int]) -> NDArray[np.float64]:
-    """Whether each game of a panel was won greedily at the end, [seeds, games]."""
+    """Whether each game of a split was won greedily at the end, [seeds, games]."""
     rows = []
     for seed in seeds:
         records = RunLog(run_folder(folder, method, seed)).read_evaluations()
@@ -106,7 +106,7 @@ def optimizer_steps(settings: TrainConfig, metrics: Sequence[dict]) -> int:
     return sum(
         record["optimizer_steps_taken"]
         if "optimizer_steps_taken" in record
-        else settings.passes * mini_batches_of(settings, record["environment_steps"])
+        else settings.ppo_epochs * mini_batches_of(settings, record["environment_steps"])
         for record in metrics
     )
 

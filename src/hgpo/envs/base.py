@@ -29,7 +29,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Info:
-    """What is known of the current state beside the text shown to the agent."""
+    """What is known of the current state besides the text shown to the agent."""
 
     admissible_commands: tuple[str, ...]
     """The commands that are understood here, distinct, in one order whenever the state is the same; any other
@@ -47,7 +47,7 @@ class Environment(Protocol):
     """One live episode of a task."""
 
     def reset(self, task: Task, seed: int = 0) -> tuple[str, Info]:
-        """Start the task anew; the same task and seed give the same episode. Returns observation and info."""
+        """Start the task; the same task and seed give the same episode. Returns observation and info."""
         ...
 
     def step(self, command: str) -> tuple[str, float, bool, bool, Info]:
@@ -72,13 +72,13 @@ class TaskSuite(Protocol):
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """Names of the splits; the first is for training, the others are held-out panels."""
+        """Names of the splits; the first is for training, the others are held-out splits."""
         ...
 
     def tasks(self, split: str, count: int | None = None, seed: int = 0) -> Sequence[Task]:
         """`count` tasks of a split.
 
-        Training: drawn by `seed`. A held-out panel is one fixed list: its first `count` tasks (all if None).
+        Training: drawn by `seed`. A held-out split is one fixed list: its first `count` tasks (all if None).
         """
         ...
 
@@ -106,7 +106,7 @@ class DescribedSuite(Protocol):
 
 
 def describe(suite: TaskSuite) -> str:
-    """The games in one line, as it is told beside their results."""
+    """The games in one line, as it is printed with their results."""
     if isinstance(suite, DescribedSuite):
         return suite.description
     return suite_name(suite)
@@ -133,7 +133,7 @@ def require_tasks(suite: TaskSuite, splits: Iterable[str], count: int | None = N
     """Look now whether each of the splits has `count` tasks, or any, rather than after hours of work.
 
     Raises:
-        SettingError: if one has none, or a panel too few.
+        SettingError: if one has none, or a split too few.
     """
     for split in splits:
         tasks_of(suite, split, count or 1)

@@ -31,7 +31,7 @@ STEP_CAP = 1000
 
 CHECKS = {
     "tasks": "splits and tasks are well formed, and identifiers are unique within a split",
-    "draw": "the same split, count and seed give the same tasks; the first n of a panel are its first n",
+    "draw": "the same split, count and seed give the same tasks; the first n of a split are its first n",
     "disjoint": "no task is in two splits",
     "types": "what reset and step return has its types; admissible commands are distinct",
     "reset": "a task starts the same in every environment and every time",
@@ -83,12 +83,12 @@ def check(suite: TaskSuite, games: int = 12, seed: int = 0) -> Report:
     """Check a suite on `games` tasks of each split, with commands drawn by `seed`."""
     findings = _Findings()
     chosen: list[Task] = []
-    for tasks in findings.guarded("tasks", lambda: _check_tasks(findings, suite, games, seed)) or []:
-        # Spread over the panel: lists are often sorted by kind.
+    for tasks in findings.run_isolated("tasks", lambda: _check_tasks(findings, suite, games, seed)) or []:
+        # Spread over the split: lists are often sorted by kind.
         chosen += tasks[:: max(1, len(tasks) // games)][:games]
     for task in chosen:
-        findings.guarded(task.id, lambda task=task: _check_game(findings, suite, task, seed))
-    told = findings.guarded("texts()", lambda: {word for text in suite.texts() for word in _words(text)})
+        findings.run_isolated(task.id, lambda task=task: _check_game(findings, suite, task, seed))
+    told = findings.run_isolated("texts()", lambda: {word for text in suite.texts() for word in _words(text)})
     for word, where in findings.shown.items():
         if told is not None and word not in told:
             findings.add("words", where, f"the word {word!r} is shown and is in none of texts()")
@@ -145,12 +145,12 @@ class _Findings:
             replace(first, count=first.count + 1) if first else Problem(check, where, message)
         )
 
-    def guarded(self, where: str, what: Callable[[], T]) -> T | None:
+    def run_isolated(self, where: str, what: Callable[[], T]) -> T | None:
         """The result of a call, or None and a noted problem if it raises."""
         try:
             return what()
         except SettingError:
-            raise  # data that is missing is the caller's to mend
+            raise  # data that is missing is the caller's to fix
         except Exception as error:  # whatever a stranger's environment may raise is a finding
             text = str(error).split("\n")[0]
             self.add("error", where, f"raised {type(error).__name__}: {text}")
@@ -162,7 +162,7 @@ def _words(text: str) -> list[str]:
 
 
 def _check_tasks(findings: _Findings, suite: TaskSuite, games: int, seed: int) -> list[Sequence[Task]]:
-    """Check the task lists; returns those of each split: all of a panel, some for training."""
+    """Check the task lists; returns those of each split: all of a split, some for training."""
     splits = suite.splits
     if not splits or len(set(splits)) != len(splits) or not all(isinstance(split, str) for split in splits):
         findings.add("tasks", "splits", f"must be distinct names, not {splits!r}")
@@ -174,10 +174,10 @@ def _check_tasks(findings: _Findings, suite: TaskSuite, games: int, seed: int) -
         tasks = suite.tasks(split, count, seed)
         ids = [task.id for task in tasks]
         if ids != [task.id for task in suite.tasks(split, count, seed if training else seed + 1)]:
-            how = "the same seed" if training else "another seed, where a panel is one fixed list"
+            how = "the same seed" if training else "another seed, where a split is one fixed list"
             findings.add("draw", split, f"other tasks at the second call with {how}")
         if not training and ids[:2] != [task.id for task in suite.tasks(split, 2, seed)]:
-            findings.add("draw", split, "its first 2 tasks are not the first 2 of the panel")
+            findings.add("draw", split, "its first 2 tasks are not the first 2 of the split")
         if not tasks:
             findings.add("tasks", split, "has no tasks")
         twice = [name for name, times in Counter(ids).items() if times > 1]

@@ -22,10 +22,10 @@ class EnvironmentFault(Exception):
     """An environment raised an error, returned nonsense or did not answer in time."""
 
 
-def guarded(jobs: Sequence[Callable[[], T]], timeout: float | None) -> list[T | EnvironmentFault]:
+def run_isolated(jobs: Sequence[Callable[[], T]], timeout: float | None) -> list[T | EnvironmentFault]:
     """What each job returns, or the fault in its place.
 
-    The jobs run one after another in a thread beside this one. Where one does not come back in time it is
+    The jobs run one after another in a thread next to this one. Where one does not come back in time it is
     given up: another thread does the rest. Python cannot stop a thread, so one that never ends goes on using
     its share of a core until the program ends.
 

@@ -42,7 +42,7 @@ def group_advantages(
         returns: Of the rows; those of a group that are equal but for rounding are so bit for bit.
         level: The groups, and what of them mean, standard deviation and the comparison of returns run over.
         normalization: Which of the two.
-        epsilon: ε, beside the standard deviation, in units of return.
+        epsilon: ε added to the standard deviation, in units of return.
         ddof: 0 for the population's standard deviation, 1 for Bessel's.
 
     Returns:

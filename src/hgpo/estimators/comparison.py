@@ -84,7 +84,7 @@ class Comparison:
 
     returns: NDArray[np.float64]
     """Shape (rows,): the return of each row, penalties included, in units of reward. A level of whole
-    trajectories beside levels of steps compares undiscounted sums instead."""
+    trajectories next to levels of steps compares undiscounted sums instead."""
     levels: tuple[Level, ...]
     """The shallowest first. Empty where rows are not compared with one another."""
 

@@ -39,7 +39,7 @@ class GiGPO:
     """Take observations at least so alike (0 … 1) for the same state, instead of equal state keys; 0.95 in
     GiGPO's code. See `hgpo.near_states.similar_text_keys` for the measure, and for what it costs."""
     epsilon: float = 1e-6
-    """ε beside the standard deviation, in units of reward."""
+    """ε added to the standard deviation, in units of reward."""
     ddof: Ddof = 1
     """In both terms: 1 for Bessel's standard deviation, 0 for the population's."""
     invalid_penalty: float = 0.0

@@ -45,7 +45,7 @@ class GRPO:
     """Whose mean the return is compared with: that of "all" trajectories, or of the "other_trajectories"
     (leave-one-out, see RLOO)."""
     epsilon: float = 1e-6
-    """ε beside the standard deviation, in units of reward."""
+    """ε added to the standard deviation, in units of reward."""
     ddof: Ddof = 1
     """1 for Bessel's standard deviation, 0 for the population's."""
     invalid_penalty: float = 0.0

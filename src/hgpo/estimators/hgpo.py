@@ -86,7 +86,7 @@ class HGPO:
     """What the episode level's mean and Bessel's standard deviation run over; "rows" in the released
     recipe."""
     epsilon: float = 1e-6
-    """ε beside the standard deviation, in units of reward."""
+    """ε added to the standard deviation, in units of reward."""
     invalid_penalty: float = 0.0
     """Taken off the return of a row whose action was not valid, in units of reward; 0.1 in published runs."""
     propagate_penalty: bool = False

@@ -33,7 +33,7 @@ class PPO:
     whiten: bool = True
     """Shift and scale the advantages to mean 0 and standard deviation 1 over all rows, as is usual."""
     epsilon: float = 1e-6
-    """ε beside that standard deviation, in units of reward."""
+    """ε added to that standard deviation, in units of reward."""
     ddof: Ddof = 1
     """1 for Bessel's standard deviation, 0 for the population's."""
     invalid_penalty: float = 0.0

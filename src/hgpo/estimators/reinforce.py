@@ -35,7 +35,7 @@ class ReinforcePlusPlus:
     discount: float = 1.0
     """γ of the returns to go; 1 in the paper."""
     epsilon: float = 1e-6
-    """ε beside the standard deviation, in units of reward."""
+    """ε added to the standard deviation, in units of reward."""
     ddof: Ddof = 1
     """1 for Bessel's standard deviation, 0 for the population's."""
     invalid_penalty: float = 0.0

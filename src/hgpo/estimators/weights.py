@@ -55,7 +55,7 @@ class PowerMean:
             rows: How many.
             bases: b_k, rising.
             alpha: α.
-            epsilon: ε, beside the sum of the weights.
+            epsilon: ε added to the sum of the weights.
             by_size: n_k is the row's number of peers; else 1.
         """
         base = np.array(bases, np.float64)

@@ -19,7 +19,7 @@ from hgpo.lab.sweeps import STATE_GROUPS
 from hgpo.returns import discounted_returns
 from hgpo.rollouts.agent import Agent
 from hgpo.rollouts.episodes import Episode, Trajectory
-from hgpo.rollouts.rollout import go_on, rollout, step_table
+from hgpo.rollouts.rollout import continue_from, rollout, step_table
 from hgpo.rounding import sums_are_equal
 from hgpo.steps import StepTable
 
@@ -162,7 +162,7 @@ def _played(
         seed=seed,
         on_step=lambda finished, live: on_done("rollouts", finished, finished + live),
     )
-    return [trajectory for trajectory in trajectories if trajectory.lost is None]
+    return [trajectory for trajectory in trajectories if trajectory.failure is None]
 
 
 def _history(trajectory: Trajectory, steps: int) -> History:
@@ -199,7 +199,7 @@ def _values(
     variances = []
     for start in range(0, len(histories), at_once):
         chunk = histories[start : start + at_once]
-        continued = go_on(
+        continued = continue_from(
             [points[history] for history in chunk],
             agent,
             count=setting.continuations,

@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from hgpo.analysis.intervals import Interval
-from hgpo.files import whole_file, write_whole
+from hgpo.files import atomic_write, whole_file
 from hgpo.lab.oracle import OracleResult
 from hgpo.lab.sweeps import AHEAD, FIGURES, TITLES, Line
 from hgpo.lab.theory import Claim
@@ -40,7 +40,7 @@ PANELS = {
 def save_figure(figure: Figure, path: Path) -> None:
     """Write PNG and SVG; the same figure gives the same files."""
     save_picture(figure, path.with_suffix(".png"), dpi=120)
-    # Else the names of an SVG's parts would be drawn anew each time.
+    # Else the names of an SVG's parts would be drawn again each time.
     with matplotlib.rc_context({"svg.hashsalt": "hgpo"}):
         save_picture(figure, path.with_suffix(".svg"), metadata={"Date": None})
 
@@ -50,7 +50,7 @@ def write_table(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = [f"| {' | '.join(header)} |", f"|{'---|' * len(header)}"]
     lines += [f"| {' | '.join(map(_short, row))} |" for row in rows]
-    write_whole(path.with_suffix(".md"), "\n".join(lines) + "\n")
+    atomic_write(path.with_suffix(".md"), "\n".join(lines) + "\n")
     with whole_file(path.with_suffix(".csv")) as unfinished, unfinished.open("w", newline="") as file:
         writer = csv.writer(file)
         first: list[Any] = list(rows[0]) if rows else []
@@ -140,7 +140,7 @@ def write_claims(folder: Path, claims: Sequence[Claim]) -> Path:
 
 
 def write_weights(folder: Path, lines: Sequence[Line]) -> Path:
-    """The table of weights beside one another; its path, without suffix."""
+    """The table of weights next to one another; its path, without suffix."""
     path = folder / "theory_weights"
     header = ["processes", "weights", *FIGURES, AHEAD]
     write_table(path, header, [[line.axis, line.estimator, *line.figures.values()] for line in lines])

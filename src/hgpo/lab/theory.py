@@ -268,7 +268,7 @@ def best_weights(setting: Setting, seed: int) -> NDArray[np.float64]:
 
 
 def weights_compared(setting: Setting, name: str, seed: int) -> list[Line]:
-    """What the weights of least error are worth beside the power law and the estimated ones.
+    """What the weights of least error are worth compared with the power law and the estimated ones.
 
     The row itself is left out everywhere, as in `best_weights`.
     """

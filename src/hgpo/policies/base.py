@@ -44,7 +44,7 @@ class Policy(Protocol):
             prompts: token ids of each prompt.
             uniforms: [prompts, max response tokens] numbers in [0, 1): the only source of randomness. Token
                 j of row i is the first whose cumulative probability exceeds uniforms[i, j], so that a row's
-                completion does not depend on the rows beside it.
+                completion does not depend on the rows next to it.
             temperature: of the softmax; 0 takes the most likely token.
         """
         ...

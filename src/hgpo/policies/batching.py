@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 CALL_TOKENS = 100
-"""What calling the model once more costs beside what it reads, in tokens read."""
+"""What calling the model once more costs in addition to what it reads, in tokens read."""
 
 
 def split_by_length(

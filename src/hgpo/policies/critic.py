@@ -23,9 +23,9 @@ class CriticTraining:
 
     learning_rate: float = 1e-3
     """Of AdamW; 1e-5 for models of 1.5B parameters and more."""
-    passes: int = 2
+    ppo_epochs: int = 2
     """Times that each iteration's prompts are used."""
-    optimizer_steps: int = 4
+    num_minibatches: int = 4
     """Mini-batches that the prompts are dealt into at each pass."""
     max_gradient_norm: float = 1.0
     """Longer gradients are scaled down to this norm."""
@@ -33,8 +33,8 @@ class CriticTraining:
     def __post_init__(self) -> None:
         if not 0 < self.learning_rate < float("inf") or not 0 < self.max_gradient_norm < float("inf"):
             raise ValueError("learning_rate and max_gradient_norm must be numbers above 0")
-        if self.passes < 1 or self.optimizer_steps < 1:
-            raise ValueError("passes and optimizer_steps must be at least 1")
+        if self.ppo_epochs < 1 or self.num_minibatches < 1:
+            raise ValueError("passes and num_minibatches must be at least 1")
 
 
 class Critic:
@@ -88,9 +88,9 @@ class Critic:
         count = np.bincount(row).astype(np.float64)
         mean = np.bincount(row, targets) / count
         distinct = list(number)
-        losses, done, total = [], 0, self.training.passes * len(distinct)
-        for _ in range(self.training.passes):
-            batches = np.array_split(rng.permutation(len(distinct)), self.training.optimizer_steps)
+        losses, done, total = [], 0, self.training.ppo_epochs * len(distinct)
+        for _ in range(self.training.ppo_epochs):
+            batches = np.array_split(rng.permutation(len(distinct)), self.training.num_minibatches)
             for batch in (batch for batch in batches if len(batch)):
                 order = sorted(batch.tolist(), key=lambda i: len(distinct[i]))
                 rows = count[batch].sum()

@@ -138,7 +138,7 @@ class Leaves:
     def grow(
         self, parents: NDArray[np.int64], tokens: NDArray[np.int64], padding: int
     ) -> tuple[Rows, Leaves]:
-        """One more token behind some leaves: what the model has to read beside its cache, and the new leaves.
+        """One more token behind some leaves: what the model reads besides its cache, and the new leaves.
 
         Args:
             parents: the leaf behind which each token stands, never falling, [tokens].

@@ -7,7 +7,7 @@ from typing import Protocol
 
 from hgpo.policies.loading import load_policy
 from hgpo.policies.lora import ADAPTER, has_adapter, quiet_peft
-from hgpo.policies.transformers import Reading, SequenceScores, TransformersPolicy
+from hgpo.policies.transformers import PackedBatch, SequenceScores, TransformersPolicy
 
 REFERENCE = "reference"
 
@@ -15,7 +15,7 @@ REFERENCE = "reference"
 class Reference(Protocol):
     """Something that scores responses."""
 
-    def score(self, reading: Reading, temperature: float) -> SequenceScores:
+    def score(self, packed: PackedBatch, temperature: float) -> SequenceScores:
         """See `TransformersPolicy.score`."""
         ...
 
@@ -40,10 +40,10 @@ class AdapterReference:
         with quiet_peft():
             policy.model.load_adapter(str(folder), adapter_name=REFERENCE, is_trainable=False)
 
-    def score(self, reading: Reading, temperature: float) -> SequenceScores:
+    def score(self, packed: PackedBatch, temperature: float) -> SequenceScores:
         """See `TransformersPolicy.score`."""
         self._policy.model.set_adapter(REFERENCE, inference_mode=True)
         try:
-            return self._policy.score(reading, temperature)
+            return self._policy.score(packed, temperature)
         finally:
             self._policy.model.set_adapter(ADAPTER)

@@ -30,7 +30,7 @@ class TinyModel:
     layers: int = 2
     """Transformer blocks."""
     heads: int = 4
-    """Attention heads a block."""
+    """Attention heads per block."""
 
 
 def word_tokenizer(texts: Iterable[str], max_commands: int) -> PreTrainedTokenizerFast:

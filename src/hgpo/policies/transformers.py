@@ -222,9 +222,9 @@ class TransformersPolicy:
             logits_to_keep=rows.wanted,
         ).logits
 
-    def readings(
+    def packed_batches(
         self, prompts: Sequence[tuple[int, ...]], responses: Sequence[NDArray[np.int64]]
-    ) -> Iterator[Reading]:
+    ) -> Iterator[PackedBatch]:
         """The pairs of prompts and responses in parts, each of which a forward pass within the budget scores.
 
         Args:
@@ -236,28 +236,28 @@ class TransformersPolicy:
         lengths = [len(response) for response in responses]
         for batch in batches(self._trees(sequences, lengths), self.token_budget):
             members = np.array([member for tree in batch for member in tree.members])
-            yield Reading(
+            yield PackedBatch(
                 members, as_rows(batch, self._pad), outputs_of(batch), [responses[i] for i in members]
             )
 
-    def score(self, reading: Reading, temperature: float) -> SequenceScores:
+    def score(self, packed: PackedBatch, temperature: float) -> SequenceScores:
         """Log-probabilities and entropies of the responses, differentiable; one forward pass.
 
         Args:
-            reading: prompts and responses.
+            packed: prompts and responses.
             temperature: the temperature the responses were sampled with, above 0.
         """
-        (trees, places), of_token = reading.outputs
+        (trees, places), of_token = packed.outputs
         self.model.train(self.compute.recompute and torch.is_grad_enabled())
         try:
             with self.compute.autocast():
-                logits = self._logits(reading.rows, None)[self._here(trees), self._here(places)]
+                logits = self._logits(packed.rows, None)[self._here(trees), self._here(places)]
         finally:
             self.model.eval()
         outputs = self._here(of_token)
-        targets = self._here(np.concatenate(reading.responses))
+        targets = self._here(np.concatenate(packed.responses))
         logprobs, entropy = logprobs_and_entropy(logits, outputs, targets, temperature)
-        lengths = np.array([len(response) for response in reading.responses])
+        lengths = np.array([len(response) for response in packed.responses])
         mask = self._here(np.arange(lengths.max()) >= lengths.max() - lengths[:, None])
         zeros = torch.zeros(mask.shape, device=self.compute.device)
         return SequenceScores(zeros.masked_scatter(mask, logprobs), zeros.masked_scatter(mask, entropy), mask)
@@ -283,7 +283,7 @@ class TransformersPolicy:
 
 
 @dataclass(frozen=True)
-class Reading:
+class PackedBatch:
     """Prompts and responses as one forward pass reads them."""
 
     members: NDArray[np.int64]
@@ -324,7 +324,7 @@ def _attends_as_told(model: Any) -> bool:
 def _attention_scale(model: Any) -> float:
     """The row length at which a token's attention costs as much as the weights that it passes.
 
-    A weight is one multiplication a token; attention is two for each token attended to, in every channel of
+    A weight is one multiplication per token; attention is two for each token attended to, in every channel of
     every layer.
     """
     weights = (

@@ -62,7 +62,7 @@ class VllmEngine:
         """One completion a prompt (see `Policy.generate`).
 
         vLLM draws with a generator of its own for each row, seeded by the row's first number: a row does not
-        depend on those beside it, but its tokens are not those that transformers would draw.
+        depend on those next to it, but its tokens are not those that transformers would draw.
         """
         from vllm import SamplingParams  # pyright: ignore[reportMissingImports]
 

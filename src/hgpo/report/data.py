@@ -55,7 +55,7 @@ def report_data(config: TrainConfig, log: RunLog, decode: Callable[[Sequence[int
 
 def latest_sample(config: TrainConfig, folder: Path) -> SampledRollouts | None:
     """The last rollouts that the run has kept as a sample; None if it kept none."""
-    # Others may lie beside them, such as what `hgpo advantages` has written.
+    # Others may lie next to them, such as what `hgpo advantages` has written.
     files = sorted(file for file in folder.glob("*.parquet") if file.stem.isdigit())
     if not files:
         return None

@@ -11,7 +11,7 @@ from typing import Any
 import transformers
 
 from hgpo.errors import SettingError
-from hgpo.files import write_whole
+from hgpo.files import atomic_write
 from hgpo.report.data import report_data
 from hgpo.runs.folder import RunLog
 from hgpo.training.config import load_config
@@ -22,7 +22,7 @@ def write_page(data: dict[str, Any], path: Path) -> None:
     template = files("hgpo.report").joinpath("template.html").read_text(encoding="utf-8")
     # "<" cannot end the script that holds the data, and JSON has no NaN.
     text = json.dumps(_finite(data), ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
-    write_whole(path, template.replace("/*DATA*/null", text))
+    atomic_write(path, template.replace("/*DATA*/null", text))
 
 
 def _finite(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Rows as JSON: one object a line or after another, an array of objects, or an object of columns."""
+"""Rows as JSON: one object per line or after another, an array of objects, or an object of columns."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ def _of_one_length(columns: Mapping[str, list[Any]]) -> Mapping[str, list[Any]]:
 
 
 def write_json_lines(file: BinaryIO, columns: Mapping[str, Any]) -> None:
-    """Write columns, numpy arrays or tuples of them, as one object a line."""
+    """Write columns, numpy arrays or tuples of them, as one object per line."""
     lists = [column.tolist() if isinstance(column, np.ndarray) else column for column in columns.values()]
     for values in zip(*lists, strict=True):
         row = {name: _plain(value) for name, value in zip(columns, values, strict=True)}

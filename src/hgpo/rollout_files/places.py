@@ -15,7 +15,7 @@ from hgpo.errors import SettingError
 from hgpo.rollout_files.formats import FORMATS, WRITERS, suffixes_of
 
 _NOT_PARTS = ("dataset_info.json", "state.json")
-"""What the library datasets writes beside its Arrow files."""
+"""What the library datasets writes next to its Arrow files."""
 
 LISTED = 30
 """The most names that an error lists."""
@@ -72,7 +72,7 @@ def parts_of(path: Path) -> list[Part]:
 
 
 def beside(path: Path, what: str) -> Path:
-    """Where a result that is computed from rollouts goes: beside them, in their format where that is written.
+    """Where a result computed from rollouts goes: next to them, in their format where that is written.
 
     Args:
         path: A file or a folder of rollouts.

@@ -35,7 +35,7 @@ class Rollouts:
     steps: StepTable
     """Its steps, under the file's `state_key`."""
     state_keys: dict[str, NDArray[Any]]
-    """Every state key by name, the one in use first; each has one value a row."""
+    """Every state key by name, the one in use first; each has one value per row."""
     ignored: tuple[str, ...]
     """Columns that mean nothing here."""
 

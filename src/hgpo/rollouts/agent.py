@@ -10,7 +10,7 @@ import numpy as np
 
 from hgpo.envs.base import Task
 from hgpo.envs.episode import TimeStep
-from hgpo.rollouts.episodes import Decision, Loss, Step, Trajectory, turn_at
+from hgpo.rollouts.episodes import Decision, Failure, Step, Trajectory, turn_at
 from hgpo.rollouts.prompts import Turn
 
 
@@ -40,14 +40,14 @@ class Situation:
         return self.now.info.admissible_commands
 
     def turn(self, history_length: int | None) -> Turn:
-        """What a prompt shows, with the last so many steps; None shows all."""
+        """What a prompt shows, with the last N steps; None shows all."""
         return turn_at(self.task, self.steps, self.now, history_length)
 
 
 class Agent(Protocol):
     """Something that plays."""
 
-    def act(self, situations: Sequence[Situation], temperature: float) -> Sequence[Decision | Loss]:
+    def act(self, situations: Sequence[Situation], temperature: float) -> Sequence[Decision | Failure]:
         """What to do in each situation, in their order; a loss where the episode cannot go on.
 
         Args:

@@ -11,7 +11,7 @@ from hgpo.rounding import sums_are_equal
 
 @dataclass(frozen=True)
 class Sample:
-    """The trajectories of an iteration; those of a group together. What is lost is tried, not kept."""
+    """The trajectories of an iteration, those of a group together. Failed ones are tried, but not kept."""
 
     tried: list[Trajectory]
     """All that were rolled out."""
@@ -54,11 +54,11 @@ def sample_groups(
 
 
 def _whole(trajectories: Sequence[Trajectory]) -> list[Trajectory]:
-    return [trajectory for trajectory in trajectories if trajectory.lost is None]
+    return [trajectory for trajectory in trajectories if trajectory.failure is None]
 
 
 def _with_different_returns(trajectories: list[Trajectory], group_size: int) -> list[list[Trajectory]]:
-    """The groups, without what was lost of them, that have trajectories of different returns."""
+    """The groups, without their failed trajectories, that have trajectories of different returns."""
     kept = []
     for start in range(0, len(trajectories), group_size):
         group = _whole(trajectories[start : start + group_size])

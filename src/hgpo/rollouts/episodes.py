@@ -49,7 +49,7 @@ def turn_at(task: Task, past: Sequence[Transition[Any]], now: TimeStep, history_
         task: what is to be achieved.
         past: all steps so far.
         now: what the environment says now.
-        history_length: K: the last so many steps are shown; None shows all.
+        history_length: K: the last N steps are shown; None shows all.
     """
     shown = len(past) if history_length is None else min(history_length, len(past))
     recent = past[len(past) - shown :]
@@ -101,7 +101,7 @@ class Episode:
 
 
 @dataclass(frozen=True)
-class Loss:
+class Failure:
     """Why an episode ended before its end, in a way that says nothing of the agent."""
 
     kind: str
@@ -122,8 +122,8 @@ class Trajectory:
     steps: tuple[Step, ...]
     final_observation: str
     won: bool
-    lost: Loss | None = None
-    """Why it was lost before its end, as the environment failed or a server refused to answer; its steps are
+    failure: Failure | None = None
+    """Why it ended before its end, as the environment failed or a server refused to answer; its steps are
     then of no use."""
     score: float | None = None
     """How well the task was done, from 0 to 1, in games that measure it."""

@@ -1,4 +1,4 @@
-"""Evaluation: every game of a held-out panel once, success by task type with its interval."""
+"""Evaluation: every game of a held-out split once, success by task type with its interval."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from hgpo.distributed import Alone, Crew
+from hgpo.distributed import ProcessGroup, SingleProcess
 from hgpo.envs.base import Task, TaskSuite, describe, tasks_of
 from hgpo.rollouts.agent import Agent, ReflectingAgent
 from hgpo.rollouts.episodes import Trajectory, mean_score
-from hgpo.rollouts.rollout import rollout_together
+from hgpo.rollouts.rollout import distributed_rollout
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ SAMPLES = 3
 class Answers:
     """What became of an agent's answers."""
 
-    valid_share: float
+    valid_action_rate: float
     """Share of the answers that named an admissible command; NaN of no answers."""
     invalid: dict[str, int]
     """How many did not, by their `InvalidReason`."""
@@ -105,7 +105,7 @@ def no_valid_answer(who: str, answers: Sequence[Answers]) -> str | None:
         answers: of all its results.
     """
     samples = [line for a in answers for line in a.samples][:SAMPLES]
-    if not samples or any(a.valid_share > 0 for a in answers):
+    if not samples or any(a.valid_action_rate > 0 for a in answers):
         return None
     return warning_of(who, samples)
 
@@ -122,8 +122,8 @@ def warning_of(who: str, samples: Sequence[str]) -> str:
 
 
 @dataclass(frozen=True)
-class PanelResult:
-    """What an agent reached on one panel with one way of decoding."""
+class SplitResult:
+    """What an agent reached on one split with one way of decoding."""
 
     split: str
     temperature: float
@@ -134,13 +134,13 @@ class PanelResult:
     answers: Answers
     """What became of the agent's answers."""
     games_won: tuple[bool, ...]
-    """Of each game, in the panel's order, whether it was won."""
+    """Of each game, in the split's order, whether it was won."""
     mean_score: float | None
     """How well the games were done, from 0 to 1; None of games that do not measure it."""
     games: str
     """What was played (see `describe`)."""
-    lost: dict[str, int] = field(default_factory=dict)
-    """How many games were lost before their end, by kind (see `Loss`); they count as not won."""
+    failed: dict[str, int] = field(default_factory=dict)
+    """How many games failed before their end, by kind (see `Failure`); they count as not won."""
 
     def record(self, iteration: int) -> dict[str, Any]:
         """The result as JSON values, with rate and interval spelled out, after `iteration` iterations."""
@@ -152,7 +152,7 @@ class PanelResult:
         }
 
 
-def evaluate_panel(
+def evaluate_split(
     suite: TaskSuite,
     agent: Agent,
     split: str,
@@ -162,19 +162,19 @@ def evaluate_panel(
     games: int | None = None,
     on_step: Callable[[int, int], None] = lambda finished, live: None,
     timeout: float | None = None,
-    crew: Crew | None = None,
-) -> PanelResult:
-    """Play each game of a held-out panel once, or as often as the agent tries again (see `play`).
+    processes: ProcessGroup | None = None,
+) -> SplitResult:
+    """Play each game of a held-out split once, or as often as the agent tries again (see `play`).
 
     Args:
-        suite: has the panel.
+        suite: has the split.
         agent: plays.
-        split: the panel's name.
+        split: the split's name.
         temperature: 0 is greedy.
         seed: of sampling.
         games: only the first so many; None plays all.
         on_step, timeout: as in `rollout`; a game whose environment fails is not won.
-        crew: the processes that share the games.
+        processes: the processes that share the games.
     """
     tasks = tasks_of(suite, split, games)
     trajectories = play(
@@ -185,7 +185,7 @@ def evaluate_panel(
         seed=seed,
         on_step=on_step,
         timeout=timeout,
-        crew=crew,
+        processes=processes,
     )
     return summarize(split, temperature, trajectories, describe(suite))
 
@@ -199,18 +199,18 @@ def play(
     seed: Sequence[int],
     on_step: Callable[[int, int], None] = lambda finished, live: None,
     timeout: float | None = None,
-    crew: Crew | None = None,
+    processes: ProcessGroup | None = None,
 ) -> list[Trajectory]:
     """One trajectory a task, the last one of an agent that reflects and tries again what it has not won.
 
     Args:
         suite, agent, tasks, temperature, seed, on_step, timeout: as in `rollout`.
-        crew: the processes that share the tasks.
+        processes: the processes that share the tasks.
     """
 
     def attempt(agent: Agent, numbers: Sequence[int], *trial: int) -> dict[int, Trajectory]:
-        tried = rollout_together(
-            crew or Alone(),
+        tried = distributed_rollout(
+            processes or SingleProcess(),
             suite,
             agent,
             [tasks[number] for number in numbers],
@@ -225,7 +225,7 @@ def play(
     last = attempt(agent, range(len(tasks)))
     if isinstance(agent, ReflectingAgent):
         for trial in range(1, agent.trials):
-            failed = [number for number, t in last.items() if not t.won and t.lost is None]
+            failed = [number for number, t in last.items() if not t.won and t.failure is None]
             if not failed:
                 break
             agent = agent.reflect([last[number] for number in failed], temperature)
@@ -244,7 +244,7 @@ class PublishedProtocol:
 
 @dataclass(frozen=True)
 class ProtocolResult:
-    """Success on one panel under the published protocol."""
+    """Success on one split under the published protocol."""
 
     split: str
     rates: tuple[float, ...]
@@ -255,11 +255,11 @@ class ProtocolResult:
     """What became of the agent's answers under all seeds."""
     games: str
     """What was played (see `describe`)."""
-    lost: dict[str, int] = field(default_factory=dict)
-    """How many of all draws were lost before their end, by kind (see `Loss`); they count as not won."""
+    failed: dict[str, int] = field(default_factory=dict)
+    """How many of all draws failed before their end, by kind (see `Failure`); they count as not won."""
 
 
-def plain_values(result: PanelResult | ProtocolResult) -> dict[str, Any]:
+def plain_values(result: SplitResult | ProtocolResult) -> dict[str, Any]:
     """A result's fields as JSON values, those of its answers among them; samples are for the eye alone.
 
     NaN, which JSON does not have, becomes None.
@@ -284,22 +284,22 @@ def evaluate_published(
     seed: Sequence[int],
     on_step: Callable[[int, int], None] = lambda finished, live: None,
 ) -> ProtocolResult:
-    """Play games of a panel drawn with repetition, as the paper's numbers were made.
+    """Play games of a split drawn with repetition, as the paper's numbers were made.
 
     Args:
-        suite, agent, split, on_step: as in `evaluate_panel`.
+        suite, agent, split, on_step: as in `evaluate_split`.
         protocol: how many seeds and draws, and the temperature.
         seed: of the draws and of sampling.
     """
-    panel = tasks_of(suite, split)
+    split = tasks_of(suite, split)
     rates, scores = [], []
     played: list[Trajectory] = []
     for number in range(protocol.seeds):
-        drawn = np.random.default_rng([*seed, number]).integers(len(panel), size=protocol.draws)
+        drawn = np.random.default_rng([*seed, number]).integers(len(split), size=protocol.draws)
         trajectories = play(
             suite,
             agent,
-            [panel[i] for i in drawn],
+            [split[i] for i in drawn],
             temperature=protocol.temperature,
             seed=[*seed, number],
             on_step=on_step,
@@ -309,15 +309,15 @@ def evaluate_published(
         played += trajectories
     measured = tuple(score for score in scores if score is not None)
     return ProtocolResult(
-        split, tuple(rates), measured or None, Answers.of(played), describe(suite), _lost(played)
+        split, tuple(rates), measured or None, Answers.of(played), describe(suite), _failed(played)
     )
 
 
-def summarize(split: str, temperature: float, trajectories: Sequence[Trajectory], games: str) -> PanelResult:
+def summarize(split: str, temperature: float, trajectories: Sequence[Trajectory], games: str) -> SplitResult:
     """The result that these trajectories, one a game, amount to; `games` says what was played."""
     kinds = sorted({trajectory.task.kind for trajectory in trajectories})
     steps = sum(len(trajectory.steps) for trajectory in trajectories)
-    return PanelResult(
+    return SplitResult(
         split=split,
         temperature=temperature,
         success=_success(trajectories),
@@ -327,12 +327,12 @@ def summarize(split: str, temperature: float, trajectories: Sequence[Trajectory]
         games_won=tuple(trajectory.won for trajectory in trajectories),
         mean_score=mean_score(trajectories),
         games=games,
-        lost=_lost(trajectories),
+        failed=_failed(trajectories),
     )
 
 
-def _lost(trajectories: Sequence[Trajectory]) -> dict[str, int]:
-    return dict(Counter(t.lost.kind for t in trajectories if t.lost is not None))
+def _failed(trajectories: Sequence[Trajectory]) -> dict[str, int]:
+    return dict(Counter(t.failure.kind for t in trajectories if t.failure is not None))
 
 
 def _success(trajectories: Sequence[Trajectory]) -> Success:

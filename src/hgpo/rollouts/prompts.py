@@ -65,7 +65,7 @@ class CommandNumber:
     """
 
     def prompt(self, turn: Turn) -> str:
-        """The turn in few words; one command a line, its number behind it, counted from 1."""
+        """The turn in few words; one command per line, its number behind it, counted from 1."""
         return _terse_prompt(
             turn, [f"{command} #{number}" for number, command in enumerate(turn.commands, 1)]
         )
@@ -95,7 +95,7 @@ class CommandText:
     """The answer is the command itself: "take mug from shelf"."""
 
     def prompt(self, turn: Turn) -> str:
-        """The turn in few words; one command a line."""
+        """The turn in few words; one command per line."""
         return _terse_prompt(turn, turn.commands)
 
     def answer(self, command: str, commands: Sequence[str]) -> str:
@@ -121,7 +121,7 @@ class ThinkAction:
     """
 
     def prompt(self, turn: Turn) -> str:
-        """The turn in sentences; one command a line."""
+        """The turn in sentences; one command per line."""
         lines = ["You play a text game, one command at a time.", f"Your task: {turn.instruction}"]
         if turn.history:
             lines.append(f"You have taken {turn.step} steps. The last {len(turn.history)}:")

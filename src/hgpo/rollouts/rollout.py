@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from hgpo.distributed import Crew
+from hgpo.distributed import ProcessGroup
 from hgpo.envs.base import Task, TaskSuite
-from hgpo.envs.faults import EnvironmentFault, guarded
+from hgpo.envs.faults import EnvironmentFault, run_isolated
 from hgpo.rollouts.agent import Agent, Situation
-from hgpo.rollouts.episodes import STEP_COLUMNS, Decision, Episode, Loss, Trajectory
+from hgpo.rollouts.episodes import STEP_COLUMNS, Decision, Episode, Failure, Trajectory
 from hgpo.steps import StepTable
 
 
@@ -24,7 +24,7 @@ class _LiveEpisode:
     episode: Episode
     trajectory_id: str
     rng: np.random.Generator
-    lost: Loss | None = None
+    failure: Failure | None = None
 
     def begin(self) -> bool:
         """Start the episode."""
@@ -35,10 +35,10 @@ class _LiveEpisode:
         episode = self.episode
         return Situation(episode.task, self.trajectory_id, episode.steps, episode.now, self.rng)
 
-    def advance(self, decision: Decision | Loss) -> bool:
+    def advance(self, decision: Decision | Failure) -> bool:
         """Carry out what was decided; True if the episode goes on."""
-        if isinstance(decision, Loss):
-            self.lost = decision
+        if isinstance(decision, Failure):
+            self.failure = decision
             return False
         self.episode.take(decision)
         return not self.episode.now.over
@@ -50,9 +50,9 @@ class _LiveEpisode:
             trajectory_id=self.trajectory_id,
             steps=tuple(self.episode.steps),
             final_observation=now.observation,
-            won=now.info.won and self.lost is None,
-            lost=self.lost,
-            score=None if now.info.score is None else now.info.score * (self.lost is None),
+            won=now.info.won and self.failure is None,
+            failure=self.failure,
+            score=None if now.info.score is None else now.info.score * (self.failure is None),
         )
 
 
@@ -71,7 +71,7 @@ def rollout(
     """Try every task `group_size` times.
 
     All live episodes take a step together, in one call of the agent; one that ends leaves at once. Each
-    episode draws from a random stream of its own, so that what happens in it depends on nothing beside it.
+    episode draws from a random stream of its own, so that what happens in it depends on nothing next to it.
 
     Args:
         suite: makes the environments.
@@ -87,7 +87,7 @@ def rollout(
     Returns:
         The trajectories, those of a task together and in the tasks' order. One whose environment raised an
         error, returned nonsense or did not answer in time, or in which the agent cannot go on, says so
-        (`lost`); the others know nothing of it.
+        (`failure`); the others know nothing of it.
     """
     live: list[_LiveEpisode] = []
     for number in range(len(tasks)) if numbers is None else numbers:
@@ -100,7 +100,7 @@ def rollout(
     return _played_out(everyone, live, agent, temperature, on_step, timeout)
 
 
-def go_on(
+def continue_from(
     episodes: Sequence[Episode],
     agent: Agent,
     *,
@@ -147,18 +147,24 @@ def _played_out(
     return [episode.finished() for episode in everyone]
 
 
-def rollout_together(
-    crew: Crew, suite: TaskSuite, agent: Agent, tasks: Sequence[Task], *, group_size: int, **settings: Any
+def distributed_rollout(
+    processes: ProcessGroup,
+    suite: TaskSuite,
+    agent: Agent,
+    tasks: Sequence[Task],
+    *,
+    group_size: int,
+    **settings: Any,
 ) -> list[Trajectory]:
-    """What `rollout` gives, in every process; each of the crew rolls out its share of the groups."""
-    numbers = range(crew.rank, len(tasks), crew.size)
+    """What `rollout` gives, in every process; each of the processes rolls out its share of the groups."""
+    numbers = range(processes.rank, len(tasks), processes.size)
     own = rollout(suite, agent, tasks, group_size=group_size, numbers=numbers, **settings)
     groups = [own[start : start + group_size] for start in range(0, len(own), group_size)]
-    parts = crew.gather(groups)
+    parts = processes.gather(groups)
     return [
         trajectory
         for number in range(len(tasks))
-        for trajectory in parts[number % crew.size][number // crew.size]
+        for trajectory in parts[number % processes.size][number // processes.size]
     ]
 
 
@@ -167,23 +173,23 @@ def _still_live(
 ) -> list[_LiveEpisode]:
     """The episodes that go on after their jobs; what a fault is about is kept with the episode."""
     live = []
-    for episode, outcome in zip(episodes, guarded(jobs, timeout), strict=True):
+    for episode, outcome in zip(episodes, run_isolated(jobs, timeout), strict=True):
         if isinstance(outcome, EnvironmentFault):
-            episode.lost = Loss("environment", str(outcome))
+            episode.failure = Failure("environment", str(outcome))
         elif outcome:
             live.append(episode)
     return live
 
 
 def step_table(trajectories: Sequence[Trajectory], *, policy_version: int) -> StepTable:
-    """The steps of trajectories as a table, one row a step; a task drawn twice is two tasks.
+    """The steps of trajectories as a table, one row per step; a task drawn twice is two tasks.
 
-    Trajectories that were lost are left out.
+    Trajectories that failed are left out.
     """
     steps = [
         (trajectory, index, step)
         for trajectory in trajectories
-        if trajectory.lost is None
+        if trajectory.failure is None
         for index, step in enumerate(trajectory.steps)
     ]
     return StepTable(

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
-from hgpo.rollouts.evaluate import PanelResult, ProtocolResult, PublishedProtocol, Success, mean_and_std
+from hgpo.rollouts.evaluate import ProtocolResult, PublishedProtocol, SplitResult, Success, mean_and_std
 
 Advance = Callable[[int, int], None]
 """Told how much of a phase is done, and of how much."""
@@ -100,14 +100,16 @@ class RichDisplay:
 
     def iteration(self, record: dict[str, float], iterations: int) -> None:
         """One line of figures, and the overall bar one further."""
-        peers = "/".join(f"{value:.0%}" for name, value in record.items() if name.startswith("peer_share_"))
+        peers = "/".join(
+            f"{value:.0%}" for name, value in record.items() if name.startswith("peer_fraction_")
+        )
         self.console.print(
             f"[bold]{record['iteration']:>4}[/]/{iterations}"
             f"  success [bold]{record['success_rate']:6.1%}[/]"
             + (f"  score {100 * record['score_mean']:5.1f}" if "score_mean" in record else "")
             + f"  return {record['return_mean']:5.2f}"
             f"  steps {record['steps_mean']:4.1f}"
-            f"  valid {record['valid_share']:6.1%}"
+            f"  valid {record['valid_action_rate']:6.1%}"
             f"  KL {record['kl']:.3f}"
             f"  entropy {record['entropy']:.2f}"
             + (f"  peers {peers}" if peers else "")
@@ -119,9 +121,9 @@ class RichDisplay:
 
 
 def evaluation_tables(records: Sequence[dict[str, Any]], title: str) -> Group:
-    """Success on the panels, narrow enough for any terminal.
+    """Success on the splits, narrow enough for any terminal.
 
-    The first table has a row for each panel and way of decoding, and a column for the first evaluation and
+    The first table has a row for each split and way of decoding, and a column for the first evaluation and
     the last one; the second has the last one by task type.
     """
     iterations = sorted({record["iteration"] for record in records})
@@ -157,17 +159,17 @@ def evaluation_tables(records: Sequence[dict[str, Any]], title: str) -> Group:
     )
 
 
-def players_tables(rows: Mapping[str, Sequence[PanelResult]]) -> Group:
-    """Success of several players on the same panels, overall and by task type, a table of its own each.
+def players_tables(rows: Mapping[str, Sequence[SplitResult]]) -> Group:
+    """Success of several players on the same splits, overall and by task type, a table of its own each.
 
     Args:
-        rows: of each player, its result on every panel; the same panels for all.
+        rows: of each player, its result on every split; the same splits for all.
     """
-    panels = [result.split for result in next(iter(rows.values()))]
+    splits = [result.split for result in next(iter(rows.values()))]
     overall = Table(title="success of each held-out game once, in % (95 %)", title_justify="left")
     overall.add_column("player")
-    for panel in panels:
-        overall.add_column(panel, justify="right")
+    for split in splits:
+        overall.add_column(split, justify="right")
     scored = any(result.mean_score is not None for results in rows.values() for result in results)
     if scored:
         overall.add_column("score", justify="right")
@@ -179,18 +181,18 @@ def players_tables(rows: Mapping[str, Sequence[PanelResult]]) -> Group:
             *(_short_rate_cell(result.success) for result in results),
             *([" / ".join(_score_cell(result.mean_score) for result in results)] if scored else []),
             " / ".join(f"{result.mean_steps:.1f}" for result in results),
-            " / ".join(_share_cell(result.answers.valid_share) for result in results),
+            " / ".join(_share_cell(result.answers.valid_action_rate) for result in results),
         )
     return Group(
         overall,
         *_lost_lines(rows),
         *_invalid_lines(rows),
-        *(_kinds_table(number, panel, rows) for number, panel in enumerate(panels)),
+        *(_kinds_table(number, split, rows) for number, split in enumerate(splits)),
         *_games_lines(result.games for results in rows.values() for result in results),
     )
 
 
-def _invalid_lines(rows: Mapping[str, Sequence[PanelResult | ProtocolResult]]) -> list[str]:
+def _invalid_lines(rows: Mapping[str, Sequence[SplitResult | ProtocolResult]]) -> list[str]:
     """For each player with invalid answers, how many there were of each kind."""
     counts = {
         player: sum((Counter(result.answers.invalid) for result in results), Counter[str]())
@@ -208,16 +210,17 @@ def invalid_kinds(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{n} {reason}" for reason, n in sorted(counts.items(), key=lambda item: -item[1]))
 
 
-def _lost_lines(rows: Mapping[str, Sequence[PanelResult | ProtocolResult]]) -> list[Text]:
-    """How many games of each player were lost before their end, and why."""
+def _lost_lines(rows: Mapping[str, Sequence[SplitResult | ProtocolResult]]) -> list[Text]:
+    """How many games of each player failed before their end, and why."""
     return [
         Text(
-            f"{player}, {result.split}: {sum(result.lost.values())} lost before the end, counted as not won "
-            f"({', '.join(f'{kind} {count}' for kind, count in result.lost.items())})"
+            f"{player}, {result.split}: {sum(result.failed.values())} failed before the end, "
+            "counted as not won "
+            f"({', '.join(f'{kind} {count}' for kind, count in result.failed.items())})"
         )
         for player, results in rows.items()
         for result in results
-        if result.lost
+        if result.failed
     ]
 
 
@@ -239,8 +242,8 @@ def _short_rate_cell(success: Success) -> str:
     return f"{100 * success.rate:.1f} [dim]({100 * low:.0f}–{100 * high:.0f})[/]"
 
 
-def _kinds_table(number: int, panel: str, rows: Mapping[str, Sequence[PanelResult]]) -> Table:
-    table = Table(title=f"{panel} by task type", title_justify="left")
+def _kinds_table(number: int, split: str, rows: Mapping[str, Sequence[SplitResult]]) -> Table:
+    table = Table(title=f"{split} by task type", title_justify="left")
     table.add_column("task type")
     for player in rows:
         table.add_column(player, justify="right")
@@ -251,10 +254,10 @@ def _kinds_table(number: int, panel: str, rows: Mapping[str, Sequence[PanelResul
 
 
 def published_table(rows: Mapping[str, Sequence[ProtocolResult]]) -> Group:
-    """Success, and score where it is measured, under the published protocol, to lay beside the paper's table.
+    """Success, and score where measured, under the published protocol, to compare with the paper's table.
 
     Args:
-        rows: of each player, its result on every panel; the same panels for all.
+        rows: of each player, its result on every split; the same splits for all.
     """
     protocol = PublishedProtocol()
     table = Table(

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from hgpo.errors import SettingError
-from hgpo.files import only_process, write_whole
+from hgpo.files import atomic_write, exclusive_lock
 from hgpo.rollout_files import write_rollouts
 from hgpo.rollouts.episodes import Trajectory
-from hgpo.rollouts.evaluate import PanelResult
+from hgpo.rollouts.evaluate import SplitResult
+from hgpo.runs.old_names import current_metrics
 from hgpo.steps import StepTable
 
 LOGPROB_STEP = 2**-10
@@ -32,8 +33,8 @@ class RunLog:
         self._evaluations = RecordFile(folder / "evaluations.jsonl")
 
     def alone(self) -> AbstractContextManager[None]:
-        """Keep other processes from training in the folder; see `only_process`."""
-        return only_process(self.folder, "training")
+        """Keep other processes from training in the folder; see `exclusive_lock`."""
+        return exclusive_lock(self.folder, "training")
 
     def require_own_folder(self) -> None:
         """Look whether what the folder holds under the names of a run's files is a run's.
@@ -56,8 +57,8 @@ class RunLog:
         """Add one iteration's metrics; see `RecordFile.add`."""
         self._metrics.add([dict(record)])
 
-    def evaluation(self, iteration: int, results: Sequence[PanelResult], seconds: float) -> None:
-        """Add the results of the panels after `iteration` iterations, which took so long each.
+    def evaluation(self, iteration: int, results: Sequence[SplitResult], seconds: float) -> None:
+        """Add the results of the splits after `iteration` iterations, which took so long each.
 
         See `RecordFile.add`.
         """
@@ -90,18 +91,18 @@ class RunLog:
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """The metrics of all iterations so far."""
-        return self._metrics.read()
+        return [current_metrics(record) for record in self._metrics.read()]
 
     def read_evaluations(self) -> list[dict[str, Any]]:
         """All evaluations so far, in the order of iterations."""
-        return self._evaluations.read()
+        return [current_metrics(record) for record in self._evaluations.read()]
 
     def sample(self, iteration: int, trajectories: Sequence[Trajectory]) -> None:
         """Write some episodes as plain text."""
         folder = self.folder / "samples"
         folder.mkdir(exist_ok=True)
         text = "\n\n".join(transcript(trajectory) for trajectory in trajectories)
-        write_whole(folder / f"{iteration:06d}.txt", text + "\n")
+        atomic_write(folder / f"{iteration:06d}.txt", text + "\n")
 
 
 class RecordFile:
@@ -143,7 +144,7 @@ class RecordFile:
             kept = [record for record in _records(self.path) if record["iteration"] <= iteration]
             text = "".join(json.dumps(record) + "\n" for record in kept)
             if text != self.path.read_text():
-                write_whole(self.path, text)
+                atomic_write(self.path, text)
 
 
 class SilentLog(RunLog):
@@ -165,7 +166,7 @@ class SilentLog(RunLog):
     def write_what_is_left(self) -> None:
         """Nothing."""
 
-    def evaluation(self, iteration: int, results: Sequence[PanelResult], seconds: float) -> None:
+    def evaluation(self, iteration: int, results: Sequence[SplitResult], seconds: float) -> None:
         """Nothing."""
 
     def rollouts(

@@ -25,7 +25,7 @@ def terminate_like_interrupt() -> Iterator[None]:
 
 
 @contextmanager
-def uninterrupted() -> Iterator[None]:
+def deferred_signals() -> Iterator[None]:
     """Hold the signals back until the block is done: half an update is no state to go on from."""
     pending: list[int] = []
 

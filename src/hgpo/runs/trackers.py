@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from hgpo.errors import SettingError
-from hgpo.files import reason, write_whole
+from hgpo.files import atomic_write, reason
 
 Record = Mapping[str, Any]
 TrackerName = Literal["tensorboard", "wandb", "trackio"]
@@ -240,7 +240,7 @@ class Trackers:
                 max([last_evaluation, *(r["iteration"] for r in evaluations)]),
             )
         try:
-            write_whole(self._note, json.dumps({"id": self._id, "sent": self._sent}))
+            atomic_write(self._note, json.dumps({"id": self._id, "sent": self._sent}))
         except OSError as error:
             if not self._unnoted:
                 self._warn(
@@ -271,7 +271,7 @@ def numbers_of(record: Record) -> dict[str, float]:
 
 
 def results_of(record: Record) -> dict[str, float]:
-    """The numbers of an evaluation, with the panel and the way of decoding before their names."""
+    """The numbers of an evaluation, with the split and the way of decoding before their names."""
     decoding = "greedy" if record["temperature"] == 0 else "sampled"
-    names = ("success_rate", "mean_steps", "valid_share")
+    names = ("success_rate", "mean_steps", "valid_action_rate")
     return {f"{record['split']}/{decoding}/{name}": record[name] for name in names}

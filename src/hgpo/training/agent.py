@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from hgpo.agents.language import LanguageAgent
 from hgpo.errors import SettingError
 from hgpo.policies.transformers import TransformersPolicy
-from hgpo.random_streams import PROBE, Streams
+from hgpo.random_streams import PROBE, RandomStreams
 from hgpo.rollouts.prompts import RESPONSE_FORMATS, Turn
 from hgpo.rollouts.token_lengths import answer_tokens_needed, prompt_tokens_needed, random_turns
 from hgpo.training.config import TrainConfig
@@ -24,7 +24,7 @@ def turns_of_random_play(config: TrainConfig) -> list[Turn]:
         SettingError: if the environment fails in every game.
     """
     tasks = training_tasks(config, GAMES, PROBE)
-    return random_turns(config.env, tasks, Streams(config.seed).generator(PROBE))
+    return random_turns(config.env, tasks, RandomStreams(config.seed).generator(PROBE))
 
 
 def language_agent(

@@ -94,7 +94,7 @@ def merge_rows(steps: StepTable, advantages: NDArray[np.float64], *, merge: bool
     )
 
 
-def thin_out(advantages: NDArray[np.float64], below: float, rng: np.random.Generator) -> NDArray[np.float64]:
+def subsample(advantages: NDArray[np.float64], below: float, rng: np.random.Generator) -> NDArray[np.float64]:
     """Advantages of which the small ones are mostly 0 and the others of them larger, the same on average.
 
         A' = A / p with probability p, else 0;  p = min(1, |A| / below)

@@ -33,7 +33,7 @@ def save_checkpoint(
 ) -> Path:
     """Write policy, optimizer and critic, if there is one, as they are after `iteration` iterations.
 
-    The checkpoint is written beside its place and moved there when complete, so that a run that is killed
+    The checkpoint is written next to its place and moved there when complete, so that a run that is killed
     leaves no half of one. Nothing random needs saving: each iteration's random streams follow from the
     run's seed and the iteration's number.
 
@@ -85,7 +85,7 @@ def not_written(folder: Path, iteration: int, error: Exception) -> RunError:
 
 @contextmanager
 def _whole_folder(target: Path) -> Iterator[Path]:
-    """A folder beside the target to write into; it is moved there when complete, and removed on a failure.
+    """A folder next to the target to write into; it is moved there when complete, and removed on a failure.
 
     A full disk shows as an OSError, and as errors of their own in torch and safetensors.
     """
@@ -169,13 +169,13 @@ def _readable(checkpoint: Path) -> Iterator[None]:
 def _unusable(checkpoint: Path, why: str) -> SettingError:
     """What to say of a checkpoint that cannot be used, and which one there is instead."""
     earlier = [path for path in _complete(checkpoint.parent) if path < checkpoint]
-    cure = (
+    fix = (
         f"; to go on from the one before, {earlier[-1].name}, move it out of the way: mv {checkpoint} "
         f"{checkpoint}.damaged"
         if earlier
         else "; there is none before it"
     )
-    return SettingError(f"{checkpoint} cannot be used: {why}{cure}")
+    return SettingError(f"{checkpoint} cannot be used: {why}{fix}")
 
 
 def _complete(folder: Path) -> list[Path]:

@@ -14,7 +14,7 @@ import tyro
 from hgpo.envs import ENVIRONMENTS, TaskSuite
 from hgpo.errors import SettingError
 from hgpo.estimators import ESTIMATORS, HGPO, CriticEstimator, Estimator
-from hgpo.files import write_whole
+from hgpo.files import atomic_write
 from hgpo.policies.compute import Compute, Precision, choose_compute, usable_cores
 from hgpo.policies.critic import CriticTraining
 from hgpo.policies.loading import Lora, check_source
@@ -108,7 +108,7 @@ class TrainConfig:
     """Games of an iteration."""
     group_size: int = 16
     """N: how many rollouts try each game; 2 at least, as they are compared with one another."""
-    sampling_rounds: int = 1
+    dynamic_sampling_rounds: int = 1
     """DAPO's dynamic sampling with more than 1: groups of equal returns are dropped, and other games tried in
     their place, for at most so many rounds."""
     temperature: float = 1.0
@@ -127,17 +127,17 @@ class TrainConfig:
     """Of AdamW in reinforcement learning; 1e-6 for models of 1.5B parameters and more."""
     learning_rate_warmup: int = 10
     """Iterations before the learning rate is reached; Adam's first steps know little of the noise."""
-    passes: int = 1
+    ppo_epochs: int = 1
     """Times that each iteration's rows are used."""
-    optimizer_steps: int = 2
+    num_minibatches: int = 2
     """Mini-batches that the rows are dealt into at each pass, one optimizer step each."""
     mini_batch_rows: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
-    """Rows of the iteration for each mini-batch, in place of --optimizer-steps."""
+    """Rows of the iteration for each mini-batch, in place of --num-minibatches."""
     old_logprobs: OldLogprobs = "sampler"
     """Where the log-probabilities come from that the policy's are compared with: from what sampled, or
-    recomputed by the model that learns before the update. The metric sampler_difference says how far they are
+    recomputed by the model that learns before the update. The metric logprob_mismatch says how far they are
     apart."""
-    thin_out_below: float = 0.5
+    subsample_below: float = 0.5
     """Rows with a smaller advantage are kept at random, in proportion to it, and weigh that much more; the
     gradient is the same on average and costs less. 0 keeps all rows."""
     max_gradient_norm: float = 1.0
@@ -147,13 +147,13 @@ class TrainConfig:
     token_budget: int = 16_384
     """Most tokens in one forward pass: what bounds the memory."""
     evaluate_every: int = 0
-    """Iterations between evaluations on the held-out panels; 0 evaluates before and after only."""
+    """Iterations between evaluations on the held-out splits; 0 evaluates before and after only."""
     evaluation_temperature: float = 0.4
     """Of the sampled evaluation; the other one is greedy."""
-    evaluation_games: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
-    """Only the first so many games of each panel; None plays all."""
+    evaluation_tasks: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
+    """Only the first N tasks of each split; None plays all."""
     environment_timeout: float = 60.0
-    """Seconds that an environment may take for a step; then its trajectory is lost, and the group goes on
+    """Seconds that an environment may take for a step; then its trajectory fails, and the group goes on
     without it. 0 waits for ever."""
     keep_rollouts: tyro.conf.FlagCreatePairsOff[bool] = False
     """Keep every iteration's rollouts in the run's folder, as rollouts/NUMBER.parquet."""
@@ -176,13 +176,13 @@ class TrainConfig:
             reason="0 switches it off",
         )
         self._check_positive(
-            *("tasks_per_iteration", "max_prompt_tokens", "passes", "optimizer_steps", "token_budget"),
+            *("tasks_per_iteration", "max_prompt_tokens", "ppo_epochs", "num_minibatches", "token_budget"),
             *(
                 "checkpoint_every",
                 "max_response_tokens",
-                "evaluation_games",
+                "evaluation_tasks",
                 "threads",
-                "sampling_rounds",
+                "dynamic_sampling_rounds",
                 "budget_steps",
                 "mini_batch_rows",
             ),
@@ -196,7 +196,7 @@ class TrainConfig:
             value = getattr(self, name)
             if not 0 < value < float("inf"):
                 raise SettingError(f"{_flag(name)} is {value}: expected a number above 0")
-        for name in ("evaluation_temperature", "thin_out_below", "environment_timeout"):
+        for name in ("evaluation_temperature", "subsample_below", "environment_timeout"):
             value = getattr(self, name)
             if not 0 <= value < float("inf"):
                 raise SettingError(f"{_flag(name)} is {value}: expected a number of at least 0")
@@ -212,9 +212,9 @@ class TrainConfig:
             raise SettingError("--lora.rank needs --model: an adapter adapts a model that is there")
         if self.lora.rank and isinstance(self.estimator, CriticEstimator):
             raise SettingError("PPO needs --lora.rank 0: its critic is a second model, not an adapter")
-        if self.model is None and self.warm_start.games == 0 and self.iterations > 0:
+        if self.model is None and self.warm_start.tasks == 0 and self.iterations > 0:
             raise SettingError(
-                "--warm-start.games 0 needs --model: a model made from scratch wins nothing to learn from"
+                "--warm-start.tasks 0 needs --model: a model made from scratch wins nothing to learn from"
             )
 
     def compute(self) -> Compute:
@@ -314,7 +314,7 @@ def from_json(value: Any) -> Any:
 
 def save_config(config: TrainConfig, path: Path) -> None:
     """Write the config as JSON."""
-    write_whole(path, json.dumps(to_json(config), indent=2) + "\n")
+    atomic_write(path, json.dumps(to_json(config), indent=2) + "\n")
 
 
 def load_config(path: Path) -> TrainConfig:

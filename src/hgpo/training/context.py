@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hgpo.distributed import Alone, Crew
+from hgpo.distributed import ProcessGroup, SingleProcess
 from hgpo.envs.base import require_tasks
 from hgpo.policies.compute import Compute
-from hgpo.random_streams import Streams
+from hgpo.random_streams import RandomStreams
 from hgpo.rollouts.prompts import Turn
 from hgpo.runs.display import Display, NoDisplay
 from hgpo.runs.folder import RunLog, SilentLog
@@ -25,7 +25,7 @@ class RunContext:
     """The run's folder; only the first process writes there."""
     display: Display
     """Shows progress; only the first process does."""
-    crew: Crew
+    processes: ProcessGroup
     """The processes that train together."""
     compute: Compute
     """Where and how the models compute."""
@@ -33,14 +33,14 @@ class RunContext:
     """What an agent is shown in a few games of random play: token lengths are estimated on it."""
 
     @property
-    def streams(self) -> Streams:
+    def streams(self) -> RandomStreams:
         """The run's random streams."""
-        return Streams(self.config.seed)
+        return RandomStreams(self.config.seed)
 
     @property
     def is_first(self) -> bool:
         """Whether this is the process that writes and speaks."""
-        return self.crew.rank == 0
+        return self.processes.rank == 0
 
     @property
     def timeout(self) -> float | None:
@@ -49,11 +49,11 @@ class RunContext:
 
     def wait_for_first(self) -> None:
         """Wait until the first process has come to the same place, as what it wrote is read next."""
-        self.crew.agree(None)
+        self.processes.broadcast(None)
 
 
 def open_context(
-    config: TrainConfig, folder: Path, display: Display | None = None, crew: Crew | None = None
+    config: TrainConfig, folder: Path, display: Display | None = None, processes: ProcessGroup | None = None
 ) -> RunContext:
     """The context of a run; nothing is written, and PyTorch's number of threads is set.
 
@@ -61,20 +61,20 @@ def open_context(
         SettingError: if a setting cannot work with this environment or this machine, or if files in the
             folder have the names of a run's files and are no run's.
     """
-    crew = crew or Alone()
+    processes = processes or SingleProcess()
     config.set_threads()
     compute = config.compute()
-    if config.device is None and crew.device is not None:
-        compute = replace(compute, device=crew.device, threads=1)
-    first = crew.rank == 0
+    if config.device is None and processes.device is not None:
+        compute = replace(compute, device=processes.device, threads=1)
+    first = processes.rank == 0
     log = RunLog(folder) if first else SilentLog(folder)
     log.require_own_folder()
-    require_tasks(config.env, config.env.splits[1:], config.evaluation_games)
+    require_tasks(config.env, config.env.splits[1:], config.evaluation_tasks)
     return RunContext(
         config=config,
         log=log,
         display=display if display is not None and first else NoDisplay(),
-        crew=crew,
+        processes=processes,
         compute=compute,
         turns=tuple(turns_of_random_play(config)),
     )

@@ -4,27 +4,27 @@ from __future__ import annotations
 
 from hgpo.agents.language import LanguageAgent
 from hgpo.random_streams import EVALUATION
-from hgpo.rollouts.evaluate import PanelResult, evaluate_panel
+from hgpo.rollouts.evaluate import SplitResult, evaluate_split
 from hgpo.training.context import RunContext
 
 
-def evaluate_splits(run: RunContext, agent: LanguageAgent) -> list[PanelResult]:
+def evaluate_splits(run: RunContext, agent: LanguageAgent) -> list[SplitResult]:
     """The results on every held-out split, greedy and sampled."""
     config = run.config
     results = []
     for split in config.env.splits[1:]:
         for temperature in (0.0, config.evaluation_temperature):
             with run.display.phase(split) as advance:
-                result = evaluate_panel(
+                result = evaluate_split(
                     config.env,
                     agent,
                     split,
                     temperature=temperature,
                     seed=[config.seed, EVALUATION],
-                    games=config.evaluation_games,
+                    games=config.evaluation_tasks,
                     on_step=lambda finished, live, advance=advance: advance(finished, finished + live),
                     timeout=run.timeout,
-                    crew=run.crew,
+                    processes=run.processes,
                 )
             results.append(result)
     return results

@@ -9,11 +9,11 @@ import numpy as np
 import torch
 
 from hgpo.agents.scripted import ExpertAgent
-from hgpo.distributed import Alone, Crew, add_up_gradients, share
+from hgpo.distributed import ProcessGroup, SingleProcess, all_reduce_gradients, shard
 from hgpo.envs.base import Task, TaskSuite
 from hgpo.errors import RunError, SettingError
 from hgpo.policies.gradients import add_gradients
-from hgpo.policies.transformers import Reading, TransformersPolicy
+from hgpo.policies.transformers import PackedBatch, TransformersPolicy
 from hgpo.rollouts.episodes import turn_at
 from hgpo.rollouts.prompts import ResponseFormat, fit_prompts
 from hgpo.rollouts.rollout import rollout
@@ -23,8 +23,8 @@ from hgpo.rollouts.rollout import rollout
 class WarmStart:
     """How long a fresh policy imitates walkthroughs. 0 games: not at all."""
 
-    games: int = 200
-    """Training games whose walkthroughs are imitated."""
+    tasks: int = 200
+    """Training tasks whose walkthroughs are imitated."""
     epochs: int = 5
     """Times that each step of them is seen."""
     batch_rows: int = 32
@@ -67,16 +67,16 @@ def demonstrations(
     shown = [task for task in tasks if expert.walkthrough(task)]
     if not shown:
         raise SettingError(
-            f"none of {len(tasks)} tasks has a walkthrough to imitate: set --warm-start.games 0"
+            f"none of {len(tasks)} tasks has a walkthrough to imitate: set --warm-start.tasks 0"
         )
     rows = []
     for played in rollout(suite, expert, shown, group_size=1, temperature=0.0, seed=()):
-        if played.lost is not None:
-            raise RunError(f"the walkthrough of task {played.task.id} cannot be played: {played.lost}")
+        if played.failure is not None:
+            raise RunError(f"the walkthrough of task {played.task.id} cannot be played: {played.failure}")
         if not played.won:
             raise SettingError(
                 f"the walkthrough of task {played.task.id} does not win it within an episode's step limit: "
-                "raise --env.max-steps, or set --warm-start.games 0"
+                "raise --env.max-steps, or set --warm-start.tasks 0"
             )
         turns = [
             turn_at(played.task, played.steps[:number], step.before, history_length)
@@ -95,7 +95,7 @@ def imitate(
     settings: WarmStart,
     rng: np.random.Generator,
     on_step: Callable[[int, int], None] = lambda done, total: None,
-    crew: Crew | None = None,
+    processes: ProcessGroup | None = None,
 ) -> list[float]:
     """Fit the policy to demonstrations by cross-entropy; the mean loss of each epoch in nats per token.
 
@@ -105,9 +105,9 @@ def imitate(
         settings: epochs, batch size and learning rate.
         rng: draws the order of the rows.
         on_step: told after every optimizer step how many are done, and of how many.
-        crew: the processes that share the rows.
+        processes: the processes that share the rows.
     """
-    crew = crew or Alone()
+    processes = processes or SingleProcess()
     parameters = [p for p in policy.model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=0.01)
     batches_per_epoch = -(-len(rows) // settings.batch_rows)
@@ -121,8 +121,8 @@ def imitate(
         epoch_loss, epoch_tokens = 0.0, 0
         order = rng.permutation(len(rows))
         for batch in np.array_split(order, batches_per_epoch):
-            loss, tokens = _backward(policy, [rows[i] for i in batch], settings.prompt_weight, crew)
-            add_up_gradients(parameters, crew)
+            loss, tokens = _backward(policy, [rows[i] for i in batch], settings.prompt_weight, processes)
+            all_reduce_gradients(parameters, processes)
             epoch_loss, epoch_tokens = epoch_loss + loss, epoch_tokens + tokens
             torch.nn.utils.clip_grad_norm_(parameters, 1.0)
             optimizer.step()
@@ -135,7 +135,7 @@ def imitate(
 
 
 def _backward(
-    policy: TransformersPolicy, rows: Sequence[Demonstration], prompt_weight: float, crew: Crew
+    policy: TransformersPolicy, rows: Sequence[Demonstration], prompt_weight: float, processes: ProcessGroup
 ) -> tuple[float, int]:
     """This process's share of the gradients of the mean cross-entropy per response token; the sum of that
     over all processes, and the number of tokens.
@@ -150,22 +150,22 @@ def _backward(
     prompts = [row.prompt[:start] for row, start in zip(rows, starts, strict=True)]
     rest = [np.array(row.prompt[start:] + row.response) for row, start in zip(rows, starts, strict=True)]
 
-    def loss_of(reading: Reading) -> tuple[torch.Tensor, float]:
-        scores = policy.score(reading, temperature=1.0)
-        answer = _last_columns(scores.mask, [len(rows[i].response) for i in reading.members])
+    def loss_of(packed: PackedBatch) -> tuple[torch.Tensor, float]:
+        scores = policy.score(packed, temperature=1.0)
+        answer = _last_columns(scores.mask, [len(rows[i].response) for i in packed.members])
         loss = -(scores.logprobs * answer).sum()
         reading_loss = -(scores.logprobs * ~answer).sum()
         return loss / tokens + prompt_weight * reading_loss / prompt_tokens, loss.item()
 
     parameters = [p for p in policy.model.parameters() if p.requires_grad]
-    readings = share(policy.readings(prompts, rest), crew)
-    summed += sum(add_gradients(policy.compute, parameters, readings, loss_of))
-    crew.add_up([summed])
+    packed_batches = shard(policy.packed_batches(prompts, rest), processes)
+    summed += sum(add_gradients(policy.compute, parameters, packed_batches, loss_of))
+    processes.all_reduce([summed])
     return float(summed), tokens
 
 
 def _last_columns(mask: torch.Tensor, counts: Sequence[int]) -> torch.Tensor:
-    """True in the last so many columns of each row."""
+    """True in the last N columns of each row."""
     width = mask.shape[1]
     columns = torch.arange(width)[None] >= width - torch.tensor(counts)[:, None]
     return columns.to(mask.device)

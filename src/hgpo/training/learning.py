@@ -7,7 +7,7 @@ import numpy as np
 from hgpo.estimators import CriticEstimator
 from hgpo.random_streams import CRITIC, UPDATE
 from hgpo.steps import StepTable
-from hgpo.training.batch import merge_rows, thin_out
+from hgpo.training.batch import merge_rows, subsample
 from hgpo.training.config import TrainConfig
 from hgpo.training.context import RunContext
 from hgpo.training.state import TrainingState
@@ -62,12 +62,12 @@ def learn_policy(
     """
     config = run.config
     rng = run.streams.generator(UPDATE, iteration)
-    kept = thin_out(advantages, config.thin_out_below, rng)
+    kept = subsample(advantages, config.subsample_below, rng)
     batch = merge_rows(steps, kept, merge=config.merge_rows)
     recomputed = {}
     if config.old_logprobs == "recomputed":
-        batch, difference = recompute_logprobs(state.policy, batch, config.temperature, run.crew)
-        recomputed = {"sampler_difference": difference}
+        batch, difference = recompute_logprobs(state.policy, batch, config.temperature, run.processes)
+        recomputed = {"logprob_mismatch": difference}
     learning_rate = learning_rate_of(config, iteration)
     for group in state.optimizer.param_groups:
         group["lr"] = learning_rate
@@ -78,19 +78,19 @@ def learn_policy(
             state.optimizer,
             config.loss,
             batch,
-            passes=config.passes,
-            optimizer_steps=mini_batches_of(config, len(steps)),
+            ppo_epochs=config.ppo_epochs,
+            num_minibatches=mini_batches_of(config, len(steps)),
             temperature=config.temperature,
             max_response_tokens=state.agent.max_response_tokens,
             max_gradient_norm=config.max_gradient_norm,
             rng=rng,
             skipped_in_a_row=skipped_in_a_row,
             on_rows=advance,
-            crew=run.crew,
+            processes=run.processes,
         )
     record = {
         "learning_rate": learning_rate,
-        "update_row_share": len(batch) / len(steps),
+        "update_row_fraction": len(batch) / len(steps),
         "update_tokens": sum(map(len, batch.prompts)) + sum(map(len, batch.responses)),
         **{name: value for name, value in vars(metrics).items() if name != "skipped_in_a_row"},
         **recomputed,
@@ -106,7 +106,7 @@ def learning_rate_of(config: TrainConfig, iteration: int) -> float:
 def mini_batches_of(config: TrainConfig, rows: int) -> int:
     """Mini-batches of one pass over the rows of an iteration."""
     if config.mini_batch_rows is None:
-        return config.optimizer_steps
+        return config.num_minibatches
     return -(-rows // config.mini_batch_rows)
 
 

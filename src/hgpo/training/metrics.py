@@ -18,7 +18,7 @@ from hgpo.steps import StepTable
 def rollout_metrics(sample: Sample, steps: StepTable) -> dict[str, float]:
     """Of everything that was tried; of tokens and validity in the steps that are learned from."""
     lengths = [len(trajectory.steps) for trajectory in sample.tried]
-    lost = sum(trajectory.lost is not None for trajectory in sample.tried)
+    lost = sum(trajectory.failure is not None for trajectory in sample.tried)
     score = mean_score(sample.tried)
     return {
         "success_rate": float(np.mean([trajectory.won for trajectory in sample.tried])),
@@ -26,9 +26,9 @@ def rollout_metrics(sample: Sample, steps: StepTable) -> dict[str, float]:
         "return_mean": float(np.mean([trajectory.total_reward for trajectory in sample.tried])),
         "steps_mean": float(np.mean(lengths)),
         "environment_steps": sum(lengths),
-        "sampling_rounds": sample.rounds,
-        "lost_trajectories": lost,
-        "kept_share": len(sample.kept) / len(sample.tried),
+        "dynamic_sampling_rounds": sample.rounds,
+        "failed_trajectories": lost,
+        "kept_fraction": len(sample.kept) / len(sample.tried),
         **step_metrics(steps),
     }
 
@@ -39,11 +39,11 @@ def step_metrics(steps: StepTable) -> dict[str, float]:
     assert steps.response_tokens is not None
     distinct = len({prompt.tobytes() for prompt in steps.prompt_tokens})
     return {
-        "valid_share": float(steps.action_valid.mean()),
+        "valid_action_rate": float(steps.action_valid.mean()),
         **_invalid_counts(steps),
         "prompt_tokens_mean": float(np.mean([len(prompt) for prompt in steps.prompt_tokens])),
         "response_tokens_mean": float(np.mean([len(response) for response in steps.response_tokens])),
-        "distinct_prompt_share": distinct / len(steps),
+        "distinct_prompt_fraction": distinct / len(steps),
     }
 
 
@@ -58,14 +58,14 @@ def _invalid_counts(steps: StepTable) -> dict[str, float]:
 def group_metrics(comparison: Comparison) -> dict[str, float]:
     """The share of rows with a peer at each level of an estimator."""
     return {
-        f"peer_share_{level.name}": float(np.mean(level.peer_counts() > 0)) for level in comparison.levels
+        f"peer_fraction_{level.name}": float(np.mean(level.peer_counts() > 0)) for level in comparison.levels
     }
 
 
 def advantage_metrics(advantages: NDArray[np.float64]) -> dict[str, float]:
     """How many advantages are exactly 0, their mean and standard deviation."""
     return {
-        "zero_advantage_share": float(np.mean(advantages == 0)),
+        "zero_advantage_fraction": float(np.mean(advantages == 0)),
         "advantage_mean": float(advantages.mean()),
         "advantage_std": float(advantages.std()),
     }

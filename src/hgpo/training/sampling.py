@@ -7,7 +7,7 @@ from hgpo.errors import RunError
 from hgpo.random_streams import ROLLOUT, TASKS
 from hgpo.rollouts.dynamic_sampling import Sample, sample_groups
 from hgpo.rollouts.episodes import Trajectory
-from hgpo.rollouts.rollout import rollout_together
+from hgpo.rollouts.rollout import distributed_rollout
 from hgpo.training.context import RunContext
 from hgpo.training.tasks import training_tasks
 
@@ -29,8 +29,8 @@ def sample_trajectories(run: RunContext, agent: LanguageAgent, iteration: int) -
         def roll_out(number: int) -> list[Trajectory]:
             # The first round's streams carry no number, as there is only one without dynamic sampling.
             place = (iteration, number) if number else (iteration,)
-            return rollout_together(
-                run.crew,
+            return distributed_rollout(
+                run.processes,
                 config.env,
                 agent,
                 training_tasks(config, config.tasks_per_iteration, TASKS, *place),
@@ -45,17 +45,17 @@ def sample_trajectories(run: RunContext, agent: LanguageAgent, iteration: int) -
             roll_out,
             groups=config.tasks_per_iteration,
             group_size=config.group_size,
-            max_rounds=config.sampling_rounds,
+            max_rounds=config.dynamic_sampling_rounds,
         )
-    lost = [trajectory for trajectory in sample.tried if trajectory.lost is not None]
+    lost = [trajectory for trajectory in sample.tried if trajectory.failure is not None]
     if lost:
         run.display.say(
-            f"{len(lost)} of {len(sample.tried)} trajectories lost, the first {lost[0].trajectory_id}: "
-            f"{lost[0].lost}"
+            f"{len(lost)} of {len(sample.tried)} trajectories failed, the first {lost[0].trajectory_id}: "
+            f"{lost[0].failure}"
         )
     if not sample.kept:
         raise RunError(
-            f"every environment failed in iteration {iteration + 1}, the first with: {lost[0].lost}; mend it "
+            f"every environment failed in iteration {iteration + 1}, the first: {lost[0].failure}; fix it "
             f"(hgpo env check) and go on with hgpo train --resume {run.log.folder}"
         )
     return sample

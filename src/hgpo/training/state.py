@@ -106,7 +106,7 @@ def _state(run: RunContext, start: StartingPoint) -> TrainingState:
     config, policy, agent = run.config, start.policy, start.agent
     engine = ENGINES[config.engine](
         policy,
-        run.log.folder / "engine" / str(run.crew.rank),
+        run.log.folder / "engine" / str(run.processes.rank),
         max_tokens=agent.max_prompt_tokens + agent.max_response_tokens,
         memory_share=config.engine_memory,
     )

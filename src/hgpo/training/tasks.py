@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hgpo.envs.base import Task, tasks_of
-from hgpo.random_streams import Streams
+from hgpo.random_streams import RandomStreams
 from hgpo.training.config import TrainConfig
 
 
@@ -16,4 +16,4 @@ def training_tasks(config: TrainConfig, count: int, *stream: int) -> list[Task]:
         stream: the random stream, and the place in the run (see `hgpo.random_streams`).
     """
     suite = config.env
-    return list(tasks_of(suite, suite.splits[0], count, seed=Streams(config.seed).integer(*stream)))
+    return list(tasks_of(suite, suite.splits[0], count, seed=RandomStreams(config.seed).integer(*stream)))

@@ -11,14 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from hgpo.distributed import Crew
+from hgpo.distributed import ProcessGroup
 from hgpo.envs.base import describe
 from hgpo.errors import RunError
 from hgpo.rollouts.dynamic_sampling import Sample
 from hgpo.rollouts.evaluate import no_valid_answer
 from hgpo.rollouts.rollout import step_table
 from hgpo.runs.display import Display
-from hgpo.runs.interrupts import uninterrupted
+from hgpo.runs.interrupts import deferred_signals
 from hgpo.runs.trackers import Trackers
 from hgpo.steps import StepTable
 from hgpo.training.checkpoint import latest_checkpoint, not_written, save_checkpoint
@@ -42,7 +42,11 @@ class Trainer:
     """The models, from the call of `run` on."""
 
     def __init__(
-        self, config: TrainConfig, folder: Path, display: Display | None = None, crew: Crew | None = None
+        self,
+        config: TrainConfig,
+        folder: Path,
+        display: Display | None = None,
+        processes: ProcessGroup | None = None,
     ) -> None:
         """Make the run's policy, or read it from the latest checkpoint; nothing is trained or written yet.
 
@@ -50,15 +54,15 @@ class Trainer:
             config: the settings.
             folder: the run's folder, new or that of the run to continue.
             display: where progress is shown.
-            crew: the processes that train together; each has a trainer, the first one writes and shows.
+            processes: the processes that train together; each has a trainer, the first one writes and shows.
 
         Raises:
             SettingError: if a setting cannot work with this environment or this model, or if the folder holds
                 what is no run's in the place of a run's files.
         """
-        self.context = open_context(config, folder, display, crew)
+        self.context = open_context(config, folder, display, processes)
         self.config, self.log = config, self.context.log
-        self.display, self.crew = self.context.display, self.context.crew
+        self.display, self.processes = self.context.display, self.context.processes
         self.start = find_starting_point(self.context)
         self.files = OptionalFiles(self.display.say, self._save)
         self.iteration = 0
@@ -74,7 +78,7 @@ class Trainer:
             RunError: if the run cannot go on, or another process is training in its folder.
             SettingError: if a checkpoint cannot be read.
         """
-        self.display.say(f"games: {describe(self.config.env)}")
+        self.display.say(f"tasks: {describe(self.config.env)}")
         warning = depth_warning(self.config)
         if warning is not None:
             self.display.warn(warning)
@@ -136,7 +140,7 @@ class Trainer:
         steps = self.config.overlong(steps, self.state.agent.max_response_tokens)
         steps = with_values(self.state, steps)
         # A critic's values may differ in the last digit between GPUs, and all have to see the same rows.
-        advantages = self.crew.agree(self.config.estimator(steps))
+        advantages = self.processes.broadcast(self.config.estimator(steps))
         estimated = time.perf_counter()
         if self.config.keep_rollouts:
             self.files.write(
@@ -144,7 +148,7 @@ class Trainer:
                 lambda: self.log.rollouts("rollouts", self.iteration + 1, sample.kept, steps),
                 LEFT_OUT,
             )
-        with uninterrupted():
+        with deferred_signals():
             learned = self._update(steps, advantages)
             self.iteration += 1
             ended = time.perf_counter()
@@ -188,7 +192,7 @@ class Trainer:
     def _evaluate(self) -> None:
         started = time.perf_counter()
         results = evaluate_splits(self.context, self.state.agent)
-        with uninterrupted():
+        with deferred_signals():
             seconds = (time.perf_counter() - started) / len(results)
             self.files.write(
                 "evaluations.jsonl",
@@ -208,7 +212,7 @@ class Trainer:
     def _save(self) -> None:
         if not self.context.is_first:
             return
-        with uninterrupted():
+        with deferred_signals():
             try:
                 # A run that goes on from the checkpoint needs what was measured before it.
                 self.log.write_what_is_left()

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hgpo.distributed import Alone, Crew, add_up_gradients, share
+from hgpo.distributed import ProcessGroup, SingleProcess, all_reduce_gradients, shard
 from hgpo.policies.gradients import add_gradients
 from hgpo.policies.reference import Reference
-from hgpo.policies.transformers import Reading, TransformersPolicy
+from hgpo.policies.transformers import PackedBatch, TransformersPolicy
 from hgpo.training.batch import UpdateBatch, mini_batches
 from hgpo.training.losses import LossTerms, PolicyLoss
 
@@ -26,11 +26,11 @@ class UpdateMetrics:
     """k3 estimate of KL(π ‖ π_ref)."""
     entropy: float
     """Entropy of the token distributions, in nats."""
-    clip_share: float
+    clip_fraction: float
     """Share of tokens whose gradient the clip stops."""
     gradient_norm: float
     """Norm of the gradient before it is clipped, mean over the optimizer steps that were taken."""
-    sampler_difference: float = 0.0
+    logprob_mismatch: float = 0.0
     """Mean magnitude of the difference between the policy's log-probabilities before its first step and those
     it is compared with: what sampling and learning compute differently."""
     optimizer_steps_taken: int = 0
@@ -48,17 +48,17 @@ def update_policy(
     loss: PolicyLoss,
     batch: UpdateBatch,
     *,
-    passes: int,
-    optimizer_steps: int,
+    ppo_epochs: int,
+    num_minibatches: int,
     temperature: float,
     max_response_tokens: int,
     max_gradient_norm: float,
     rng: np.random.Generator,
     skipped_in_a_row: int = 0,
     on_rows: Callable[[int, int], None] = lambda done, total: None,
-    crew: Crew | None = None,
+    processes: ProcessGroup | None = None,
 ) -> UpdateMetrics:
-    """Pass over the batch, each time in `optimizer_steps` mini-batches.
+    """Pass over the batch, each time in `num_minibatches` mini-batches.
 
     The loss of a mini-batch is its sum over tokens divided by (the loss's denominator of all rows of the
     iteration / mini-batches): the same however mini-batches are cut into micro-batches and however many rows
@@ -70,50 +70,50 @@ def update_policy(
         optimizer: of the policy's parameters.
         loss: the objective.
         batch: merged rows.
-        passes: times that each pair is used.
-        optimizer_steps: mini-batches of a pass.
+        ppo_epochs: times that each pair is used.
+        num_minibatches: mini-batches of a pass.
         temperature: that the responses were sampled with.
         max_response_tokens: the most tokens that a response may have.
         max_gradient_norm: the gradient is scaled down to this norm.
         rng: deals the pairs to the mini-batches.
         skipped_in_a_row: how many optimizer steps before this update were skipped, without one in between.
         on_rows: told after every micro-batch how many pairs are done, and of how many.
-        crew: the processes that share the micro-batches. The denominator is the whole update's, so that the
+        processes: they share the micro-batches. The denominator is that of the whole update, so that the
             gradient is the sum of theirs.
     """
-    crew = crew or Alone()
+    processes = processes or SingleProcess()
     if not len(batch):
         return UpdateMetrics(0.0, 0.0, 0.0, 0.0, skipped_in_a_row=skipped_in_a_row)
     parameters = [p for p in policy.model.parameters() if p.requires_grad]
     sums = torch.zeros(5, dtype=torch.float64)
     norms, done, skipped = [], 0, 0
-    sampler_difference: float | None = None
+    logprob_mismatch: float | None = None
     denominator_of_all = loss.denominator(
         tokens=batch.total_tokens, rows=batch.total_rows, max_response_tokens=max_response_tokens
     )
-    for part, parts in _parts(batch, passes, optimizer_steps, rng):
+    for part, parts in _parts(batch, ppo_epochs, num_minibatches, rng):
         part_sums = torch.zeros(5, dtype=torch.float64)
         denominator = denominator_of_all / parts
 
         def loss_of(
-            reading: Reading, part: UpdateBatch = part, denominator: float = denominator
+            packed: PackedBatch, part: UpdateBatch = part, denominator: float = denominator
         ) -> tuple[Tensor, tuple[Tensor, int]]:
-            terms = loss_terms(policy, reference, loss, part, reading, temperature)
+            terms = loss_terms(policy, reference, loss, part, packed, temperature)
             figures = [terms.kl, terms.entropy, terms.clipped, terms.tokens, terms.moved]
             return terms.total / denominator, (
                 torch.stack(figures).detach().double().cpu(),
-                len(reading.members),
+                len(packed.members),
             )
 
-        readings = share(policy.readings(part.prompts, part.responses), crew)
-        for figures, pairs in add_gradients(policy.compute, parameters, readings, loss_of):
+        packed_batches = shard(policy.packed_batches(part.prompts, part.responses), processes)
+        for figures, pairs in add_gradients(policy.compute, parameters, packed_batches, loss_of):
             part_sums += figures
             done += pairs
-            on_rows(done * crew.size, passes * len(batch))
-        add_up_gradients(parameters, crew)
-        crew.add_up([part_sums])
-        if sampler_difference is None:
-            sampler_difference = float(part_sums[4] / part_sums[3].clamp(min=1))
+            on_rows(done * processes.size, ppo_epochs * len(batch))
+        all_reduce_gradients(parameters, processes)
+        processes.all_reduce([part_sums])
+        if logprob_mismatch is None:
+            logprob_mismatch = float(part_sums[4] / part_sums[3].clamp(min=1))
         norm = float(torch.nn.utils.clip_grad_norm_(parameters, max_gradient_norm))
         if math.isfinite(norm) and bool(part_sums.isfinite().all()):
             optimizer.step()
@@ -128,9 +128,9 @@ def update_policy(
     return UpdateMetrics(
         kl=kl,
         entropy=entropy,
-        clip_share=clipped,
+        clip_fraction=clipped,
         gradient_norm=float(np.mean(norms)) if norms else 0.0,
-        sampler_difference=sampler_difference or 0.0,
+        logprob_mismatch=logprob_mismatch or 0.0,
         optimizer_steps_taken=len(norms),
         skipped_steps=skipped,
         skipped_in_a_row=skipped_in_a_row,
@@ -138,11 +138,11 @@ def update_policy(
 
 
 def _parts(
-    batch: UpdateBatch, passes: int, optimizer_steps: int, rng: np.random.Generator
+    batch: UpdateBatch, ppo_epochs: int, num_minibatches: int, rng: np.random.Generator
 ) -> Iterator[tuple[UpdateBatch, int]]:
-    """The mini-batches of all passes, dealt anew for each, and how many a pass has."""
-    for _ in range(passes):
-        parts = mini_batches(batch, optimizer_steps, rng)
+    """The mini-batches of all ppo_epochs, dealt again for each, and how many a pass has."""
+    for _ in range(ppo_epochs):
+        parts = mini_batches(batch, num_minibatches, rng)
         for part in parts:
             yield part, len(parts)
 
@@ -152,7 +152,7 @@ def loss_terms(
     reference: Reference,
     loss: PolicyLoss,
     batch: UpdateBatch,
-    reading: Reading,
+    packed: PackedBatch,
     temperature: float,
 ) -> LossTerms:
     """The terms of the loss of a micro-batch, differentiable.
@@ -162,13 +162,13 @@ def loss_terms(
         reference: the divergence is measured from it.
         loss: the objective.
         batch: merged rows.
-        reading: one of the policy's readings of the batch's prompts and responses; see `policy.readings`.
+        packed: some of the batch's prompts and responses, as `policy.packed_batches` gives them.
         temperature: that the responses were sampled with.
     """
-    micro = batch.take(reading.members)
-    scores = policy.score(reading, temperature)
+    micro = batch.take(packed.members)
+    scores = policy.score(packed, temperature)
     with torch.no_grad():
-        reference_logprobs = reference.score(reading, temperature).logprobs
+        reference_logprobs = reference.score(packed, temperature).logprobs
     return loss(
         logprobs=scores.logprobs,
         old_logprobs=right_aligned(micro.old_logprobs, scores.mask),
@@ -183,7 +183,7 @@ def loss_terms(
 
 @torch.no_grad()
 def recompute_logprobs(
-    policy: TransformersPolicy, batch: UpdateBatch, temperature: float, crew: Crew | None = None
+    policy: TransformersPolicy, batch: UpdateBatch, temperature: float, processes: ProcessGroup | None = None
 ) -> tuple[UpdateBatch, float]:
     """The batch with the policy's own log-probabilities as the old ones, and how far the sampler's were off.
 
@@ -191,18 +191,18 @@ def recompute_logprobs(
         policy: as it is before the update.
         batch: with what the sampler said.
         temperature: that the responses were sampled with.
-        crew: the processes that share the work.
+        processes: the processes that share the work.
 
     Returns:
         The batch, and the mean magnitude of the difference over the response tokens of its rows.
     """
-    crew = crew or Alone()
+    processes = processes or SingleProcess()
     found: list[tuple[int, np.ndarray]] = []
-    for reading in share(policy.readings(batch.prompts, batch.responses), crew):
-        scores = policy.score(reading, temperature)
-        for row, member in enumerate(reading.members.tolist()):
+    for packed in shard(policy.packed_batches(batch.prompts, batch.responses), processes):
+        scores = policy.score(packed, temperature)
+        for row, member in enumerate(packed.members.tolist()):
             found.append((member, scores.logprobs[row, scores.mask[row]].double().cpu().numpy()))
-    of_pair = dict(pair for part in crew.gather(found) for pair in part)
+    of_pair = dict(pair for part in processes.gather(found) for pair in part)
     logprobs = tuple(of_pair[pair] for pair in range(len(batch)))
     off = [np.abs(new - old).sum() for new, old in zip(logprobs, batch.old_logprobs, strict=True)]
     tokens = [len(response) for response in batch.responses]

@@ -19,20 +19,20 @@ def warm_start(run: RunContext, policy: TransformersPolicy, agent: LanguageAgent
         agent: says how prompts and answers look.
     """
     settings = run.config.warm_start
-    if settings.games == 0:
+    if settings.tasks == 0:
         return
     rows = demonstrations(
         run.config.env,
         policy,
-        training_tasks(run.config, settings.games, WARM_TASKS),
+        training_tasks(run.config, settings.tasks, WARM_TASKS),
         response_format=agent.response_format,
         history_length=agent.history_length,
         max_prompt_tokens=agent.max_prompt_tokens,
         max_response_tokens=agent.max_response_tokens,
     )
     with run.display.phase("warm start") as advance:
-        losses = imitate(policy, rows, settings, run.streams.generator(WARM_ORDER), advance, run.crew)
+        losses = imitate(policy, rows, settings, run.streams.generator(WARM_ORDER), advance, run.processes)
     run.display.say(
-        f"warm start: imitated {len(rows)} steps of walkthroughs of {settings.games} games, "
-        f"cross-entropy {losses[0]:.2f} → {losses[-1]:.2f} nats a token"
+        f"warm start: imitated {len(rows)} steps of walkthroughs of {settings.tasks} tasks, "
+        f"cross-entropy {losses[0]:.2f} → {losses[-1]:.2f} nats per token"
     )

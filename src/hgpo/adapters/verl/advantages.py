@@ -22,7 +22,7 @@ from hgpo.steps import StepTable
 
 @dataclass
 class Handover:
-    """What a trainer hands to the advantage function past verl, and what comes back beside the tensors."""
+    """What a trainer hands to the advantage function past verl, and what comes back next to the tensors."""
 
     steps: StepTable
     """The batch's steps."""

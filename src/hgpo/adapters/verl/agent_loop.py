@@ -23,7 +23,7 @@ from verl.utils.fs import copy_to_local
 from hgpo.adapters.verl.environments import EnvironmentPool, Episode, ProcessLost, open_pool
 from hgpo.adapters.verl.rows import StepRow
 from hgpo.adapters.verl.settings import StepwiseSettings
-from hgpo.adapters.verl.tasks import Draw
+from hgpo.adapters.verl.tasks import TaskReference
 from hgpo.envs.episode import Transition
 from hgpo.envs.faults import EnvironmentFault
 from hgpo.policies.base import Completion
@@ -82,7 +82,7 @@ class StepwiseAgentLoop(AgentLoopBase):
             kwargs: the columns of the dataset's row, verl's uid and session_id among them.
         """
         trajectory = f"{kwargs['uid']}_{kwargs['session_id']}"
-        draw = Draw(**kwargs["draw"])
+        draw = TaskReference(**kwargs["draw"])
         sampling = {**sampling_params, "max_tokens": self.rollout_config.response_length}
         for restart in range(self.settings.environment_retries + 1):
             try:
@@ -99,7 +99,12 @@ class StepwiseAgentLoop(AgentLoopBase):
         return []
 
     async def _play(
-        self, episode: Episode, draw: Draw, trajectory: str, sampling: Mapping[str, Any], clock: _Clock
+        self,
+        episode: Episode,
+        draw: TaskReference,
+        trajectory: str,
+        sampling: Mapping[str, Any],
+        clock: _Clock,
     ) -> list[Transition[_Reply]]:
         began = time.perf_counter()
         task, now = await episode.start(draw)

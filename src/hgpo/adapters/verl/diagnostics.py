@@ -35,8 +35,8 @@ def diagnostics(
     figures = {**_trajectories(rows, tried), **step_metrics(steps), **advantage_metrics(advantages)}
     for level in level_statistics(steps, estimator.comparison(steps)):
         figures |= {
-            f"peer_share_{level.name}": level.peer_share,
-            f"other_trajectory_share_{level.name}": level.other_trajectory_share,
+            f"peer_fraction_{level.name}": level.peer_fraction,
+            f"other_trajectory_fraction_{level.name}": level.other_trajectory_fraction,
             f"groups_{level.name}": level.groups,
             f"group_size_median_{level.name}": level.sizes[0],
             f"explained_{level.name}": level.explained,

@@ -1,4 +1,4 @@
-"""The games' processes: a few with many episodes each, as a game's step is short beside a model's answer."""
+"""Processes that play episodes: few, with many episodes each, as a step is short compared with an answer."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ import ray
 from ray.exceptions import ActorDiedError, RayActorError
 
 from hgpo.adapters.verl.settings import StepwiseSettings
-from hgpo.adapters.verl.tasks import Draw
+from hgpo.adapters.verl.tasks import TaskReference
 from hgpo.envs.base import Environment, Task
 from hgpo.envs.episode import TimeStep, advance, begin
-from hgpo.envs.faults import EnvironmentFault, checked, guarded
+from hgpo.envs.faults import EnvironmentFault, checked, run_isolated
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -41,7 +41,7 @@ class EnvironmentHost:
         self.live: dict[str, Environment] = {}
         self.drawn = lru_cache(maxsize=32)(self.suite.tasks)
 
-    def start(self, key: str, draw: Draw) -> tuple[Task, TimeStep]:
+    def start(self, key: str, draw: TaskReference) -> tuple[Task, TimeStep]:
         """Begin an episode; the task without its game, which stays here, and what the environment says.
 
         Raises:
@@ -76,7 +76,7 @@ class EnvironmentHost:
         return len(self.live)
 
     def _guarded(self, job: Callable[[], T]) -> T:
-        (outcome,) = guarded([job], self.timeout)
+        (outcome,) = run_isolated([job], self.timeout)
         if isinstance(outcome, EnvironmentFault):
             raise outcome
         return outcome
@@ -88,7 +88,7 @@ class Episode:
     def __init__(self, host: Any, key: str) -> None:
         self._host, self._key = host, key
 
-    async def start(self, draw: Draw) -> tuple[Task, TimeStep]:
+    async def start(self, draw: TaskReference) -> tuple[Task, TimeStep]:
         """See `EnvironmentHost.start`; ProcessLost if its process has died."""
         return await self._asked(self._host.start.remote(self._key, draw))
 
@@ -99,7 +99,7 @@ class Episode:
     async def _asked(self, answer: Any) -> Any:
         try:
             return await answer
-        # A process that was begun anew does not know the episodes of the one before it.
+        # A process that was started again does not know the episodes of the one before it.
         except (RayActorError, KeyError) as error:
             raise ProcessLost(str(error).splitlines()[0] if str(error) else type(error).__name__) from None
 
@@ -141,7 +141,7 @@ class EnvironmentPool:
             if ready:
                 return min(ready, key=lambda number: (self.busy[number], (number - first) % len(self.busy)))
             await asyncio.wait(list(self.restarting.values()), return_when=asyncio.FIRST_COMPLETED)
-        raise RuntimeError("all processes that play the games have died, and Ray does not begin them anew")
+        raise RuntimeError("all processes that play the games have died, and Ray does not start them again")
 
     async def _await_restart(self, number: int) -> None:
         """Let a process have no episodes until it answers again, or for ever if it has died for good."""
@@ -161,7 +161,7 @@ class EnvironmentPool:
 def open_pool(settings: StepwiseSettings) -> EnvironmentPool:
     """The pool of this job: the first who asks starts the processes, all others find them by name.
 
-    Ray begins a process anew that has died, and ends all of them with the job.
+    Ray starts a process again that has died, and ends all of them with the job.
     """
     count = settings.environment_processes or _default_processes()
     actor: Any = ray.remote(EnvironmentHost)

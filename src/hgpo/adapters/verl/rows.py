@@ -43,7 +43,7 @@ class StepRow:
     score: float | None
     """How well it has done so in the end, from 0 to 1, in games that measure it."""
     restarts: int
-    """How often the trajectory had to be begun anew."""
+    """How often the trajectory had to be started again."""
     invalid_reason: str = ""
     """Why the answer is no valid action, an `InvalidReason`; empty where it is one."""
 

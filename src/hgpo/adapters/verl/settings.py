@@ -41,9 +41,9 @@ class StepwiseSettings:
     environment_timeout: float = 60.0
     """Seconds that a game may take for a step; then its trajectory is dropped. 0 waits for ever."""
     environment_retries: int = 1
-    """How often a trajectory is begun anew whose process has died, before it is dropped."""
+    """How often a trajectory is started again whose process has died, before it is dropped."""
     keep_rollouts: bool = False
-    """Keep every update's rows beside verl's checkpoints, as rollouts/NUMBER.parquet."""
+    """Keep every update's rows next to verl's checkpoints, as rollouts/NUMBER.parquet."""
 
     def __post_init__(self) -> None:
         for name, lowest in (

@@ -12,20 +12,20 @@ from torch.utils.data import Dataset
 from hgpo.adapters.verl.settings import StepwiseSettings
 from hgpo.envs.base import tasks_of
 from hgpo.errors import SettingError
-from hgpo.random_streams import TASKS, Streams
+from hgpo.random_streams import TASKS, RandomStreams
 
 STREAM = 1_000_000
 """How many tasks the training split is said to have: it is drawn without end."""
 
 
 @dataclass(frozen=True)
-class Draw:
+class TaskReference:
     """A task by the draw that it comes from: small enough to travel, and to be redone where the suite is."""
 
     split: str
     """Of the suite."""
     count: int | None
-    """How many tasks the draw has; None is the whole of a held-out panel."""
+    """How many tasks the draw has; None is the whole of a held-out split."""
     seed: int
     """Of the draw."""
     number: int
@@ -36,7 +36,7 @@ class TaskDataset(Dataset):
     """The tasks of some splits of `hgpo.env`.
 
     Of the training split it is the stream that `hgpo train` plays with the same seed: task by task, those of
-    an iteration drawn together. Of another split it is the panel, each task once.
+    an iteration drawn together. Of another split it is the split, each task once.
     """
 
     def __init__(
@@ -92,13 +92,15 @@ class TaskDataset(Dataset):
             "reward_model": {"ground_truth": None},
         }
 
-    def _draw(self, index: int) -> Draw:
+    def _draw(self, index: int) -> TaskReference:
         if not 0 <= index < len(self):
             raise IndexError(index)
         ends = np.cumsum(self.sizes)
         which = int(np.searchsorted(ends, index, side="right"))
         split, place = self.splits[which], index - int(ends[which] - self.sizes[which])
         if split != self.training:
-            return Draw(split, None, 0, place)
+            return TaskReference(split, None, 0, place)
         iteration, number = divmod(place, self.batch)
-        return Draw(split, self.batch, Streams(self.settings.seed).integer(TASKS, iteration), number)
+        return TaskReference(
+            split, self.batch, RandomStreams(self.settings.seed).integer(TASKS, iteration), number
+        )

@@ -106,7 +106,7 @@ class Stepwise:
             )
         )
         metrics["hgpo/padding_rows"] = len(batch) - len(rows)
-        if metrics["hgpo/valid_share"] == 0:
+        if metrics["hgpo/valid_action_rate"] == 0:
             logger.warning(no_valid_answer(rows, self.tokenizer.batch_decode(handover.steps.response_tokens)))
         if self.settings.keep_rollouts:
             folder = Path(self.config.trainer.default_local_dir) / "rollouts"

@@ -107,7 +107,7 @@ class AlfworldSuite:
         """`count` tasks of a split; training tasks are drawn by `seed` without repetition while they last.
 
         Raises:
-            SettingError: if the split has no games, or a panel fewer than `count`.
+            SettingError: if the split has no games, or a split fewer than `count`.
         """
         found = self._split(split)
         if not found.games:

@@ -26,7 +26,7 @@ from hgpo.envs.household.words import RECEPTACLES, ROOMS, THINGS
 
 TRAIN, SEEN, UNSEEN = "train", "valid_seen", "valid_unseen"
 SPLITS = (TRAIN, SEEN, UNSEEN)
-"""Training games; a panel in the training rooms; a panel in rooms that no training game uses."""
+"""Training games; a split in the training rooms; a split in rooms that no training game uses."""
 
 MOST_AT_ONE_PLACE = 3
 """How many things lie at one place at the start, at most; it keeps observations short."""
@@ -42,8 +42,8 @@ def logic() -> tuple[str, str]:
 def generate(task_id: str) -> Task:
     """The game of an identifier such as train/123: its number alone decides everything about it.
 
-    The task type is the number modulo six. Every possible game belongs to training or to the panels by
-    a checksum, and is drawn again if it is not the split's: so no training number gives a game of a panel.
+    The task type is the number modulo six. Every possible game belongs to training or to the splits by
+    a checksum, and is drawn again if it is not the split's: so no training number gives a game of a split.
     """
     split, _, number = task_id.partition("/")
     if split not in SPLITS or not number.isascii() or not number.isdigit():

@@ -29,14 +29,14 @@ class HouseholdSuite:
     """An episode is truncated after this many commands."""
     success_reward: float = 10.0
     """The reward of the command that achieves the task; every other command gives 0."""
-    panel_size: int = 120
-    """How many games each held-out panel has; a multiple of six has all task types equally often."""
+    split_size: int = 120
+    """How many games each held-out split has; a multiple of six has all task types equally often."""
     cache_size: int = 64
     """How many compiled games are kept, so that the rollouts of one task share theirs."""
 
     def __post_init__(self) -> None:
-        if self.panel_size < 1:
-            raise SettingError(f"--env.panel-size is {self.panel_size}: expected 1 or more")
+        if self.split_size < 1:
+            raise SettingError(f"--env.split-size is {self.split_size}: expected 1 or more")
 
     @cached_property
     def _compiled(self) -> OrderedDict[str, tuple[object, Game]]:
@@ -45,7 +45,7 @@ class HouseholdSuite:
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """Training, a panel in the training rooms, and a panel in rooms never trained in."""
+        """Training, a split in the training rooms, and a split in rooms never trained in."""
         return SPLITS
 
     def tasks(self, split: str, count: int | None = None, seed: int = 0) -> Sequence[Task]:
@@ -53,9 +53,9 @@ class HouseholdSuite:
         if split not in SPLITS:
             raise ValueError(f"no split {split!r}: there are {', '.join(SPLITS)}")
         if split != TRAIN:
-            if count is not None and not 0 <= count <= self.panel_size:
-                raise SettingError(f"{split} has {self.panel_size} tasks, not {count}")
-            numbers = range(self.panel_size if count is None else count)
+            if count is not None and not 0 <= count <= self.split_size:
+                raise SettingError(f"{split} has {self.split_size} tasks, not {count}")
+            numbers = range(self.split_size if count is None else count)
         elif count is None or count < 0:
             raise ValueError("say how many training tasks to draw: there is no end of them")
         else:

@@ -18,7 +18,7 @@ class Rules:
     compiled: Callable[[Task], Game]
     """Gives the game of a task, ready to be played."""
     max_steps: int
-    """An episode is truncated after so many commands."""
+    """An episode is truncated after this many commands."""
     success_reward: float
     """The reward of the command that achieves the task; every other command gives 0."""
     new_keys: Callable[[], EpisodeKeys]

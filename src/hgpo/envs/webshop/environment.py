@@ -22,7 +22,7 @@ class Rules:
     shop: Shop
     """Where they take place."""
     max_steps: int
-    """A trip is truncated after so many commands."""
+    """A trip is truncated after this many commands."""
     success_reward: float
     """The reward of buying exactly what was wanted; every other command gives 0."""
     new_keys: Callable[[], EpisodeKeys]
