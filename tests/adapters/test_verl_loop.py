@@ -174,7 +174,7 @@ def played_again(
     estimator = HGPO(history_length=2, discount=0.95, invalid_penalty=0.1, propagate_penalty=True)
     advantages = iter(estimator(steps))
     return {
-        (only or number // GROUP_SIZE, number % GROUP_SIZE, index): (step.prompt, next(advantages))
+        (only or number // GROUP_SIZE, number % GROUP_SIZE, index): (step.decision.prompt, next(advantages))
         for number, trajectory in enumerate(trajectories)
         for index, step in enumerate(trajectory.steps)
     }

@@ -92,7 +92,7 @@ def test_a_plan_comes_back_from_its_file(tmp_path):
     ],
 )
 def test_optimizer_steps_are_those_that_were_taken(tmp_path, taken, expected):
-    settings = TrainConfig(iterations=3, mini_batch_rows=10, optimizer_steps=2)
+    settings = TrainConfig(iterations=3, mini_batch_rows=10, num_minibatches=2)
     plan = Plan(("hgpo",), 1, settings)
     run = tmp_path / "runs" / "hgpo-seed0"
     run.mkdir(parents=True)

@@ -251,7 +251,7 @@ def test_the_release_is_named(tmp_path):
 def test_results_name_the_release(tmp_path, capsys):
     put_games(tmp_path / "games", wording=BEFORE_040)
     data, out = str(tmp_path / "games"), tmp_path / "results"
-    said = " ".join(f"games: alfworld, games of {OLD}".split())
+    said = " ".join(f"tasks: alfworld, games of {OLD}".split())
     for command in (
         ["evaluate", "--policy", "expert", "--out", str(out), "env:alfworld", "--env.data", data],
         ["env", "check", "alfworld", "--tasks", "1", "--data", data],

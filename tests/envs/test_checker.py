@@ -140,7 +140,7 @@ FAULTS: dict[str, tuple[type[CorridorSuite], str, str]] = {
             {"tasks": lambda _, split, count=3, seed=0: [Task(f"{split}/{seed}", "walk", "go", None)]},
         ),
         "draw",
-        "a panel is one fixed list",
+        "a split is one fixed list",
     ),
     "an integer as reward": (
         after_step(lambda self, command, obs, reward, won, cut, info: (obs, int(reward), won, cut, info)),

@@ -32,6 +32,8 @@ from hgpo.training.checkpoint import load_checkpoint, save_checkpoint
 from hgpo.training.config import save_config
 from hgpo.training.imitation import WarmStart
 
+pytestmark = pytest.mark.usefixtures("toys_can_be_saved")
+
 IDS = torch.arange(5, 25)[None]
 SHAPE: dict[str, Any] = {
     "vocab_size": 40,
