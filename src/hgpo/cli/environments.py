@@ -146,7 +146,7 @@ def _solve(command: Solve) -> int:
                 split, kind, str(len(won)), str(len(lengths)), share, mean, end_section=kind == "all"
             )
     console.print(table)
-    console.print(f"[dim]games: {escape(describe(suite))}[/]", highlight=False, soft_wrap=True)
+    console.print(f"[dim]tasks: {escape(describe(suite))}[/]", highlight=False, soft_wrap=True)
     return 0 if all_won else 1
 
 

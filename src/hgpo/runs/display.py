@@ -226,7 +226,7 @@ def _lost_lines(rows: Mapping[str, Sequence[SplitResult | ProtocolResult]]) -> l
 
 def _games_lines(descriptions: Iterable[str | None]) -> list[str]:
     """What was played, each once; runs of older versions do not say it."""
-    return [f"[dim]games: {escape(games)}[/]" for games in dict.fromkeys(descriptions) if games]
+    return [f"[dim]tasks: {escape(games)}[/]" for games in dict.fromkeys(descriptions) if games]
 
 
 def _share_cell(share: float) -> str:

@@ -73,7 +73,7 @@ def train(config: Any) -> None:
     # That the games are there is better said before anything is started.
     for splits in (config.data.train_files, config.data.val_files):
         TaskDataset(splits, None, config.data)
-    print(f"games: {describe(stepwise_settings(config).suite())}", flush=True)
+    print(f"tasks: {describe(stepwise_settings(config).suite())}", flush=True)
     from verl.trainer.main_ppo import TaskRunnerV1, run_ppo
     from verl.trainer.ppo.utils import need_critic, need_reference_policy
     from verl.utils.config import validate_config
