@@ -24,7 +24,7 @@ from hgpo.envs import ENVIRONMENTS
 from hgpo.policies.prefix_trees import grow_trees
 from hgpo.policies.tokens import encode_prompts
 from hgpo.rollouts.agent import Agent, Situation
-from hgpo.rollouts.episodes import Decision, Loss
+from hgpo.rollouts.episodes import Decision, Failure
 from hgpo.rollouts.prompts import ThinkAction
 from hgpo.rollouts.rollout import rollout
 
@@ -60,7 +60,7 @@ class Measured:
     tokenizer: Any
     prompts: dict[int, Prompts] = field(default_factory=lambda: {k: Prompts() for k in HISTORY_LENGTHS})
 
-    def act(self, situations: Sequence[Situation], temperature: float) -> Sequence[Decision | Loss]:
+    def act(self, situations: Sequence[Situation], temperature: float) -> Sequence[Decision | Failure]:
         """See `Agent.act`."""
         for history_length, prompts in self.prompts.items():
             texts = [ThinkAction().prompt(situation.turn(history_length)) for situation in situations]

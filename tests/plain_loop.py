@@ -4,7 +4,9 @@ Slow on purpose: every row looks through all rows for its peers. Returns are fra
 rounded and two of them are equal or not.
 """
 
+from collections.abc import Sequence
 from fractions import Fraction
+from typing import Any
 
 from tables import Rows
 
@@ -16,17 +18,17 @@ def exact(number: float) -> Fraction:
     return Fraction(repr(float(number)))
 
 
-def mean(values: list[Fraction]) -> Fraction:
+def mean(values: Sequence[Any]) -> Any:
     return sum(values, Fraction(0)) / len(values)
 
 
 def normalized(
-    value: Fraction,
-    values: list[Fraction],
+    value: Any,
+    values: Sequence[Any],
     normalization: str,
     epsilon: float,
     ddof: int,
-    peers: list[Fraction] | None = None,
+    peers: Sequence[Any] | None = None,
 ) -> float:
     """How far a value lies from the mean of a group, or of its peers within the group."""
     if not compared(value, values, peers):
@@ -39,7 +41,7 @@ def normalized(
     return deviation / (variance**0.5 + epsilon)
 
 
-def compared(value: Fraction, values: list[Fraction], peers: list[Fraction] | None) -> bool:
+def compared(value: Any, values: Sequence[Any], peers: Sequence[Any] | None) -> bool:
     """Whether some peer has another value; without a choice of peers, whether the group has two."""
     if peers is None:
         return len(set(values)) >= 2

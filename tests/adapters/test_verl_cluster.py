@@ -70,7 +70,7 @@ def test_a_ray_that_asks_for_a_token(monkeypatch, late):
             raise subprocess.TimeoutExpired(command, timeout, stderr=said)
         return subprocess.CompletedProcess(command, 1, b"", said)
 
-    monkeypatch.setattr(cluster.subprocess, "run", run)
+    monkeypatch.setattr(subprocess, "run", run)
     assert (why_not_joined("auto") or "").startswith(
         "no Ray at auto (RAY_ADDRESS): it asks for a token; set RAY_AUTH_MODE=token"
     )

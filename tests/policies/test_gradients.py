@@ -9,7 +9,7 @@ import time
 import pytest
 import torch
 
-from hgpo.policies.compute import Compute, choose_compute, usable_cores
+from hgpo.policies.compute import Compute, Precision, choose_compute, usable_cores
 from hgpo.policies.gradients import add_gradients
 
 PARTS = list(range(7))
@@ -59,7 +59,7 @@ def test_what_goes_wrong_in_a_part_is_told(threads):
 
 
 def test_passes_are_computed_one_at_a_time_where_they_share_more_than_weights():
-    def threads(device="cpu", precision="float32", recompute=False):
+    def threads(device="cpu", precision: Precision = "float32", recompute=False):
         return choose_compute(device, precision, token_budget=8, recompute=recompute, threads=4).threads
 
     assert threads() == 4

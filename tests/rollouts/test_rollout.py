@@ -334,5 +334,5 @@ def test_the_published_protocol_draws_with_repetition_under_each_seed():
     assert won == pytest.approx([round(count) for count in won])
     assert len(set(result.rates)) == 3 and any(round(count) % 10 for count in won)
     assert all(0.05 < rate < 0.95 for rate in result.rates)
-    assert result.scores is None and result.games == "toy"
+    assert result.scores is None and result.games == "toy" and result.split == "held_out"
     assert result == evaluate_published(SUITE, agent(Wanderer()), "held_out", protocol, seed=[0])

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hgpo.keys import factorize
 from hgpo.rollout_files.columns import COLUMNS, KEY_PREFIX, is_key
 from hgpo.rollout_files.formats import write_columns
-from hgpo.steps import StepTable, factorize
+from hgpo.steps import StepTable
 
 
 def write_rollouts(

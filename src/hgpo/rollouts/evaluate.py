@@ -291,15 +291,15 @@ def evaluate_published(
         protocol: how many seeds and draws, and the temperature.
         seed: of the draws and of sampling.
     """
-    split = tasks_of(suite, split)
+    tasks = tasks_of(suite, split)
     rates, scores = [], []
     played: list[Trajectory] = []
     for number in range(protocol.seeds):
-        drawn = np.random.default_rng([*seed, number]).integers(len(split), size=protocol.draws)
+        drawn = np.random.default_rng([*seed, number]).integers(len(tasks), size=protocol.draws)
         trajectories = play(
             suite,
             agent,
-            [split[i] for i in drawn],
+            [tasks[i] for i in drawn],
             temperature=protocol.temperature,
             seed=[*seed, number],
             on_step=on_step,
