@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: help train test test-all lint dist bench lab clean
+.PHONY: help train test test-all test-stack lint dist bench lab clean
 
 help:
 	@echo "make train     install, train an agent on household games, print a table (minutes; ARGS='--seed 1')"
@@ -23,8 +23,10 @@ PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
 test: .venv/test.done
 	$(PYTEST) $(ARGS)
 
-test-all: test .venv/test-all.done
-	$(PYTEST) -m "stack and not slow" $(ARGS)
+test-all: test test-stack
+
+test-stack: .venv/test-all.done
+	$(PYTEST) -m "stack and not slow" tests/adapters tests/envs $(ARGS)
 
 lint: .venv/dev.done
 	$(BIN)/ruff check .

@@ -43,7 +43,8 @@ def test_the_same_command_twice_gives_the_same_numbers(tmp_path):
 @pytest.mark.parametrize("estimator", [HGPO(), PPO()])
 def test_the_numbers_are_the_same_for_any_number_of_threads(estimator, tmp_path):
     # With few tokens in a forward pass there are many of them in each optimizer step.
-    settings = config(iterations=2, token_budget=200, estimator=estimator)
+    short = WarmStart(tasks=6, epochs=10, batch_rows=8)
+    settings = config(iterations=2, token_budget=200, estimator=estimator, warm_start=short)
     trainers = {
         threads: run(replace(settings, threads=threads), tmp_path / str(threads)) for threads in (1, 3)
     }
