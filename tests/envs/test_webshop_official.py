@@ -26,6 +26,7 @@ def suite(tagger) -> WebshopSuite:
     return WebshopSuite(data=str(DATA), tagger=tagger)
 
 
+@pytest.mark.stack
 def test_every_recorded_step_is_equal():
     if not any(map(importlib.util.find_spec, SPACY_MODELS)):
         pytest.skip("needs spaCy's small English model, by which the rewards were recorded")
