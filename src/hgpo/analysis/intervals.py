@@ -39,33 +39,3 @@ def bootstrap(values: NDArray[np.float64], draws: int = DRAWS, seed: int = 0) ->
     means = np.einsum("ds,sg,dg->d", seed_share, values, game_share, optimize=True)
     low, high = np.quantile(means, [0.025, 0.975])
     return Interval(float(values.mean()), float(low), float(high))
-
-
-def interquartile_mean(scores: NDArray[np.float64]) -> float:
-    """The mean of the middle half of the scores.
-
-    It is less noisy than the median, and one run moves it less than the mean.
-
-    A quarter of the scores, rounded down, is left out at each end (arXiv 2108.13264,
-    section 4.3).
-
-    Args:
-        scores: one per run and task type, shape (seeds, task types).
-    """
-    ordered = np.sort(scores, axis=None)
-    left_out = ordered.size // 4
-    return float(ordered[left_out : ordered.size - left_out].mean())
-
-
-def probability_of_improvement(scores: NDArray[np.float64], reference: NDArray[np.float64]) -> float:
-    """How likely a run of one method scores higher than a run of another on the same task type.
-
-    P = mean over task types and over all pairs of seeds of [x > y] + [x = y] / 2 (Agarwal et al. 2021,
-    arXiv 2108.13264, section 4.3). ½ where the methods are equal.
-
-    Args:
-        scores: of the one method, shape (seeds, task types).
-        reference: of the other, shape (seeds of its own, task types).
-    """
-    difference = scores[:, None] - reference[None]
-    return float((np.sign(difference) / 2 + 0.5).mean())

@@ -58,7 +58,7 @@ def update_policy(
     on_rows: Callable[[int, int], None] = lambda done, total: None,
     processes: ProcessGroup | None = None,
 ) -> UpdateMetrics:
-    """Pass over the batch, each time in `num_minibatches` mini-batches.
+    """Go through the batch `ppo_epochs` times, each time in `num_minibatches` mini-batches.
 
     The loss of a mini-batch is its sum over tokens divided by (the loss's denominator of all rows of the
     iteration / mini-batches): the same however mini-batches are cut into micro-batches and however many rows
@@ -71,7 +71,7 @@ def update_policy(
         loss: the objective.
         batch: merged rows.
         ppo_epochs: times that each pair is used.
-        num_minibatches: mini-batches of a pass.
+        num_minibatches: mini-batches per epoch.
         temperature: that the responses were sampled with.
         max_response_tokens: the most tokens that a response may have.
         max_gradient_norm: the gradient is scaled down to this norm.
@@ -140,7 +140,7 @@ def update_policy(
 def _parts(
     batch: UpdateBatch, ppo_epochs: int, num_minibatches: int, rng: np.random.Generator
 ) -> Iterator[tuple[UpdateBatch, int]]:
-    """The mini-batches of all ppo_epochs, dealt again for each, and how many a pass has."""
+    """The mini-batches of all epochs, drawn again for each, and how many an epoch has."""
     for _ in range(ppo_epochs):
         parts = mini_batches(batch, num_minibatches, rng)
         for part in parts:
