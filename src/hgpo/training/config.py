@@ -177,6 +177,9 @@ class TrainConfig:
     environment_timeout: float = 60.0
     """Seconds that an environment may take for a step; then its trajectory fails, and the group goes on
     without it. 0 waits for ever."""
+    information_prompts: int = 16
+    """Prompts of each iteration whose answers are scored under one another's prompts, for the metric
+    answer_information: it is near 0 when answers no longer depend on what is read. 0 leaves it out."""
     keep_rollouts: tyro.conf.FlagCreatePairsOff[bool] = False
     """Keep every iteration's rollouts in the run's folder, as rollouts/NUMBER.parquet."""
     checkpoint_every: int = 1
@@ -197,7 +200,7 @@ class TrainConfig:
             estimator = as_deep_as_shown(default_estimator(HGPO), self.prompt_history)
             object.__setattr__(self, "estimator", estimator)
         self._check_positive(
-            *("iterations", "evaluate_every", "sample_every", "learning_rate_warmup"),
+            *("iterations", "evaluate_every", "sample_every", "learning_rate_warmup", "information_prompts"),
             at_least=0,
             reason="0 switches it off",
         )

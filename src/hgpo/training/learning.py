@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from hgpo.estimators import HGPO, CriticEstimator
-from hgpo.random_streams import CRITIC, UPDATE
+from hgpo.random_streams import CRITIC, CROSS, UPDATE
 from hgpo.steps import StepTable
 from hgpo.training.advantage_scale import matched
 from hgpo.training.batch import merge_rows, subsample
+from hgpo.training.collapse import answer_metrics
 from hgpo.training.config import TrainConfig, default_estimator
 from hgpo.training.context import RunContext
 from hgpo.training.state import TrainingState
@@ -48,6 +49,26 @@ def scaled(config: TrainConfig, steps: StepTable, advantages: np.ndarray) -> np.
     if config.advantage_scale == "own":
         return advantages
     return matched(advantages, steps, default_estimator(HGPO))
+
+
+def measure_answers(
+    run: RunContext, state: TrainingState, steps: StepTable, iteration: int
+) -> dict[str, float]:
+    """How much the answers vary, and how much they depend on their prompts; see `answer_metrics`.
+
+    Args:
+        run: the settings.
+        state: has the policy, which sampled the rows.
+        steps: the rows.
+        iteration: how many iterations were done before.
+    """
+    return answer_metrics(
+        state.policy,
+        steps,
+        prompts=run.config.information_prompts,
+        temperature=run.config.temperature,
+        rng=run.streams.generator(CROSS, iteration),
+    )
 
 
 def learn_policy(

@@ -22,10 +22,11 @@ from hgpo.runs.interrupts import deferred_signals
 from hgpo.runs.trackers import Trackers
 from hgpo.steps import StepTable
 from hgpo.training.checkpoint import latest_checkpoint, not_written, save_checkpoint
+from hgpo.training.collapse import CollapseWatch
 from hgpo.training.config import TrainConfig, depth_warning, save_config, to_json
 from hgpo.training.context import open_context
 from hgpo.training.evaluation import evaluate_splits
-from hgpo.training.learning import learn_policy, learn_values, scaled, with_values
+from hgpo.training.learning import learn_policy, learn_values, measure_answers, scaled, with_values
 from hgpo.training.metrics import advantage_metrics, group_metrics, peak_memory, rollout_metrics
 from hgpo.training.optional_files import LEFT_OUT, TRIED_AGAIN, OptionalFiles
 from hgpo.training.sampling import sample_trajectories
@@ -68,6 +69,7 @@ class Trainer:
         self.iteration = 0
         self.environment_steps = 0
         self.skipped_in_a_row = 0
+        self.collapse = CollapseWatch()
 
     def run(self) -> list[dict[str, Any]]:
         """Train to the last iteration, from the start or from the latest checkpoint; all evaluations.
@@ -105,7 +107,9 @@ class Trainer:
         self.iteration = start.iteration
         self.log.go_back(self.iteration)
         self.context.wait_for_first()
-        self.environment_steps = sum(record["environment_steps"] for record in self.log.read_metrics())
+        for record in self.log.read_metrics():
+            self.environment_steps += record["environment_steps"]
+            self.collapse.add(record)
         self.display.say(f"going on after iteration {self.iteration}")
 
     def _loop(self) -> None:
@@ -177,17 +181,21 @@ class Trainer:
         if every and (self.iteration % every == 0 or self._finished()):
             self.files.write("samples/", lambda: self._write_sample(sample, steps), LEFT_OUT)
         self.display.iteration(record, self.config.iterations)
+        warning = self.collapse.add(record)
+        if warning is not None:
+            self.display.warn(warning)
 
     def _rollout(self) -> Sample:
         return sample_trajectories(self.context, self.state.agent, self.iteration)
 
     def _update(self, steps: StepTable, advantages: np.ndarray) -> dict[str, float]:
+        answers = measure_answers(self.context, self.state, steps, self.iteration)
         values = learn_values(self.context, self.state, steps, self.iteration)
         metrics, self.skipped_in_a_row = learn_policy(
             self.context, self.state, steps, advantages, self.iteration, self.skipped_in_a_row
         )
         self.state.engine.synchronize()
-        return {**values, **metrics}
+        return {**answers, **values, **metrics}
 
     def _evaluate(self) -> None:
         started = time.perf_counter()

@@ -1,0 +1,188 @@
+"""Signs that a policy collapses: what its answers have to do with their prompts, and what falls in a run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from hgpo.policies.transformers import TransformersPolicy
+from hgpo.steps import StepTable
+
+WINDOW = 3
+"""Iterations whose means are compared: one iteration alone is too noisy."""
+
+
+def answer_metrics(
+    policy: TransformersPolicy,
+    steps: StepTable,
+    *,
+    prompts: int,
+    temperature: float,
+    rng: np.random.Generator,
+) -> dict[str, float]:
+    """How much answers vary given the prompt, and how much they depend on it.
+
+        answer_entropy      = −mean log π(z | x)                          an estimate of H(Z | X)
+        answer_information  = mean_i [log π(z_i | x_i) − log (1/n) Σ_j π(z_i | x_j)]   of I(X; Z)
+
+    The first is over all rows, the second over n rows with distinct prompts x_i and their answers z_i. It is
+    at most log n. Near 0, the policy answers the same whatever it reads, which the entropy does not show: it
+    may write many texts to each prompt, and the same many to all. Source: arXiv 2604.06268 (RAGEN-2), whose
+    proxy scores the answers of a batch under one another's prompts, too.
+
+    Args:
+        policy: the one that sampled the rows.
+        steps: rows with prompts, responses and their log-probabilities.
+        prompts: n, at most; 0 leaves out the second figure.
+        temperature: that the responses were sampled with.
+        rng: draws the n rows.
+    """
+    assert steps.prompt_tokens is not None and steps.response_tokens is not None
+    assert steps.response_logprobs is not None
+    entropy = -float(np.mean([logprobs.sum(dtype=np.float64) for logprobs in steps.response_logprobs]))
+    row_of_prompt = {steps.prompt_tokens[row].tobytes(): row for row in rng.permutation(len(steps))}
+    rows = list(row_of_prompt.values())[:prompts]
+    if len(rows) < 2:
+        return {"answer_entropy": entropy}
+    logprobs = _cross_logprobs(
+        policy,
+        [tuple(steps.prompt_tokens[row].tolist()) for row in rows],
+        [steps.response_tokens[row] for row in rows],
+        temperature,
+    )
+    return {"answer_entropy": entropy, "answer_information": information(logprobs)}
+
+
+def information(logprobs: NDArray[np.float64]) -> float:
+    """The mutual information of prompt and answer in nats, where prompts are equally likely.
+
+    Args:
+        logprobs: log π(answer i | prompt j), shape (n, n); answer i was sampled to prompt i.
+    """
+    marginal = np.logaddexp.reduce(logprobs, axis=1) - math.log(len(logprobs))
+    return float(np.mean(np.diagonal(logprobs) - marginal))
+
+
+@torch.no_grad()
+def _cross_logprobs(
+    policy: TransformersPolicy,
+    prompts: Sequence[tuple[int, ...]],
+    responses: Sequence[NDArray[np.int64]],
+    temperature: float,
+) -> NDArray[np.float64]:
+    """log π(response i | prompt j) for all i and j."""
+    count = len(prompts)
+    found = np.empty(count * count)
+    pairs = policy.packed_batches(
+        [prompt for _ in responses for prompt in prompts],
+        [response for response in responses for _ in prompts],
+    )
+    for packed in pairs:
+        found[packed.members] = policy.score(packed, temperature).logprobs.sum(dim=1).double().cpu().numpy()
+    return found.reshape(count, count)
+
+
+Window = Mapping[str, float]
+"""Means of metrics over `WINDOW` iterations."""
+
+
+@dataclass(frozen=True)
+class Sign:
+    """Something in the metrics of a run that tells of a collapse."""
+
+    metrics: tuple[str, ...]
+    """What it is read from; without one of these it cannot be told."""
+    holds: Callable[[Window, Window, Window], bool]
+    """Whether it is there, by the first window, the highest value that each metric had, and the latest."""
+    message: str
+    """What has happened, as a format string of the highest and the latest values."""
+
+
+def _halved(metric: str, at_least: float, message: str) -> Sign:
+    """The sign that a metric that was once `at_least` this high is at less than half of its highest value."""
+    return Sign(
+        (metric,),
+        lambda first, highest, latest: latest[metric] < 0.5 * highest[metric] and highest[metric] >= at_least,
+        message,
+    )
+
+
+def _answers_froze(first: Window, highest: Window, latest: Window) -> bool:
+    less = latest["answer_entropy"] < 0.1 * first["answer_entropy"]
+    return less and latest["success_rate"] <= first["success_rate"]
+
+
+SIGNS: Mapping[str, Sign] = {
+    "information": _halved(
+        "answer_information",
+        0.2,
+        "answers depend less on their prompts (mutual information fell from "
+        "{highest[answer_information]:.2f} to {latest[answer_information]:.2f} nats)",
+    ),
+    "valid": _halved(
+        "valid_action_rate",
+        0.1,
+        "valid answers fell from {highest[valid_action_rate]:.0%} to {latest[valid_action_rate]:.0%}",
+    ),
+    "success": _halved(
+        "success_rate",
+        0.1,
+        "success in training fell from {highest[success_rate]:.0%} to {latest[success_rate]:.0%}",
+    ),
+    "entropy": Sign(
+        ("answer_entropy", "success_rate"),
+        _answers_froze,
+        "answers hardly vary (entropy {latest[answer_entropy]:.2f} nats), but success has not risen",
+    ),
+}
+"""What a collapse looks like, by name."""
+
+WHAT_TO_DO = (
+    "A lower --learning-rate, or larger --loss.kl-coefficient or --loss.entropy-coefficient, may help, in a "
+    "new run; docs/metrics.md tells how these signs are computed"
+)
+
+
+class CollapseWatch:
+    """Follows the metrics of a run and tells each sign of a collapse once."""
+
+    def __init__(self) -> None:
+        self._records: list[Mapping[str, float]] = []
+        self._first: dict[str, float] = {}
+        self._highest: dict[str, float] = {}
+        self.seen: dict[str, str] = {}
+        """The signs that were there, each with its message."""
+
+    def add(self, record: Mapping[str, float]) -> str | None:
+        """The warning that one more iteration gives cause for; None if it shows no new sign.
+
+        Args:
+            record: the iteration's metrics.
+        """
+        self._records = [*self._records, record][-WINDOW:]
+        if len(self._records) < WINDOW:
+            return None
+        watched = {name for sign in SIGNS.values() for name in sign.metrics}
+        latest = {
+            name: float(np.mean([each[name] for each in self._records]))
+            for name in watched
+            if all(name in each for each in self._records)
+        }
+        self._first = {**latest, **self._first}
+        self._highest = {name: max(value, self._highest.get(name, value)) for name, value in latest.items()}
+        new = {
+            name: sign.message.format(highest=self._highest, latest=latest)
+            for name, sign in SIGNS.items()
+            if name not in self.seen
+            and latest.keys() >= set(sign.metrics)
+            and sign.holds(self._first, self._highest, latest)
+        }
+        self.seen |= new
+        if not new:
+            return None
+        return f"WARNING: signs of a collapse: {'; '.join(new.values())}. {WHAT_TO_DO}"
