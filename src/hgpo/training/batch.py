@@ -29,8 +29,12 @@ class UpdateBatch:
     """Σ max(A, 0) over the pair's rows."""
     negative: NDArray[np.float64]
     """Σ max(−A, 0) over the pair's rows: a magnitude."""
-    count: NDArray[np.int64]
-    """How many rows the pair stands for."""
+    positive_rows: NDArray[np.int64]
+    """How many rows with A > 0 the pair stands for."""
+    negative_rows: NDArray[np.int64]
+    """How many rows with A < 0 the pair stands for."""
+    action: tuple[NDArray[np.bool_], ...]
+    """Where each response token belongs to the action."""
     total_tokens: int
     """Response tokens of all rows of the iteration, those without advantage too."""
     total_rows: int
@@ -38,6 +42,11 @@ class UpdateBatch:
 
     def __len__(self) -> int:
         return len(self.prompts)
+
+    @property
+    def count(self) -> NDArray[np.int64]:
+        """How many rows each pair stands for."""
+        return self.positive_rows + self.negative_rows
 
     def take(self, pairs: Sequence[int] | NDArray[np.int64]) -> UpdateBatch:
         """The batch of some of the pairs."""
@@ -47,7 +56,9 @@ class UpdateBatch:
             old_logprobs=tuple(self.old_logprobs[i] for i in pairs),
             positive=self.positive[pairs],
             negative=self.negative[pairs],
-            count=self.count[pairs],
+            positive_rows=self.positive_rows[pairs],
+            negative_rows=self.negative_rows[pairs],
+            action=tuple(self.action[i] for i in pairs),
             total_tokens=self.total_tokens,
             total_rows=self.total_rows,
         )
@@ -67,7 +78,8 @@ def merge_rows(steps: StepTable, advantages: NDArray[np.float64], *, merge: bool
         merge: if False, each row stays a separate pair: the same gradient at a higher cost.
 
     Returns:
-        The pairs in the order of their first rows; rows with advantage 0 are left out.
+        The pairs in the order of their first rows; rows with advantage 0 are left out. The whole response is
+        the action.
     """
     if steps.prompt_tokens is None or steps.response_tokens is None or steps.response_logprobs is None:
         raise ValueError("the table has no tokens: give prompt_tokens, response_tokens and response_logprobs")
@@ -88,7 +100,9 @@ def merge_rows(steps: StepTable, advantages: NDArray[np.float64], *, merge: bool
         old_logprobs=tuple(steps.response_logprobs[row] for row in first),
         positive=np.bincount(pairs, np.maximum(kept, 0), len(first)).astype(np.float64),
         negative=np.bincount(pairs, np.maximum(-kept, 0), len(first)).astype(np.float64),
-        count=np.bincount(pairs, minlength=len(first)),
+        positive_rows=np.bincount(pairs[kept > 0], minlength=len(first)),
+        negative_rows=np.bincount(pairs[kept < 0], minlength=len(first)),
+        action=tuple(np.ones(len(steps.response_tokens[row]), dtype=np.bool_) for row in first),
         total_tokens=sum(len(response) for response in steps.response_tokens),
         total_rows=len(steps),
     )
