@@ -8,13 +8,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from byte_models import byte_tokenizer
 from hypothesis import given
 from hypothesis import strategies as st
 from merged_rows import policy, table
 
 from hgpo import StepTable
 from hgpo.policies.batching import split_by_length
-from hgpo.training.batch import merge_rows, mini_batches, subsample
+from hgpo.policies.tokens import ChatTokenizer
+from hgpo.rollouts.prompts import action_span
+from hgpo.training.batch import merge_rows, mini_batches, subsample, with_actions
 from hgpo.training.losses import PolicyLoss
 from hgpo.training.update import update_policy
 
@@ -178,6 +181,51 @@ def test_rows_merge_by_prompt_and_response_with_their_signs_apart():
     assert (batch.positive.tolist(), batch.negative.tolist()) == ([1.25, 2.0], [0.5, 0.0])
     assert (batch.positive_rows.tolist(), batch.negative_rows.tolist()) == ([2, 1], [1, 0])
     assert (batch.count.tolist(), batch.total_tokens) == ([3, 1], 6)
+
+
+@pytest.mark.parametrize(
+    ("written", "action"),
+    [
+        ("<think>é <action>a</action></think> <action>go to bin</action>", "go to bin"),
+        ("<action>é take é</action> .", "é take é"),
+        ("go to bin", "go to bin<end>"),
+        ("<think>hm</think> <action>go", "<think>hm</think> <action>go<end>"),
+        ("<action></action>", ""),
+    ],
+)
+def test_an_action_is_what_is_between_the_tags_or_else_all(written, action):
+    # One token per byte, and two for é; the end token belongs to responses without tags.
+    tokenizer = byte_tokenizer("<end>", eos_token="<end>")
+    chat = ChatTokenizer(tokenizer, [tokenizer.eos_token_id])
+    response = [*tokenizer.encode(written), tokenizer.eos_token_id]
+    steps = StepTable(
+        task_id=["t"] * 2, trajectory_id=[0, 1], step_index=[0] * 2, state_key=["s"] * 2, reward=[0.0] * 2,
+        prompt_tokens=[(1,), (2,)], response_tokens=[response] * 2, response_logprobs=[[-1.0] * len(response)] * 2,
+    )  # fmt: skip
+    batch = with_actions(merge_rows(steps, np.array([1.0, -1.0])), chat)
+    for marked in batch.action:
+        assert tokenizer.decode(np.array(response)[marked]) == action
+
+
+@given(
+    st.text("<action/é go", max_size=12),
+    st.text("go té", min_size=1, max_size=6),
+    st.text("</ é", max_size=5),
+)
+def test_tokens_of_several_letters_belong_to_the_action_if_one_of_their_letters_does(before, words, after):
+    # Letters and some pairs of letters are tokens here, so that a token may lie across the edge of the action.
+    written = f"{before}<action>{words}</action>{after}"
+    tokenizer = byte_tokenizer(">g", "> ", "o<", "go", "t<", "n>", " t")
+    tokens = tokenizer.encode(written)
+    span = action_span(written)
+    assert span is not None and written[span] == words
+    places = np.flatnonzero(ChatTokenizer(tokenizer, []).tokens_of(tokens, span))
+    first, last = places[0], places[-1]
+    assert len(places) == last - first + 1
+    lengths = [len(tokenizer.decode(tokens[:count])) for count in range(len(tokens) + 1)]
+    assert lengths[first] <= span.start < lengths[first + 1]
+    assert lengths[last] <= span.stop <= lengths[last + 1]
+    assert words in tokenizer.decode(tokens[first : last + 1])
 
 
 @given(st.lists(st.integers(1, 20), max_size=30), st.integers(1, 60), st.integers(0, 40))

@@ -159,6 +159,12 @@ class ThinkAction:
 _ACTION = re.compile(r"<\s*action\s*>(.*?)<\s*/\s*action\s*>", re.DOTALL | re.IGNORECASE)
 
 
+def action_span(written: str) -> slice | None:
+    """Where the words between the last pair of action tags are in what a model wrote; None without a pair."""
+    pairs = list(_ACTION.finditer(written))
+    return slice(*pairs[-1].span(1)) if pairs else None
+
+
 RESPONSE_FORMATS: dict[str, ResponseFormat] = {
     "number": CommandNumber(),
     "text": CommandText(),

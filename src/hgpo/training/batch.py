@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hgpo.policies.tokens import ChatTokenizer
+from hgpo.rollouts.prompts import action_span
 from hgpo.steps import StepTable
 
 
@@ -106,6 +108,24 @@ def merge_rows(steps: StepTable, advantages: NDArray[np.float64], *, merge: bool
         total_tokens=sum(len(response) for response in steps.response_tokens),
         total_rows=len(steps),
     )
+
+
+def with_actions(batch: UpdateBatch, tokenizer: ChatTokenizer) -> UpdateBatch:
+    """The batch with the tokens between the action tags as each response's action.
+
+    Of a response without a pair of tags, all of it stays the action.
+
+    Args:
+        batch: merged rows.
+        tokenizer: of the policy that wrote the responses.
+    """
+    found: dict[bytes, NDArray[np.bool_]] = {}
+    for response, whole in zip(batch.responses, batch.action, strict=True):
+        if response.tobytes() not in found:
+            (written,) = tokenizer.decode([response])
+            span = action_span(written)
+            found[response.tobytes()] = whole if span is None else tokenizer.tokens_of(response, span)
+    return replace(batch, action=tuple(found[response.tobytes()] for response in batch.responses))
 
 
 def subsample(advantages: NDArray[np.float64], below: float, rng: np.random.Generator) -> NDArray[np.float64]:

@@ -8,7 +8,7 @@ from hgpo.estimators import HGPO, CriticEstimator
 from hgpo.random_streams import CRITIC, UPDATE
 from hgpo.steps import StepTable
 from hgpo.training.advantage_scale import matched
-from hgpo.training.batch import merge_rows, subsample
+from hgpo.training.batch import merge_rows, subsample, with_actions
 from hgpo.training.config import TrainConfig, default_estimator
 from hgpo.training.context import RunContext
 from hgpo.training.state import TrainingState
@@ -72,6 +72,8 @@ def learn_policy(
     rng = run.streams.generator(UPDATE, iteration)
     kept = subsample(advantages, config.subsample_below, rng)
     batch = merge_rows(steps, kept, merge=config.merge_rows)
+    if config.loss.ratio == "action":
+        batch = with_actions(batch, state.policy.chat)
     recomputed = {}
     if config.old_logprobs == "recomputed":
         batch, difference = recompute_logprobs(state.policy, batch, config.temperature, run.processes)
