@@ -153,8 +153,8 @@ class ChatTokenizer:
         def length_of(count: int) -> int:
             return len(self.decode([tokens[:count]])[0])
 
-        # Token k wrote the characters between the texts of k and of k + 1 tokens. Their lengths never fall, but
-        # may stay the same: the first byte of a character already counts as one.
+        # Token k wrote the characters between the texts of k and of k + 1 tokens. Their lengths never fall,
+        # but may stay the same: the first byte of a character already counts as one.
         counts = range(self.length(tokens) + 1)
         first = bisect_right(counts, span.start, key=length_of) - 1
         complete = bisect_left(counts, span.stop, key=length_of)
