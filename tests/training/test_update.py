@@ -188,6 +188,7 @@ def test_rows_merge_by_prompt_and_response_with_their_signs_apart():
     [
         ("<think>é <action>a</action></think> <action>go to bin</action>", "go to bin"),
         ("<action>é take é</action> .", "é take é"),
+        ("<action>\n go to bin </action>", "go to bin"),
         ("go to bin", "go to bin<end>"),
         ("<think>hm</think> <action>go", "<think>hm</think> <action>go<end>"),
         ("<action></action>", ""),
@@ -209,7 +210,7 @@ def test_an_action_is_what_is_between_the_tags_or_else_all(written, action):
 
 @given(
     st.text("<action/é go", max_size=12),
-    st.text("go té", min_size=1, max_size=6),
+    st.text("go té", min_size=1, max_size=6).filter(str.strip),
     st.text("</ é", max_size=5),
 )
 def test_tokens_of_several_letters_belong_to_the_action_if_one_of_their_letters_does(before, words, after):
@@ -218,14 +219,14 @@ def test_tokens_of_several_letters_belong_to_the_action_if_one_of_their_letters_
     tokenizer = byte_tokenizer(">g", "> ", "o<", "go", "t<", "n>", " t")
     tokens = tokenizer.encode(written)
     span = action_span(written)
-    assert span is not None and written[span] == words
+    assert span is not None and written[span] == words.strip()
     places = np.flatnonzero(ChatTokenizer(tokenizer, []).tokens_of(tokens, span))
     first, last = places[0], places[-1]
     assert len(places) == last - first + 1
     lengths = [len(tokenizer.decode(tokens[:count])) for count in range(len(tokens) + 1)]
     assert lengths[first] <= span.start < lengths[first + 1]
     assert lengths[last] <= span.stop <= lengths[last + 1]
-    assert words in tokenizer.decode(tokens[first : last + 1])
+    assert words.strip() in tokenizer.decode(tokens[first : last + 1])
 
 
 @given(st.lists(st.integers(1, 20), max_size=30), st.integers(1, 60), st.integers(0, 40))
