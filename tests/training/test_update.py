@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -119,6 +120,25 @@ def test_the_merged_update_is_the_plain_one(token_budget, average):
     )  # fmt: skip
     after = torch.cat([p.detach().flatten() for p in model.model.parameters()])
     torch.testing.assert_close(before - after, expected, atol=2e-5, rtol=1e-3)
+
+
+def test_a_divergence_without_weight_needs_no_reference():
+    rng = np.random.default_rng(3)
+    steps = table(rng)
+    batch = merge_rows(steps, rng.normal(size=len(steps)))
+    loss = PolicyLoss(kl_coefficient=0.0, entropy_coefficient=0.2)
+    with_reference, without = policy(), policy()
+    found = [
+        update_policy(
+            *(model, reference, torch.optim.SGD(model.model.parameters(), lr=1.0), loss, batch),
+            ppo_epochs=1, num_minibatches=2, temperature=1.0, max_response_tokens=4, max_gradient_norm=1e9, rng=np.random.default_rng(0),
+        )
+        for model, reference in ((with_reference, policy(7)), (without, None))
+    ]  # fmt: skip
+    pairs = zip(with_reference.model.parameters(), without.model.parameters(), strict=True)
+    assert all(torch.equal(first, second) for first, second in pairs)
+    assert found[0].kl is not None and found[0].kl > 0
+    assert found[1] == replace(found[0], kl=None)
 
 
 def test_rows_merge_by_prompt_and_response_with_their_signs_apart():

@@ -30,8 +30,9 @@ def save_checkpoint(
     policy: TransformersPolicy,
     optimizer: torch.optim.Optimizer,
     critic: Critic | None = None,
+    entropy_coefficient: float = 0.0,
 ) -> Path:
-    """Write policy, optimizer and critic, if there is one, after `iteration` iterations.
+    """Write policy, optimizer, critic, if there is one, and the next iteration's entropy coefficient.
 
     The checkpoint is written next to its place and moved there when complete, so that a run that is killed
     leaves no partial one. Nothing random needs saving: each iteration's random streams follow from the
@@ -49,8 +50,9 @@ def save_checkpoint(
             torch.save(optimizer.state_dict(), partial / "optimizer.pt")
             if critic is not None:
                 critic.save(partial / "critic.pt")
+            state = {"iteration": iteration, "entropy_coefficient": entropy_coefficient}
             files = {path.name: path.stat().st_size for path in sorted(partial.iterdir())}
-            (partial / STATE).write_text(json.dumps({"iteration": iteration, "files": files}))
+            (partial / STATE).write_text(json.dumps(state | {"files": files}))
     except Exception as error:
         raise not_written(folder, iteration, error) from error
     for old in _complete(folder)[:-KEPT]:
@@ -123,6 +125,11 @@ def checkpoint_iteration(checkpoint: Path) -> int:
         if found != size:
             raise _unusable(checkpoint, f"{name} has {found} of {size} bytes")
     return iteration
+
+
+def checkpoint_entropy_coefficient(checkpoint: Path) -> float | None:
+    """The entropy coefficient of the iteration after a checkpoint; older versions wrote None."""
+    return json.loads((checkpoint / STATE).read_text()).get("entropy_coefficient")
 
 
 def load_checkpoint(checkpoint: Path, compute: Compute) -> TransformersPolicy:

@@ -51,8 +51,9 @@ class TrainingState:
     """Samples by the policy's weights."""
     agent: LanguageAgent
     """Acts with the engine."""
-    reference: Reference
-    """The policy before reinforcement learning, frozen."""
+    reference: Reference | None
+    """The policy before reinforcement learning, frozen; None where the loss does not weigh the divergence
+    from it."""
     optimizer: torch.optim.Optimizer
     """Of the policy's weights."""
     critic: Critic | None
@@ -120,7 +121,7 @@ def _state(run: RunContext, start: StartingPoint) -> TrainingState:
         policy=policy,
         engine=engine,
         agent=replace(agent, policy=engine),
-        reference=load_reference(run.log.reference, policy),
+        reference=load_reference(run.log.reference, policy) if config.loss.kl_coefficient else None,
         optimizer=torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=0.0),
         critic=critic,
     )

@@ -22,8 +22,8 @@ from hgpo.training.losses import LossTerms, PolicyLoss
 class UpdateMetrics:
     """Means over the response tokens of the rows in the update, by the policy at each step."""
 
-    kl: float
-    """k3 estimate of KL(π ‖ π_ref)."""
+    kl: float | None
+    """k3 estimate of KL(π ‖ π_ref); None without a reference."""
     entropy: float
     """Entropy of the token distributions, in nats."""
     clip_fraction: float
@@ -43,7 +43,7 @@ class UpdateMetrics:
 
 def update_policy(
     policy: TransformersPolicy,
-    reference: Reference,
+    reference: Reference | None,
     optimizer: torch.optim.Optimizer,
     loss: PolicyLoss,
     batch: UpdateBatch,
@@ -66,7 +66,8 @@ def update_policy(
 
     Args:
         policy: changed in place.
-        reference: frozen; the divergence is measured from it.
+        reference: frozen; the divergence is measured from it. None where the loss does not weigh the
+            divergence: it is not measured.
         optimizer: of the policy's parameters.
         loss: the objective.
         batch: merged rows.
@@ -83,7 +84,8 @@ def update_policy(
     """
     processes = processes or SingleProcess()
     if not len(batch):
-        return UpdateMetrics(0.0, 0.0, 0.0, 0.0, skipped_in_a_row=skipped_in_a_row)
+        kl = None if reference is None else 0.0
+        return UpdateMetrics(kl, 0.0, 0.0, 0.0, skipped_in_a_row=skipped_in_a_row)
     parameters = [p for p in policy.model.parameters() if p.requires_grad]
     sums = torch.zeros(5, dtype=torch.float64)
     norms, done, skipped = [], 0, 0
@@ -126,7 +128,7 @@ def update_policy(
         optimizer.zero_grad()
     kl, entropy, clipped = (sums[:3] / sums[3].clamp(min=1)).tolist()
     return UpdateMetrics(
-        kl=kl,
+        kl=None if reference is None else kl,
         entropy=entropy,
         clip_fraction=clipped,
         gradient_norm=float(np.mean(norms)) if norms else 0.0,
@@ -149,7 +151,7 @@ def _parts(
 
 def loss_terms(
     policy: TransformersPolicy,
-    reference: Reference,
+    reference: Reference | None,
     loss: PolicyLoss,
     batch: UpdateBatch,
     packed: PackedBatch,
@@ -159,7 +161,7 @@ def loss_terms(
 
     Args:
         policy: that learns.
-        reference: the divergence is measured from it.
+        reference: the divergence is measured from it; None: it counts as 0.
         loss: the objective.
         batch: merged rows.
         packed: some of the batch's prompts and responses, as `policy.packed_batches` gives them.
@@ -167,8 +169,11 @@ def loss_terms(
     """
     micro = batch.take(packed.members)
     scores = policy.score(packed, temperature)
-    with torch.no_grad():
-        reference_logprobs = reference.score(packed, temperature).logprobs
+    if reference is None:
+        reference_logprobs = scores.logprobs.detach()
+    else:
+        with torch.no_grad():
+            reference_logprobs = reference.score(packed, temperature).logprobs
     return loss(
         logprobs=scores.logprobs,
         old_logprobs=right_aligned(micro.old_logprobs, scores.mask),
