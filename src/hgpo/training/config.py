@@ -177,6 +177,9 @@ class TrainConfig:
     """Read rows with the same prompt and response once; the gradient is the same without."""
     token_budget: int = 16_384
     """Most tokens in one forward pass: what bounds the memory."""
+    weight_average_decay: float = 0.0
+    """d: evaluations play with a moving average of the policy's weights, such as 0.9; after every iteration
+    average ← d average + (1 − d) weights. Training is the same. 0 switches it off."""
     evaluate_every: int = 0
     """Iterations between evaluations on the held-out splits; 0 evaluates before and after only."""
     evaluation_temperature: float = 0.4
@@ -238,6 +241,11 @@ class TrainConfig:
             known = ", ".join(RESPONSE_FORMATS)
             raise SettingError(f"--response is {self.response!r}: expected one of {known}")
         check_trackers(self.track)
+        if not 0 <= self.weight_average_decay < 1:
+            raise SettingError(
+                f"--weight-average-decay is {self.weight_average_decay}: expected a number of at least 0 and "
+                "below 1"
+            )
         self._check_schedules()
         if not 0 < self.engine_memory < 1:
             raise SettingError(f"--engine-memory is {self.engine_memory}: expected a share between 0 and 1")

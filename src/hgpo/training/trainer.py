@@ -32,6 +32,7 @@ from hgpo.training.context import open_context
 from hgpo.training.evaluation import evaluate_splits
 from hgpo.training.learning import coefficients_at, learn_policy, learn_values, scaled, with_values
 from hgpo.training.metrics import advantage_metrics, group_metrics, peak_memory, rollout_metrics
+from hgpo.training.open_run import weights_in_words
 from hgpo.training.optional_files import LEFT_OUT, TRIED_AGAIN, OptionalFiles
 from hgpo.training.sampling import sample_trajectories
 from hgpo.training.state import TrainingState, find_starting_point, new_state, restored_state
@@ -203,12 +204,15 @@ class Trainer:
             self.entropy_coefficient = self.config.entropy_target.next_coefficient(
                 self.entropy_coefficient, metrics["entropy"]
             )
+        if self.state.average is not None:
+            self.state.average.update()
         self.state.engine.synchronize()
         return {**values, **metrics}
 
     def _evaluate(self) -> None:
         started = time.perf_counter()
-        results = evaluate_splits(self.context, self.state.agent)
+        with self.state.evaluated_weights():
+            results = evaluate_splits(self.context, self.state.agent)
         with deferred_signals():
             seconds = (time.perf_counter() - started) / len(results)
             self.files.write(
@@ -220,7 +224,8 @@ class Trainer:
         if warning is not None:
             self.display.warn(warning)
         rates = ", ".join(f"{r.split} {r.success.rate:.1%}" for r in results if r.temperature == 0)
-        self.display.say(f"evaluation after {self.iteration} iterations, greedy: {rates}")
+        weights = weights_in_words(self.config)
+        self.display.say(f"evaluation after {self.iteration} iterations{weights}, greedy: {rates}")
 
     def _write_sample(self, sample: Sample, steps: StepTable) -> None:
         self.log.sample(self.iteration, sample.tried[:: self.config.group_size][:4])
@@ -242,5 +247,6 @@ class Trainer:
                 state.policy,
                 state.optimizer,
                 state.critic,
+                state.average,
                 self.entropy_coefficient,
             )
