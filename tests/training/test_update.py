@@ -166,6 +166,25 @@ def test_the_merged_update_is_the_plain_one(token_budget, settings):
     assert (metrics.masked_fraction > 0) == (loss.mask_below > 0)
 
 
+def test_a_divergence_without_weight_needs_no_reference():
+    rng = np.random.default_rng(3)
+    steps = table(rng)
+    batch = merge_rows(steps, rng.normal(size=len(steps)))
+    loss = PolicyLoss(kl_coefficient=0.0, entropy_coefficient=0.2)
+    with_reference, without = policy(), policy()
+    found = [
+        update_policy(
+            *(model, reference, torch.optim.SGD(model.model.parameters(), lr=1.0), loss, batch),
+            ppo_epochs=1, num_minibatches=2, temperature=1.0, max_response_tokens=4, max_gradient_norm=1e9, rng=np.random.default_rng(0),
+        )
+        for model, reference in ((with_reference, policy(7)), (without, None))
+    ]  # fmt: skip
+    pairs = zip(with_reference.model.parameters(), without.model.parameters(), strict=True)
+    assert all(torch.equal(first, second) for first, second in pairs)
+    assert found[0].kl is not None and found[0].kl > 0
+    assert found[1] == replace(found[0], kl=None)
+
+
 def test_rows_merge_by_prompt_and_response_with_their_signs_apart():
     steps = StepTable(
         task_id=["t"] * 5, trajectory_id=list(range(5)), step_index=[0] * 5, state_key=["s"] * 5, reward=[0.0] * 5,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,8 +23,8 @@ from hgpo.training.losses import LossSums, LossTerms, PolicyLoss
 class UpdateMetrics:
     """Means over the response tokens of the rows in the update, by the policy at each step."""
 
-    kl: float
-    """k3 estimate of KL(π ‖ π_ref)."""
+    kl: float | None
+    """k3 estimate of KL(π ‖ π_ref); None without a reference."""
     entropy: float
     """Entropy of the token distributions, in nats."""
     clip_fraction: float
@@ -53,7 +54,7 @@ class UpdateMetrics:
 
 def update_policy(
     policy: TransformersPolicy,
-    reference: Reference,
+    reference: Reference | None,
     optimizer: torch.optim.Optimizer,
     loss: PolicyLoss,
     batch: UpdateBatch,
@@ -76,7 +77,8 @@ def update_policy(
 
     Args:
         policy: changed in place.
-        reference: frozen; the divergence is measured from it.
+        reference: frozen; the divergence is measured from it. None where the loss does not weigh the
+            divergence: it is not measured.
         optimizer: of the policy's parameters.
         loss: the objective.
         batch: merged rows.
@@ -93,7 +95,8 @@ def update_policy(
     """
     processes = processes or SingleProcess()
     if not len(batch):
-        return UpdateMetrics(0.0, 0.0, 0.0, 0.0, skipped_in_a_row=skipped_in_a_row)
+        kl = None if reference is None else 0.0
+        return UpdateMetrics(kl, 0.0, 0.0, 0.0, skipped_in_a_row=skipped_in_a_row)
     parameters = [p for p in policy.model.parameters() if p.requires_grad]
     sums = torch.zeros(len(fields(LossSums)), dtype=torch.float64)
     norms, done, skipped = [], 0, 0
@@ -130,8 +133,11 @@ def update_policy(
             skipped += 1
             skipped_in_a_row += 1
         optimizer.zero_grad()
+    means: dict[str, Any] = LossSums.of(sums).means()
+    if reference is None:
+        means["kl"] = None
     return UpdateMetrics(
-        **LossSums.of(sums).means(),
+        **means,
         gradient_norm=float(np.mean(norms)) if norms else 0.0,
         logprob_mismatch=logprob_mismatch or 0.0,
         optimizer_steps_taken=len(norms),
@@ -152,7 +158,7 @@ def _parts(
 
 def loss_terms(
     policy: TransformersPolicy,
-    reference: Reference,
+    reference: Reference | None,
     loss: PolicyLoss,
     batch: UpdateBatch,
     packed: PackedBatch,
@@ -162,7 +168,7 @@ def loss_terms(
 
     Args:
         policy: that learns.
-        reference: the divergence is measured from it.
+        reference: the divergence is measured from it; None: it counts as 0.
         loss: the objective.
         batch: merged rows.
         packed: some of the batch's prompts and responses, as `policy.packed_batches` gives them.
@@ -170,8 +176,11 @@ def loss_terms(
     """
     micro = batch.take(packed.members)
     scores = policy.score(packed, temperature)
-    with torch.no_grad():
-        reference_logprobs = reference.score(packed, temperature).logprobs
+    if reference is None:
+        reference_logprobs = scores.logprobs.detach()
+    else:
+        with torch.no_grad():
+            reference_logprobs = reference.score(packed, temperature).logprobs
     return loss(
         logprobs=scores.logprobs,
         old_logprobs=right_aligned(micro.old_logprobs, scores.mask),
