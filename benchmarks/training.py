@@ -29,7 +29,8 @@ from transformers import DynamicCache
 from hgpo.agents import LanguageAgent
 from hgpo.policies.base import Completion
 from hgpo.policies.gradients import add_gradients
-from hgpo.policies.transformers import PackedBatch, SequenceScores, TransformersPolicy
+from hgpo.policies.reading import PackedBatch, SequenceScores
+from hgpo.policies.transformers import TransformersPolicy
 from hgpo.rollouts.prompts import Turn, fit_prompts
 from hgpo.rollouts.rollout import rollout, step_table
 from hgpo.steps import StepTable

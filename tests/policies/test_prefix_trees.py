@@ -152,9 +152,9 @@ def test_a_model_that_does_not_follow_a_tree_reads_each_sequence_for_itself(made
 
 
 def test_only_full_attention_that_takes_a_mask_shares_rows(tmp_path):
-    assert policy()._shares
-    assert not eager(tmp_path)._shares
-    assert not windowed(tmp_path)._shares
+    assert policy().reader.shares
+    assert not eager(tmp_path).reader.shares
+    assert not windowed(tmp_path).reader.shares
 
 
 def test_attention_costs_as_much_as_the_weights_at_the_scale():
@@ -164,4 +164,4 @@ def test_attention_costs_as_much_as_the_weights_at_the_scale():
         vocab_size=10, hidden_size=64, intermediate_size=192, num_hidden_layers=3, num_attention_heads=4
     )
     reader = TransformersPolicy(LlamaForCausalLM(config), word_tokenizer(TEXTS, 1))
-    assert reader._attention_scale == pytest.approx(6.5 * 64, rel=0.01)
+    assert reader.reader.attention_scale == pytest.approx(6.5 * 64, rel=0.01)
