@@ -34,6 +34,10 @@ class PackedBatch:
     """Which of the pairs that were asked for these are."""
     responses: list[NDArray[np.int64]]
     """Token ids of each response."""
+    read: int
+    """Tokens that are read."""
+    padded: int
+    """The same with padding."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,10 @@ class Drawn:
 
 class Reader(Protocol):
     """A model with a way to read for it: many sequences in few forward passes."""
+
+    def forget(self) -> None:
+        """Read everything again from now on, where something is kept of what was read."""
+        ...
 
     def draw(
         self,

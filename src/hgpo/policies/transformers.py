@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from hgpo.errors import SettingError
 from hgpo.policies.base import Completion
 from hgpo.policies.compute import Compute
+from hgpo.policies.lean_reader import LeanReader
+from hgpo.policies.llama import Llama, fits
 from hgpo.policies.lora import ADAPTER, has_adapter, plain_model, whole_config, whole_weights
 from hgpo.policies.reading import PackedBatch, Reader, SequenceScores
 from hgpo.policies.tokens import ChatTokenizer, Tokens, end_tokens
@@ -44,14 +46,19 @@ class TransformersPolicy:
         generation.eos_token_id = list(ends) or None
         # Padding is masked everywhere, so any token serves where a checkpoint names none.
         self._pad = next((t for t in (tokenizer.pad_token_id, *ends) if t is not None), 0)
-        self.reader: Reader = TreeReader(model, plain, self.compute, ends, self._pad)
+        self.reader: Reader = (
+            LeanReader(Llama(model), ends)
+            if fits(model, self.compute)
+            else TreeReader(model, plain, self.compute, ends, self._pad)
+        )
         if self.compute.recompute:
             # Layers recompute while they train only, and then nothing else may differ from when they do not.
             _without_dropout(plain)
             _recompute_layers(plain)
 
     def synchronize(self) -> None:
-        """Nothing: what samples is what learns."""
+        """Keep nothing of what was read before; what samples is what learns."""
+        self.reader.forget()
 
     def save(self, folder: Path) -> None:
         """Write model and tokenizer in transformers' format; where there is an adapter, that alone."""
@@ -105,7 +112,6 @@ class TransformersPolicy:
         """What the model wrote in each response; see `ChatTokenizer.decode`."""
         return self.chat.decode(tokens)
 
-    @torch.no_grad()
     def generate(
         self, prompts: Sequence[tuple[int, ...]], uniforms: np.ndarray, temperature: float
     ) -> list[Completion]:

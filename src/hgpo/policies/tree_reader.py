@@ -53,6 +53,11 @@ class TreeReader(Reader):
         self.attention_scale = _attention_scale(plain)
 
     @override
+    def forget(self) -> None:
+        """Nothing is kept beyond a call."""
+
+    @override
+    @torch.no_grad()
     def draw(
         self,
         prompts: Sequence[tuple[int, ...]],
@@ -171,8 +176,14 @@ class TreeReader(Reader):
         trees = self._trees(sequences, [len(response) for response in responses], token_budget)
         for batch in batches(trees, token_budget):
             members = np.array([member for tree in batch for member in tree.members])
+            rows = as_rows(batch, self._pad)
             yield TreeBatch(
-                members, [responses[i] for i in members], as_rows(batch, self._pad), outputs_of(batch)
+                members=members,
+                responses=[responses[i] for i in members],
+                read=sum(map(len, batch)),
+                padded=rows.tokens.numel(),
+                rows=rows,
+                outputs=outputs_of(batch),
             )
 
     @override

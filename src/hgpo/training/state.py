@@ -110,7 +110,6 @@ def _state(run: RunContext, start: StartingPoint) -> TrainingState:
         max_tokens=agent.max_prompt_tokens + agent.max_response_tokens,
         memory_share=config.engine_memory,
     )
-    engine.synchronize()
     critic = None
     if isinstance(config.estimator, CriticEstimator):
         # The critic's body is that of the reference.

@@ -179,6 +179,7 @@ class Trainer:
         self.display.iteration(record, self.config.iterations)
 
     def _rollout(self) -> Sample:
+        self.state.engine.synchronize()
         return sample_trajectories(self.context, self.state.agent, self.iteration)
 
     def _update(self, steps: StepTable, advantages: np.ndarray) -> dict[str, float]:
@@ -186,11 +187,11 @@ class Trainer:
         metrics, self.skipped_in_a_row = learn_policy(
             self.context, self.state, steps, advantages, self.iteration, self.skipped_in_a_row
         )
-        self.state.engine.synchronize()
         return {**values, **metrics}
 
     def _evaluate(self) -> None:
         started = time.perf_counter()
+        self.state.engine.synchronize()
         results = evaluate_splits(self.context, self.state.agent)
         with deferred_signals():
             seconds = (time.perf_counter() - started) / len(results)
