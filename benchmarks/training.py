@@ -29,7 +29,8 @@ from transformers import DynamicCache
 from hgpo.agents import LanguageAgent
 from hgpo.policies.base import Completion
 from hgpo.policies.gradients import add_gradients
-from hgpo.policies.transformers import PackedBatch, SequenceScores, TransformersPolicy
+from hgpo.policies.reading import PackedBatch, SequenceScores
+from hgpo.policies.transformers import TransformersPolicy
 from hgpo.rollouts.prompts import Turn, fit_prompts
 from hgpo.rollouts.rollout import rollout, step_table
 from hgpo.steps import StepTable
@@ -210,10 +211,9 @@ def timed(*functions: Callable[[], Any], repeats: int) -> list[tuple[float, Any]
 
 
 def padding_share(policy: TransformersPolicy, batch: UpdateBatch) -> float:
-    """Share of what the update reads that is padding; padding sees nothing but itself."""
-    rows = [packed.rows for packed in policy.packed_batches(batch.prompts, batch.responses)]
-    padding = sum(int((row.attention_mask.sum(-1) == 1).sum()) - len(row.tokens) for row in rows)
-    return padding / sum(row.tokens.numel() for row in rows)
+    """Share of what the update reads that is padding."""
+    packed = list(policy.packed_batches(batch.prompts, batch.responses))
+    return 1 - sum(part.read for part in packed) / sum(part.padded for part in packed)
 
 
 def main() -> None:

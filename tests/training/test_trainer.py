@@ -53,6 +53,16 @@ def test_the_numbers_are_the_same_for_any_number_of_threads(estimator, tmp_path)
     assert all(torch.equal(a, b) for a, b in zip(one, three, strict=True))
 
 
+def test_evaluations_in_between_change_nothing(tmp_path):
+    # They are at the temperature of training, so that the model is asked about the same prompts in the same way.
+    settings = half_trained(evaluation_temperature=1.0, iterations=3)
+    often = run(replace(settings, evaluate_every=1), tmp_path / "often")
+    never = run(settings, tmp_path / "never")
+    assert figures(tmp_path / "often") == figures(tmp_path / "never")
+    one, other = (trainer.state.policy.model.parameters() for trainer in (often, never))
+    assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
 def test_a_model_whose_answers_are_never_valid_is_told_of_at_once(tmp_path):
     warnings: list[str] = []
 

@@ -285,7 +285,7 @@ def test_micro_batches_cover_every_pair_within_the_budget(token_budget):
     parts = list(model.packed_batches(batch.prompts, batch.responses))
     assert sorted(i for packed in parts for i in packed.members) == list(range(len(batch)))
     for packed in parts:
-        assert packed.rows.tokens.numel() <= token_budget or len(packed.rows.tokens) == 1
+        assert packed.padded <= token_budget or len(packed.members) == 1
     assert (len(parts) == 1) == (token_budget > 1000)
 
 

@@ -13,6 +13,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from hgpo.policies.compute import Compute
 from hgpo.policies.settings import TinyModel
+from hgpo.policies.tokens import WITHIN_LINES
 from hgpo.policies.transformers import TransformersPolicy
 
 PAD, UNKNOWN, END = "<pad>", "<unknown>", "<end>"
@@ -38,7 +39,12 @@ def word_tokenizer(texts: Iterable[str], max_commands: int) -> PreTrainedTokeniz
     vocabulary = [PAD, UNKNOWN, END, *numbers, *sorted(words.difference(numbers))]
     tokenizer.model = WordLevel({word: i for i, word in enumerate(vocabulary)}, unk_token=UNKNOWN)  # pyright: ignore
     return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token=PAD, unk_token=UNKNOWN, eos_token=END, padding_side="left"
+        tokenizer_object=tokenizer,
+        pad_token=PAD,
+        unk_token=UNKNOWN,
+        eos_token=END,
+        padding_side="left",
+        **{WITHIN_LINES: True},
     )
 
 

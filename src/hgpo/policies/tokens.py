@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import takewhile
+from itertools import chain, takewhile
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,11 @@ from numpy.typing import NDArray
 
 from hgpo.policies.answers import Answer, left_to_write, read_answer
 from hgpo.policies.templates import ChatTemplate, template_text
+
+WITHIN_LINES = "tokens_within_lines"
+"""What a tokenizer's settings say if none of its tokens depends on anything beyond its line."""
+MOST_LINES = 2**16
+"""Lines whose tokens are kept at a time."""
 
 Tokens = Sequence[int] | NDArray[np.int64]
 """Token ids."""
@@ -62,6 +67,7 @@ class ChatTokenizer:
         self._template = ChatTemplate.of(tokenizer, self._arguments)
         frame = (tokenizer.pad_token_id, tokenizer.bos_token_id, tokenizer.unk_token_id)
         self._wordless = {*ends, *frame}
+        self._tokens_of_line: dict[str, list[int]] = {}
 
     @property
     def template(self) -> ChatTemplate | None:
@@ -113,8 +119,21 @@ class ChatTokenizer:
 
     def _plain(self, texts: Sequence[str]) -> list[tuple[int, ...]]:
         """Token ids of texts with what the tokenizer puts before each, but not what it puts behind it."""
+        if self.tokenizer.init_kwargs.get(WITHIN_LINES):
+            return self._by_line(texts)
         encoded = self.tokenizer(list(texts), return_special_tokens_mask=True)
         return list(map(_without_last, encoded.input_ids, map(reversed, encoded.special_tokens_mask)))
+
+    def _by_line(self, texts: Sequence[str]) -> list[tuple[int, ...]]:
+        """The same line by line: prompts share most of their lines with others."""
+        known = self._tokens_of_line
+        if len(known) > MOST_LINES:
+            known.clear()
+        rows = [text.split("\n") for text in texts]
+        new = list(dict.fromkeys(line for lines in rows for line in lines if line not in known))
+        if new:
+            known.update(zip(new, self.tokenizer(new, add_special_tokens=False).input_ids, strict=True))
+        return [tuple(chain.from_iterable(map(known.__getitem__, lines))) for lines in rows]
 
     def encode_answer(self, text: str) -> list[int]:
         """Token ids of what a model has left to write of an answer, without its end."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -68,15 +68,9 @@ class TrainingState:
     @contextmanager
     def evaluated_weights(self) -> Iterator[None]:
         """The agent plays with the averaged weights within the block, where there are any."""
-        if self.average is None:
-            yield
-            return
-        try:
-            with self.average.in_place():
-                self.engine.synchronize()
-                yield
-        finally:
+        with nullcontext() if self.average is None else self.average.in_place():
             self.engine.synchronize()
+            yield
 
 
 def find_starting_point(run: RunContext) -> StartingPoint:
@@ -132,7 +126,6 @@ def _state(run: RunContext, start: StartingPoint) -> TrainingState:
         max_tokens=agent.max_prompt_tokens + agent.max_response_tokens,
         memory_share=config.engine_memory,
     )
-    engine.synchronize()
     critic = None
     if isinstance(config.estimator, CriticEstimator):
         # The critic's body is that of the reference.

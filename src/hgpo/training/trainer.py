@@ -189,6 +189,7 @@ class Trainer:
         self.display.iteration(record, self.config.iterations)
 
     def _rollout(self) -> Sample:
+        self.state.engine.synchronize()
         return sample_trajectories(self.context, self.state.agent, self.iteration)
 
     def _update(self, steps: StepTable, advantages: np.ndarray) -> dict[str, float]:
@@ -206,7 +207,6 @@ class Trainer:
             )
         if self.state.average is not None:
             self.state.average.update()
-        self.state.engine.synchronize()
         return {**values, **metrics}
 
     def _evaluate(self) -> None:
