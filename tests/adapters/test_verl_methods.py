@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from loss_rows import ROWS, TOKENS, our_gradient, random_rows
 
 from hgpo.adapters.verl.launch import compose, preset_file
 from hgpo.adapters.verl.methods import AVERAGES, LOSS_MODES, in_verl
@@ -21,7 +22,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore"),
 ]
 
-ROWS, TOKENS = 12, 6
 NOT_IN_VERL = {
     "gspo": (),
     "cispo": ("loss.mask_below=0.997",),
@@ -68,31 +68,6 @@ def test_sampo_is_the_same_method_as_in_hgpo_train():
         "stepwise_hbc",
         0.1,
     )
-
-
-def random_rows(seed: int, spread: float) -> dict[str, torch.Tensor]:
-    """Responses of one to six tokens with advantages of both signs; ratios are apart by about `spread`."""
-    draw = torch.Generator().manual_seed(seed)
-    lengths = torch.randint(1, TOKENS + 1, (ROWS, 1), generator=draw)
-    old = -torch.rand(ROWS, TOKENS, generator=draw) - 0.1
-    return {
-        "logprobs": old + spread * torch.randn(ROWS, TOKENS, generator=draw),
-        "old": old,
-        "advantage": torch.randn(ROWS, generator=draw),
-        "mask": torch.arange(TOKENS) < lengths,
-    }
-
-
-def our_gradient(loss: PolicyLoss, rows: dict[str, torch.Tensor]) -> tuple[torch.Tensor, dict[str, float]]:
-    logprobs, mask, advantage = rows["logprobs"].clone().requires_grad_(), rows["mask"], rows["advantage"]
-    terms = loss(
-        logprobs, rows["old"], rows["old"], torch.zeros(mask.shape),
-        advantage.clamp(min=0), (-advantage).clamp(min=0), (advantage > 0).int(), (advantage < 0).int(), mask, mask,
-    )  # fmt: skip
-    denominator = loss.denominator(tokens=int(mask.sum()), rows=ROWS, max_response_tokens=TOKENS)
-    (terms.total / denominator).backward()
-    assert logprobs.grad is not None
-    return logprobs.grad, terms.sums.means()
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hgpo.training.losses import PolicyLoss
+from hgpo.training.config import from_json, to_json
+from hgpo.training.losses import LossSums, PolicyLoss
 
 RATIOS, CLIPS = ("token", "action", "sequence"), ("ppo", "cispo", "sapo")
 PAIRS = list(itertools.product(RATIOS, CLIPS))
@@ -278,10 +279,21 @@ def test_wrong_settings_are_refused(wrong, message):
         PolicyLoss(**wrong)
 
 
+def test_the_loss_of_a_saved_run_without_these_settings_is_what_it_was():
+    saved = {
+        "type": "PolicyLoss", "clip_low": 0.1, "clip_high": 0.28, "dual_clip": 2.0, "kl_coefficient": 0.02,
+        "entropy_coefficient": 0.03, "average": "rows",
+    }  # fmt: skip
+    loss = from_json(saved)
+    assert loss == PolicyLoss("token", "ppo", 0.1, 0.28, 2.0, mask_below=0.0, kl_coefficient=0.02,
+                              entropy_coefficient=0.03, average="rows")  # fmt: skip
+    assert from_json(to_json(loss)) == loss
+
+
 def test_sums_add_up_as_vectors():
     loss = PolicyLoss(mask_below=0.9)
     parts = [evaluated(loss, THETA, [token], negative=1.0)[0].sums for token in (0, 1, 1)]
-    together = type(parts[0]).of(sum((part.vector() for part in parts), torch.zeros(11)))
+    together = LossSums.of(torch.stack([part.vector() for part in parts]).sum(dim=0))
     # Token 0 has ratio ½ and is masked, the two tokens 1 have 1.5.
     assert together.means()["masked_fraction"] == pytest.approx(1 / 3)
     assert together.means()["ratio_negative"] == pytest.approx(3.5 / 3)

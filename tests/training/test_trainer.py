@@ -22,6 +22,7 @@ from hgpo.rollouts.token_lengths import random_turns
 from hgpo.runs.display import NoDisplay
 from hgpo.runs.interrupts import terminate_like_interrupt
 from hgpo.training.config import WarmStart, from_json, load_config, save_config, to_json
+from hgpo.training.losses import PolicyLoss
 from hgpo.training.open_run import open_run
 from hgpo.training.reward_shaping import OverlongShaping
 from hgpo.training.trainer import Trainer
@@ -37,6 +38,24 @@ def test_the_same_command_twice_gives_the_same_numbers(tmp_path):
     assert first == figures(tmp_path / "second")
     assert all(record["gradient_norm"] > 0 for record in first)
     assert first[0] != figures(tmp_path / "other")[0]
+
+
+@pytest.mark.parametrize(("response", "tags"), [("text", False), ("think_action", True)])
+def test_where_answers_have_no_tags_the_action_is_the_sequence(response, tags, tmp_path):
+    # Several optimizer steps, so that ratios move away from 1.
+    start = config(iterations=0, evaluation_tasks=1, response=response, max_prompt_tokens=300)
+    ready = replace(
+        start,
+        model=str(finished(start) / "reference"),
+        warm_start=WarmStart(tasks=0),
+        iterations=1,
+        num_minibatches=4,
+    )
+    for ratio in ("action", "sequence"):
+        run(replace(ready, loss=PolicyLoss(ratio=ratio)), tmp_path / ratio)
+    action, sequence = figures(tmp_path / "action"), figures(tmp_path / "sequence")
+    assert sequence[0]["ratio_negative"] != 1
+    assert (action != sequence) == tags
 
 
 @pytest.mark.parametrize("estimator", [HGPO(), PPO()])

@@ -36,7 +36,7 @@ class PolicyLoss:
     ratio: RatioName = "token"
     """"token": each token has a ratio of its own (PPO, GRPO). "sequence": the tokens of a response share the
     geometric mean of their ratios (GSPO). "action": the tokens between the action tags share theirs, and all
-    others of the response theirs; without tags the whole response is the action (as GAGPO)."""
+    others of the response theirs; without tags the whole response is the action (GAGPO)."""
     clip: ClipName = "ppo"
     """"ppo": beyond the bounds a token has no gradient. "cispo": the ratio, cut off at the bounds, weighs the
     gradient of each token. "sapo": a smooth gate, without bounds."""
@@ -51,8 +51,8 @@ class PolicyLoss:
     gate_negative: float = 1.05
     """τ of sapo for negative advantages."""
     mask_below: float = 0.0
-    """A row with negative advantage whose response has a ratio (the geometric mean over all its tokens) below
-    this adds nothing but its KL and entropy; with 0 none is masked. Published: 0.997 for agents."""
+    """Mask of rows with negative advantage: if the geometric mean of the ratios of all tokens of the response
+    is below this, only KL and entropy of the row count. 0 masks none; 0.997 was published for agents."""
     kl_coefficient: float = 0.01
     """β: weight of the divergence from the reference policy."""
     entropy_coefficient: float = 0.0
@@ -105,7 +105,7 @@ class PolicyLoss:
         mask: Tensor,
         action: Tensor,
     ) -> LossTerms:
-        """The loss, and the sums that its metrics are made of.
+        """The loss, and the sums from which its metrics are computed.
 
         Args:
             logprobs, old_logprobs, reference_logprobs: log-probability of each token, [pairs, tokens].
@@ -153,12 +153,12 @@ class PolicyLoss:
 
 @dataclass(frozen=True)
 class LossTerms:
-    """The loss of a batch, to be divided by the update's denominator, and what is measured on the way."""
+    """The loss of a batch, to be divided by the update's denominator, and the sums behind its metrics."""
 
     total: Tensor
     """What is minimised."""
     sums: LossSums
-    """What the update's metrics are made of."""
+    """From which the update's metrics are computed."""
 
 
 @dataclass(frozen=True)
@@ -200,11 +200,9 @@ class LossSums:
         return cls(*vector)
 
     def means(self) -> dict[str, float]:
-        """The metrics that follow: means over tokens or rows; a ratio is 1 where it is one of no token."""
-        tokens, clipped = (
-            self.positive_tokens + self.negative_tokens,
-            self.positive_clipped + self.negative_clipped,
-        )
+        """The metrics by name, means over tokens or rows. Of no token a ratio is 1, all others 0."""
+        tokens = self.positive_tokens + self.negative_tokens
+        clipped = self.positive_clipped + self.negative_clipped
         return {
             "kl": _mean(self.kl, tokens),
             "entropy": _mean(self.entropy, tokens),

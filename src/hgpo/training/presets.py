@@ -25,7 +25,7 @@ DEFAULT = "default of hgpo train"
 
 @dataclass(frozen=True)
 class Preset:
-    """Settings of a training run, by their dotted names, each with its source."""
+    """Settings of a run, or those that a method changes, by their dotted names, each with its source."""
 
     environment: str | None
     """The name of the games; None where it is a method, for any games."""
@@ -91,7 +91,7 @@ ARLARENA = "arXiv 2602.21534"
 SCRIPTS = f"scripts of {ARLARENA}"
 MASK = f"{SCRIPTS}: e^−δ, δ = 0.003"
 RECOMPUTED = ("recomputed", "verl's default; the sampler's are less exact")
-"""A ratio that is held within a thousandth of 1 must not have in it what sampling computes differently."""
+"""Where a ratio may leave 1 by a thousandth at most, sampling may compute it less exactly than that."""
 
 _GSPO: dict[str, tuple[Any, str]] = {
     "loss.ratio": ("sequence", GSPO),
@@ -142,12 +142,12 @@ METHODS: dict[str, Preset] = {
         },
     ),
 }
-"""Published methods by name, to be put on top of any run: what they change of its loss, and SAMPO of its
-advantages and tasks, too."""
+"""Published methods by name, which go on top of any run: they change its loss, and SAMPO also changes its
+advantages and how tasks are sampled."""
 
 
 def combined(names: Sequence[str]) -> Preset:
-    """The presets of some names as one: a run at most, and methods on top of it, the last one on top of all.
+    """Presets as one: at most one of a run, and methods on top; a later method overrides an earlier one.
 
     Raises:
         SettingError: if there is no such preset, or more than one is a run.

@@ -42,8 +42,8 @@ def probability_ratio(name: RatioName, log_ratio: Tensor, mask: Tensor, action: 
 
         ρ = exp((1/n) Σ_{t in part} log π(t) − log π_old(t)),  n: tokens of the part
 
-    Each of the n tokens has this ratio, and each of the ratios has (1/n) of its derivative by each of them:
-    together they move a token as much as a ratio of its own does.
+    Each of the n tokens has this ratio, whose derivative by one token's log π is ρ / n. Summed over the n
+    tokens of the part this is ρ, as with a ratio of the token's own.
 
     Args:
         name: which tokens share their ratio.

@@ -1,4 +1,4 @@
-"""The presets of methods in verl's words, and what of them verl cannot do."""
+"""The presets of methods as settings of verl, and which of their settings verl does not have."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ LOSS_MODES = {
     ("token", "cispo"): "cispo",
     ("token", "sapo"): "sapo",
 }
-"""verl's loss of each pair of ratio and clip that it has. Its gspo has no dual clip."""
+"""verl's loss for each pair of ratio and clip that it has. Its gspo has no dual clip."""
 
 AVERAGES = {"tokens": "token-mean", "rows": "seq-mean-token-mean"}
+"""verl's name for each average."""
 
 SETTINGS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "loss.clip_low": (f"{ACTOR}.clip_ratio_low", float),
@@ -47,7 +48,7 @@ class InVerl:
 
 
 def in_verl(names: Sequence[str]) -> InVerl:
-    """What the presets of methods are in verl.
+    """The settings of verl that the presets of methods stand for.
 
     Args:
         names: of methods, the last one on top.
