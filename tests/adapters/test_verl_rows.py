@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from importlib.util import find_spec
 from types import SimpleNamespace
 
@@ -61,6 +62,11 @@ class TestRows:
         steps = step_table(rows)
         assert steps.state_keys["full_state"].tolist() == [(0, "x"), (1, "x")]
         assert steps.codes_of_key("observation").tolist() == [0, 0]
+
+    def test_keys_are_tuples_again_after_a_queue_that_knows_lists_only(self):
+        sent = row("t", 0, 0, state_keys={"observation_and_commands": ("o", ("go", "take"))})
+        (back,), _ = step_rows([json.loads(json.dumps(sent.as_field()))], ["t"])
+        assert back == sent
 
 
 def dataset(files: str | list[str], max_samples: int = -1, **section: object) -> TaskDataset:
