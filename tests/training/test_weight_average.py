@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import signal
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,18 @@ def test_the_weights_come_back_after_an_interruption():
         raise KeyboardInterrupt
     pairs = zip(model.model.parameters(), learned, strict=True)
     assert all(torch.equal(parameter, before) for parameter, before in pairs)
+
+
+def test_who_remembers_something_of_the_weights_can_tell_that_they_changed():
+    # PyTorch counts the changes of a tensor in place, but not that its values are put elsewhere.
+    model = policy()
+    parameters = list(model.model.parameters())
+    average, versions = WeightAverage(model, 0.5), [[p._version for p in parameters]]
+    with average.in_place():
+        versions.append([p._version for p in parameters])
+    versions.append([p._version for p in parameters])
+    for before, after in itertools.pairwise(versions):
+        assert all(new > old for old, new in zip(before, after, strict=True))
 
 
 def test_of_a_model_with_an_adapter_the_adapter_alone_is_averaged(tmp_path):
