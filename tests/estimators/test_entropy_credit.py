@@ -55,6 +55,7 @@ def test_aem_weighs_one_on_average_in_every_task_and_keeps_signs(rows, seed, sen
         assert ones[steps.task_code == task].mean() == pytest.approx(1.0)
     assert np.sign(AEM(GRPO())(steps)).tolist() == np.sign(GRPO()(steps)).tolist()
     # A higher entropy never weighs more in the same task.
+    assert steps.entropy is not None
     for task in range(int(steps.task_code.max(initial=-1)) + 1):
         own = steps.task_code == task
         by_entropy = ones[own][np.argsort(steps.entropy[own])]
@@ -72,6 +73,7 @@ def test_equal_entropies_change_nothing_under_aem(rows, estimator):
 def test_units_and_levels_of_the_entropy_do_not_matter_to_aem(rows):
     # H̃ is the same for H and 3 H + 2, as long as all differences count.
     steps = with_entropy(rows)
+    assert steps.entropy is not None
     moved = steps.with_entropy(3 * steps.entropy + 2)
     found = [AEM(GRPO(), min_range=0.0)(table) for table in (steps, moved)]
     np.testing.assert_allclose(*found, rtol=1e-9, atol=1e-12)

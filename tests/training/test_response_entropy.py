@@ -14,8 +14,8 @@ from hgpo.distributed import SingleProcess
 from hgpo.errors import SettingError
 from hgpo.estimators import AEM, EMPG, HGPO, PPO
 from hgpo.rollout_files import read_rollouts
-from hgpo.training import trainer as training
 from hgpo.training.response_entropy import response_entropies
+from hgpo.training.sampling import sample_trajectories
 
 pytestmark = pytest.mark.usefixtures("toys_can_be_saved")
 
@@ -46,6 +46,7 @@ def test_every_distinct_pair_is_read_once(monkeypatch):
 
     monkeypatch.setattr(model, "packed_batches", counted)
     response_entropies(model, steps, 1.0)
+    assert steps.prompt_tokens is not None and steps.response_tokens is not None
     pairs = zip(steps.prompt_tokens, steps.response_tokens, strict=True)
     distinct = {(prompt.tobytes(), response.tobytes()) for prompt, response in pairs}
     assert read == [len(distinct)] and len(distinct) < len(steps)
@@ -58,8 +59,8 @@ def test_processes_share_the_work():
         def __init__(self, rank, others):
             self.rank, self.size, self.others = rank, 2, others
 
-        def gather(self, value):
-            self.others.append(value)
+        def gather(self, items):
+            self.others.append(items)
             return list(self.others)
 
     model, steps = policy(), table(np.random.default_rng(1))
@@ -96,15 +97,15 @@ def test_a_resumed_run_equals_an_unbroken_one(tmp_path, monkeypatch, handlers):
     handlers({signal.SIGINT: signal.default_int_handler})
     settings = half_trained(iterations=3, entropy_credit="aem", checkpoint_every=1)
     unbroken = figures(finished(settings))
-    original, calls = training.sample_trajectories, []
+    calls = []
 
     def interrupted(*args):
         calls.append(None)
         if len(calls) == 2:
             signal.raise_signal(signal.SIGINT)
-        return original(*args)
+        return sample_trajectories(*args)
 
-    monkeypatch.setattr(training, "sample_trajectories", interrupted)
+    monkeypatch.setattr("hgpo.training.trainer.sample_trajectories", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(settings, tmp_path)
     run(settings, tmp_path)

@@ -19,7 +19,7 @@ from hgpo.cli import main
 from hgpo.cli.players import ModelOptions, open_player
 from hgpo.errors import SettingError
 from hgpo.policies.transformers import TransformersPolicy
-from hgpo.training import trainer as training
+from hgpo.training.evaluation import evaluate_splits
 from hgpo.training.open_run import open_run
 from hgpo.training.weight_average import WeightAverage
 
@@ -80,13 +80,12 @@ def test_of_a_model_with_an_adapter_the_adapter_alone_is_averaged(tmp_path):
 def test_training_is_the_same_and_evaluations_play_with_the_average(tmp_path, monkeypatch):
     plain = half_trained(iterations=3, checkpoint_every=1, evaluate_every=1)
     played: list[torch.Tensor] = []
-    evaluate = training.evaluate_splits
 
     def watched(context, agent):
         played.append(flat(agent.policy.model))
-        return evaluate(context, agent)
+        return evaluate_splits(context, agent)
 
-    monkeypatch.setattr(training, "evaluate_splits", watched)
+    monkeypatch.setattr("hgpo.training.trainer.evaluate_splits", watched)
     run(plain, tmp_path / "plain")
     weights = played.copy()
     played.clear()
@@ -106,16 +105,16 @@ def test_a_resumed_run_goes_on_with_its_average(tmp_path, monkeypatch, handlers)
     handlers({signal.SIGINT: signal.default_int_handler})
     settings = half_trained(iterations=3, evaluate_every=2, **AVERAGED)
     unbroken = finished(settings)
-    evaluate, calls = training.evaluate_splits, []
+    calls = []
 
     def interrupted(context, agent):
         # In the evaluation after iteration 2, while the averaged weights are in place.
         calls.append(None)
         if len(calls) == 2:
             signal.raise_signal(signal.SIGINT)
-        return evaluate(context, agent)
+        return evaluate_splits(context, agent)
 
-    monkeypatch.setattr(training, "evaluate_splits", interrupted)
+    monkeypatch.setattr("hgpo.training.trainer.evaluate_splits", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(settings, tmp_path)
     run(settings, tmp_path)
@@ -127,9 +126,8 @@ def test_a_resumed_run_goes_on_with_its_average(tmp_path, monkeypatch, handlers)
 def test_who_evaluates_a_run_plays_with_its_average_and_says_so(tmp_path, capsys):
     folder = finished(half_trained(iterations=3, **AVERAGED))
     average = torch.load(checkpoint(folder, "average.pt"), weights_only=True)
-    learning, evaluated = (
-        open_run(folder, evaluated=evaluated).agent.policy.model for evaluated in (False, True)
-    )
+    agents: list[Any] = [open_run(folder, evaluated=evaluated).agent for evaluated in (False, True)]
+    learning, evaluated = (agent.policy.model for agent in agents)
     weights = load_file(checkpoint(folder))
     for name, parameter in evaluated.named_parameters():
         assert torch.equal(parameter, average[name])
