@@ -66,6 +66,11 @@ class TestRows:
         assert steps.state_keys["full_state"].tolist() == [(0, "x"), (1, "x")]
         assert steps.codes_of_key("observation").tolist() == [0, 0]
 
+    def test_keys_are_tuples_again_after_a_queue_that_knows_lists_only(self):
+        sent = row("t", 0, 0, state_keys={"observation_and_commands": ("o", ("go", "take"))})
+        (back,), _ = step_rows([json.loads(json.dumps(sent.as_field()))], ["t"])
+        assert back == sent
+
 
 def dataset(files: str | list[str], max_samples: int = -1, **section: object) -> TaskDataset:
     config = {"hgpo": {"env": {"type": "household", "split_size": 6}, **section}}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import signal
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from hgpo.cli import main
 from hgpo.cli.players import ModelOptions, open_player
 from hgpo.errors import SettingError
 from hgpo.policies.transformers import TransformersPolicy
-from hgpo.training import trainer as training
+from hgpo.training.evaluation import evaluate_splits
 from hgpo.training.open_run import open_run
 from hgpo.training.weight_average import WeightAverage
 
@@ -55,6 +56,18 @@ def test_the_weights_come_back_after_an_interruption():
     assert all(torch.equal(parameter, before) for parameter, before in pairs)
 
 
+def test_who_remembers_something_of_the_weights_can_tell_that_they_changed():
+    # PyTorch counts the changes of a tensor in place, but not that its values are put elsewhere.
+    model = policy()
+    parameters = list(model.model.parameters())
+    average, versions = WeightAverage(model, 0.5), [[p._version for p in parameters]]
+    with average.in_place():
+        versions.append([p._version for p in parameters])
+    versions.append([p._version for p in parameters])
+    for before, after in itertools.pairwise(versions):
+        assert all(new > old for old, new in zip(before, after, strict=True))
+
+
 def test_of_a_model_with_an_adapter_the_adapter_alone_is_averaged(tmp_path):
     plain = policy()
     layers = LoraConfig(task_type="CAUSAL_LM", r=2, target_modules="all-linear")
@@ -67,13 +80,12 @@ def test_of_a_model_with_an_adapter_the_adapter_alone_is_averaged(tmp_path):
 def test_training_is_the_same_and_evaluations_play_with_the_average(tmp_path, monkeypatch):
     plain = half_trained(iterations=3, checkpoint_every=1, evaluate_every=1)
     played: list[torch.Tensor] = []
-    evaluate = training.evaluate_splits
 
     def watched(context, agent):
         played.append(flat(agent.policy.model))
-        return evaluate(context, agent)
+        return evaluate_splits(context, agent)
 
-    monkeypatch.setattr(training, "evaluate_splits", watched)
+    monkeypatch.setattr("hgpo.training.trainer.evaluate_splits", watched)
     run(plain, tmp_path / "plain")
     weights = played.copy()
     played.clear()
@@ -93,16 +105,16 @@ def test_a_resumed_run_goes_on_with_its_average(tmp_path, monkeypatch, handlers)
     handlers({signal.SIGINT: signal.default_int_handler})
     settings = half_trained(iterations=3, evaluate_every=2, **AVERAGED)
     unbroken = finished(settings)
-    evaluate, calls = training.evaluate_splits, []
+    calls = []
 
     def interrupted(context, agent):
         # In the evaluation after iteration 2, while the averaged weights are in place.
         calls.append(None)
         if len(calls) == 2:
             signal.raise_signal(signal.SIGINT)
-        return evaluate(context, agent)
+        return evaluate_splits(context, agent)
 
-    monkeypatch.setattr(training, "evaluate_splits", interrupted)
+    monkeypatch.setattr("hgpo.training.trainer.evaluate_splits", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(settings, tmp_path)
     run(settings, tmp_path)
@@ -114,9 +126,8 @@ def test_a_resumed_run_goes_on_with_its_average(tmp_path, monkeypatch, handlers)
 def test_who_evaluates_a_run_plays_with_its_average_and_says_so(tmp_path, capsys):
     folder = finished(half_trained(iterations=3, **AVERAGED))
     average = torch.load(checkpoint(folder, "average.pt"), weights_only=True)
-    learning, evaluated = (
-        open_run(folder, evaluated=evaluated).agent.policy.model for evaluated in (False, True)
-    )
+    agents: list[Any] = [open_run(folder, evaluated=evaluated).agent for evaluated in (False, True)]
+    learning, evaluated = (agent.policy.model for agent in agents)
     weights = load_file(checkpoint(folder))
     for name, parameter in evaluated.named_parameters():
         assert torch.equal(parameter, average[name])

@@ -12,7 +12,15 @@ import tyro
 
 from hgpo.envs import ENVIRONMENTS, TaskSuite
 from hgpo.errors import SettingError
-from hgpo.estimators import ESTIMATORS, HBC, HGPO, CriticEstimator, Estimator
+from hgpo.estimators import (
+    ENTROPY_CREDITS,
+    ESTIMATORS,
+    HBC,
+    HGPO,
+    CriticEstimator,
+    EntropyCreditName,
+    Estimator,
+)
 from hgpo.files import atomic_write
 from hgpo.policies.settings import CriticTraining, Lora, Precision, TinyModel, check_source
 from hgpo.rollouts.prompts import RESPONSE_FORMATS
@@ -88,6 +96,9 @@ class TrainConfig:
     """The games."""
     estimator: EstimatorChoice = AS_PROMPTED
     """How advantages are computed; if not given, by HGPO, as deep as the prompt shows."""
+    entropy_credit: EntropyCreditName = "none"
+    """Change the advantages by the entropy of each response, on top of any estimator: aem (arXiv 2605.00425)
+    or empg (arXiv 2509.09265). The policy reads every row once more for that."""
     loss: PolicyLoss = field(default_factory=lambda: PolicyLoss(entropy_coefficient=0.01))
     """The policy's objective."""
     overlong: OverlongShaping = field(default_factory=OverlongShaping)
@@ -240,6 +251,9 @@ class TrainConfig:
         if self.response not in RESPONSE_FORMATS:
             known = ", ".join(RESPONSE_FORMATS)
             raise SettingError(f"--response is {self.response!r}: expected one of {known}")
+        if self.entropy_credit not in ENTROPY_CREDITS:
+            known = ", ".join(ENTROPY_CREDITS)
+            raise SettingError(f"--entropy-credit is {self.entropy_credit!r}: expected one of {known}")
         check_trackers(self.track)
         if not 0 <= self.weight_average_decay < 1:
             raise SettingError(

@@ -6,13 +6,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hgpo.estimators import HGPO, CriticEstimator
+from hgpo.estimators import ENTROPY_CREDITS, HGPO, CriticEstimator
 from hgpo.random_streams import CRITIC, UPDATE
 from hgpo.steps import StepTable
 from hgpo.training.advantage_scale import matched
 from hgpo.training.batch import merge_rows, subsample, with_actions
 from hgpo.training.config import TrainConfig, default_estimator
 from hgpo.training.context import RunContext
+from hgpo.training.response_entropy import response_entropies
 from hgpo.training.schedules import progress_at, warm_up
 from hgpo.training.state import TrainingState
 from hgpo.training.update import recompute_logprobs, update_policy
@@ -23,6 +24,13 @@ def with_values(state: TrainingState, steps: StepTable) -> StepTable:
     if state.critic is None:
         return steps
     return steps.with_values(state.critic.values(_prompts(steps)))
+
+
+def with_entropy(run: RunContext, state: TrainingState, steps: StepTable) -> StepTable:
+    """The table with the entropy of each response; the table itself where nothing reads it."""
+    if run.config.entropy_credit == "none":
+        return steps
+    return steps.with_entropy(response_entropies(state.policy, steps, run.config.temperature, run.processes))
 
 
 def learn_values(run: RunContext, state: TrainingState, steps: StepTable, iteration: int) -> dict[str, float]:
@@ -46,8 +54,9 @@ def learn_values(run: RunContext, state: TrainingState, steps: StepTable, iterat
     return {"critic_loss": loss, "critic_explained_variance": float(explained)}
 
 
-def scaled(config: TrainConfig, steps: StepTable, advantages: np.ndarray) -> np.ndarray:
-    """Advantages as the policy learns from them, by `TrainConfig.advantage_scale`."""
+def advantages_of(config: TrainConfig, steps: StepTable) -> np.ndarray:
+    """Advantages as the policy learns from them: the estimator's, with entropy credit, scaled; [rows]."""
+    advantages = ENTROPY_CREDITS[config.entropy_credit](config.estimator)(steps)
     if config.advantage_scale == "own":
         return advantages
     return matched(advantages, steps, default_estimator(HGPO))

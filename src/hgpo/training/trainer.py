@@ -30,7 +30,14 @@ from hgpo.training.checkpoint import (
 from hgpo.training.config import TrainConfig, depth_warning, save_config, to_json
 from hgpo.training.context import open_context
 from hgpo.training.evaluation import evaluate_splits
-from hgpo.training.learning import coefficients_at, learn_policy, learn_values, scaled, with_values
+from hgpo.training.learning import (
+    advantages_of,
+    coefficients_at,
+    learn_policy,
+    learn_values,
+    with_entropy,
+    with_values,
+)
 from hgpo.training.metrics import advantage_metrics, group_metrics, peak_memory, rollout_metrics
 from hgpo.training.open_run import weights_in_words
 from hgpo.training.optional_files import LEFT_OUT, TRIED_AGAIN, OptionalFiles
@@ -149,8 +156,9 @@ class Trainer:
         rolled_out = time.perf_counter()
         steps = self.config.overlong(steps, self.state.agent.max_response_tokens)
         steps = with_values(self.state, steps)
-        # A critic's values may differ in the last digit between GPUs, and all have to see the same rows.
-        advantages = self.processes.broadcast(scaled(self.config, steps, self.config.estimator(steps)))
+        steps = with_entropy(self.context, self.state, steps)
+        # Values and entropies may differ in the last digit between GPUs, and all have to see the same rows.
+        advantages = self.processes.broadcast(advantages_of(self.config, steps))
         estimated = time.perf_counter()
         if self.config.keep_rollouts:
             self.files.write(

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from torch import Tensor
+from torch.autograd.graph import increment_version
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from hgpo.policies.transformers import TransformersPolicy
@@ -40,8 +42,7 @@ class WeightAverage:
 
     def put_in_place(self) -> None:
         """Give the policy the averaged weights."""
-        for name, parameter in self._learning.items():
-            parameter.data = self._average[name]
+        self._put(self._average)
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
@@ -52,8 +53,13 @@ class WeightAverage:
             yield
         finally:
             with deferred_signals():
-                for name, parameter in self._learning.items():
-                    parameter.data = learned[name]
+                self._put(learned)
+
+    def _put(self, weights: dict[str, Tensor]) -> None:
+        for name, parameter in self._learning.items():
+            parameter.data = weights[name]
+        # What is remembered of the weights before is known to be stale by this.
+        increment_version(list(self._learning.values()))
 
     def save(self, path: Path) -> None:
         """Write the average."""

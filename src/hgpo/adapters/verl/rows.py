@@ -76,18 +76,18 @@ def step_rows(
                 f"row {place} of the batch has no step: estimators of hgpo need rows of its agent loop, "
                 "actor_rollout_ref.rollout.agent.default_agent_loop=hgpo"
             )
-        sent = extra[FIELD]
-        keys = {name: _as_sent(key) for name, key in sent["state_keys"].items()}
-        step = StepRow(**{**sent, "state_key": _as_sent(sent["state_key"]), "state_keys": keys})
+        step = StepRow(**_with_tuples(extra[FIELD]))
         if step.task == uid:
             steps.append(step)
             places.append(place)
     return steps, np.array(places, dtype=np.int64)
 
 
-def _as_sent(key: Any) -> Any:
-    """A state key as the environment gave it: verl's queue turns tuples into lists, which are no keys."""
-    return tuple(map(_as_sent, key)) if isinstance(key, list) else key
+def _with_tuples(values: Any) -> Any:
+    """The values with tuples for lists: verl's queue passes tuples on as lists, which are no keys."""
+    if isinstance(values, Mapping):
+        return {name: _with_tuples(value) for name, value in values.items()}
+    return tuple(map(_with_tuples, values)) if isinstance(values, list | tuple) else values
 
 
 def step_table(rows: Sequence[StepRow], **columns: Any) -> StepTable:
