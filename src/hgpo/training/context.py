@@ -56,7 +56,7 @@ class RunContext:
 def open_context(
     config: TrainConfig, folder: Path, display: Display | None = None, processes: ProcessGroup | None = None
 ) -> RunContext:
-    """The context of a run. Nothing is written; PyTorch's threads and the memory's use are set for the process.
+    """The context of a run. Nothing is written; the process's threads and use of memory are set.
 
     Raises:
         SettingError: if a setting cannot work with this environment or this machine, or if files in the
