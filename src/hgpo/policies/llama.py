@@ -31,7 +31,8 @@ def fits(model: Any, compute: Compute) -> bool:
     """
     if type(model) is not LlamaForCausalLM or compute.device.type != "cpu" or compute.recompute:
         return False
-    config, body = model.config, model.model
+    config: Any = model.config
+    body: Any = model.model
     usual = config.hidden_act == "silu" and not config.attention_bias and not config.mlp_bias
     usual = usual and body.rotary_emb.rope_type == "default" and body.layers[0].self_attn.head_dim % 2 == 0
     weights = sum(weight.numel() for weight in body.layers.parameters())
