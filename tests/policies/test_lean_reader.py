@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -35,7 +37,8 @@ def llama(heads=2, key_heads=2, size=4, layers=2, tied=True, seed=0, **others) -
     return model
 
 
-def readers(model) -> tuple[LeanReader, TreeReader]:
+def readers(model) -> tuple[Any, Any]:
+    """The reader of small models, and that of all."""
     return LeanReader(Llama(model), ENDS), TreeReader(model, model, Compute(), ENDS, 0)
 
 
@@ -47,9 +50,10 @@ SEQUENCES = st.lists(
 
 @settings(max_examples=40, deadline=None)
 @given(HEADS, st.sampled_from([2, 4, 6]), st.integers(1, 3), st.booleans(), SEQUENCES, st.integers(0, 9))
-def test_it_says_what_transformers_says(heads, size, layers, tied, sequences, seed):
+def test_it_says_what_transformers_says(shape, size, layers, tied, sequences, seed):
     # Queries that share keys, a head of another size than width / heads would be, and either kind of head.
-    model = llama(*heads, size, layers, tied, seed)
+    heads, key_heads = shape
+    model = llama(heads, key_heads, size, layers, tied, seed)
     plain = Llama(model)
     longest = max(map(len, sequences))
     tokens = torch.tensor([sequence + (0,) * (longest - len(sequence)) for sequence in sequences])

@@ -19,11 +19,13 @@ from typing_extensions import override
 
 from hgpo.policies.batching import split_by_length
 from hgpo.policies.distributions import log_softmax, sample
-from hgpo.policies.llama import Llama, LlamaWeights
+from hgpo.policies.llama import Llama
 from hgpo.policies.reading import Drawn, PackedBatch, Reader, SequenceScores, read_sequence, scores_of
 
 READ_AT_ONCE = 4096
 """Tokens of one forward pass; more of them do not fit into a core's cache."""
+CALL_TOKENS = 250
+"""What one more forward pass costs in addition to what it reads, in tokens read."""
 MOST_REMEMBERED = 2**26
 """Numbers that are kept of what was read: a quarter of a gigabyte."""
 
@@ -43,12 +45,11 @@ class LeanReader(Reader):
 
     def __init__(self, llama: Llama, ends: Collection[int]) -> None:
         """Take the model and the tokens any of which ends a response."""
-        self._llama, self._ends = llama, list(ends)
-        self._memory: _Memory | None = None
+        self._llama, self._ends, self._memory = llama, list(ends), _Memory(llama)
 
+    @override
     def forget(self) -> None:
-        """Read everything again from now on."""
-        self._memory = None
+        self._memory.forget()
 
     @override
     @torch.no_grad()
@@ -60,14 +61,12 @@ class LeanReader(Reader):
         token_budget: int,
     ) -> list[Drawn]:
         memory = self._memory
-        if memory is None or not memory.serves(temperature):
-            memory = self._memory = _Memory(self._llama, temperature)
-        budget = min(token_budget, READ_AT_ONCE)
+        memory.prepare(temperature)
         count, most = uniforms.shape
         tokens = np.empty((count, most), np.int64)
         logprobs = np.empty((count, most), np.float32)
         lengths = np.full(count, most)
-        rows, nodes = np.arange(count), memory.prompts(prompts, budget)
+        rows, nodes = np.arange(count), memory.prompts(prompts, token_budget)
         for place in range(most):
             distribution = memory.distributions(nodes)
             chosen = sample(distribution, torch.from_numpy(uniforms[rows, place]), greedy=temperature == 0)
@@ -78,7 +77,7 @@ class LeanReader(Reader):
             rows, nodes, drawn = rows[~ended], nodes[~ended], drawn[~ended]
             if not len(rows) or place + 1 == most:
                 break
-            nodes = memory.continued(nodes, drawn, budget)
+            nodes = memory.continued(nodes, drawn, token_budget)
         return [
             Drawn(tokens[row, :length], logprobs[row, :length]) for row, length in enumerate(lengths.tolist())
         ]
@@ -93,7 +92,7 @@ class LeanReader(Reader):
         sequences = list(map(read_sequence, prompts, responses))
         order = sorted(range(len(sequences)), key=lambda number: len(sequences[number]))
         lengths = [len(sequences[number]) for number in order]
-        for part in split_by_length(lengths, min(token_budget, READ_AT_ONCE)):
+        for part in split_by_length(lengths, min(token_budget, READ_AT_ONCE), CALL_TOKENS):
             members = order[part.start : part.stop]
             read = [sequences[number] for number in members]
             answers = [responses[number] for number in members]
@@ -128,9 +127,10 @@ class _Memory:
     Each beginning is a node: the prompt alone, or a node and one more token.
     """
 
-    def __init__(self, llama: Llama, temperature: float) -> None:
-        self._llama, self._temperature, self._version = llama, temperature, llama.version()
-        self._weights: LlamaWeights = llama.weights()
+    def __init__(self, llama: Llama) -> None:
+        self._llama, self._weights = llama, llama.weights()
+        self._basis: tuple[float, tuple[int, ...]] = (1.0, ())
+        """The temperature and the version of the weights that the rest is of."""
         self._node_of_prompt: dict[tuple[int, ...], int] = {}
         self._node_behind: dict[tuple[int, int], int] = {}
         self._prompt_slots: list[range] = []
@@ -138,14 +138,23 @@ class _Memory:
         self._answer_slots: list[tuple[int, ...]] = []
         """Of each node, where those of its answer are."""
         self._distributions = _Rows(len(self._weights.head))
-        self._keys_values = [_Rows(2, llama.key_heads, llama.head_size) for _ in self._weights.layers]
+        self._keys_values = [_Rows(2 * llama.key_heads * llama.head_size) for _ in self._weights.layers]
 
-    def serves(self, temperature: float) -> bool:
-        """Whether the model is the same, and there is room for more."""
-        kept = (self._distributions, *self._keys_values)
-        return (temperature, self._llama.version()) == (self._temperature, self._version) and sum(
-            rows.numbers for rows in kept
-        ) <= MOST_REMEMBERED
+    def forget(self) -> None:
+        """Know no node. Its room is kept, because making new room would take longer than filling it."""
+        self._basis = (1.0, ())
+        for known in (self._node_of_prompt, self._node_behind, self._prompt_slots, self._answer_slots):
+            known.clear()
+        for rows in (self._distributions, *self._keys_values):
+            rows.count = 0
+
+    def prepare(self, temperature: float) -> None:
+        """Be of this temperature and of the model's present weights, with room for more."""
+        basis = (temperature, self._llama.version())
+        kept = sum(rows.count * rows.width for rows in (self._distributions, *self._keys_values))
+        if basis != self._basis or kept > MOST_REMEMBERED:
+            self.forget()
+            self._basis, self._weights = basis, self._llama.weights()
 
     def distributions(self, nodes: NDArray[np.int64]) -> Tensor:
         """Log-probabilities of the next token, [nodes, vocabulary]."""
@@ -154,7 +163,8 @@ class _Memory:
     def prompts(self, prompts: Sequence[tuple[int, ...]], token_budget: int) -> NDArray[np.int64]:
         """The node of each prompt."""
         new = sorted(set(prompts).difference(self._node_of_prompt), key=lambda prompt: (len(prompt), prompt))
-        for part in split_by_length([len(prompt) for prompt in new], token_budget):
+        lengths = [len(prompt) for prompt in new]
+        for part in split_by_length(lengths, min(token_budget, READ_AT_ONCE), CALL_TOKENS):
             self._read_prompts(new[part.start : part.stop])
         return np.array([self._node_of_prompt[prompt] for prompt in prompts])
 
@@ -183,7 +193,8 @@ class _Memory:
         outputs, keys_values = self._llama.read(
             self._weights, tokens, places[None], wanted=lengths[:, None] - 1
         )
-        slot = self._remember(outputs, [each[places < lengths[:, None]] for each in keys_values])
+        real = (places < lengths[:, None]).flatten().nonzero()[:, 0]
+        slot = self._remember(outputs, [each.flatten(0, 1).index_select(0, real) for each in keys_values])
         for prompt in prompts:
             self._node_of_prompt[prompt] = len(self._prompt_slots)
             self._prompt_slots.append(range(slot, slot + len(prompt)))
@@ -216,35 +227,31 @@ class _Memory:
     def _remember(self, outputs: Tensor, keys_values: Sequence[Tensor]) -> int:
         """Keep what is said of new nodes, [nodes, 1, width], and keys and values; the first one's slot."""
         logits = linear(outputs[:, 0], self._weights.head)
-        self._distributions.append(log_softmax(logits, self._temperature))
+        self._distributions.append(log_softmax(logits, self._basis[0]))
         slots = [rows.append(new) for rows, new in zip(self._keys_values, keys_values, strict=True)]
         return slots[0]
 
 
 class _Rows:
-    """A tensor that grows by rows."""
+    """A matrix that grows by rows."""
 
-    def __init__(self, *shape: int) -> None:
-        self._rows, self._count = torch.empty(0, *shape), 0
-
-    @property
-    def numbers(self) -> int:
-        """How many numbers it has room for."""
-        return self._rows.numel()
+    def __init__(self, width: int) -> None:
+        self.width, self.count = width, 0
+        self._rows = torch.empty(0, width)
 
     def append(self, new: Tensor) -> int:
         """Add rows; the number of the first of them."""
-        first, self._count = self._count, self._count + len(new)
-        if self._count > len(self._rows):
-            grown = new.new_empty(2 * self._count, *new.shape[1:])
+        first, self.count = self.count, self.count + len(new)
+        if self.count > len(self._rows):
+            grown = torch.empty(2 * self.count, self.width)
             grown[:first] = self._rows[:first]
             self._rows = grown
-        self._rows[first : self._count] = new
+        self._rows[first : self.count] = new
         return first
 
     def __getitem__(self, numbers: Tensor) -> Tensor:
-        """Copies of the rows with these numbers, [*numbers, …]."""
-        return self._rows[numbers]
+        """Copies of the rows with these numbers, [*numbers, width]."""
+        return self._rows.index_select(0, numbers.flatten()).unflatten(0, numbers.shape)
 
 
 def _padded(sequences: Sequence[tuple[int, ...]]) -> Tensor:

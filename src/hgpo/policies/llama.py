@@ -31,7 +31,8 @@ def fits(model: Any, compute: Compute) -> bool:
     """
     if type(model) is not LlamaForCausalLM or compute.device.type != "cpu" or compute.recompute:
         return False
-    config, body = model.config, model.model
+    config: Any = model.config
+    body: Any = model.model
     usual = config.hidden_act == "silu" and not config.attention_bias and not config.mlp_bias
     usual = usual and body.rotary_emb.rope_type == "default" and body.layers[0].self_attn.head_dim % 2 == 0
     weights = sum(weight.numel() for weight in body.layers.parameters())
@@ -122,21 +123,20 @@ class Llama:
             positions: of the tokens in their sequences, [rows, tokens] or [1, tokens].
             wanted: the places of each row whose outputs are computed, [rows, wanted]; None: all.
             past: of each layer, what rows of one token attend to besides that token, as it was returned when
-                it was read: [rows, before, 2, key heads, size].
+                it was read: [rows, before, numbers].
             seen: which of `past` are a row's own, [rows, before].
 
         Returns:
-            The outputs, to be multiplied by the head, [rows, wanted, width]; and the keys and values of each
-            layer, [rows, tokens, 2, key heads, size].
+            The outputs, to be multiplied by the head, [rows, wanted, width]; and of each layer the numbers by
+            which its keys and values are known, [rows, tokens, 2 · key heads · size].
         """
         rotation = self._rotation(positions)
         mask = None if seen is None else pad(seen, (0, 1), value=True)[:, None, None]
         outputs, remembered = embedding(tokens, weights.embedding), []
         for number, layer in enumerate(weights.layers):
             inputs = rms_norm(outputs, outputs.shape[-1:], layer.attention_norm, self.epsilon)
-            pairs = linear(inputs, layer.key_value).unflatten(-1, (2, self.key_heads, self.head_size))
-            keys, values = pairs.unbind(-3)
-            keys_values = torch.stack([_rotated(keys, rotation), values], dim=-3)
+            keys, values = linear(inputs, layer.key_value).chunk(2, dim=-1)
+            keys_values = torch.cat([self._rotated(keys, rotation), values], dim=-1)
             remembered.append(keys_values)
             if past is not None:
                 keys_values = torch.cat([past[number], keys_values], dim=1)
@@ -145,10 +145,8 @@ class Llama:
                 mask = (torch.arange(tokens.shape[1]) <= wanted[..., None])[:, None]
                 rotation = rotation.expand(len(tokens), -1, -1).take_along_dim(wanted[..., None], 1)
                 outputs, inputs = (part.take_along_dim(wanted[..., None], 1) for part in (outputs, inputs))
-            queries = linear(inputs, layer.query).unflatten(-1, (self.heads, self.head_size))
-            outputs = outputs + linear(
-                self._attention(_rotated(queries, rotation), keys_values, mask), layer.output
-            )
+            queries = self._rotated(linear(inputs, layer.query), rotation)
+            outputs = outputs + linear(self._attention(queries, keys_values, mask), layer.output)
             inputs = rms_norm(outputs, outputs.shape[-1:], layer.feed_forward_norm, self.epsilon)
             gate, up = linear(inputs, layer.gate_up).chunk(2, dim=-1)
             outputs = outputs + linear(silu(gate) * up, layer.down)
@@ -156,16 +154,19 @@ class Llama:
 
     def _attention(self, queries: Tensor, keys_values: Tensor, mask: Tensor | None) -> Tensor:
         """What each query reads off the values, all heads side by side, [rows, queries, heads · size]."""
-        keys, values = (part.transpose(1, 2) for part in keys_values.unbind(-3))
+        parts = (queries, *keys_values.chunk(2, dim=-1))
         read = scaled_dot_product_attention(
-            queries.transpose(1, 2),
-            keys,
-            values,
+            *(part.unflatten(-1, (-1, self.head_size)).transpose(1, 2) for part in parts),
             attn_mask=mask,
             is_causal=mask is None,
             enable_gqa=self.heads != self.key_heads,
         )
         return read.transpose(1, 2).flatten(-2)
+
+    def _rotated(self, heads: Tensor, rotation: Tensor) -> Tensor:
+        """Queries or keys, [rows, tokens, heads · size], turned by their positions."""
+        pairs = torch.view_as_complex(heads.unflatten(-1, (-1, rotation.shape[-1], 2)))
+        return torch.view_as_real(pairs * rotation[:, :, None]).flatten(-3)
 
     def _rotation(self, positions: Tensor) -> Tensor:
         """How far each pair of a head's numbers is turned at a position: complex, [rows, tokens, pairs]."""
@@ -185,9 +186,3 @@ def _pairs_side_by_side(weight: Tensor, heads: int) -> Tensor:
     Products of queries and keys stay the same.
     """
     return weight.unflatten(0, (heads, 2, -1)).transpose(1, 2).flatten(0, 2)
-
-
-def _rotated(heads: Tensor, rotation: Tensor) -> Tensor:
-    """Queries or keys, [rows, tokens, heads, size], turned by their positions."""
-    pairs = torch.view_as_complex(heads.unflatten(-1, (-1, 2)))
-    return torch.view_as_real(pairs * rotation[:, :, None]).flatten(-2)
