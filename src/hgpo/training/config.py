@@ -64,11 +64,11 @@ OldLogprobs = Literal["sampler", "recomputed"]
 
 
 @dataclass(frozen=True)
-class WarmStart:
-    """How long a fresh policy imitates walkthroughs. With 0 tasks it imitates none."""
+class Imitation:
+    """How a policy learns from texts of play by cross-entropy."""
 
-    tasks: int = 200
-    """How many training tasks give a walkthrough to imitate."""
+    tasks: int
+    """How many training tasks are played for them; 0 for none."""
     epochs: int = 5
     """How many times each step of them is learned from."""
     batch_rows: int = 32
@@ -77,6 +77,27 @@ class WarmStart:
     """Peak learning rate; it rises over the first tenth of the steps and falls linearly to 0."""
     prompt_weight: float = 0.3
     """Weight of the mean loss of the prompts' own tokens: a model made from scratch has to learn to read."""
+
+
+@dataclass(frozen=True)
+class ReadingSettings(Imitation):
+    """How long a model made from scratch reads before it acts: random play under titles in hindsight."""
+
+    tasks: int = 400
+    """How many training tasks are played at random; a suite without readings has none, however many. 0 reads
+    nothing."""
+    epochs: int = 1
+    batch_rows: int = 64
+    other_weight: float = 0.1
+    """Weight of an answer that shares no word with the title; the others weigh 1."""
+
+
+@dataclass(frozen=True)
+class WarmStart(Imitation):
+    """How long a policy imitates walkthroughs. With 0 tasks it imitates none."""
+
+    tasks: int = 200
+    """How many training tasks give a walkthrough to imitate."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +114,8 @@ class TrainConfig:
     """What a response costs for being too long."""
     critic: CriticTraining = field(default_factory=CriticTraining)
     """How the critic learns; PPO alone has one."""
+    reading: ReadingSettings = field(default_factory=ReadingSettings)
+    """What a model made from scratch reads before the warm start."""
     warm_start: WarmStart = field(default_factory=WarmStart)
     """Imitation before reinforcement learning."""
     tiny: TinyModel = field(default_factory=TinyModel)
@@ -318,7 +341,16 @@ def _flag(name: str) -> str:
 _TYPES = {
     cls.__name__: cls
     for cls in (
-        *(TrainConfig, WarmStart, TinyModel, PolicyLoss, OverlongShaping, CriticTraining, Lora),
+        *(
+            TrainConfig,
+            ReadingSettings,
+            WarmStart,
+            TinyModel,
+            PolicyLoss,
+            OverlongShaping,
+            CriticTraining,
+            Lora,
+        ),
         *ESTIMATORS.values(),
         *ENVIRONMENTS.values(),
     )

@@ -65,6 +65,7 @@ def _preset(environment: str, model: str, steps: int, rows: int, **more: tuple[A
         "ppo_epochs": (1, RECIPE),
         "mini_batch_rows": (rows, PAPER),
         "subsample_below": (0.0, f"{PAPER}: every row is used"),
+        "reading.tasks": (0, f"{PAPER}: the model has been pretrained"),
         "warm_start.tasks": (0, f"{PAPER}: no warm start"),
         "max_gradient_norm": (1.0, VERL),
         "precision": ("bfloat16", VERL),
@@ -132,6 +133,8 @@ TINY_MODEL: dict[str, dict[str, Any]] = {
         # A number is one token; the command that it stands for has six or more.
         "response": "number",
         "max_response_tokens": 8,
+        "tiny.merges": 0,
+        "reading.tasks": 0,
         "warm_start.tasks": 400,
         "warm_start.epochs": 5,
         # The policy soon forgets how to write search words: smaller steps, and no entropy bonus.
