@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import takewhile
 from typing import Any
@@ -140,6 +141,26 @@ class ChatTokenizer:
             [[token for token in row if token not in self._wordless] for row in kept],
             clean_up_tokenization_spaces=False,
         )
+
+    def tokens_of(self, tokens: Tokens, span: slice) -> NDArray[np.bool_]:
+        """Which tokens of a row wrote some of the characters of a span, [tokens].
+
+        Args:
+            tokens: the row.
+            span: start and stop in the row's text, as `decode` gives it.
+        """
+
+        def length_of(count: int) -> int:
+            return len(self.decode([tokens[:count]])[0])
+
+        # Token k wrote the characters between the texts of k and of k + 1 tokens. Their lengths never fall,
+        # but may stay the same: the first byte of a character already counts as one.
+        counts = range(self.length(tokens) + 1)
+        first = bisect_right(counts, span.start, key=length_of) - 1
+        complete = bisect_left(counts, span.stop, key=length_of)
+        end = max(complete, bisect_right(counts, span.stop, key=length_of) - 1)
+        places = np.arange(len(tokens))
+        return (places >= first) & (places < end)
 
     def answers(self, rows: Sequence[Tokens]) -> list[Answer]:
         """The answer in each row of tokens, together with what the prompt had begun of it."""

@@ -20,6 +20,7 @@ from hgpo.runs.old_names import current_settings
 from hgpo.runs.trackers import TrackerName, check_trackers
 from hgpo.training.losses import PolicyLoss
 from hgpo.training.reward_shaping import OverlongShaping
+from hgpo.training.schedules import Decay, EntropyTarget
 
 INVALID_PENALTY = 0.1
 """The penalty that published runs subtract from the return of a step with an inadmissible action."""
@@ -168,6 +169,14 @@ class TrainConfig:
     """Of AdamW in reinforcement learning; 1e-6 for models of 1.5B parameters and more."""
     learning_rate_warmup: int = 10
     """Iterations before the learning rate is reached; Adam's first steps know little of the noise."""
+    learning_rate_decay: Decay = field(default_factory=Decay)
+    """How the learning rate falls after the warm-up."""
+    entropy_decay: Decay = field(default_factory=Decay)
+    """How --loss.entropy-coefficient changes over the run."""
+    entropy_target: EntropyTarget = field(default_factory=EntropyTarget)
+    """The entropy to hold by changing --loss.entropy-coefficient."""
+    kl_decay: Decay = field(default_factory=Decay)
+    """How --loss.kl-coefficient changes over the run."""
     ppo_epochs: int = 1
     """Times that each iteration's rows are used."""
     num_minibatches: int = 2
@@ -191,6 +200,9 @@ class TrainConfig:
     """Read rows with the same prompt and response once; the gradient is the same without."""
     token_budget: int = 16_384
     """Most tokens in one forward pass: what bounds the memory."""
+    weight_average_decay: float = 0.0
+    """d: evaluations play with a moving average of the policy's weights, such as 0.9; after every iteration
+    average ← d average + (1 − d) weights. Training is the same. 0 switches it off."""
     evaluate_every: int = 0
     """Iterations between evaluations on the held-out splits; 0 evaluates before and after only."""
     evaluation_temperature: float = 0.4
@@ -252,6 +264,12 @@ class TrainConfig:
             known = ", ".join(RESPONSE_FORMATS)
             raise SettingError(f"--response is {self.response!r}: expected one of {known}")
         check_trackers(self.track)
+        if not 0 <= self.weight_average_decay < 1:
+            raise SettingError(
+                f"--weight-average-decay is {self.weight_average_decay}: expected a number of at least 0 and "
+                "below 1"
+            )
+        self._check_schedules()
         if not 0 < self.engine_memory < 1:
             raise SettingError(f"--engine-memory is {self.engine_memory}: expected a share between 0 and 1")
         if self.model is not None:
@@ -263,6 +281,20 @@ class TrainConfig:
         if self.model is None and self.warm_start.tasks == 0 and self.iterations > 0:
             raise SettingError(
                 "--warm-start.tasks 0 needs --model: a model made from scratch wins nothing to learn from"
+            )
+
+    def _check_schedules(self) -> None:
+        for name, coefficient in (
+            ("entropy", self.loss.entropy_coefficient),
+            ("kl", self.loss.kl_coefficient),
+        ):
+            if getattr(self, f"{name}_decay") != Decay() and coefficient == 0:
+                raise SettingError(
+                    f"--{name}-decay has nothing to change: --loss.{name}-coefficient is 0, expected more"
+                )
+        if self.entropy_target.nats is not None and self.entropy_decay != Decay():
+            raise SettingError(
+                "--entropy-target and --entropy-decay both set the entropy coefficient: give one of them"
             )
 
     def compute(self) -> Compute:
@@ -341,16 +373,8 @@ def _flag(name: str) -> str:
 _TYPES = {
     cls.__name__: cls
     for cls in (
-        *(
-            TrainConfig,
-            ReadingSettings,
-            WarmStart,
-            TinyModel,
-            PolicyLoss,
-            OverlongShaping,
-            CriticTraining,
-            Lora,
-        ),
+        *(TrainConfig, ReadingSettings, WarmStart, TinyModel, PolicyLoss, OverlongShaping),
+        *(CriticTraining, Lora, Decay, EntropyTarget),
         *ESTIMATORS.values(),
         *ENVIRONMENTS.values(),
     )

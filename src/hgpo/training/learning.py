@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
 import numpy as np
 
 from hgpo.estimators import HGPO, CriticEstimator
 from hgpo.random_streams import CRITIC, UPDATE
 from hgpo.steps import StepTable
 from hgpo.training.advantage_scale import matched
-from hgpo.training.batch import merge_rows, subsample
+from hgpo.training.batch import merge_rows, subsample, with_actions
 from hgpo.training.config import TrainConfig, default_estimator
 from hgpo.training.context import RunContext
+from hgpo.training.schedules import progress_at, warm_up
 from hgpo.training.state import TrainingState
 from hgpo.training.update import recompute_logprobs, update_policy
 
@@ -50,11 +53,45 @@ def scaled(config: TrainConfig, steps: StepTable, advantages: np.ndarray) -> np.
     return matched(advantages, steps, default_estimator(HGPO))
 
 
+@dataclass(frozen=True)
+class Coefficients:
+    """What schedules set for the update of one iteration."""
+
+    learning_rate: float
+    entropy_coefficient: float
+    kl_coefficient: float
+
+
+def coefficients_at(
+    config: TrainConfig, iteration: int, environment_steps: int, entropy_coefficient: float
+) -> Coefficients:
+    """The coefficients of an iteration; docs/metrics.md has the formulas.
+
+    Args:
+        config: the settings.
+        iteration: how many iterations were done before.
+        environment_steps: how many environment steps were done before.
+        entropy_coefficient: that of the loss, or what holds the entropy at its target.
+    """
+    used = 0.0 if config.budget_steps is None else environment_steps / config.budget_steps
+    warmup = config.learning_rate_warmup
+    progress = progress_at(iteration, config.iterations, budget_used=used)
+    after_warmup = progress_at(iteration, config.iterations, warmup=warmup, budget_used=used)
+    return Coefficients(
+        learning_rate=config.learning_rate
+        * warm_up(iteration, warmup)
+        * config.learning_rate_decay.fraction(after_warmup),
+        entropy_coefficient=entropy_coefficient * config.entropy_decay.fraction(progress),
+        kl_coefficient=config.loss.kl_coefficient * config.kl_decay.fraction(progress),
+    )
+
+
 def learn_policy(
     run: RunContext,
     state: TrainingState,
     steps: StepTable,
     advantages: np.ndarray,
+    coefficients: Coefficients,
     iteration: int,
     skipped_in_a_row: int,
 ) -> tuple[dict[str, float], int]:
@@ -65,6 +102,7 @@ def learn_policy(
         state: has the policy and its optimizer, which are changed in place.
         steps: the rows.
         advantages: [rows].
+        coefficients: of this iteration.
         iteration: how many iterations were done before.
         skipped_in_a_row: optimizer steps that were skipped just before this update.
     """
@@ -72,19 +110,25 @@ def learn_policy(
     rng = run.streams.generator(UPDATE, iteration)
     kept = subsample(advantages, config.subsample_below, rng)
     batch = merge_rows(steps, kept, merge=config.merge_rows)
+    if config.loss.ratio == "action":
+        batch = with_actions(batch, state.policy.chat)
     recomputed = {}
     if config.old_logprobs == "recomputed":
         batch, difference = recompute_logprobs(state.policy, batch, config.temperature, run.processes)
         recomputed = {"logprob_mismatch": difference}
-    learning_rate = learning_rate_of(config, iteration)
     for group in state.optimizer.param_groups:
-        group["lr"] = learning_rate
+        group["lr"] = coefficients.learning_rate
+    loss = replace(
+        config.loss,
+        entropy_coefficient=coefficients.entropy_coefficient,
+        kl_coefficient=coefficients.kl_coefficient,
+    )
     with run.display.phase("update") as advance:
         metrics = update_policy(
             state.policy,
             state.reference,
             state.optimizer,
-            config.loss,
+            loss,
             batch,
             ppo_epochs=config.ppo_epochs,
             num_minibatches=mini_batches_of(config, len(steps)),
@@ -97,18 +141,17 @@ def learn_policy(
             processes=run.processes,
         )
     record = {
-        "learning_rate": learning_rate,
+        **vars(coefficients),
         "update_row_fraction": len(batch) / len(steps),
         "update_tokens": sum(map(len, batch.prompts)) + sum(map(len, batch.responses)),
-        **{name: value for name, value in vars(metrics).items() if name != "skipped_in_a_row"},
+        **{
+            name: value
+            for name, value in vars(metrics).items()
+            if value is not None and name != "skipped_in_a_row"
+        },
         **recomputed,
     }
     return record, metrics.skipped_in_a_row
-
-
-def learning_rate_of(config: TrainConfig, iteration: int) -> float:
-    """The learning rate after `iteration` iterations: it rises linearly over the first ones."""
-    return config.learning_rate * min(1.0, (iteration + 1) / (config.learning_rate_warmup + 1))
 
 
 def mini_batches_of(config: TrainConfig, rows: int) -> int:

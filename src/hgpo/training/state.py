@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from hgpo.training.agent import language_agent, require_prompt_room
 from hgpo.training.checkpoint import (
     checkpoint_iteration,
     latest_checkpoint,
+    load_average,
     load_checkpoint,
     load_critic,
     load_optimizer,
@@ -26,6 +29,7 @@ from hgpo.training.checkpoint import (
 from hgpo.training.context import RunContext
 from hgpo.training.initial_policy import initial_policy
 from hgpo.training.warm_start import read, warm_start
+from hgpo.training.weight_average import WeightAverage
 
 
 @dataclass(frozen=True)
@@ -51,12 +55,28 @@ class TrainingState:
     """Samples by the policy's weights."""
     agent: LanguageAgent
     """Acts with the engine."""
-    reference: Reference
-    """The policy before reinforcement learning, frozen."""
+    reference: Reference | None
+    """The policy before reinforcement learning, frozen; None where the loss does not weigh the divergence
+    from it."""
     optimizer: torch.optim.Optimizer
     """Of the policy's weights."""
     critic: Critic | None
     """Where the estimator needs one."""
+    average: WeightAverage | None
+    """Of the policy's weights, where evaluations play with it."""
+
+    @contextmanager
+    def evaluated_weights(self) -> Iterator[None]:
+        """The agent plays with the averaged weights within the block, where there are any."""
+        if self.average is None:
+            yield
+            return
+        try:
+            with self.average.in_place():
+                self.engine.synchronize()
+                yield
+        finally:
+            self.engine.synchronize()
 
 
 def find_starting_point(run: RunContext) -> StartingPoint:
@@ -99,6 +119,8 @@ def restored_state(run: RunContext, start: StartingPoint, checkpoint: Path) -> T
     # At iteration 0 a critic has not learned, and a checkpoint of another estimator's run has none.
     if state.critic is not None and start.iteration > 0:
         load_critic(checkpoint, state.critic)
+    if state.average is not None:
+        load_average(checkpoint, state.average)
     return state
 
 
@@ -121,7 +143,8 @@ def _state(run: RunContext, start: StartingPoint) -> TrainingState:
         policy=policy,
         engine=engine,
         agent=replace(agent, policy=engine),
-        reference=load_reference(run.log.reference, policy),
+        reference=load_reference(run.log.reference, policy) if config.loss.kl_coefficient else None,
         optimizer=torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=0.0),
         critic=critic,
+        average=WeightAverage(policy, config.weight_average_decay) if config.weight_average_decay else None,
     )

@@ -21,12 +21,18 @@ from hgpo.runs.display import Display
 from hgpo.runs.interrupts import deferred_signals
 from hgpo.runs.trackers import Trackers
 from hgpo.steps import StepTable
-from hgpo.training.checkpoint import latest_checkpoint, not_written, save_checkpoint
+from hgpo.training.checkpoint import (
+    checkpoint_entropy_coefficient,
+    latest_checkpoint,
+    not_written,
+    save_checkpoint,
+)
 from hgpo.training.config import TrainConfig, depth_warning, save_config, to_json
 from hgpo.training.context import open_context
 from hgpo.training.evaluation import evaluate_splits
-from hgpo.training.learning import learn_policy, learn_values, scaled, with_values
+from hgpo.training.learning import coefficients_at, learn_policy, learn_values, scaled, with_values
 from hgpo.training.metrics import advantage_metrics, group_metrics, peak_memory, rollout_metrics
+from hgpo.training.open_run import weights_in_words
 from hgpo.training.optional_files import LEFT_OUT, TRIED_AGAIN, OptionalFiles
 from hgpo.training.sampling import sample_trajectories
 from hgpo.training.state import TrainingState, find_starting_point, new_state, restored_state
@@ -68,6 +74,7 @@ class Trainer:
         self.iteration = 0
         self.environment_steps = 0
         self.skipped_in_a_row = 0
+        self.entropy_coefficient = config.loss.entropy_coefficient
 
     def run(self) -> list[dict[str, Any]]:
         """Train to the last iteration, from the start or from the latest checkpoint; all evaluations.
@@ -106,6 +113,9 @@ class Trainer:
         self.log.go_back(self.iteration)
         self.context.wait_for_first()
         self.environment_steps = sum(record["environment_steps"] for record in self.log.read_metrics())
+        held = checkpoint_entropy_coefficient(checkpoint)
+        if self.config.entropy_target.nats is not None and held is not None:
+            self.entropy_coefficient = held
         self.display.say(f"going on after iteration {self.iteration}")
 
     def _loop(self) -> None:
@@ -183,15 +193,26 @@ class Trainer:
 
     def _update(self, steps: StepTable, advantages: np.ndarray) -> dict[str, float]:
         values = learn_values(self.context, self.state, steps, self.iteration)
-        metrics, self.skipped_in_a_row = learn_policy(
-            self.context, self.state, steps, advantages, self.iteration, self.skipped_in_a_row
+        coefficients = coefficients_at(
+            self.config, self.iteration, self.environment_steps, self.entropy_coefficient
         )
+        metrics, self.skipped_in_a_row = learn_policy(
+            self.context, self.state, steps, advantages, coefficients, self.iteration, self.skipped_in_a_row
+        )
+        if metrics["optimizer_steps_taken"]:
+            # Without one, no entropy was measured.
+            self.entropy_coefficient = self.config.entropy_target.next_coefficient(
+                self.entropy_coefficient, metrics["entropy"]
+            )
+        if self.state.average is not None:
+            self.state.average.update()
         self.state.engine.synchronize()
         return {**values, **metrics}
 
     def _evaluate(self) -> None:
         started = time.perf_counter()
-        results = evaluate_splits(self.context, self.state.agent)
+        with self.state.evaluated_weights():
+            results = evaluate_splits(self.context, self.state.agent)
         with deferred_signals():
             seconds = (time.perf_counter() - started) / len(results)
             self.files.write(
@@ -203,7 +224,8 @@ class Trainer:
         if warning is not None:
             self.display.warn(warning)
         rates = ", ".join(f"{r.split} {r.success.rate:.1%}" for r in results if r.temperature == 0)
-        self.display.say(f"evaluation after {self.iteration} iterations, greedy: {rates}")
+        weights = weights_in_words(self.config)
+        self.display.say(f"evaluation after {self.iteration} iterations{weights}, greedy: {rates}")
 
     def _write_sample(self, sample: Sample, steps: StepTable) -> None:
         self.log.sample(self.iteration, sample.tried[:: self.config.group_size][:4])
@@ -219,4 +241,12 @@ class Trainer:
             except OSError as error:
                 raise not_written(self.log.checkpoints, self.iteration, error) from error
             state = self.state
-            save_checkpoint(self.log.checkpoints, self.iteration, state.policy, state.optimizer, state.critic)
+            save_checkpoint(
+                self.log.checkpoints,
+                self.iteration,
+                state.policy,
+                state.optimizer,
+                state.critic,
+                state.average,
+                self.entropy_coefficient,
+            )
