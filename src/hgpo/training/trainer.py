@@ -34,6 +34,7 @@ from hgpo.training.learning import coefficients_at, learn_policy, learn_values, 
 from hgpo.training.metrics import advantage_metrics, group_metrics, peak_memory, rollout_metrics
 from hgpo.training.open_run import weights_in_words
 from hgpo.training.optional_files import LEFT_OUT, TRIED_AGAIN, OptionalFiles
+from hgpo.training.outcome import worse_than_start
 from hgpo.training.sampling import sample_trajectories
 from hgpo.training.state import TrainingState, find_starting_point, new_state, restored_state
 
@@ -92,7 +93,11 @@ class Trainer:
         with self.log.alone():
             self._set_up()
             self._loop()
-        return self.log.read_evaluations()
+        evaluations = self.log.read_evaluations()
+        warning = worse_than_start(evaluations, self.log.read_metrics())
+        if warning is not None:
+            self.display.warn(warning)
+        return evaluations
 
     def _set_up(self) -> None:
         """Start the run, or go back to the state of its latest checkpoint."""
