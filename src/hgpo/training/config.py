@@ -84,7 +84,7 @@ class Imitation:
 class ReadingSettings(Imitation):
     """How long a model made from scratch reads before it acts: random play under titles in hindsight."""
 
-    tasks: int = 400
+    tasks: int = 1200
     """How many training tasks are played at random; a suite without readings has none, however many. 0 reads
     nothing."""
     epochs: int = 1
@@ -97,7 +97,7 @@ class ReadingSettings(Imitation):
 class WarmStart(Imitation):
     """How long a policy imitates walkthroughs. With 0 tasks it imitates none."""
 
-    tasks: int = 200
+    tasks: int = 60
     """How many training tasks give a walkthrough to imitate."""
 
 
@@ -109,7 +109,7 @@ class TrainConfig:
     """The games."""
     estimator: EstimatorChoice = AS_PROMPTED
     """How advantages are computed; if not given, by HGPO, as deep as the prompt shows."""
-    loss: PolicyLoss = field(default_factory=lambda: PolicyLoss(entropy_coefficient=0.01))
+    loss: PolicyLoss = field(default_factory=lambda: PolicyLoss(kl_coefficient=0.0, entropy_coefficient=0.05))
     """The policy's objective."""
     overlong: OverlongShaping = field(default_factory=OverlongShaping)
     """What a response costs for being too long."""
@@ -165,13 +165,13 @@ class TrainConfig:
     """The oldest history is left out of a longer prompt."""
     max_response_tokens: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
     """None: as many as the longest answer needs."""
-    learning_rate: float = 8e-4
+    learning_rate: float = 6e-4
     """Of AdamW in reinforcement learning; 1e-6 for models of 1.5B parameters and more."""
-    learning_rate_warmup: int = 10
+    learning_rate_warmup: int = 5
     """Iterations before the learning rate is reached; Adam's first steps know little of the noise."""
-    learning_rate_decay: Decay = field(default_factory=Decay)
+    learning_rate_decay: Decay = field(default_factory=lambda: Decay("linear", 0.2))
     """How the learning rate falls after the warm-up."""
-    entropy_decay: Decay = field(default_factory=Decay)
+    entropy_decay: Decay = field(default_factory=lambda: Decay("linear", 0.6))
     """How --loss.entropy-coefficient changes over the run."""
     entropy_target: EntropyTarget = field(default_factory=EntropyTarget)
     """The entropy to hold by changing --loss.entropy-coefficient."""
@@ -179,7 +179,7 @@ class TrainConfig:
     """How --loss.kl-coefficient changes over the run."""
     ppo_epochs: int = 1
     """Times that each iteration's rows are used."""
-    num_minibatches: int = 2
+    num_minibatches: int = 4
     """Mini-batches that the rows are dealt into at each pass, one optimizer step each."""
     mini_batch_rows: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
     """Rows of the iteration for each mini-batch, in place of --num-minibatches."""
@@ -284,17 +284,10 @@ class TrainConfig:
             )
 
     def _check_schedules(self) -> None:
-        for name, coefficient in (
-            ("entropy", self.loss.entropy_coefficient),
-            ("kl", self.loss.kl_coefficient),
-        ):
-            if getattr(self, f"{name}_decay") != Decay() and coefficient == 0:
-                raise SettingError(
-                    f"--{name}-decay has nothing to change: --loss.{name}-coefficient is 0, expected more"
-                )
-        if self.entropy_target.nats is not None and self.entropy_decay != Decay():
+        if self.entropy_target.nats is not None and self.entropy_decay.shape != "constant":
             raise SettingError(
-                "--entropy-target and --entropy-decay both set the entropy coefficient: give one of them"
+                "--entropy-target and --entropy-decay both set the entropy coefficient: give "
+                "--entropy-decay.shape constant, or no target"
             )
 
     def compute(self) -> Compute:
@@ -370,6 +363,16 @@ def _flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
+BEFORE: dict[str, dict[str, Any]] = {
+    "TrainConfig": {
+        "reading": ReadingSettings(tasks=0),
+        "learning_rate_decay": Decay(),
+        "entropy_decay": Decay(),
+    },
+    "TinyModel": {"merges": 0},
+}
+"""What runs did that are older than a setting and do not name it, where that is not its default."""
+
 _TYPES = {
     cls.__name__: cls
     for cls in (
@@ -401,7 +404,8 @@ def from_json(value: Any) -> Any:
         return value
     values = {name: from_json(inner) for name, inner in value.items() if name != "type"}
     try:
-        return _TYPES[value["type"]](**current_settings(value["type"], values))
+        kind = value["type"]
+        return _TYPES[kind](**{**BEFORE.get(kind, {}), **current_settings(kind, values)})
     except (KeyError, TypeError) as error:
         raise SettingError(f"this is not a configuration of this version of hgpo: {error}") from None
 
