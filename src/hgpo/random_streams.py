@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 WEIGHTS, WARM_TASKS, WARM_ORDER, TASKS, ROLLOUT, UPDATE, EVALUATION, PROBE, CRITIC = range(9)
+PHRASES, READING_TASKS, READING_ORDER = range(9, 12)
 """What is drawn; a number, once given, is never given to something else."""
 
 

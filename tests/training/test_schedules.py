@@ -34,13 +34,27 @@ def rates(iterations, *, warmup=0, decay=LINEAR):
     return [coefficients_at(settings, i, 0, 0.01).learning_rate for i in range(iterations)]
 
 
-def test_the_defaults_are_the_peak_after_a_linear_rise():
+def test_without_a_decay_it_is_the_peak_after_a_linear_rise():
     # Warm-up of 10: 1/11, 2/11, … of the rate, and all of it from the eleventh iteration on. Exactly.
-    settings = TrainConfig()
+    settings = TrainConfig(
+        learning_rate=8e-4,
+        learning_rate_warmup=10,
+        learning_rate_decay=Decay(),
+        entropy_decay=Decay("constant", 0.5),
+        loss=PolicyLoss(entropy_coefficient=0.01),
+    )
     for iteration in (0, 4, 10, 11, 179):
         found = coefficients_at(settings, iteration, 0, settings.loss.entropy_coefficient)
         assert found.learning_rate == 8e-4 * min(1.0, (iteration + 1) / 11)
         assert (found.entropy_coefficient, found.kl_coefficient) == (0.01, 0.01)
+
+
+def test_the_defaults_fall_to_a_fifth_of_the_rate_and_three_fifths_of_the_entropy_coefficient():
+    settings = TrainConfig()
+    last = coefficients_at(settings, settings.iterations - 1, 0, settings.loss.entropy_coefficient)
+    assert settings.learning_rate == 6e-4 and settings.loss.entropy_coefficient == 0.05
+    assert last.learning_rate == pytest.approx(1.2e-4, rel=1e-12)
+    assert last.entropy_coefficient == pytest.approx(0.03, rel=1e-12)
 
 
 def test_a_linear_decay_has_equal_steps_down_to_the_final_fraction():
@@ -223,26 +237,14 @@ def test_without_a_weight_the_divergence_is_not_measured(tmp_path, monkeypatch):
     assert all(record["gradient_norm"] > 0 for record in records)
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        (
-            {"entropy_decay": LINEAR, "loss": PolicyLoss()},
-            "--entropy-decay has nothing to change: --loss.entropy-coefficient is 0",
-        ),
-        ({"kl_decay": LINEAR, "loss": PolicyLoss(kl_coefficient=0)}, "--kl-decay has nothing to change"),
-        ({"entropy_decay": LINEAR, "entropy_target": EntropyTarget(0.5)}, "give one of them"),
-    ],
-)
-def test_schedules_that_contradict_one_another_are_refused(changes, message):
-    with pytest.raises(SettingError, match=message):
-        config(**changes)
+def test_an_entropy_target_and_a_decay_contradict_one_another():
+    with pytest.raises(SettingError, match="give --entropy-decay"):
+        config(entropy_decay=LINEAR, entropy_target=EntropyTarget(0.5))
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("--learning-rate-decay.final 0.2", "final 0.2 needs a shape that changes: linear or cosine"),
         ("--kl-decay.shape linear --kl-decay.final -1", "final is -1.0: expected a fraction of at least 0"),
         ("--entropy-target.nats 0", "nats is 0.0: expected an entropy above 0"),
         ("--entropy-target.rate 0", "rate is 0.0: expected a number above 0"),

@@ -73,11 +73,11 @@ OldLogprobs = Literal["sampler", "recomputed"]
 
 
 @dataclass(frozen=True)
-class WarmStart:
-    """How long a fresh policy imitates walkthroughs. With 0 tasks it imitates none."""
+class Imitation:
+    """How a policy learns from texts of play by cross-entropy."""
 
-    tasks: int = 200
-    """How many training tasks give a walkthrough to imitate."""
+    tasks: int
+    """How many training tasks are played for them; 0 for none."""
     epochs: int = 5
     """How many times each step of them is learned from."""
     batch_rows: int = 32
@@ -86,6 +86,27 @@ class WarmStart:
     """Peak learning rate; it rises over the first tenth of the steps and falls linearly to 0."""
     prompt_weight: float = 0.3
     """Weight of the mean loss of the prompts' own tokens: a model made from scratch has to learn to read."""
+
+
+@dataclass(frozen=True)
+class ReadingSettings(Imitation):
+    """How long a model made from scratch reads before it acts: random play under titles in hindsight."""
+
+    tasks: int = 1200
+    """How many training tasks are played at random; a suite without readings has none, however many. 0 reads
+    nothing."""
+    epochs: int = 1
+    batch_rows: int = 64
+    other_weight: float = 0.1
+    """Weight of an answer that shares no word with the title; the others weigh 1."""
+
+
+@dataclass(frozen=True)
+class WarmStart(Imitation):
+    """How long a policy imitates walkthroughs. With 0 tasks it imitates none."""
+
+    tasks: int = 60
+    """How many training tasks give a walkthrough to imitate."""
 
 
 @dataclass(frozen=True)
@@ -99,12 +120,14 @@ class TrainConfig:
     entropy_credit: EntropyCreditName = "none"
     """Change the advantages by the entropy of each response, on top of any estimator: aem (arXiv 2605.00425)
     or empg (arXiv 2509.09265). The policy reads every row once more for that."""
-    loss: PolicyLoss = field(default_factory=lambda: PolicyLoss(entropy_coefficient=0.01))
+    loss: PolicyLoss = field(default_factory=lambda: PolicyLoss(kl_coefficient=0.0, entropy_coefficient=0.05))
     """The policy's objective."""
     overlong: OverlongShaping = field(default_factory=OverlongShaping)
     """What a response costs for being too long."""
     critic: CriticTraining = field(default_factory=CriticTraining)
     """How the critic learns; PPO alone has one."""
+    reading: ReadingSettings = field(default_factory=ReadingSettings)
+    """What a model made from scratch reads before the warm start."""
     warm_start: WarmStart = field(default_factory=WarmStart)
     """Imitation before reinforcement learning."""
     tiny: TinyModel = field(default_factory=TinyModel)
@@ -153,13 +176,13 @@ class TrainConfig:
     """The oldest history is left out of a longer prompt."""
     max_response_tokens: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
     """None: as many as the longest answer needs."""
-    learning_rate: float = 8e-4
+    learning_rate: float = 6e-4
     """Of AdamW in reinforcement learning; 1e-6 for models of 1.5B parameters and more."""
-    learning_rate_warmup: int = 10
+    learning_rate_warmup: int = 5
     """Iterations before the learning rate is reached; Adam's first steps know little of the noise."""
-    learning_rate_decay: Decay = field(default_factory=Decay)
+    learning_rate_decay: Decay = field(default_factory=lambda: Decay("linear", 0.2))
     """How the learning rate falls after the warm-up."""
-    entropy_decay: Decay = field(default_factory=Decay)
+    entropy_decay: Decay = field(default_factory=lambda: Decay("linear", 0.6))
     """How --loss.entropy-coefficient changes over the run."""
     entropy_target: EntropyTarget = field(default_factory=EntropyTarget)
     """The entropy to hold by changing --loss.entropy-coefficient."""
@@ -167,7 +190,7 @@ class TrainConfig:
     """How --loss.kl-coefficient changes over the run."""
     ppo_epochs: int = 1
     """Times that each iteration's rows are used."""
-    num_minibatches: int = 2
+    num_minibatches: int = 4
     """Mini-batches that the rows are dealt into at each pass, one optimizer step each."""
     mini_batch_rows: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
     """Rows of the iteration for each mini-batch, in place of --num-minibatches."""
@@ -275,17 +298,10 @@ class TrainConfig:
             )
 
     def _check_schedules(self) -> None:
-        for name, coefficient in (
-            ("entropy", self.loss.entropy_coefficient),
-            ("kl", self.loss.kl_coefficient),
-        ):
-            if getattr(self, f"{name}_decay") != Decay() and coefficient == 0:
-                raise SettingError(
-                    f"--{name}-decay has nothing to change: --loss.{name}-coefficient is 0, expected more"
-                )
-        if self.entropy_target.nats is not None and self.entropy_decay != Decay():
+        if self.entropy_target.nats is not None and self.entropy_decay.shape != "constant":
             raise SettingError(
-                "--entropy-target and --entropy-decay both set the entropy coefficient: give one of them"
+                "--entropy-target and --entropy-decay both set the entropy coefficient: give "
+                "--entropy-decay.shape constant, or no target"
             )
 
     def compute(self) -> Compute:
@@ -361,11 +377,21 @@ def _flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
+BEFORE: dict[str, dict[str, Any]] = {
+    "TrainConfig": {
+        "reading": ReadingSettings(tasks=0),
+        "learning_rate_decay": Decay(),
+        "entropy_decay": Decay(),
+    },
+    "TinyModel": {"merges": 0},
+}
+"""What runs did that are older than a setting and do not name it, where that is not its default."""
+
 _TYPES = {
     cls.__name__: cls
     for cls in (
-        *(TrainConfig, WarmStart, TinyModel, PolicyLoss, OverlongShaping, CriticTraining, Lora),
-        *(Decay, EntropyTarget),
+        *(TrainConfig, ReadingSettings, WarmStart, TinyModel, PolicyLoss, OverlongShaping),
+        *(CriticTraining, Lora, Decay, EntropyTarget),
         *ESTIMATORS.values(),
         *ENVIRONMENTS.values(),
     )
@@ -392,7 +418,8 @@ def from_json(value: Any) -> Any:
         return value
     values = {name: from_json(inner) for name, inner in value.items() if name != "type"}
     try:
-        return _TYPES[value["type"]](**current_settings(value["type"], values))
+        kind = value["type"]
+        return _TYPES[kind](**{**BEFORE.get(kind, {}), **current_settings(kind, values)})
     except (KeyError, TypeError) as error:
         raise SettingError(f"this is not a configuration of this version of hgpo: {error}") from None
 

@@ -33,7 +33,7 @@ class Decay:
     """
 
     shape: DecayShape = "constant"
-    """"constant" keeps the value; "linear" and "cosine" lead it to the final fraction."""
+    """"constant" keeps the value, whatever the final fraction; "linear" and "cosine" lead it there."""
     final: float = 0.0
     """f: the value in the last iteration as a fraction of the setting; 0.2 leads 6e-4 to 1.2e-4."""
 
@@ -42,8 +42,6 @@ class Decay:
             raise ValueError(f"shape is {self.shape!r}: expected one of {', '.join(_SHAPES)}")
         if not 0 <= self.final < math.inf:
             raise ValueError(f"final is {self.final}: expected a fraction of at least 0")
-        if self.shape == "constant" and self.final:
-            raise ValueError(f"final {self.final} needs a shape that changes: linear or cosine")
 
     def fraction(self, progress: float) -> float:
         """The factor of the setting at a progress from 0 to 1."""

@@ -28,7 +28,7 @@ from hgpo.training.checkpoint import (
 )
 from hgpo.training.context import RunContext
 from hgpo.training.initial_policy import initial_policy
-from hgpo.training.warm_start import warm_start
+from hgpo.training.warm_start import read, warm_start
 from hgpo.training.weight_average import WeightAverage
 
 
@@ -89,11 +89,12 @@ def find_starting_point(run: RunContext) -> StartingPoint:
 
 
 def new_state(run: RunContext, start: StartingPoint) -> TrainingState:
-    """The state before the first iteration: after the warm start, with the reference written.
+    """The state before the first iteration: after reading and the warm start, with the reference written.
 
     Raises:
         RunError: if the reference cannot be written.
     """
+    read(run, start.policy, start.agent)
     warm_start(run, start.policy, start.agent)
     if run.is_first:
         save_reference(run.log.reference, start.policy)

@@ -5,10 +5,7 @@ It knows neither the estimator nor the environment nor the models: these are in 
 
 from __future__ import annotations
 
-import gc
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +38,11 @@ from hgpo.training.learning import (
     with_entropy,
     with_values,
 )
+from hgpo.training.memory import older_objects_left_alone
 from hgpo.training.metrics import advantage_metrics, group_metrics, peak_memory, rollout_metrics
 from hgpo.training.open_run import weights_in_words
 from hgpo.training.optional_files import LEFT_OUT, TRIED_AGAIN, OptionalFiles
+from hgpo.training.outcome import worse_than_start
 from hgpo.training.sampling import sample_trajectories
 from hgpo.training.state import TrainingState, find_starting_point, new_state, restored_state
 
@@ -101,9 +100,13 @@ class Trainer:
             self.display.warn(warning)
         with self.log.alone():
             self._set_up()
-            with _older_objects_left_alone():
+            with older_objects_left_alone():
                 self._loop()
-        return self.log.read_evaluations()
+        evaluations = self.log.read_evaluations()
+        warning = worse_than_start(evaluations, self.log.read_metrics())
+        if warning is not None:
+            self.display.warn(warning)
+        return evaluations
 
     def _set_up(self) -> None:
         """Start the run, or go back to the state of its latest checkpoint."""
@@ -262,18 +265,3 @@ class Trainer:
                 state.average,
                 self.entropy_coefficient,
             )
-
-
-@contextmanager
-def _older_objects_left_alone() -> Iterator[None]:
-    """Let the garbage collector look only at objects that are made from here on.
-
-    What PyTorch and transformers consist of is several hundred thousand objects, and looking at all of them
-    again and again takes a twentieth of a small model's iteration.
-    """
-    gc.collect()
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.unfreeze()
