@@ -132,10 +132,7 @@ def share_read(
     policy: TransformersPolicy, prompts: Sequence[tuple[int, ...]], responses: Sequence[Any]
 ) -> float:
     """The share of the prompts' and responses' tokens that is read where shared beginnings are read once."""
-    read = 0
-    for reading in policy.packed_batches(prompts, responses):
-        # Padding sees itself alone, as does the first token of each row.
-        read += int((reading.rows.attention_mask.sum(-1) > 1).sum()) + len(reading.rows.tokens)
+    read = sum(packed.read for packed in policy.packed_batches(prompts, responses))
     return read / sum(len(p) + len(r) - 1 for p, r in zip(prompts, responses, strict=True))
 
 

@@ -294,7 +294,9 @@ def _random_batch(rng: np.random.Generator, vocabulary: int, rows: int, size: Si
         old_logprobs=tuple(np.full(len(row), -np.log(vocabulary)) for row in responses),
         positive=np.maximum(advantages, 0),
         negative=np.maximum(-advantages, 0),
-        count=np.ones(rows, np.int64),
+        positive_rows=(advantages > 0).astype(np.int64),
+        negative_rows=(advantages < 0).astype(np.int64),
+        action=tuple(np.ones(len(row), np.bool_) for row in responses),
         total_tokens=rows * size.response_tokens,
         total_rows=rows,
     )

@@ -7,6 +7,7 @@ import numpy as np
 from hgpo import StepTable
 from hgpo.policies.settings import TinyModel
 from hgpo.policies.tiny import create_policy
+from hgpo.policies.tree_reader import TreeReader
 
 TEXTS = ["a b c d e f g h i j"]
 
@@ -30,3 +31,9 @@ def table(rng, rows=40, kinds=5):
 
 def policy(seed=0):
     return create_policy(TEXTS, TinyModel(8, 1, 2), max_tokens=32, max_commands=1, seed=seed)
+
+
+def reading_trees(policy):
+    """The policy with the reader that larger models have."""
+    policy.reader = TreeReader(policy.model, policy.model, policy.compute, policy.chat.ends, 0)
+    return policy

@@ -12,15 +12,23 @@ from toy import ToySuite
 
 from hgpo.policies.settings import TinyModel
 from hgpo.training.config import TrainConfig, WarmStart
+from hgpo.training.losses import PolicyLoss
+from hgpo.training.schedules import Decay
 from hgpo.training.trainer import Trainer
 
 
 def config(**changes) -> TrainConfig:
     values: dict[str, Any] = dict(
         env=ToySuite(),
-        tiny=TinyModel(32, 2, 2),
+        tiny=TinyModel(32, 2, 2, merges=0),
         # Long enough to win now and then: runs that learn nothing would all be equal.
         warm_start=WarmStart(tasks=6, epochs=60, batch_rows=8),
+        loss=PolicyLoss(entropy_coefficient=0.01),
+        learning_rate=8e-4,
+        learning_rate_warmup=10,
+        learning_rate_decay=Decay(),
+        entropy_decay=Decay(),
+        num_minibatches=2,
         subsample_below=0.0,
         iterations=4,
         tasks_per_iteration=3,

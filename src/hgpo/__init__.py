@@ -7,8 +7,10 @@ Importing this package loads numpy and nothing heavier.
 """
 
 from hgpo.estimators import (
+    AEM,
     CRBC,
     ECPO,
+    EMPG,
     ESTIMATORS,
     G2PO,
     GAGPO,
@@ -30,8 +32,10 @@ from hgpo.steps import StepTable
 __version__ = "0.1.0"
 
 __all__ = [
+    "AEM",
     "CRBC",
     "ECPO",
+    "EMPG",
     "ESTIMATORS",
     "G2PO",
     "GAGPO",

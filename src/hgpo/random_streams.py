@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-WEIGHTS, WARM_TASKS, WARM_ORDER, TASKS, ROLLOUT, UPDATE, EVALUATION, PROBE, CRITIC, CROSS = range(10)
+WEIGHTS, WARM_TASKS, WARM_ORDER, TASKS, ROLLOUT, UPDATE, EVALUATION, PROBE, CRITIC = range(9)
+PHRASES, READING_TASKS, READING_ORDER, CROSS = range(9, 13)
 """What is drawn; a number, once given, is never given to something else."""
 
 

@@ -65,6 +65,8 @@ class StepTable:
         response_logprobs: Log-probability of each response token under the policy that sampled it.
         policy_version: Number of the policy update whose weights sampled the row.
         value: The return to go that a critic expects at this step, before the action; finite.
+        entropy: Mean entropy of the distributions that the response's tokens were drawn from, in nats;
+            finite.
         state_keys: Further state keys by name, coarser or finer than `state_key`: a mapping of columns, or
             one mapping per row. See `HGPO.level_keys`.
 
@@ -94,6 +96,7 @@ class StepTable:
     response_logprobs: tuple[NDArray[np.float64], ...] | None
     policy_version: NDArray[np.int64] | None
     value: NDArray[np.float64] | None
+    entropy: NDArray[np.float64] | None
     state_keys: Mapping[str, NDArray[Any]]
 
     task_code: NDArray[np.int64] = field(init=False)
@@ -130,6 +133,7 @@ class StepTable:
         response_logprobs: Sequence[ArrayLike] | None = None,
         policy_version: Column | None = None,
         value: Column | None = None,
+        entropy: Column | None = None,
         state_keys: Mapping[str, Column] | Sequence[Mapping[str, Any]] | None = None,
     ) -> None:
         columns = {name: column for name, column in locals().items() if name not in ("self", "state_keys")}
@@ -150,8 +154,9 @@ class StepTable:
         object.__setattr__(self, "state_key_codes", codes)
         _check_finite("reward", self.reward, "0.0 where the environment gave none")
         object.__setattr__(self, "reward_rounding", kept_rounding(self.reward, reward))
-        if self.value is not None:
-            _check_finite("value", self.value, "the return to go that is expected at the step")
+        for name in _FINITE:
+            if (column := getattr(self, name)) is not None:
+                _check_finite(name, column, _FINITE[name])
         _check_one_task_per_trajectory(self)
         object.__setattr__(self, "time_order", frozen(_time_order(self)))
         if self.response_tokens is not None and self.response_logprobs is not None:
@@ -254,10 +259,17 @@ class StepTable:
 
     def with_values(self, value: Column) -> StepTable:
         """The same steps with a critic's values; finite, one per row."""
-        _of_one_length({"task_id": self.task_id, "value": value})
-        values = floats("value", value)
-        _check_finite("value", values, "the return to go that is expected at the step")
-        return self._replaced(value=values)
+        return self._with_finite("value", value)
+
+    def with_entropy(self, entropy: Column) -> StepTable:
+        """The same steps with the mean entropy of each response's tokens; finite, one per row."""
+        return self._with_finite("entropy", entropy)
+
+    def _with_finite(self, name: str, column: Column) -> StepTable:
+        _of_one_length({"task_id": self.task_id, name: column})
+        values = floats(name, column)
+        _check_finite(name, values, _FINITE[name])
+        return self._replaced(**{name: values})
 
     def take_tasks(self, rows: NDArray[np.int64]) -> StepTable:
         """What estimators read of some tasks, as a table of its own.
@@ -329,8 +341,13 @@ def _of_one_length(given: dict[str, Any]) -> dict[str, Any]:
 _REQUIRED = ("task_id", "trajectory_id", "step_index", "state_key", "reward")
 _READ_BY_ESTIMATORS = (
     *("step_index", "reward", "reward_rounding", "observation"),
-    *("action", "action_key", "action_valid", "value"),
+    *("action", "action_key", "action_valid", "value", "entropy"),
 )
+_FINITE = {
+    "value": "the return to go that is expected at the step",
+    "entropy": "the mean entropy of the response's tokens in nats",
+}
+"""Optional columns of finite numbers, and what to give in place of another value."""
 _RAGGED = ("prompt_tokens", "response_tokens", "response_logprobs")
 _CONVERTERS = {
     "task_id": objects,
@@ -350,6 +367,7 @@ _CONVERTERS = {
     "response_logprobs": token_logprobs,
     "policy_version": integers,
     "value": floats,
+    "entropy": floats,
 }
 
 

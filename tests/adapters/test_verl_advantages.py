@@ -11,9 +11,9 @@ import torch
 from verl_rows import row
 
 from hgpo.adapters.verl.rows import StepRow, step_table
-from hgpo.adapters.verl.settings import estimator_of
+from hgpo.adapters.verl.settings import entropy_credit_of, estimator_of
 from hgpo.errors import SettingError
-from hgpo.estimators import ESTIMATORS, PPO
+from hgpo.estimators import AEM, ENTROPY_CREDITS, ESTIMATORS, PPO
 
 pytestmark = [
     pytest.mark.stack,
@@ -124,6 +124,51 @@ def test_by_a_verl_that_passes_the_fields(name):
         batch={"values": batch.values},
     )
     batch.expect(advantages, estimator_of(config["adv_estimator"], config["stepwise"])(batch.steps()))
+
+
+@pytest.mark.parametrize("credit", ["aem", "empg"])
+@pytest.mark.parametrize("known", ["entropy", "rollout_log_probs"])
+def test_entropy_credit_reads_what_verl_knows_of_the_tokens(credit, known):
+    """Entropies where verl has them, else minus the drawn tokens' log-probabilities, over the response's tokens
+    alone. Rejects: means over padding, the log-probabilities' sign."""
+    from verl.trainer.ppo.core_algos import get_adv_estimator_fn
+
+    batch, config = Batch(5), algorithm("hgpo")
+    config["stepwise"]["entropy_credit"] = credit
+    of_tokens = torch.from_numpy(batch.rng.random(batch.mask.shape))
+    advantages, _ = get_adv_estimator_fn(config["adv_estimator"])(
+        token_level_rewards=batch.rewards,
+        response_mask=batch.mask,
+        config=config,
+        index=batch.uids,
+        non_tensor_batch={"extra_fields": batch.fields, "uid": batch.uids},
+        batch={known: of_tokens if known == "entropy" else -of_tokens},
+    )
+    mean = (of_tokens * batch.mask).sum(1) / batch.mask.sum(1)
+    steps = batch.steps().with_entropy(mean[torch.from_numpy(batch.places)].numpy())
+    estimator = ENTROPY_CREDITS[credit](estimator_of(config["adv_estimator"], config["stepwise"]))
+    batch.expect(advantages, estimator(steps))
+
+
+def test_a_critic_learns_the_same_under_entropy_credit():
+    from hgpo.adapters.verl.advantages import active, advantage_context
+
+    batch, config = Batch(6), algorithm("ppo")
+    config["stepwise"]["entropy_credit"] = "aem"
+    steps = batch.steps().with_entropy(batch.rng.random(len(batch.rows)))
+    context = advantage_context(batch.rows, batch.places, value=steps.value, entropy=steps.entropy)
+    with active(context):
+        data = computed(batch, config)
+    estimator: Any = estimator_of(config["adv_estimator"], config["stepwise"])
+    batch.expect(data.batch["returns"], estimator.value_targets(steps))
+    batch.expect(data.batch["advantages"], AEM(estimator)(steps))
+
+
+def test_an_unknown_entropy_credit_is_refused():
+    with pytest.raises(
+        SettingError, match=r"algorithm.stepwise.entropy_credit is 'half': expected one of none"
+    ):
+        entropy_credit_of({"entropy_credit": "half"})
 
 
 def test_without_the_fields_it_says_what_to_do():

@@ -278,6 +278,12 @@ def test_rollouts_are_kept(looped):
     seen = sorted(row.prompt for row in rows_of(updates(folder)[2]))
     assert steps.prompt_tokens is not None
     assert sorted(tuple(prompt.tolist()) for prompt in steps.prompt_tokens) == seen
+    # The entropies are those that verl computes with the old log-probabilities.
+    assert steps.entropy is not None and steps.response_logprobs is not None
+    metrics = updates(folder)[2]["metrics"]
+    assert metrics["hgpo/response_entropy_mean"] == pytest.approx(steps.entropy.mean(), abs=1e-6)
+    surprisal = [-logprobs.mean() for logprobs in steps.response_logprobs]
+    assert steps.entropy.min() > 0 and np.abs(steps.entropy - surprisal).max() > 1e-3
 
 
 @pytest.mark.slow

@@ -20,7 +20,14 @@ pytestmark = [
 ]
 
 DOCS = Path(__file__).parents[2] / "docs" / "verl.md"
-NOT_IN_VERL = {"subsample_below": 0.0, "warm_start.tasks": 0}
+NOT_IN_VERL = {
+    "subsample_below": 0.0,
+    "reading.tasks": 0,
+    "warm_start.tasks": 0,
+    "learning_rate_decay.final": 0.0,
+    "entropy_decay.shape": "constant",
+    "entropy_decay.final": 0.0,
+}
 """What verl cannot do otherwise: the presets have to have it off."""
 WORDS = {"tokens": "token-mean"}
 

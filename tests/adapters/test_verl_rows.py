@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from importlib.util import find_spec
 from types import SimpleNamespace
 
@@ -58,9 +59,17 @@ class TestRows:
         keys = [{"observation": "o", "full_state": (step, "x")} for step in (0, 1)]
         sent = [row("t", 0, step, state_keys=keys[step]) for step in (0, 1)]
         rows, _ = step_rows([each.as_field() for each in sent], ["t", "t"])
+        # verl's queue may turn a tuple into a list on the way.
+        queued = json.loads(json.dumps([each.as_field() for each in sent]))
+        assert step_rows(queued, ["t", "t"])[0] == rows == sent
         steps = step_table(rows)
         assert steps.state_keys["full_state"].tolist() == [(0, "x"), (1, "x")]
         assert steps.codes_of_key("observation").tolist() == [0, 0]
+
+    def test_keys_are_tuples_again_after_a_queue_that_knows_lists_only(self):
+        sent = row("t", 0, 0, state_keys={"observation_and_commands": ("o", ("go", "take"))})
+        (back,), _ = step_rows([json.loads(json.dumps(sent.as_field()))], ["t"])
+        assert back == sent
 
 
 def dataset(files: str | list[str], max_samples: int = -1, **section: object) -> TaskDataset:

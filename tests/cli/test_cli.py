@@ -139,7 +139,7 @@ def test_the_version_says_what_a_report_of_a_problem_needs(capsys):
 
 def test_an_environment_is_checked(capsys):
     assert main(["env", "check", "household"]) == 0
-    assert "all 13 checks passed" in capsys.readouterr().out
+    assert "all 14 checks passed" in capsys.readouterr().out
 
 
 def test_a_run_from_start_to_evaluation(tmp_path, capsys):

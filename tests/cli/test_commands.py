@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 
-from hgpo import HGPO, GiGPO, StepTable
+from hgpo import AEM, GRPO, HGPO, GiGPO, StepTable
 from hgpo.cli import main
 from hgpo.rollout_files import read_rollouts, write_rollouts
 
@@ -69,9 +69,23 @@ def test_an_estimator_brings_its_own_settings(rollouts):
     assert main([*line, "--overwrite"]) == 0
 
 
+def test_entropy_credit_goes_on_top_of_any_estimator(rollouts, capsys):
+    steps = read_rollouts(rollouts).steps
+    steps = steps.with_entropy(np.random.default_rng(1).random(len(steps)))
+    file, out = rollouts.with_name("e.parquet"), rollouts.with_name("a.jsonl")
+    write_rollouts(file, steps)
+    line = ["advantages", str(file), "--estimator", "grpo", "--entropy-credit", "aem", "--out", str(out)]
+    assert main(line) == 0
+    assert "AEM(estimator=GRPO(" in capsys.readouterr().out.replace("\n", "")
+    found = [json.loads(row)["advantage"] for row in out.read_text().splitlines()]
+    assert found == AEM(GRPO())(steps).tolist()
+
+
 @pytest.mark.parametrize(
     ("args", "words"),
     [
+        (["--entropy-credit", "aem"], "or in a file the column entropy"),
+        (["--entropy-credit", "half"], "--entropy-credit"),
         (["--estimator", "best"], "--estimator best: choose from hgpo, hbc, gigpo"),
         (["--estimator", "grpo", "--alpha", "1"], "--alpha"),
         (["--alpha", "-1"], "alpha is -1.0; give a number of at least 0"),

@@ -27,6 +27,6 @@ def test_every_public_name_is_there():
     for name in hgpo.__all__:
         assert hasattr(hgpo, name)
     assert {name for name in hgpo.__all__ if isinstance(getattr(hgpo, name), type)} - {
-        "Estimator",
-        "StepTable",
+        *("Estimator", "StepTable"),
+        *("AEM", "EMPG"),
     } == {estimator.__name__ for estimator in hgpo.ESTIMATORS.values()}

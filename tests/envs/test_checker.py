@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
 import pytest
 
 from hgpo.envs import ENVIRONMENTS
-from hgpo.envs.base import Info, Task, describe
+from hgpo.envs.base import Info, Reading, Task, describe
 from hgpo.envs.checker import CHECKS, check, format_report
+from hgpo.envs.episode import TimeStep, Transition, advance, begin
 
 
 class Corridor:
@@ -73,7 +74,7 @@ class CorridorSuite:
 def test_a_sound_environment_passes():
     report = check(CorridorSuite(), games=3)
     assert report.ok and report.games == 6 and report.steps > 50
-    assert format_report(report) == f"CorridorSuite: 6 games, {report.steps} commands: all 13 checks passed"
+    assert format_report(report) == f"CorridorSuite: 6 games, {report.steps} commands: all 14 checks passed"
 
 
 def test_a_suite_without_walkthroughs_or_step_limit_passes():
@@ -106,7 +107,19 @@ def after_step(change: Any) -> type[CorridorSuite]:
     return faulty_environment(step=lambda self, command: change(self, command, *Corridor.step(self, command)))
 
 
-ticks = counter()
+ticks = counter(1)
+TITLED = Task("train/0", "walk", "go east", None)
+
+
+def readable(texts: Callable[[TimeStep, TimeStep], list[Reading]]) -> type[CorridorSuite]:
+    """A suite with readings, given the start of an episode and where it is after "east"."""
+
+    def readings(self: CorridorSuite, count: int, seed: int) -> Iterator[Reading]:
+        environment = self.make()
+        start = begin(environment, TITLED)
+        return iter(texts(start, advance(environment, "east")))
+
+    return type("Suite", (CorridorSuite,), {"readings": readings})
 
 
 def start_at_place_0(self: Corridor, task: Task, seed: int = 0) -> tuple[str, Info]:
@@ -273,6 +286,23 @@ FAULTS: dict[str, tuple[type[CorridorSuite], str, str]] = {
         after_step(lambda self, command, obs, reward, won, cut, info: (obs, reward, won, won or cut, info)),
         "end",
         "terminated and truncated at once",
+    ),
+    "a text of commands that are not admissible": (
+        readable(lambda now, after: [Reading(TITLED, (Transition(now, "west", after, None),))]),
+        "readings",
+        "'west' is not admissible where it is given",
+    ),
+    "a text without a title": (
+        readable(
+            lambda now, after: [Reading(Task("a", "", " ", None), (Transition(now, "east", after, None),))]
+        ),
+        "readings",
+        "without a title",
+    ),
+    "texts that differ each time": (
+        readable(lambda now, after: [Reading(TITLED, (Transition(now, "east", after, None),) * next(ticks))]),
+        "readings",
+        "other texts at the second call",
     ),
     "a word that texts() lacks": (
         type("Suite", (CorridorSuite,), {"texts": lambda self: iter(["place 0 1 2 3 what ?", "go east"])}),

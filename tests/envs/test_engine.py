@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from small_game import DOMAIN, GRAMMAR, PROBLEM, small_game
 
 from hgpo.envs.household import generate
-from hgpo.envs.textgame import Episode, GameFormatError, compile_game
+from hgpo.envs.textgame import Episode, GameFormatError, compile_game, engine
 
 GAME = compile_game(small_game())
 
@@ -206,8 +206,39 @@ def test_what_is_kept_between_steps_equals_what_is_found_afresh(number, choices)
     fresh = Episode(game)
     for command in commands:
         fresh._ways = [None] * len(fresh._ways)
-        fresh._commands = None
-        fresh._won = None
+        game.situations.clear()
+        fresh._known = game.situation(fresh._changes)
         fresh.step(command)
     assert asked.admissible_commands == fresh.admissible_commands
     assert asked.won == fresh.won
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.integers(0, 500),
+    st.lists(st.lists(st.integers(0, 9), max_size=12), min_size=2, max_size=5),
+    st.booleans(),
+)
+def test_what_one_episode_has_found_is_what_another_would_find(number, plays, crowded):
+    # Episodes of one game after one another, against each in a game of its own; with room for many states or two.
+    data = generate(f"train/{number}").game
+    shared = compile_game(data)
+    room = engine.MOST_SITUATIONS
+    engine.MOST_SITUATIONS = 2 if crowded else room
+    try:
+        for choices in plays:
+            one, other = Episode(shared), Episode(compile_game(data))
+            for choice in [*choices, 0]:
+                assert one.admissible_commands == other.admissible_commands
+                assert (one.observation, one.state_key, one.won) == (
+                    other.observation,
+                    other.state_key,
+                    other.won,
+                )
+                assert one.calls() == other.calls()
+                for predicate in shared.predicates:
+                    assert one.facts(predicate) == other.facts(predicate)
+                command = one.admissible_commands[choice % len(one.admissible_commands)]
+                assert one.step(command) == other.step(command)
+    finally:
+        engine.MOST_SITUATIONS = room

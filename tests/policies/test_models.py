@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from merged_rows import table
+from merged_rows import reading_trees, table
 from toy import ToySuite
 from toy_runs import config, figures, run
 from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel
@@ -184,7 +184,7 @@ def gradient(policy, reference, steps, advantages):
 
 def test_recomputing_layers_changes_memory_and_nothing_else(folder, monkeypatch):
     steps, advantages = rows()
-    plain = load_policy(folder)
+    plain = reading_trees(load_policy(folder))
     thrifty = load_policy(folder, Compute(recompute=True))
     calls = []
     layer = type(thrifty.model.model.layers[0].mlp)

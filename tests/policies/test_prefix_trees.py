@@ -9,12 +9,15 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from merged_rows import reading_trees
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, MistralConfig
 
+from hgpo.policies.compute import Compute
 from hgpo.policies.prefix_trees import as_rows, grow_trees
 from hgpo.policies.settings import TinyModel
 from hgpo.policies.tiny import create_policy, word_tokenizer
 from hgpo.policies.transformers import TransformersPolicy
+from hgpo.policies.tree_reader import TreeReader
 
 TEXTS = ["a b c d e f g h i j"]
 
@@ -88,7 +91,7 @@ def test_padding_is_on_the_left_and_sees_itself_alone():
 def policy(token_budget=16_384):
     made = create_policy(TEXTS, TinyModel(16, 2, 2), max_tokens=64, max_commands=1, seed=0)
     made.token_budget = token_budget
-    return made
+    return reading_trees(made)
 
 
 PAIRS = st.lists(
@@ -123,7 +126,7 @@ def test_the_model_says_of_a_branch_what_it_says_of_it_alone(pairs, token_budget
 def eager(tmp_path):
     policy().save(tmp_path)
     model = AutoModelForCausalLM.from_pretrained(tmp_path, attn_implementation="eager")
-    return TransformersPolicy(model, policy().tokenizer)
+    return reading_trees(TransformersPolicy(model, policy().tokenizer))
 
 
 def windowed(tmp_path):
@@ -152,9 +155,8 @@ def test_a_model_that_does_not_follow_a_tree_reads_each_sequence_for_itself(made
 
 
 def test_only_full_attention_that_takes_a_mask_shares_rows(tmp_path):
-    assert policy()._shares
-    assert not eager(tmp_path)._shares
-    assert not windowed(tmp_path)._shares
+    for made, shares in ((policy(), True), (eager(tmp_path), False), (windowed(tmp_path), False)):
+        assert isinstance(made.reader, TreeReader) and made.reader.shares == shares
 
 
 def test_attention_costs_as_much_as_the_weights_at_the_scale():
@@ -163,5 +165,6 @@ def test_attention_costs_as_much_as_the_weights_at_the_scale():
     config = LlamaConfig(
         vocab_size=10, hidden_size=64, intermediate_size=192, num_hidden_layers=3, num_attention_heads=4
     )
-    reader = TransformersPolicy(LlamaForCausalLM(config), word_tokenizer(TEXTS, 1))
-    assert reader._attention_scale == pytest.approx(6.5 * 64, rel=0.01)
+    model = LlamaForCausalLM(config)
+    reader = TreeReader(model, model, Compute(), (), 0)
+    assert reader.attention_scale == pytest.approx(6.5 * 64, rel=0.01)

@@ -18,6 +18,7 @@ from tokenizers import AddedToken, Tokenizer, models, pre_tokenizers, processors
 from toy import ToySuite
 from transformers import (
     AutoModelForCausalLM,
+    AutoTokenizer,
     Gemma3Config,
     GenerationConfig,
     LlamaConfig,
@@ -26,10 +27,12 @@ from transformers import (
 
 from hgpo.agents import LanguageAgent
 from hgpo.errors import SettingError
+from hgpo.policies import tokens
 from hgpo.policies.answers import Answer, begun_by, read_answer
 from hgpo.policies.compute import Compute
 from hgpo.policies.loading import load_policy, load_with_new_adapter
 from hgpo.policies.settings import Lora
+from hgpo.policies.tiny import word_tokenizer
 from hgpo.policies.tokens import ChatTokenizer, encode_prompts, end_tokens
 from hgpo.policies.transformers import TransformersPolicy
 from hgpo.policies.vllm import VllmEngine
@@ -401,6 +404,33 @@ class TestPrompts:
                 (s, *tokenizer.encode("x", add_special_tokens=False)),
             ]
         assert encode_prompts(tokenizer, []) == []
+
+    @pytest.mark.parametrize("saved", [False, True])
+    def test_lines_are_put_into_tokens_once(self, saved, monkeypatch, tmp_path):
+        # Line by line or as a whole: the same tokens, also after the tokenizer was saved and when few are kept.
+        texts = [
+            "You see: a mug.\n\ngo to #3\nanswer:",
+            "answer:",
+            "",
+            "a\n",
+            "Go  to\n#3 <unheard>\nanswer:",
+        ]
+        tokenizer = word_tokenizer(texts[:1], 3)
+        whole = [tuple(tokenizer.encode(text)) for text in texts]
+        if saved:
+            tokenizer.save_pretrained(tmp_path)
+            tokenizer = AutoTokenizer.from_pretrained(tmp_path)
+        chat, asked, encode = ChatTokenizer(tokenizer, end_tokens(tokenizer)), [], type(tokenizer).__call__
+
+        def counted(self, lines, **settings):
+            asked.extend(lines)
+            return encode(self, lines, **settings)
+
+        monkeypatch.setattr(type(tokenizer), "__call__", counted)
+        assert chat.encode(texts) == chat.encode(texts[::-1])[::-1] == whole
+        assert sorted(asked) == sorted({line for text in texts for line in text.split("\n")})
+        monkeypatch.setattr(tokens, "MOST_LINES", 0)
+        assert chat.encode(texts) == whole
 
     def test_a_mark_behind_the_text_that_is_no_end_goes_too(self):
         tokenizer = byte_tokenizer("<sep>", bos_token="<s>", eos_token="</s>")

@@ -33,6 +33,7 @@ def full_table(rows: int = 6) -> StepTable:
         response_logprobs=[rng.normal(size=row % 3) for row in range(rows)],
         policy_version=[3] * rows,
         value=rng.normal(size=rows),
+        entropy=rng.random(rows),
     )
 
 
@@ -42,7 +43,16 @@ def test_what_is_written_comes_back(name, tmp_path):
     write_rollouts(tmp_path / name, steps, {"commands": [("go", "take")] * 3 + [("go",)] * 3})
     found = read_rollouts(tmp_path / name)
     back = found.steps
-    for column in ("task_id", "step_index", "reward", "observation", "action", "action_valid", "value"):
+    for column in (
+        "task_id",
+        "step_index",
+        "reward",
+        "observation",
+        "action",
+        "action_valid",
+        "value",
+        "entropy",
+    ):
         assert getattr(back, column).tolist() == getattr(steps, column).tolist(), column
     for column in ("terminated", "truncated", "policy_version"):
         assert getattr(back, column).tolist() == getattr(steps, column).tolist(), column

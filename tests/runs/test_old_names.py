@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 
 import pytest
@@ -20,6 +19,7 @@ from hgpo.runs.old_names import (
     current_verl_settings,
 )
 from hgpo.training.config import TrainConfig, WarmStart, load_config, save_config
+from hgpo.training.schedules import Decay
 
 
 def test_an_old_option_is_the_new_one_with_a_line_of_its_own():
@@ -54,14 +54,32 @@ def test_every_old_option_of_training_is_taken_and_told_of(capsys):
 def test_a_run_with_old_settings_is_read(tmp_path):
     settings = TrainConfig(ppo_epochs=3, evaluation_tasks=7, warm_start=WarmStart(tasks=9))
     save_config(settings, tmp_path / "new.json")
-    text = (tmp_path / "new.json").read_text()
-    for new, old in (("ppo_epochs", "passes"), ("evaluation_tasks", "evaluation_games"), ("tasks", "games")):
-        text, count = re.subn(f'"{new}"', f'"{old}"', text)
-        assert count >= 1
-    (tmp_path / "config.json").write_text(text)
+    old = json.loads((tmp_path / "new.json").read_text())
+    for values, new, name in (
+        (old, "ppo_epochs", "passes"),
+        (old, "evaluation_tasks", "evaluation_games"),
+        (old["warm_start"], "tasks", "games"),
+    ):
+        values[name] = values.pop(new)
+    (tmp_path / "config.json").write_text(json.dumps(old))
     assert load_config(tmp_path / "config.json") == settings
     # "games" is the warm start's alone.
     assert current_settings("TrainConfig", {"games": 1}) == {"games": 1}
+
+
+def test_a_run_that_is_older_than_a_setting_goes_on_as_it_did(tmp_path):
+    # It read nothing, had no merges and constant coefficients, whatever is the default.
+    save_config(TrainConfig(), tmp_path / "new.json")
+    old = json.loads((tmp_path / "new.json").read_text())
+    for values, name in (
+        *((old, name) for name in ("reading", "learning_rate_decay", "entropy_decay")),
+        (old["tiny"], "merges"),
+    ):
+        del values[name]
+    (tmp_path / "config.json").write_text(json.dumps(old))
+    read = load_config(tmp_path / "config.json")
+    assert read.reading.tasks == 0 and read.tiny.merges == 0
+    assert read.learning_rate_decay == read.entropy_decay == Decay()
 
 
 def test_an_old_setting_of_verls_counts_where_it_is_set():

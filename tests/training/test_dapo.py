@@ -136,7 +136,9 @@ def test_clip_higher_lets_the_ratio_rise_farther_than_it_may_fall(ratio, moves):
         zeros,
         positive,
         1 - positive,
-        torch.ones(1),
+        positive,
+        1 - positive,
+        torch.ones(1, 1, dtype=torch.bool),
         torch.ones(1, 1, dtype=torch.bool),
     ).total.backward()
     assert logprobs.grad is not None

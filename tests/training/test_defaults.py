@@ -21,6 +21,7 @@ IN_VERL = {
     "estimator.history_length": "algorithm.stepwise.hgpo.history_length",
     "prompt_history": "hgpo.prompt_history",
     "loss.entropy_coefficient": "actor_rollout_ref.actor.entropy_coeff",
+    "loss.kl_coefficient": "actor_rollout_ref.actor.kl_loss_coef",
     "iterations": "trainer.total_training_steps",
     "group_size": "actor_rollout_ref.rollout.n",
     "response": "hgpo.response",

@@ -8,12 +8,13 @@ from typing import Any
 import pytest
 
 from hgpo.cli import main
-from hgpo.cli.train import TrainCommand, parse_train
+from hgpo.cli.train import TrainCommand, parse_train, settings_of
 from hgpo.envs import HouseholdSuite, WebshopSuite
 from hgpo.errors import SettingError
-from hgpo.estimators import HGPO, GiGPO
+from hgpo.estimators import HBC, HGPO, GiGPO
 from hgpo.training.config import TrainConfig, depth_warning, from_json, to_json
-from hgpo.training.presets import PRESETS, explained, model_config, preset_config
+from hgpo.training.losses import PolicyLoss
+from hgpo.training.presets import METHODS, PRESETS, explained, model_config, preset_config
 
 
 def command(*args) -> Any:
@@ -58,6 +59,71 @@ def test_a_preset_shows_every_setting_with_a_source(name, capsys):
     assert main(["presets", name]) == 0
     printed = capsys.readouterr().out
     assert all(setting in printed and source in printed for setting, (_, source) in shown.items())
+
+
+def test_sampo_on_top_of_the_published_run():
+    # arXiv 2602.21534: GSPO's ratio and bounds (2507.18071: 3e-4 and 4e-4, mean over responses), GiGPO's
+    # advantages, dynamic sampling. All else is the run's.
+    run: Any = preset_config("alfworld-1.5b")
+    config = command("--preset", "alfworld-1.5b", "--preset", "sampo")
+    loss = PolicyLoss(ratio="sequence", clip_low=3e-4, clip_high=4e-4, average="rows", kl_coefficient=0.01)
+    assert config.loss == loss and config.estimator == GiGPO(invalid_penalty=0.1)
+    assert (config.dynamic_sampling_rounds, config.old_logprobs) == (3, "recomputed")
+    changed = {"loss", "estimator", "dynamic_sampling_rounds", "old_logprobs"}
+    for field in dataclasses.fields(TrainConfig):
+        if field.name not in changed:
+            assert getattr(config, field.name) == getattr(run, field.name)
+    assert preset_config("alfworld-1.5b", "sampo") == TrainConfig(**settings_of(config))
+
+
+def test_the_published_losses():
+    base: Any = command()
+    gspo, cispo, sapo = (command("--preset", name) for name in ("gspo", "cispo", "sapo"))
+    assert gspo.estimator == cispo.estimator == sapo.estimator == base.estimator
+    kept = {"entropy_coefficient": 0.05, "kl_coefficient": 0.0}
+    assert gspo.loss == PolicyLoss("sequence", "ppo", clip_low=3e-4, clip_high=4e-4, average="rows", **kept)
+    # No lower bound, and rows with e^(mean log ratio) < e^−0.003 masked.
+    assert cispo.loss == PolicyLoss("token", "cispo", clip_low=1.0, mask_below=0.997, **kept)
+    assert sapo.loss == PolicyLoss("token", "sapo", mask_below=0.997, average="rows", **kept)
+
+
+def test_methods_combine_with_any_estimator_model_and_games():
+    config = command(
+        "--preset", "gspo", "--preset", "alfworld-7b", "estimator:hbc", "--estimator.discount", "0.9"
+    )
+    assert isinstance(config.estimator, HBC) and config.estimator.discount == 0.9
+    assert (config.loss.ratio, config.model) == ("sequence", "Qwen/Qwen2.5-7B-Instruct")
+    assert command("--preset", "cispo", "--model", "owner/name").max_prompt_tokens == 4096
+    assert command("--preset", "sampo", "env:webshop").response == "number"
+    assert command("--preset", "sampo", "--loss.mask-below", "0.9").loss.mask_below == 0.9
+    # Of two methods the last one given is on top.
+    assert command("--preset", "gspo", "--preset", "cispo").loss.clip_low == 1.0
+    assert command("--preset", "cispo", "--preset", "gspo").loss.clip_low == 3e-4
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_shows_what_it_changes_with_a_source(name, capsys):
+    shown = list(explained(name))
+    assert [setting for setting, _, _ in shown] == list(METHODS[name].values)
+    whole = {setting: (value, source) for setting, value, source in explained("alfworld-1.5b", name)}
+    assert all(whole[setting] == (value, source) for setting, value, source in shown)
+    assert main(["presets", "alfworld-1.5b", name]) == 0
+    printed = capsys.readouterr().out
+    assert all(source in printed for _, _, source in shown)
+
+
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (["alfworld-1.5b", "webshop-7b"], "alfworld-1.5b and webshop-7b are both presets of whole runs"),
+        (["alfworld"], "no preset 'alfworld': there are alfworld-1.5b.* and gspo"),
+    ],
+)
+def test_presets_that_do_not_go_together(names, message):
+    with pytest.raises(SettingError, match=message):
+        command(*(word for name in names for word in ("--preset", name)))
+    with pytest.raises(SettingError, match="gspo: expected one of alfworld"):
+        preset_config("gspo")
 
 
 def test_what_is_given_changes_the_preset():

@@ -22,6 +22,7 @@ from hgpo.rollouts.token_lengths import random_turns
 from hgpo.runs.display import NoDisplay
 from hgpo.runs.interrupts import terminate_like_interrupt
 from hgpo.training.config import WarmStart, from_json, load_config, save_config, to_json
+from hgpo.training.losses import PolicyLoss
 from hgpo.training.open_run import open_run
 from hgpo.training.reward_shaping import OverlongShaping
 from hgpo.training.trainer import Trainer
@@ -39,6 +40,24 @@ def test_the_same_command_twice_gives_the_same_numbers(tmp_path):
     assert first[0] != figures(tmp_path / "other")[0]
 
 
+@pytest.mark.parametrize(("response", "tags"), [("text", False), ("think_action", True)])
+def test_where_answers_have_no_tags_the_action_is_the_sequence(response, tags, tmp_path):
+    # Several optimizer steps, so that ratios move away from 1.
+    start = config(iterations=0, evaluation_tasks=1, response=response, max_prompt_tokens=300)
+    ready = replace(
+        start,
+        model=str(finished(start) / "reference"),
+        warm_start=WarmStart(tasks=0),
+        iterations=1,
+        num_minibatches=4,
+    )
+    for ratio in ("action", "sequence"):
+        run(replace(ready, loss=PolicyLoss(ratio=ratio)), tmp_path / ratio)
+    action, sequence = figures(tmp_path / "action"), figures(tmp_path / "sequence")
+    assert sequence[0]["ratio_negative"] != 1
+    assert (action != sequence) == tags
+
+
 @pytest.mark.parametrize("estimator", [HGPO(), PPO()])
 def test_the_numbers_are_the_same_for_any_number_of_threads(estimator, tmp_path):
     # With few tokens in a forward pass there are many of them in each optimizer step.
@@ -51,6 +70,16 @@ def test_the_numbers_are_the_same_for_any_number_of_threads(estimator, tmp_path)
     assert figures(tmp_path / "1") == figures(tmp_path / "3")
     one, three = (trainer.state.policy.model.parameters() for trainer in trainers.values())
     assert all(torch.equal(a, b) for a, b in zip(one, three, strict=True))
+
+
+def test_evaluations_in_between_change_nothing(tmp_path):
+    # They are at the temperature of training, so that the model is asked about the same prompts in the same way.
+    settings = half_trained(evaluation_temperature=1.0, iterations=3)
+    often = run(replace(settings, evaluate_every=1), tmp_path / "often")
+    never = run(settings, tmp_path / "never")
+    assert figures(tmp_path / "often") == figures(tmp_path / "never")
+    one, other = (trainer.state.policy.model.parameters() for trainer in (often, never))
+    assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
 
 def test_a_model_whose_answers_are_never_valid_is_told_of_at_once(tmp_path):

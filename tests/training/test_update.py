@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from byte_models import byte_tokenizer
 from hypothesis import given
 from hypothesis import strategies as st
 from merged_rows import policy, table
 
 from hgpo import StepTable
 from hgpo.policies.batching import split_by_length
-from hgpo.training.batch import merge_rows, mini_batches, subsample
+from hgpo.policies.tokens import ChatTokenizer
+from hgpo.rollouts.prompts import action_span
+from hgpo.training.batch import merge_rows, mini_batches, subsample, with_actions
 from hgpo.training.losses import PolicyLoss
 from hgpo.training.update import update_policy
 
@@ -27,8 +31,10 @@ def terms(loss, ratio=1.0, advantage=1.0, reference_ratio=1.0, entropy=0.0, coun
         entropy=torch.tensor([[entropy]]),
         positive=torch.tensor([max(advantage, 0.0)]),
         negative=torch.tensor([max(-advantage, 0.0)]),
-        count=torch.tensor([count]),
+        positive_rows=torch.tensor([count * (advantage > 0)]),
+        negative_rows=torch.tensor([count * (advantage < 0)]),
         mask=torch.ones(1, 1, dtype=torch.bool),
+        action=torch.ones(1, 1, dtype=torch.bool),
     )
 
 
@@ -57,18 +63,43 @@ def test_divergence_and_entropy_count_every_row_of_the_pair():
     )
     k3 = 2 - math.log(2) - 1
     assert result.total.item() == pytest.approx(-1 + 0.1 * 3 * k3 - 0.5 * 3 * 0.7, rel=1e-5)
-    assert (result.kl.item(), result.tokens.item()) == (pytest.approx(3 * k3), 3)
-
-
-@pytest.mark.parametrize(
-    ("ratio", "advantage", "share"), [(1.3, 1.0, 1), (1.3, -1.0, 0), (0.7, -1.0, 1), (0.7, 1.0, 0)]
-)
-def test_only_a_clip_that_stops_the_gradient_is_counted(ratio, advantage, share):
-    assert terms(PolicyLoss(), ratio, advantage).clipped.item() == share
+    sums = result.sums
+    assert (sums.kl.item(), sums.entropy.item()) == (pytest.approx(3 * k3), pytest.approx(3 * 0.7))
+    assert (sums.positive_tokens.item(), sums.negative_tokens.item(), sums.rows.item()) == (3, 0, 3)
 
 
 def gradient(model):
     return torch.cat([p.grad.flatten() for p in model.model.parameters()])
+
+
+def ratio_of(loss, log_ratio):
+    """The ratios of one response; of three or more tokens the second and the last are the action."""
+    if loss.ratio == "sequence":
+        return log_ratio.mean().exp().expand(len(log_ratio))
+    if loss.ratio == "action" and len(log_ratio) > 2:
+        action = torch.tensor(action_of(log_ratio))
+        return torch.where(action, log_ratio[action].mean(), log_ratio[~action].mean()).exp()
+    return (log_ratio.mean() if loss.ratio == "action" else log_ratio).exp().expand(len(log_ratio))
+
+
+def action_of(response):
+    """Where a response of a test has its action."""
+    if len(response) < 3:
+        return np.ones(len(response), dtype=bool)
+    return np.isin(np.arange(len(response)), [1, len(response) - 1])
+
+
+def objective_of(loss, ratio, logprobs, advantage):
+    """The surrogate of each token by the words of the papers, one row at a time."""
+    if loss.clip == "cispo":
+        return ratio.detach().clamp(1 - loss.clip_low, 1 + loss.clip_high) * advantage * logprobs
+    if loss.clip == "sapo":
+        tau = loss.gate_positive if advantage > 0 else loss.gate_negative
+        return 4 / tau / (1 + torch.exp(-tau * (ratio - 1))) * advantage
+    objective = torch.minimum(
+        ratio * advantage, ratio.clamp(1 - loss.clip_low, 1 + loss.clip_high) * advantage
+    )
+    return objective if advantage > 0 else torch.maximum(objective, torch.tensor(loss.dual_clip * advantage))
 
 
 def plain_gradient(steps, advantages, loss, reference):
@@ -80,16 +111,14 @@ def plain_gradient(steps, advantages, loss, reference):
         (packed,) = model.packed_batches([tuple(steps.prompt_tokens[row].tolist())], [response])
         scores = model.score(packed, 1.0)
         with torch.no_grad():
-            there = reference.score(packed, 1.0).logprobs
-        ratio = (scores.logprobs - torch.tensor(steps.response_logprobs[row])).exp()
-        advantage = float(advantages[row])
-        objective = torch.minimum(
-            ratio * advantage, ratio.clamp(1 - loss.clip_low, 1 + loss.clip_high) * advantage
-        )
-        if advantage < 0:
-            objective = torch.maximum(objective, torch.tensor(loss.dual_clip * advantage))
-        k3 = (there - scores.logprobs).exp() - (there - scores.logprobs) - 1
-        total = -objective + loss.kl_coefficient * k3 - loss.entropy_coefficient * scores.entropy
+            there = reference.score(packed, 1.0).logprobs[0]
+        logprobs, advantage = scores.logprobs[0], float(advantages[row])
+        log_ratio = logprobs - torch.tensor(steps.response_logprobs[row]).float()
+        objective = objective_of(loss, ratio_of(loss, log_ratio), logprobs, advantage)
+        if advantage < 0 and log_ratio.mean().exp() < loss.mask_below:
+            objective = 0 * objective
+        k3 = (there - logprobs).exp() - (there - logprobs) - 1
+        total = -objective + loss.kl_coefficient * k3 - loss.entropy_coefficient * scores.entropy[0]
         share = {
             "tokens": 1 / tokens,
             "rows": 1 / len(response) / len(steps),
@@ -99,13 +128,26 @@ def plain_gradient(steps, advantages, loss, reference):
     return gradient(model)
 
 
-@pytest.mark.parametrize("average", ["tokens", "rows", "constant"])
-@pytest.mark.parametrize("token_budget", [10_000, 12])
-def test_the_merged_update_is_the_plain_one(token_budget, average):
+@pytest.mark.parametrize(
+    ("token_budget", "settings"),
+    [
+        *(
+            (budget, {"average": average})
+            for budget in (10_000, 12)
+            for average in ("tokens", "rows", "constant")
+        ),
+        *(
+            (10_000, {"ratio": ratio, "clip": clip, "average": "rows", "mask_below": 0.98})
+            for ratio in ("token", "action", "sequence")
+            for clip in ("ppo", "cispo", "sapo")
+        ),
+    ],
+)
+def test_the_merged_update_is_the_plain_one(token_budget, settings):
     rng = np.random.default_rng(1)
     steps = table(rng)
     advantages = rng.normal(size=len(steps)) * (rng.random(len(steps)) < 0.7)
-    loss = PolicyLoss(kl_coefficient=0.3, entropy_coefficient=0.2, average=average)
+    loss = PolicyLoss(kl_coefficient=0.3, entropy_coefficient=0.2, **settings)
     reference = policy(7)
     expected = plain_gradient(steps, advantages, loss, reference)
     model = policy()
@@ -113,12 +155,34 @@ def test_the_merged_update_is_the_plain_one(token_budget, average):
     # Without momentum and with learning rate 1, a step of gradient descent is the gradient itself.
     before = torch.cat([p.detach().flatten().clone() for p in model.model.parameters()])
     optimizer = torch.optim.SGD(model.model.parameters(), lr=1.0)
-    update_policy(
-        *(model, reference, optimizer, loss, merge_rows(steps, advantages)),
+    batch = merge_rows(steps, advantages)
+    assert ((batch.positive > 0) & (batch.negative > 0)).any() and len(batch) < np.count_nonzero(advantages)
+    metrics = update_policy(
+        *(model, reference, optimizer, loss, replace(batch, action=tuple(map(action_of, batch.responses)))),
         ppo_epochs=1, num_minibatches=1, temperature=1.0, max_response_tokens=4, max_gradient_norm=1e9, rng=np.random.default_rng(0),
     )  # fmt: skip
     after = torch.cat([p.detach().flatten() for p in model.model.parameters()])
     torch.testing.assert_close(before - after, expected, atol=2e-5, rtol=1e-3)
+    assert (metrics.masked_fraction > 0) == (loss.mask_below > 0)
+
+
+def test_a_divergence_without_weight_needs_no_reference():
+    rng = np.random.default_rng(3)
+    steps = table(rng)
+    batch = merge_rows(steps, rng.normal(size=len(steps)))
+    loss = PolicyLoss(kl_coefficient=0.0, entropy_coefficient=0.2)
+    with_reference, without = policy(), policy()
+    found = [
+        update_policy(
+            *(model, reference, torch.optim.SGD(model.model.parameters(), lr=1.0), loss, batch),
+            ppo_epochs=1, num_minibatches=2, temperature=1.0, max_response_tokens=4, max_gradient_norm=1e9, rng=np.random.default_rng(0),
+        )
+        for model, reference in ((with_reference, policy(7)), (without, None))
+    ]  # fmt: skip
+    pairs = zip(with_reference.model.parameters(), without.model.parameters(), strict=True)
+    assert all(torch.equal(first, second) for first, second in pairs)
+    assert found[0].kl is not None and found[0].kl > 0
+    assert found[1] == replace(found[0], kl=None)
 
 
 def test_rows_merge_by_prompt_and_response_with_their_signs_apart():
@@ -134,7 +198,54 @@ def test_rows_merge_by_prompt_and_response_with_their_signs_apart():
     assert batch.prompts == ((1, 2), (1,))
     assert [response.tolist() for response in batch.responses] == [[3], [2, 3]]
     assert (batch.positive.tolist(), batch.negative.tolist()) == ([1.25, 2.0], [0.5, 0.0])
+    assert (batch.positive_rows.tolist(), batch.negative_rows.tolist()) == ([2, 1], [1, 0])
     assert (batch.count.tolist(), batch.total_tokens) == ([3, 1], 6)
+
+
+@pytest.mark.parametrize(
+    ("written", "action"),
+    [
+        ("<think>é <action>a</action></think> <action>go to bin</action>", "go to bin"),
+        ("<action>é take é</action> .", "é take é"),
+        ("<action>\n go to bin </action>", "go to bin"),
+        ("go to bin", "go to bin<end>"),
+        ("<think>hm</think> <action>go", "<think>hm</think> <action>go<end>"),
+        ("<action></action>", ""),
+    ],
+)
+def test_an_action_is_what_is_between_the_tags_or_else_all(written, action):
+    # One token per byte, and two for é; the end token belongs to responses without tags.
+    tokenizer = byte_tokenizer("<end>", eos_token="<end>")
+    chat = ChatTokenizer(tokenizer, [tokenizer.eos_token_id])
+    response = [*tokenizer.encode(written), tokenizer.eos_token_id]
+    steps = StepTable(
+        task_id=["t"] * 2, trajectory_id=[0, 1], step_index=[0] * 2, state_key=["s"] * 2, reward=[0.0] * 2,
+        prompt_tokens=[(1,), (2,)], response_tokens=[response] * 2, response_logprobs=[[-1.0] * len(response)] * 2,
+    )  # fmt: skip
+    batch = with_actions(merge_rows(steps, np.array([1.0, -1.0])), chat)
+    for marked in batch.action:
+        assert tokenizer.decode(np.array(response)[marked]) == action
+
+
+@given(
+    st.text("<action/é go", max_size=12),
+    st.text("go té", min_size=1, max_size=6).filter(str.strip),
+    st.text("</ é", max_size=5),
+)
+def test_tokens_of_several_letters_belong_to_the_action_if_one_of_their_letters_does(before, words, after):
+    # Letters and some pairs of letters are tokens here, so that a token may lie across the edge of the action.
+    written = f"{before}<action>{words}</action>{after}"
+    tokenizer = byte_tokenizer(">g", "> ", "o<", "go", "t<", "n>", " t")
+    tokens = tokenizer.encode(written)
+    span = action_span(written)
+    assert span is not None and written[span] == words.strip()
+    places = np.flatnonzero(ChatTokenizer(tokenizer, []).tokens_of(tokens, span))
+    first, last = places[0], places[-1]
+    assert len(places) == last - first + 1
+    lengths = [len(tokenizer.decode(tokens[:count])) for count in range(len(tokens) + 1)]
+    assert lengths[first] <= span.start < lengths[first + 1]
+    assert lengths[last] <= span.stop <= lengths[last + 1]
+    assert words.strip() in tokenizer.decode(tokens[first : last + 1])
 
 
 @given(st.lists(st.integers(1, 20), max_size=30), st.integers(1, 60), st.integers(0, 40))
@@ -174,7 +285,7 @@ def test_micro_batches_cover_every_pair_within_the_budget(token_budget):
     parts = list(model.packed_batches(batch.prompts, batch.responses))
     assert sorted(i for packed in parts for i in packed.members) == list(range(len(batch)))
     for packed in parts:
-        assert packed.rows.tokens.numel() <= token_budget or len(packed.rows.tokens) == 1
+        assert packed.padded <= token_budget or len(packed.members) == 1
     assert (len(parts) == 1) == (token_budget > 1000)
 
 

@@ -17,7 +17,7 @@ from rich.console import Console
 from hgpo.cli.parse import first_stage, parse
 from hgpo.cli.rollouts import open_rollouts, say
 from hgpo.errors import RunError, SettingError
-from hgpo.estimators import ESTIMATORS
+from hgpo.estimators import ENTROPY_CREDITS, ESTIMATORS, EntropyCreditName
 from hgpo.estimators.parallel import in_parallel
 from hgpo.rollout_files import require_writable, result_path, write_columns
 from hgpo.steps import StepTable
@@ -41,6 +41,8 @@ class AdvantagesCommand(Generic[Settings]):
     estimator: str = "hgpo"
     """hgpo, hbc, gigpo, grpo, dr_grpo, rloo, reinforce_plus_plus, ppo, graphgpo, g2po, gagpo, graft, crbc or
     ecpo."""
+    entropy_credit: EntropyCreditName = "none"
+    """Change the advantages by the column entropy, on top of any estimator: aem or empg."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """Where the advantages go (.parquet, .jsonl); by default FILE.advantages, in the format of FILE."""
     overwrite: tyro.conf.FlagCreatePairsOff[bool] = False
@@ -66,16 +68,17 @@ def main(args: Sequence[str]) -> int:
     out = command.out or result_path(command.file, "advantages")
     _check_out(out, command.file, command.overwrite)
     steps = open_rollouts(command.file, command.rename, console).steps
+    credited = ENTROPY_CREDITS[command.entropy_credit](command.settings)
     started = time.perf_counter()
     try:
-        advantages = in_parallel(command.settings, steps, command.workers)
+        advantages = in_parallel(credited, steps, command.workers)
     except ValueError as error:
         raise SettingError(f"{command.file}: {error}") from None
     seconds = time.perf_counter() - started
     _write(out, steps, advantages)
     say(
         console,
-        f"{command.settings}\n"
+        f"{credited}\n"
         f"advantages: mean {advantages.mean():+.4f}, standard deviation {advantages.std():.4f}, "
         f"{np.mean(advantages == 0):.1%} exactly 0; {seconds:.2f} s\n"
         f"written to {out}",

@@ -19,8 +19,9 @@ from hgpo.policies.compute import Compute
 from hgpo.policies.loading import load_policy
 from hgpo.policies.settings import is_model
 from hgpo.policies.transformers import TransformersPolicy
-from hgpo.training.checkpoint import checkpoint_iteration, latest_checkpoint, load_checkpoint
+from hgpo.training.checkpoint import checkpoint_iteration, latest_checkpoint
 from hgpo.training.config import load_config
+from hgpo.training.open_run import evaluated_policy, weights_in_words
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
@@ -35,8 +36,8 @@ class ExportCommand:
     """
 
     source: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    """The run's folder, of which the latest checkpoint is taken; or a folder with a model or an adapter, such
-    as one checkpoint of a run."""
+    """The run's folder, of which the latest checkpoint is taken, with averaged weights if the run has them
+    (--weight-average-decay); or a folder with a model or an adapter, such as one checkpoint of a run."""
     out: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
     """The new folder."""
     precision: Literal["float32", "bfloat16"] = "float32"
@@ -60,11 +61,12 @@ def _model(source: Path) -> tuple[str, TransformersPolicy]:
     """What a folder's model is called, and its policy."""
     if is_model(source):
         return f"model of {source}", load_policy(source, Compute(), trainable=False)
-    load_config(source / "config.json")
+    config = load_config(source / "config.json")
     checkpoint = latest_checkpoint(source / "checkpoints")
     if checkpoint is None:
         raise SettingError(f"{source} has no checkpoint yet: nothing to export")
-    return f"model after iteration {checkpoint_iteration(checkpoint)}", load_checkpoint(checkpoint, Compute())
+    name = f"model after iteration {checkpoint_iteration(checkpoint)}{weights_in_words(config)}"
+    return name, evaluated_policy(config, checkpoint, Compute())
 
 
 def _write(policy: TransformersPolicy, out: Path, dtype: torch.dtype) -> None:

@@ -35,10 +35,13 @@ def first_stage(options: type, names: Sequence[str], args: Sequence[str]) -> tup
 
     Returns:
         An object with an attribute per name, None where the words do not give it or are refused, which the
-        second stage reports; and the words that are no option's.
+        second stage reports, and () where it may be given several times; and the words that are no option's.
     """
     hints = get_type_hints(options, include_extras=True)
-    declared: list[Any] = [(name, hints[name] | None, None) for name in names]
+    several = {each.name for each in fields(options) if each.default == ()}
+    declared: list[Any] = [
+        (name, hints[name], ()) if name in several else (name, hints[name] | None, None) for name in names
+    ]
     # The others are read, too, so that no option's value is taken for another option.
     declared += [
         (each.name, hints[each.name], field(default=each.default, default_factory=each.default_factory))

@@ -166,11 +166,12 @@ def open_player(
         # Models need torch, the other players do not.
         import transformers
 
-        from hgpo.training.open_run import open_run
+        from hgpo.training.open_run import open_run, weights_in_words
 
         transformers.utils.logging.disable_progress_bar()
-        run = open_run(Path(name))
-        yield Player(f"{Path(name).name}, iteration {run.iteration}", run.agent)
+        run = open_run(Path(name), evaluated=True)
+        label = f"{Path(name).name}, iteration {run.iteration}{weights_in_words(run.config)}"
+        yield Player(label, run.agent)
     else:
         yield Player(Path(name).name, _untrained(Path(name), options))
 

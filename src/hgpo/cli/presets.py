@@ -11,15 +11,15 @@ from rich.console import Console
 from rich.table import Table
 
 from hgpo.cli.parse import parse
-from hgpo.training.presets import DEFAULT, PRESETS, explained
+from hgpo.training.presets import DEFAULT, METHODS, PRESETS, explained
 
 
 @dataclass(frozen=True)
 class PresetsCommand:
-    """List the presets of `hgpo train --preset`, or show every value of one and where it comes from."""
+    """List the presets of `hgpo train --preset`, or show every value of some and where it comes from."""
 
-    name: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[NAME]")] = None
-    """The preset to show."""
+    names: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[NAMES]")] = ()
+    """The presets to show: a run, methods, or a run with methods on top of it."""
 
 
 def main(args: Sequence[str]) -> int:
@@ -27,15 +27,17 @@ def main(args: Sequence[str]) -> int:
     # Names and values are to be copied, so none is cut off where a terminal is narrow.
     console = Console(width=max(120, Console().width))
     command = parse(PresetsCommand, args, prog="hgpo presets")
-    if command.name is None:
+    if not command.names:
         table = Table("preset", "model", "games", box=None)
         for name, preset in PRESETS.items():
             table.add_row(name, preset.values["model"][0], preset.environment)
+        for name in METHODS:
+            table.add_row(name, "any: a method, on top of a preset or of the defaults", "any")
     else:
         table = Table(box=None)
         for column in ("setting", "value", "source"):
             table.add_column(column, no_wrap=True)
-        for setting, value, source in explained(command.name):
+        for setting, value, source in explained(*command.names):
             table.add_row(setting, str(value), source, style="dim" if source == DEFAULT else None)
     console.print(table)
     return 0

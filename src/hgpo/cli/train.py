@@ -27,9 +27,11 @@ DECIDING = ("preset", "model", "env", "estimator", "prompt_history")
 class TrainCommand(TrainConfig):
     """Train an agent with group rollouts: all options. Examples: hgpo train --help."""
 
-    preset: str | None = None
-    """Start from published settings, to which all others that are given are changes: alfworld-1.5b,
-    alfworld-7b, webshop-1.5b or webshop-7b (hgpo presets NAME shows every value and its source)."""
+    preset: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """Start from published settings, to which all others that are given are changes: the run alfworld-1.5b,
+    alfworld-7b, webshop-1.5b or webshop-7b, and on top of it, or of the defaults, the method gspo, cispo,
+    sapo or sampo (--preset alfworld-1.5b --preset sampo; hgpo presets NAMES shows every value and its
+    source)."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
     """The run's folder, which must not hold a run yet; by default a new one under runs/."""
     resume: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None

@@ -13,6 +13,7 @@ EXAMPLES = (
     ("hgpo train env:webshop", "WebShop"),
     ("hgpo train --model OWNER/NAME --lora.rank 32 --response think_action", "your own model"),
     ("hgpo train --preset alfworld-1.5b", "the published settings"),
+    ("hgpo train --preset alfworld-1.5b --preset sampo", "another loss and other advantages on top"),
     ("accelerate launch --num_processes 4 -m hgpo train --preset alfworld-1.5b", "four GPUs"),
     ("hgpo train --resume runs/FOLDER", "continue a run that was stopped"),
 )

@@ -35,10 +35,11 @@ class Train:
 
     overrides: Overrides = ()
     """Any of verl's settings or of ours, in Hydra's words: algorithm.stepwise.hgpo.alpha=2."""
-    preset: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
-    """The published settings: alfworld-1.5b, alfworld-7b, webshop-1.5b or webshop-7b."""
+    preset: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    """The published settings: the run alfworld-1.5b, alfworld-7b, webshop-1.5b or webshop-7b, and on top of
+    it the method gspo, cispo, sapo or sampo (--preset alfworld-1.5b --preset sampo)."""
     config: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """A file of yours instead; `hgpo verl preset NAME > FILE` makes one to start from."""
+    """A file of yours in place of a run's preset; `hgpo verl preset NAME > FILE` makes one to start from."""
     dry_run_cpu: tyro.conf.FlagCreatePairsOff[bool] = False
     """Run the whole loop on this machine's CPU for three steps, with a tiny model in the place of the named
     one and a few short episodes: minutes that show whether games, settings and installation work. It starts a
@@ -47,7 +48,9 @@ class Train:
 
 @dataclass(frozen=True)
 class Preset:
-    """Print a preset's file, to be read, or edited and given to `hgpo verl train --config`."""
+    """Print a preset: a run's file, to be read, or edited and given to `hgpo verl train --config`; a method's
+    settings, one per line.
+    """
 
     name: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[NAME]")] = None
     """The preset; without it all names are printed. "stepwise" is what all of them stand on."""
@@ -75,9 +78,14 @@ def _check(command: Check) -> int:
 
 def _preset(command: Preset) -> int:
     from hgpo.adapters.verl.launch import preset_file, preset_names
+    from hgpo.adapters.verl.methods import in_verl
+    from hgpo.training.presets import METHODS
 
     if command.name is None:
-        print("\n".join(preset_names()))
+        print("\n".join([*preset_names(), *METHODS]))
+    elif command.name in METHODS:
+        method = in_verl([command.name])
+        print("\n".join([*method.overrides, *(f"# not in verl: {setting}" for setting in method.missing)]))
     else:
         print(preset_file(command.name).read_text(), end="")
     return 0
@@ -85,20 +93,28 @@ def _preset(command: Preset) -> int:
 
 def _train(command: Train) -> int:
     from hgpo.adapters.verl.launch import preset_file, train
+    from hgpo.adapters.verl.methods import in_verl
     from hgpo.adapters.verl.versions import verl_version
+    from hgpo.training.presets import METHODS
 
     verl_version()
-    if (command.preset is None) == (command.config is None):
+    methods = [name for name in command.preset if name in METHODS]
+    runs = [name for name in command.preset if name not in METHODS]
+    if len(runs) + (command.config is not None) != 1:
         raise SettingError("give one of --preset NAME and --config FILE (hgpo verl preset lists the names)")
-    file = preset_file(command.preset) if command.preset is not None else command.config
+    file = preset_file(runs[0]) if runs else command.config
     assert file is not None
+    method = in_verl(methods)
+    for setting in method.missing:
+        print(f"verl has no counterpart of {setting}, which is left out", flush=True)
+    overrides = [*method.overrides, *command.overrides]
     if command.dry_run_cpu:
         with tempfile.TemporaryDirectory(prefix="hgpo-dry-run-") as folder:
-            _dry_run(file, Path(folder), command.overrides)
+            _dry_run(file, Path(folder), overrides)
     else:
         from hgpo.adapters.verl.launch import compose
 
-        train(compose(file, command.overrides))
+        train(compose(file, overrides))
     return 0
 
 

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from hgpo.errors import SettingError
+
+if TYPE_CHECKING:
+    from hgpo.envs.episode import Transition
 
 
 @dataclass(frozen=True)
@@ -118,6 +121,29 @@ class ExpertSuite(Protocol):
 
     def next_command(self, task: Task, commands: Sequence[str]) -> str | None:
         """What the expert does after these commands from the task's start; None if it knows nothing to do."""
+        ...
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Random play as a text under a title that names something the player then happened to do."""
+
+    task: Task
+    """The task that was played, with the title in the place of its instruction."""
+    steps: tuple[Transition[Any], ...]
+    """The episode up to where it has been done."""
+
+
+@runtime_checkable
+class ReadingSuite(Protocol):
+    """A suite that has texts from which a model made from scratch learns to read."""
+
+    def readings(self, count: int, seed: int) -> Iterator[Reading]:
+        """The texts of random play of `count` training tasks, drawn by `seed`; no expert, no reward.
+
+        Titles are in the words of instructions. An episode in which nothing is done that has a title gives
+        no reading. See `hgpo.envs.readings`.
+        """
         ...
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import TypeVar
 
-from hgpo.envs.base import Environment, Info, Task, TaskSuite
+from hgpo.envs.base import Environment, Info, ReadingSuite, Task, TaskSuite
 from hgpo.envs.commands import filled_by_chance, listed
 from hgpo.envs.episode import TimeStep, Transition, advance, begin, play_episode
 from hgpo.errors import SettingError
@@ -48,6 +48,7 @@ CHECKS = {
     "unknown": "a command that is not admissible changes nothing and is not rewarded",
     "understood": "an admissible command is not answered like an unknown one",
     "end": "an episode ends: won means terminated, and truncated comes at max_steps where the suite has it",
+    "readings": "readings() gives the same for the same seed: texts with titles, of admissible commands",
     "words": "texts() holds every word that is shown",
     "error": "nothing raises",
 }
@@ -96,6 +97,8 @@ def check(suite: TaskSuite, games: int = 12, seed: int = 0) -> Report:
         chosen += tasks[:: max(1, len(tasks) // games)][:games]
     for task in chosen:
         findings.run_isolated(task.id, lambda task=task: _check_game(findings, suite, task, seed))
+    if isinstance(suite, ReadingSuite):
+        findings.run_isolated("readings()", lambda: _check_readings(findings, suite, games, seed))
     told = findings.run_isolated("texts()", lambda: {word for text in suite.texts() for word in _words(text)})
     for word, where in findings.shown.items():
         if told is not None and word not in told:
@@ -286,6 +289,21 @@ def _check_game(findings: _Findings, suite: TaskSuite, task: Task, seed: int) ->
     if walkthrough is not None:
         # What random commands seldom do, as to choose before buying, a walkthrough does.
         _check_full_state(other, _check_walkthrough(player, walkthrough))
+
+
+def _check_readings(findings: _Findings, suite: ReadingSuite, games: int, seed: int) -> None:
+    """Check the texts to read of some tasks."""
+    readings = list(suite.readings(games, seed))
+    if readings != list(suite.readings(games, seed)):
+        findings.add("readings", "readings()", "other texts at the second call with the same seed")
+    for task, steps in ((reading.task, reading.steps) for reading in readings):
+        if not task.instruction.strip() or not steps:
+            findings.add("readings", task.id, "a text without a title or without steps")
+        for word in _words(task.instruction):
+            findings.shown.setdefault(word, task.id)
+        for step in steps:
+            if listed(step.command, step.before.info.admissible_commands) is None:
+                findings.add("readings", task.id, f"{step.command!r} is not admissible where it is given")
 
 
 def _check_unknown(player: _Player, before: TimeStep, after: TimeStep) -> None:

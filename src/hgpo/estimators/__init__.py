@@ -1,7 +1,7 @@
 """Advantage estimators: small frozen dataclasses, each a function from a StepTable to one advantage per row.
 
 A new estimator is a class that follows `Estimator` and a line in `ESTIMATORS`. What reports, metrics and
-diagnostics say of its groups they read from its `comparison`.
+diagnostics say of its groups they read from its `comparison`. AEM and EMPG go on top of any estimator.
 """
 
 from typing import Protocol, runtime_checkable
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from hgpo.estimators.comparison import Comparison, Level
 from hgpo.estimators.crbc import CRBC
 from hgpo.estimators.ecpo import ECPO
+from hgpo.estimators.entropy_credit import AEM, EMPG, ENTROPY_CREDITS, EntropyCreditName
 from hgpo.estimators.g2po import G2PO
 from hgpo.estimators.gagpo import GAGPO, GRAFT
 from hgpo.estimators.gigpo import GiGPO
@@ -93,8 +94,11 @@ ESTIMATORS: dict[
 """The estimators by name."""
 
 __all__ = [
+    "AEM",
     "CRBC",
     "ECPO",
+    "EMPG",
+    "ENTROPY_CREDITS",
     "ESTIMATORS",
     "G2PO",
     "GAGPO",
@@ -107,6 +111,7 @@ __all__ = [
     "Comparison",
     "CriticEstimator",
     "DrGRPO",
+    "EntropyCreditName",
     "Estimator",
     "GiGPO",
     "GraphGPO",

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
+import sys
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -72,3 +74,20 @@ def usable_cores() -> int:
     if wanted.isdecimal() and int(wanted) > 0:
         return int(wanted)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+_LARGEST_BLOCK_KEPT, _MOST_KEPT = (-3, 2**25), (-1, 2**30)
+"""mallopt's M_MMAP_THRESHOLD and M_TRIM_THRESHOLD, each with its value in bytes; the first one is the largest
+that is allowed."""
+
+
+def keep_freed_memory() -> None:
+    """Let this process keep memory that was freed, up to a gigabyte, for what it needs next.
+
+    On Linux the C library gives large blocks back to the system and gets them again page by page, which takes
+    a quarter of the time of a small model's passes. Elsewhere nothing is done.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        for setting in (_LARGEST_BLOCK_KEPT, _MOST_KEPT):
+            mallopt(*setting)

@@ -14,7 +14,10 @@ class RolloutEngine(Policy, Protocol):
     """A policy that samples by weights which are trained elsewhere."""
 
     def synchronize(self) -> None:
-        """Take over the weights as they are now; called once per iteration, never within a rollout."""
+        """Take over the weights as they are now; called before each iteration's rollout and each evaluation.
+
+        What is sampled from then on depends on nothing that was sampled before.
+        """
         ...
 
 

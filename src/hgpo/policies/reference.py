@@ -9,7 +9,8 @@ from typing_extensions import override
 
 from hgpo.policies.loading import load_policy
 from hgpo.policies.lora import ADAPTER, has_adapter, quiet_peft
-from hgpo.policies.transformers import PackedBatch, SequenceScores, TransformersPolicy
+from hgpo.policies.reading import PackedBatch, SequenceScores
+from hgpo.policies.transformers import TransformersPolicy
 
 REFERENCE = "reference"
 

@@ -26,6 +26,13 @@ class TinyModel:
     """Transformer blocks."""
     heads: int = 4
     """Attention heads per block."""
+    merges: int = 25
+    """Merges of the tokenizer, by which common phrases of several words become one token each; with 0 every
+    word is a token."""
+
+    def __post_init__(self) -> None:
+        if self.merges < 0:
+            raise SettingError(f"--tiny.merges is {self.merges}: expected a number of at least 0")
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from tokenizers import Regex, Tokenizer
@@ -12,21 +12,23 @@ from tokenizers.pre_tokenizers import Split
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from hgpo.policies.compute import Compute
+from hgpo.policies.phrases import WORD, frequent_phrases, tokens_pattern
 from hgpo.policies.settings import TinyModel
+from hgpo.policies.tokens import WITHIN_LINES
 from hgpo.policies.transformers import TransformersPolicy
 
 PAD, UNKNOWN, END = "<pad>", "<unknown>", "<end>"
-# A number with its sign is one word ("#3"), so that naming a command takes one token, and so is the mark
-# between a page's texts ("[SEP]"); spaces are dropped.
-WORD = r"\[sep\]|#[0-9]+|[a-z]+|[0-9]+|[^\sa-z0-9]"
 
 
-def word_tokenizer(texts: Iterable[str], max_commands: int) -> PreTrainedTokenizerFast:
+def word_tokenizer(
+    texts: Iterable[str], max_commands: int, phrases: Sequence[str] = ()
+) -> PreTrainedTokenizerFast:
     """A tokenizer with one token for each word, mark and number that `texts` hold, and for "#1" … "#max".
 
     Args:
         texts: everything the model may be shown, in any order; words are taken in lower case.
         max_commands: the highest command number that has its own token.
+        phrases: of several words, in lower case, that are one token each (see `phrases.frequent_phrases`).
     """
     tokenizer = Tokenizer(WordLevel({UNKNOWN: 0}, unk_token=UNKNOWN))
     tokenizer.normalizer = Lowercase()  # pyright: ignore[reportAttributeAccessIssue]
@@ -35,10 +37,17 @@ def word_tokenizer(texts: Iterable[str], max_commands: int) -> PreTrainedTokeniz
     for text in texts:
         words.update(piece for piece, _ in tokenizer.pre_tokenizer.pre_tokenize_str(text.lower()))
     numbers = [f"#{number}" for number in range(1, max_commands + 1)]
-    vocabulary = [PAD, UNKNOWN, END, *numbers, *sorted(words.difference(numbers))]
+    vocabulary = [PAD, UNKNOWN, END, *numbers, *sorted(words.difference(numbers)), *phrases]
+    pattern = Regex(tokens_pattern(phrases))
+    tokenizer.pre_tokenizer = Split(pattern, behavior="removed", invert=True)  # pyright: ignore
     tokenizer.model = WordLevel({word: i for i, word in enumerate(vocabulary)}, unk_token=UNKNOWN)  # pyright: ignore
     return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token=PAD, unk_token=UNKNOWN, eos_token=END, padding_side="left"
+        tokenizer_object=tokenizer,
+        pad_token=PAD,
+        unk_token=UNKNOWN,
+        eos_token=END,
+        padding_side="left",
+        **{WITHIN_LINES: True},
     )
 
 
@@ -49,6 +58,7 @@ def create_policy(
     max_tokens: int,
     max_commands: int,
     seed: int,
+    prompts: Sequence[str] = (),
     compute: Compute | None = None,
 ) -> TransformersPolicy:
     """An untrained policy with the words of `texts` as vocabulary; its weights are drawn by `seed`.
@@ -59,9 +69,10 @@ def create_policy(
         max_tokens: longest sequence, prompt and response together.
         max_commands: the highest command number that has its own token.
         seed: of the initial weights.
+        prompts: what the model is shown, in the proportions in which it is: phrases are found in them.
         compute: where and how it computes; None is a CPU.
     """
-    tokenizer = word_tokenizer(texts, max_commands)
+    tokenizer = word_tokenizer(texts, max_commands, frequent_phrases(prompts, shape.merges))
     config = LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=shape.hidden_size,

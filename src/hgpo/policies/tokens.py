@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import takewhile
+from itertools import chain, takewhile
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,11 @@ from numpy.typing import NDArray
 
 from hgpo.policies.answers import Answer, left_to_write, read_answer
 from hgpo.policies.templates import ChatTemplate, template_text
+
+WITHIN_LINES = "tokens_within_lines"
+"""What a tokenizer's settings say if none of its tokens depends on anything beyond its line."""
+MOST_LINES = 2**16
+"""Lines whose tokens are kept at a time."""
 
 Tokens = Sequence[int] | NDArray[np.int64]
 """Token ids."""
@@ -61,6 +67,7 @@ class ChatTokenizer:
         self._template = ChatTemplate.of(tokenizer, self._arguments)
         frame = (tokenizer.pad_token_id, tokenizer.bos_token_id, tokenizer.unk_token_id)
         self._wordless = {*ends, *frame}
+        self._tokens_of_line: dict[str, list[int]] = {}
 
     @property
     def template(self) -> ChatTemplate | None:
@@ -112,8 +119,21 @@ class ChatTokenizer:
 
     def _plain(self, texts: Sequence[str]) -> list[tuple[int, ...]]:
         """Token ids of texts with what the tokenizer puts before each, but not what it puts behind it."""
+        if self.tokenizer.init_kwargs.get(WITHIN_LINES):
+            return self._by_line(texts)
         encoded = self.tokenizer(list(texts), return_special_tokens_mask=True)
         return list(map(_without_last, encoded.input_ids, map(reversed, encoded.special_tokens_mask)))
+
+    def _by_line(self, texts: Sequence[str]) -> list[tuple[int, ...]]:
+        """The same line by line: prompts share most of their lines with others."""
+        known = self._tokens_of_line
+        if len(known) > MOST_LINES:
+            known.clear()
+        rows = [text.split("\n") for text in texts]
+        new = list(dict.fromkeys(line for lines in rows for line in lines if line not in known))
+        if new:
+            known.update(zip(new, self.tokenizer(new, add_special_tokens=False).input_ids, strict=True))
+        return [tuple(chain.from_iterable(map(known.__getitem__, lines))) for lines in rows]
 
     def encode_answer(self, text: str) -> list[int]:
         """Token ids of what a model has left to write of an answer, without its end."""
@@ -140,6 +160,26 @@ class ChatTokenizer:
             [[token for token in row if token not in self._wordless] for row in kept],
             clean_up_tokenization_spaces=False,
         )
+
+    def tokens_of(self, tokens: Tokens, span: slice) -> NDArray[np.bool_]:
+        """Which tokens of a row wrote some of the characters of a span, [tokens].
+
+        Args:
+            tokens: the row.
+            span: start and stop in the row's text, as `decode` gives it.
+        """
+
+        def length_of(count: int) -> int:
+            return len(self.decode([tokens[:count]])[0])
+
+        # Token k wrote the characters between the texts of k and of k + 1 tokens. Their lengths never fall,
+        # but may stay the same: the first byte of a character already counts as one.
+        counts = range(self.length(tokens) + 1)
+        first = bisect_right(counts, span.start, key=length_of) - 1
+        complete = bisect_left(counts, span.stop, key=length_of)
+        end = max(complete, bisect_right(counts, span.stop, key=length_of) - 1)
+        places = np.arange(len(tokens))
+        return (places >= first) & (places < end)
 
     def answers(self, rows: Sequence[Tokens]) -> list[Answer]:
         """The answer in each row of tokens, together with what the prompt had begun of it."""

@@ -103,7 +103,7 @@ def _truth(value: Any) -> Any:
 
 _CONVERTERS: Mapping[str, tuple[str, set[type], Callable[[Any], Any]]] = {
     **dict.fromkeys(("step_index", "policy_version"), ("iu", {int}, _integer)),
-    **dict.fromkeys(("reward", "value"), ("iuf", {int, float}, _number)),
+    **dict.fromkeys(("reward", "value", "entropy"), ("iuf", {int, float}, _number)),
     **dict.fromkeys(("action_valid", "terminated", "truncated"), ("b", {bool}, _truth)),
 }
 """By column: numpy's and Python's types that stay as they are, and what is done with any other value."""

@@ -159,6 +159,19 @@ class ThinkAction:
 _ACTION = re.compile(r"<\s*action\s*>(.*?)<\s*/\s*action\s*>", re.DOTALL | re.IGNORECASE)
 
 
+def action_span(written: str) -> slice | None:
+    """Where the words between the last pair of action tags are in what a model wrote; None without a pair.
+
+    Spaces between words and tags belong to neither: many tokenizers put them into one token with a tag.
+    """
+    pairs = list(_ACTION.finditer(written))
+    if not pairs:
+        return None
+    words = pairs[-1][1]
+    start = pairs[-1].start(1) + len(words) - len(words.lstrip())
+    return slice(start, start + len(words.strip()))
+
+
 RESPONSE_FORMATS: dict[str, ResponseFormat] = {
     "number": CommandNumber(),
     "text": CommandText(),

@@ -116,8 +116,8 @@ class RichDisplay(Display):
             + f"  return {record['return_mean']:5.2f}"
             f"  steps {record['steps_mean']:4.1f}"
             f"  valid {record['valid_action_rate']:6.1%}"
-            f"  KL {record['kl']:.3f}"
-            f"  entropy {record['entropy']:.2f}"
+            + (f"  KL {record['kl']:.3f}" if "kl" in record else "")
+            + f"  entropy {record['entropy']:.2f}"
             + (f"  peers {peers}" if peers else "")
             + f"  [dim]{record['seconds']:.1f} s[/]",
             highlight=False,

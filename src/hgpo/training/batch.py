@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hgpo.policies.tokens import ChatTokenizer
+from hgpo.rollouts.prompts import action_span
 from hgpo.steps import StepTable
 
 
@@ -29,8 +31,12 @@ class UpdateBatch:
     """Σ max(A, 0) over the pair's rows."""
     negative: NDArray[np.float64]
     """Σ max(−A, 0) over the pair's rows: a magnitude."""
-    count: NDArray[np.int64]
-    """How many rows the pair stands for."""
+    positive_rows: NDArray[np.int64]
+    """How many rows with A > 0 the pair stands for."""
+    negative_rows: NDArray[np.int64]
+    """How many rows with A < 0 the pair stands for."""
+    action: tuple[NDArray[np.bool_], ...]
+    """Where each response token belongs to the action."""
     total_tokens: int
     """Response tokens of all rows of the iteration, those without advantage too."""
     total_rows: int
@@ -38,6 +44,11 @@ class UpdateBatch:
 
     def __len__(self) -> int:
         return len(self.prompts)
+
+    @property
+    def count(self) -> NDArray[np.int64]:
+        """How many rows each pair stands for."""
+        return self.positive_rows + self.negative_rows
 
     def take(self, pairs: Sequence[int] | NDArray[np.int64]) -> UpdateBatch:
         """The batch of some of the pairs."""
@@ -47,7 +58,9 @@ class UpdateBatch:
             old_logprobs=tuple(self.old_logprobs[i] for i in pairs),
             positive=self.positive[pairs],
             negative=self.negative[pairs],
-            count=self.count[pairs],
+            positive_rows=self.positive_rows[pairs],
+            negative_rows=self.negative_rows[pairs],
+            action=tuple(self.action[i] for i in pairs),
             total_tokens=self.total_tokens,
             total_rows=self.total_rows,
         )
@@ -67,7 +80,8 @@ def merge_rows(steps: StepTable, advantages: NDArray[np.float64], *, merge: bool
         merge: if False, each row stays a separate pair: the same gradient at a higher cost.
 
     Returns:
-        The pairs in the order of their first rows; rows with advantage 0 are left out.
+        The pairs in the order of their first rows; rows with advantage 0 are left out. The whole response is
+        the action.
     """
     if steps.prompt_tokens is None or steps.response_tokens is None or steps.response_logprobs is None:
         raise ValueError("the table has no tokens: give prompt_tokens, response_tokens and response_logprobs")
@@ -88,10 +102,30 @@ def merge_rows(steps: StepTable, advantages: NDArray[np.float64], *, merge: bool
         old_logprobs=tuple(steps.response_logprobs[row] for row in first),
         positive=np.bincount(pairs, np.maximum(kept, 0), len(first)).astype(np.float64),
         negative=np.bincount(pairs, np.maximum(-kept, 0), len(first)).astype(np.float64),
-        count=np.bincount(pairs, minlength=len(first)),
+        positive_rows=np.bincount(pairs[kept > 0], minlength=len(first)),
+        negative_rows=np.bincount(pairs[kept < 0], minlength=len(first)),
+        action=tuple(np.ones(len(steps.response_tokens[row]), dtype=np.bool_) for row in first),
         total_tokens=sum(len(response) for response in steps.response_tokens),
         total_rows=len(steps),
     )
+
+
+def with_actions(batch: UpdateBatch, tokenizer: ChatTokenizer) -> UpdateBatch:
+    """The batch with the tokens between the action tags as each response's action.
+
+    Of a response without a pair of tags, all of it stays the action.
+
+    Args:
+        batch: merged rows.
+        tokenizer: of the policy that wrote the responses.
+    """
+    found: dict[bytes, NDArray[np.bool_]] = {}
+    for response, whole in zip(batch.responses, batch.action, strict=True):
+        if response.tobytes() not in found:
+            (written,) = tokenizer.decode([response])
+            span = action_span(written)
+            found[response.tobytes()] = whole if span is None else tokenizer.tokens_of(response, span)
+    return replace(batch, action=tuple(found[response.tobytes()] for response in batch.responses))
 
 
 def subsample(advantages: NDArray[np.float64], below: float, rng: np.random.Generator) -> NDArray[np.float64]:

@@ -16,9 +16,12 @@ from hgpo.policies.compute import Compute
 from hgpo.policies.critic import Critic
 from hgpo.policies.loading import load_policy
 from hgpo.policies.transformers import TransformersPolicy
+from hgpo.training.weight_average import WeightAverage
 
 STATE = "state.json"
 """Written last: a folder without it is no checkpoint."""
+AVERAGE = "average.pt"
+"""The moving average of the weights, where the run has one."""
 REMEDY = "make room, or remove what is in the way,"
 KEPT = 2
 """How many complete checkpoints are kept; older ones are removed."""
@@ -30,8 +33,10 @@ def save_checkpoint(
     policy: TransformersPolicy,
     optimizer: torch.optim.Optimizer,
     critic: Critic | None = None,
+    average: WeightAverage | None = None,
+    entropy_coefficient: float = 0.0,
 ) -> Path:
-    """Write policy, optimizer and critic, if there is one, after `iteration` iterations.
+    """Write policy, optimizer, critic and weight average, if there are any, and the entropy coefficient.
 
     The checkpoint is written next to its place and moved there when complete, so that a run that is killed
     leaves no partial one. Nothing random needs saving: each iteration's random streams follow from the
@@ -49,8 +54,11 @@ def save_checkpoint(
             torch.save(optimizer.state_dict(), partial / "optimizer.pt")
             if critic is not None:
                 critic.save(partial / "critic.pt")
+            if average is not None:
+                average.save(partial / AVERAGE)
+            state = {"iteration": iteration, "entropy_coefficient": entropy_coefficient}
             files = {path.name: path.stat().st_size for path in sorted(partial.iterdir())}
-            (partial / STATE).write_text(json.dumps({"iteration": iteration, "files": files}))
+            (partial / STATE).write_text(json.dumps(state | {"files": files}))
     except Exception as error:
         raise not_written(folder, iteration, error) from error
     for old in _complete(folder)[:-KEPT]:
@@ -125,6 +133,11 @@ def checkpoint_iteration(checkpoint: Path) -> int:
     return iteration
 
 
+def checkpoint_entropy_coefficient(checkpoint: Path) -> float | None:
+    """The entropy coefficient of the iteration after a checkpoint; older versions wrote None."""
+    return json.loads((checkpoint / STATE).read_text()).get("entropy_coefficient")
+
+
 def load_checkpoint(checkpoint: Path, compute: Compute) -> TransformersPolicy:
     """The policy of a checkpoint.
 
@@ -155,6 +168,17 @@ def load_critic(checkpoint: Path, critic: Critic) -> None:
     """
     with _readable(checkpoint):
         critic.load(checkpoint / "critic.pt")
+
+
+def load_average(checkpoint: Path, average: WeightAverage) -> None:
+    """Put the average into the state that the checkpoint holds; it stays as it is where there is none.
+
+    Raises:
+        SettingError: if it cannot be read, or is another model's.
+    """
+    if (checkpoint / AVERAGE).is_file():
+        with _readable(checkpoint):
+            average.load(checkpoint / AVERAGE)
 
 
 @contextmanager

@@ -103,40 +103,40 @@ class Sign:
     """What has happened, as a format string of the highest and the latest values."""
 
 
-def _halved(metric: str, at_least: float, message: str) -> Sign:
-    """The sign that a metric that was once `at_least` this high is at less than half of its highest value."""
-    return Sign(
-        (metric,),
-        lambda first, highest, latest: latest[metric] < 0.5 * highest[metric] and highest[metric] >= at_least,
-        message,
-    )
+def _no_better(first: Window, latest: Window) -> bool:
+    return latest["success_rate"] <= first["success_rate"]
 
 
-def _answers_froze(first: Window, highest: Window, latest: Window) -> bool:
-    less = latest["answer_entropy"] < 0.1 * first["answer_entropy"]
-    return less and latest["success_rate"] <= first["success_rate"]
+def _wins_less(first: Window, highest: Window, latest: Window) -> bool:
+    # The difference of two rates, each of n trajectories, has a standard error of at most √(1 / 2n).
+    noise = 3 * math.sqrt(0.5 / latest["trajectories"])
+    return latest["success_rate"] < min(0.5 * highest["success_rate"], highest["success_rate"] - noise)
 
 
 SIGNS: Mapping[str, Sign] = {
-    "information": _halved(
-        "answer_information",
-        0.2,
+    "information": Sign(
+        ("answer_information",),
+        lambda first, highest, latest: latest["answer_information"] < 0.5 * highest["answer_information"],
         "answers depend less on their prompts (mutual information fell from "
         "{highest[answer_information]:.2f} to {latest[answer_information]:.2f} nats)",
     ),
-    "valid": _halved(
-        "valid_action_rate",
-        0.1,
+    "validity": Sign(
+        ("valid_action_rate", "success_rate"),
+        lambda first, highest, latest: (
+            latest["valid_action_rate"] < 0.75 * highest["valid_action_rate"] and _no_better(first, latest)
+        ),
         "valid answers fell from {highest[valid_action_rate]:.0%} to {latest[valid_action_rate]:.0%}",
     ),
-    "success": _halved(
-        "success_rate",
-        0.1,
+    "success": Sign(
+        ("success_rate", "trajectories"),
+        _wins_less,
         "success in training fell from {highest[success_rate]:.0%} to {latest[success_rate]:.0%}",
     ),
     "entropy": Sign(
         ("answer_entropy", "success_rate"),
-        _answers_froze,
+        lambda first, highest, latest: (
+            latest["answer_entropy"] < 0.1 * first["answer_entropy"] and _no_better(first, latest)
+        ),
         "answers hardly vary (entropy {latest[answer_entropy]:.2f} nats), but success has not risen",
     ),
 }
@@ -164,7 +164,8 @@ class CollapseWatch:
         Args:
             record: the iteration's metrics.
         """
-        self._records = [*self._records, record][-WINDOW:]
+        trajectories = WINDOW * record["environment_steps"] / record["steps_mean"]
+        self._records = [*self._records, {**record, "trajectories": trajectories}][-WINDOW:]
         if len(self._records) < WINDOW:
             return None
         watched = {name for sign in SIGNS.values() for name in sign.metrics}

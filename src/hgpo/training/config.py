@@ -12,7 +12,15 @@ import tyro
 
 from hgpo.envs import ENVIRONMENTS, TaskSuite
 from hgpo.errors import SettingError
-from hgpo.estimators import ESTIMATORS, HBC, HGPO, CriticEstimator, Estimator
+from hgpo.estimators import (
+    ENTROPY_CREDITS,
+    ESTIMATORS,
+    HBC,
+    HGPO,
+    CriticEstimator,
+    EntropyCreditName,
+    Estimator,
+)
 from hgpo.files import atomic_write
 from hgpo.policies.settings import CriticTraining, Lora, Precision, TinyModel, check_source
 from hgpo.rollouts.prompts import RESPONSE_FORMATS
@@ -20,6 +28,7 @@ from hgpo.runs.old_names import current_settings
 from hgpo.runs.trackers import TrackerName, check_trackers
 from hgpo.training.losses import PolicyLoss
 from hgpo.training.reward_shaping import OverlongShaping
+from hgpo.training.schedules import Decay, EntropyTarget
 
 INVALID_PENALTY = 0.1
 """The penalty that published runs subtract from the return of a step with an inadmissible action."""
@@ -64,11 +73,11 @@ OldLogprobs = Literal["sampler", "recomputed"]
 
 
 @dataclass(frozen=True)
-class WarmStart:
-    """How long a fresh policy imitates walkthroughs. With 0 tasks it imitates none."""
+class Imitation:
+    """How a policy learns from texts of play by cross-entropy."""
 
-    tasks: int = 200
-    """How many training tasks give a walkthrough to imitate."""
+    tasks: int
+    """How many training tasks are played for them; 0 for none."""
     epochs: int = 5
     """How many times each step of them is learned from."""
     batch_rows: int = 32
@@ -80,6 +89,27 @@ class WarmStart:
 
 
 @dataclass(frozen=True)
+class ReadingSettings(Imitation):
+    """How long a model made from scratch reads before it acts: random play under titles in hindsight."""
+
+    tasks: int = 1200
+    """How many training tasks are played at random; a suite without readings has none, however many. 0 reads
+    nothing."""
+    epochs: int = 1
+    batch_rows: int = 64
+    other_weight: float = 0.1
+    """Weight of an answer that shares no word with the title; the others weigh 1."""
+
+
+@dataclass(frozen=True)
+class WarmStart(Imitation):
+    """How long a policy imitates walkthroughs. With 0 tasks it imitates none."""
+
+    tasks: int = 60
+    """How many training tasks give a walkthrough to imitate."""
+
+
+@dataclass(frozen=True)
 class TrainConfig:
     """All settings of a training run; the defaults make an agent learn household games on two cores."""
 
@@ -87,12 +117,17 @@ class TrainConfig:
     """The games."""
     estimator: EstimatorChoice = AS_PROMPTED
     """How advantages are computed; if not given, by HGPO, as deep as the prompt shows."""
-    loss: PolicyLoss = field(default_factory=lambda: PolicyLoss(entropy_coefficient=0.01))
+    entropy_credit: EntropyCreditName = "none"
+    """Change the advantages by the entropy of each response, on top of any estimator: aem (arXiv 2605.00425)
+    or empg (arXiv 2509.09265). The policy reads every row once more for that."""
+    loss: PolicyLoss = field(default_factory=lambda: PolicyLoss(kl_coefficient=0.0, entropy_coefficient=0.05))
     """The policy's objective."""
     overlong: OverlongShaping = field(default_factory=OverlongShaping)
     """What a response costs for being too long."""
     critic: CriticTraining = field(default_factory=CriticTraining)
     """How the critic learns; PPO alone has one."""
+    reading: ReadingSettings = field(default_factory=ReadingSettings)
+    """What a model made from scratch reads before the warm start."""
     warm_start: WarmStart = field(default_factory=WarmStart)
     """Imitation before reinforcement learning."""
     tiny: TinyModel = field(default_factory=TinyModel)
@@ -141,13 +176,21 @@ class TrainConfig:
     """The oldest history is left out of a longer prompt."""
     max_response_tokens: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
     """None: as many as the longest answer needs."""
-    learning_rate: float = 8e-4
+    learning_rate: float = 6e-4
     """Of AdamW in reinforcement learning; 1e-6 for models of 1.5B parameters and more."""
-    learning_rate_warmup: int = 10
+    learning_rate_warmup: int = 5
     """Iterations before the learning rate is reached; Adam's first steps know little of the noise."""
+    learning_rate_decay: Decay = field(default_factory=lambda: Decay("linear", 0.2))
+    """How the learning rate falls after the warm-up."""
+    entropy_decay: Decay = field(default_factory=lambda: Decay("linear", 0.6))
+    """How --loss.entropy-coefficient changes over the run."""
+    entropy_target: EntropyTarget = field(default_factory=EntropyTarget)
+    """The entropy to hold by changing --loss.entropy-coefficient."""
+    kl_decay: Decay = field(default_factory=Decay)
+    """How --loss.kl-coefficient changes over the run."""
     ppo_epochs: int = 1
     """Times that each iteration's rows are used."""
-    num_minibatches: int = 2
+    num_minibatches: int = 4
     """Mini-batches that the rows are dealt into at each pass, one optimizer step each."""
     mini_batch_rows: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
     """Rows of the iteration for each mini-batch, in place of --num-minibatches."""
@@ -168,6 +211,9 @@ class TrainConfig:
     """Read rows with the same prompt and response once; the gradient is the same without."""
     token_budget: int = 16_384
     """Most tokens in one forward pass: what bounds the memory."""
+    weight_average_decay: float = 0.0
+    """d: evaluations play with a moving average of the policy's weights, such as 0.9; after every iteration
+    average ← d average + (1 − d) weights. Training is the same. 0 switches it off."""
     evaluate_every: int = 0
     """Iterations between evaluations on the held-out splits; 0 evaluates before and after only."""
     evaluation_temperature: float = 0.4
@@ -231,7 +277,16 @@ class TrainConfig:
         if self.response not in RESPONSE_FORMATS:
             known = ", ".join(RESPONSE_FORMATS)
             raise SettingError(f"--response is {self.response!r}: expected one of {known}")
+        if self.entropy_credit not in ENTROPY_CREDITS:
+            known = ", ".join(ENTROPY_CREDITS)
+            raise SettingError(f"--entropy-credit is {self.entropy_credit!r}: expected one of {known}")
         check_trackers(self.track)
+        if not 0 <= self.weight_average_decay < 1:
+            raise SettingError(
+                f"--weight-average-decay is {self.weight_average_decay}: expected a number of at least 0 and "
+                "below 1"
+            )
+        self._check_schedules()
         if not 0 < self.engine_memory < 1:
             raise SettingError(f"--engine-memory is {self.engine_memory}: expected a share between 0 and 1")
         if self.model is not None:
@@ -243,6 +298,13 @@ class TrainConfig:
         if self.model is None and self.warm_start.tasks == 0 and self.iterations > 0:
             raise SettingError(
                 "--warm-start.tasks 0 needs --model: a model made from scratch wins nothing to learn from"
+            )
+
+    def _check_schedules(self) -> None:
+        if self.entropy_target.nats is not None and self.entropy_decay.shape != "constant":
+            raise SettingError(
+                "--entropy-target and --entropy-decay both set the entropy coefficient: give "
+                "--entropy-decay.shape constant, or no target"
             )
 
     def compute(self) -> Compute:
@@ -318,10 +380,21 @@ def _flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
+BEFORE: dict[str, dict[str, Any]] = {
+    "TrainConfig": {
+        "reading": ReadingSettings(tasks=0),
+        "learning_rate_decay": Decay(),
+        "entropy_decay": Decay(),
+    },
+    "TinyModel": {"merges": 0},
+}
+"""What runs did that are older than a setting and do not name it, where that is not its default."""
+
 _TYPES = {
     cls.__name__: cls
     for cls in (
-        *(TrainConfig, WarmStart, TinyModel, PolicyLoss, OverlongShaping, CriticTraining, Lora),
+        *(TrainConfig, ReadingSettings, WarmStart, TinyModel, PolicyLoss, OverlongShaping),
+        *(CriticTraining, Lora, Decay, EntropyTarget),
         *ESTIMATORS.values(),
         *ENVIRONMENTS.values(),
     )
@@ -348,7 +421,8 @@ def from_json(value: Any) -> Any:
         return value
     values = {name: from_json(inner) for name, inner in value.items() if name != "type"}
     try:
-        return _TYPES[value["type"]](**current_settings(value["type"], values))
+        kind = value["type"]
+        return _TYPES[kind](**{**BEFORE.get(kind, {}), **current_settings(kind, values)})
     except (KeyError, TypeError) as error:
         raise SettingError(f"this is not a configuration of this version of hgpo: {error}") from None
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from hgpo.distributed import ProcessGroup, SingleProcess
 from hgpo.envs.base import require_tasks
-from hgpo.policies.compute import Compute
+from hgpo.policies.compute import Compute, keep_freed_memory
 from hgpo.random_streams import RandomStreams
 from hgpo.rollouts.prompts import Turn
 from hgpo.runs.display import Display, NoDisplay
@@ -56,7 +56,7 @@ class RunContext:
 def open_context(
     config: TrainConfig, folder: Path, display: Display | None = None, processes: ProcessGroup | None = None
 ) -> RunContext:
-    """The context of a run; nothing is written, and PyTorch's number of threads is set.
+    """The context of a run. Nothing is written; the process's threads and use of memory are set.
 
     Raises:
         SettingError: if a setting cannot work with this environment or this machine, or if files in the
@@ -64,6 +64,7 @@ def open_context(
     """
     processes = processes or SingleProcess()
     config.set_threads()
+    keep_freed_memory()
     compute = config.compute()
     if config.device is None and processes.device is not None:
         compute = replace(compute, device=processes.device, threads=1)

@@ -1,9 +1,10 @@
-"""The warm start: a policy imitates walkthroughs of some training tasks before it learns from reward."""
+"""Learning from texts of play by cross-entropy, before a policy learns from reward."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,13 +12,14 @@ import torch
 from hgpo.agents.scripted import ExpertAgent
 from hgpo.distributed import ProcessGroup, SingleProcess, all_reduce_gradients, shard
 from hgpo.envs.base import Task, TaskSuite
+from hgpo.envs.episode import Transition
 from hgpo.errors import RunError, SettingError
 from hgpo.policies.gradients import add_gradients
 from hgpo.policies.transformers import PackedBatch, TransformersPolicy
 from hgpo.rollouts.episodes import turn_at
 from hgpo.rollouts.prompts import ResponseFormat, fit_prompts
 from hgpo.rollouts.rollout import rollout
-from hgpo.training.config import WarmStart
+from hgpo.training.config import Imitation
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,8 @@ class Demonstration:
     """Token ids."""
     response: tuple[int, ...]
     """Token ids."""
+    weight: float = 1.0
+    """How much the response counts."""
 
 
 def demonstrations(
@@ -63,21 +67,56 @@ def demonstrations(
                 f"the walkthrough of task {played.task.id} does not win it within an episode's step limit: "
                 "raise --env.max-steps, or set --warm-start.tasks 0"
             )
-        turns = [
-            turn_at(played.task, played.steps[:number], step.before, prompt_history)
-            for number, step in enumerate(played.steps)
-        ]
-        prompts = fit_prompts(turns, response_format, policy.encode, max_prompt_tokens)
-        for turn, step, prompt in zip(turns, played.steps, prompts, strict=True):
-            answer = response_format.answer(step.command, turn.commands)
-            rows.append(Demonstration(prompt, policy.encode_response(answer, max_response_tokens)))
+        rows += rows_of_play(
+            policy,
+            played.task,
+            played.steps,
+            response_format=response_format,
+            prompt_history=prompt_history,
+            max_prompt_tokens=max_prompt_tokens,
+            max_response_tokens=max_response_tokens,
+        )
     return rows
+
+
+def rows_of_play(
+    policy: TransformersPolicy,
+    task: Task,
+    steps: Sequence[Transition[Any]],
+    *,
+    response_format: ResponseFormat,
+    prompt_history: int,
+    max_prompt_tokens: int,
+    max_response_tokens: int,
+    weigh: Callable[[str], float] = lambda command: 1.0,
+) -> list[Demonstration]:
+    """What is read and answered in the steps of an episode, in order.
+
+    Args:
+        policy: makes tokens of texts.
+        task: what is to be achieved.
+        steps: the steps.
+        response_format: how prompts and answers look.
+        prompt_history: how many of the last steps a prompt shows.
+        max_prompt_tokens: the oldest history is left out of longer prompts.
+        max_response_tokens: longer answers are cut off.
+        weigh: how much a command counts.
+    """
+    turns = [turn_at(task, steps[:number], step.before, prompt_history) for number, step in enumerate(steps)]
+    prompts = fit_prompts(turns, response_format, policy.encode, max_prompt_tokens)
+    answers = [
+        response_format.answer(step.command, turn.commands) for turn, step in zip(turns, steps, strict=True)
+    ]
+    return [
+        Demonstration(prompt, policy.encode_response(answer, max_response_tokens), weigh(step.command))
+        for prompt, answer, step in zip(prompts, answers, steps, strict=True)
+    ]
 
 
 def imitate(
     policy: TransformersPolicy,
     rows: Sequence[Demonstration],
-    settings: WarmStart,
+    settings: Imitation,
     rng: np.random.Generator,
     on_step: Callable[[int, int], None] = lambda done, total: None,
     processes: ProcessGroup | None = None,
@@ -103,7 +142,7 @@ def imitate(
     )
     losses, done = [], 0
     for _ in range(settings.epochs):
-        epoch_loss, epoch_tokens = 0.0, 0
+        epoch_loss, epoch_tokens = 0.0, 0.0
         order = rng.permutation(len(rows))
         for batch in np.array_split(order, batches_per_epoch):
             loss, tokens = _backward(policy, [rows[i] for i in batch], settings.prompt_weight, processes)
@@ -121,13 +160,13 @@ def imitate(
 
 def _backward(
     policy: TransformersPolicy, rows: Sequence[Demonstration], prompt_weight: float, processes: ProcessGroup
-) -> tuple[float, int]:
-    """This process's share of the gradients of the mean cross-entropy per response token; the sum of that
-    over all processes, and the number of tokens.
+) -> tuple[float, float]:
+    """This process's share of the gradients of the weighted mean cross-entropy per response token; the
+    weighted sum of that over all processes, and the sum of the weights.
 
     The prompts' tokens add their own mean, times `prompt_weight`.
     """
-    tokens = sum(len(row.response) for row in rows)
+    tokens = sum(row.weight * len(row.response) for row in rows)
     prompt_tokens = sum(len(row.prompt) - 1 for row in rows)
     summed = torch.zeros(1, dtype=torch.float64)
     # To score the prompt too, all but its first token is taken for part of the response.
@@ -138,7 +177,8 @@ def _backward(
     def loss_of(packed: PackedBatch) -> tuple[torch.Tensor, float]:
         scores = policy.score(packed, temperature=1.0)
         answer = _last_columns(scores.mask, [len(rows[i].response) for i in packed.members])
-        loss = -(scores.logprobs * answer).sum()
+        weights = torch.tensor([rows[i].weight for i in packed.members], device=scores.mask.device)
+        loss = -(scores.logprobs * answer * weights[:, None]).sum()
         reading_loss = -(scores.logprobs * ~answer).sum()
         return loss / tokens + prompt_weight * reading_loss / prompt_tokens, loss.item()
 

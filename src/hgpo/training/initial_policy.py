@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
+
+from hgpo.envs.commands import random_command
 from hgpo.policies.loading import load_policy, load_with_new_adapter
 from hgpo.policies.tiny import create_policy
 from hgpo.policies.transformers import TransformersPolicy
-from hgpo.random_streams import WEIGHTS
+from hgpo.random_streams import PHRASES, WEIGHTS
 from hgpo.rollouts.prompts import RESPONSE_FORMATS, Turn
 from hgpo.training.context import RunContext
 
@@ -26,12 +31,22 @@ def initial_policy(run: RunContext) -> TransformersPolicy:
         return load_with_new_adapter(config.model, run.compute, config.lora, seed=seed)
     if config.model is not None:
         return load_policy(config.model, run.compute)
+    prompt, rng = RESPONSE_FORMATS[config.response].prompt, run.streams.generator(PHRASES)
     turns = [Turn("", (("", ""),), "", (), step) for step in range(1, MAX_STEPS)]
     return create_policy(
-        [*map(RESPONSE_FORMATS[config.response].prompt, turns), *config.env.texts()],
+        [*map(prompt, turns), *config.env.texts()],
         config.tiny,
         max_tokens=config.max_prompt_tokens + (config.max_response_tokens or 32),
         max_commands=MAX_COMMANDS,
         seed=seed,
+        prompts=[prompt(_with_history(turn, config.prompt_history, rng)) for turn in run.turns],
         compute=run.compute,
     )
+
+
+def _with_history(turn: Turn, length: int, rng: np.random.Generator) -> Turn:
+    """The turn as if the steps before it had all been one like it."""
+    if not turn.commands:
+        return turn
+    command = random_command(turn.commands, turn.instruction, rng)
+    return replace(turn, history=((turn.observation, command),) * length)

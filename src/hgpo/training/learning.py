@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
+
 import numpy as np
 
-from hgpo.estimators import HGPO, CriticEstimator
+from hgpo.estimators import ENTROPY_CREDITS, HGPO, CriticEstimator
 from hgpo.random_streams import CRITIC, CROSS, UPDATE
 from hgpo.steps import StepTable
 from hgpo.training.advantage_scale import matched
-from hgpo.training.batch import merge_rows, subsample
+from hgpo.training.batch import merge_rows, subsample, with_actions
 from hgpo.training.collapse import answer_metrics
 from hgpo.training.config import TrainConfig, default_estimator
 from hgpo.training.context import RunContext
+from hgpo.training.response_entropy import response_entropies
+from hgpo.training.schedules import progress_at, warm_up
 from hgpo.training.state import TrainingState
 from hgpo.training.update import recompute_logprobs, update_policy
 
@@ -21,6 +25,13 @@ def with_values(state: TrainingState, steps: StepTable) -> StepTable:
     if state.critic is None:
         return steps
     return steps.with_values(state.critic.values(_prompts(steps)))
+
+
+def with_entropy(run: RunContext, state: TrainingState, steps: StepTable) -> StepTable:
+    """The table with the entropy of each response; the table itself where nothing reads it."""
+    if run.config.entropy_credit == "none":
+        return steps
+    return steps.with_entropy(response_entropies(state.policy, steps, run.config.temperature, run.processes))
 
 
 def learn_values(run: RunContext, state: TrainingState, steps: StepTable, iteration: int) -> dict[str, float]:
@@ -44,8 +55,9 @@ def learn_values(run: RunContext, state: TrainingState, steps: StepTable, iterat
     return {"critic_loss": loss, "critic_explained_variance": float(explained)}
 
 
-def scaled(config: TrainConfig, steps: StepTable, advantages: np.ndarray) -> np.ndarray:
-    """Advantages as the policy learns from them, by `TrainConfig.advantage_scale`."""
+def advantages_of(config: TrainConfig, steps: StepTable) -> np.ndarray:
+    """Advantages as the policy learns from them: the estimator's, with entropy credit, scaled; [rows]."""
+    advantages = ENTROPY_CREDITS[config.entropy_credit](config.estimator)(steps)
     if config.advantage_scale == "own":
         return advantages
     return matched(advantages, steps, default_estimator(HGPO))
@@ -71,41 +83,83 @@ def measure_answers(
     )
 
 
+@dataclass(frozen=True)
+class Coefficients:
+    """What schedules set for the update of one iteration."""
+
+    learning_rate: float
+    entropy_coefficient: float
+    kl_coefficient: float
+
+
+def coefficients_at(
+    config: TrainConfig, iteration: int, environment_steps: int, entropy_coefficient: float
+) -> Coefficients:
+    """The coefficients of an iteration; docs/metrics.md has the formulas.
+
+    Args:
+        config: the settings.
+        iteration: how many iterations were done before.
+        environment_steps: how many environment steps were done before.
+        entropy_coefficient: that of the loss, or what holds the entropy at its target.
+    """
+    used = 0.0 if config.budget_steps is None else environment_steps / config.budget_steps
+    warmup = config.learning_rate_warmup
+    progress = progress_at(iteration, config.iterations, budget_used=used)
+    after_warmup = progress_at(iteration, config.iterations, warmup=warmup, budget_used=used)
+    return Coefficients(
+        learning_rate=config.learning_rate
+        * warm_up(iteration, warmup)
+        * config.learning_rate_decay.fraction(after_warmup),
+        entropy_coefficient=entropy_coefficient * config.entropy_decay.fraction(progress),
+        kl_coefficient=config.loss.kl_coefficient * config.kl_decay.fraction(progress),
+    )
+
+
 def learn_policy(
     run: RunContext,
     state: TrainingState,
     steps: StepTable,
     advantages: np.ndarray,
     iteration: int,
+    environment_steps: int,
     skipped_in_a_row: int,
 ) -> tuple[dict[str, float], int]:
     """Update the policy; its metrics, and how many optimizer steps in a row have been skipped up to its end.
 
     Args:
         run: the settings.
-        state: has the policy and its optimizer, which are changed in place.
+        state: has the policy, its optimizer and what follows them, which are changed in place.
         steps: the rows.
         advantages: [rows].
         iteration: how many iterations were done before.
+        environment_steps: how many environment steps were done before.
         skipped_in_a_row: optimizer steps that were skipped just before this update.
     """
     config = run.config
     rng = run.streams.generator(UPDATE, iteration)
     kept = subsample(advantages, config.subsample_below, rng)
     batch = merge_rows(steps, kept, merge=config.merge_rows)
+    if config.loss.ratio == "action":
+        batch = with_actions(batch, state.policy.chat)
     recomputed = {}
     if config.old_logprobs == "recomputed":
         batch, difference = recompute_logprobs(state.policy, batch, config.temperature, run.processes)
         recomputed = {"logprob_mismatch": difference}
-    learning_rate = learning_rate_of(config, iteration)
+    coefficients = coefficients_at(config, iteration, environment_steps, state.entropy_control.coefficient)
     for group in state.optimizer.param_groups:
-        group["lr"] = learning_rate
+        group["lr"] = coefficients.learning_rate
+    loss = replace(
+        config.loss,
+        entropy_coefficient=coefficients.entropy_coefficient,
+        kl_coefficient=coefficients.kl_coefficient,
+    )
     with run.display.phase("update") as advance:
         metrics = update_policy(
             state.policy,
             state.reference,
             state.optimizer,
-            config.loss,
+            loss,
             batch,
             ppo_epochs=config.ppo_epochs,
             num_minibatches=mini_batches_of(config, len(steps)),
@@ -117,19 +171,23 @@ def learn_policy(
             on_rows=advance,
             processes=run.processes,
         )
+    if metrics.optimizer_steps_taken:
+        # Without one, no entropy was measured.
+        state.entropy_control.update(metrics.entropy)
+    if state.average is not None:
+        state.average.update()
     record = {
-        "learning_rate": learning_rate,
+        **vars(coefficients),
         "update_row_fraction": len(batch) / len(steps),
         "update_tokens": sum(map(len, batch.prompts)) + sum(map(len, batch.responses)),
-        **{name: value for name, value in vars(metrics).items() if name != "skipped_in_a_row"},
+        **{
+            name: value
+            for name, value in vars(metrics).items()
+            if value is not None and name != "skipped_in_a_row"
+        },
         **recomputed,
     }
     return record, metrics.skipped_in_a_row
-
-
-def learning_rate_of(config: TrainConfig, iteration: int) -> float:
-    """The learning rate after `iteration` iterations: it rises linearly over the first ones."""
-    return config.learning_rate * min(1.0, (iteration + 1) / (config.learning_rate_warmup + 1))
 
 
 def mini_batches_of(config: TrainConfig, rows: int) -> int:

@@ -1,38 +1,58 @@
-"""The policy loss: PPO's clipped objective, the divergence from a reference policy, an entropy bonus."""
+"""The policy loss: ratios, clip and mask, the divergence from a reference policy, an entropy bonus."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Literal, get_args
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+RatioName = Literal["token", "action", "sequence"]
+"""Which tokens of a response share a probability ratio."""
+ClipName = Literal["ppo", "cispo", "sapo"]
+"""How the ratio is kept near 1."""
 LossAverage = Literal["tokens", "rows", "constant"]
 """What the summed loss of an update is divided by."""
 
 
 @dataclass(frozen=True)
 class PolicyLoss:
-    """PPO clip with dual clip, KL to the reference (k3) and entropy, summed over response tokens.
+    """A surrogate of the expected return, KL to the reference (k3) and entropy, summed over response tokens.
 
-    With ratio ρ = π(a | prompt) / π_old(a | prompt) of a token and A the advantage of its row:
+    A row is a step: one prompt and one response. With ρ the probability ratio of a token, π / π_old, and A
+    the advantage of its row:
 
-        A > 0:  −A min(ρ, 1 + ε_high)
-        A < 0:  |A| min(max(ρ, 1 − ε_low), c)
+        A > 0:  −A gain(ρ)
+        A < 0:  |A| harm(ρ), or 0 where the row is masked
         both:   + β (π_ref/π − log(π_ref/π) − 1) − η H(π)
 
-    A row with A = 0 is not in the update; its divergence and its entropy do not count either.
-    Sources: clip arXiv 1707.06347 (eq. 7); dual clip arXiv 1912.09729 (eq. 5); k3 as in GRPO, arXiv
-    2402.03300 (eq. 4).
+    The ratio is shared by the tokens that `ratio` says; gain and harm are those of `clip`, by default PPO's:
+    gain(ρ) = min(ρ, 1 + ε_high), harm(ρ) = min(max(ρ, 1 − ε_low), c). A row with A = 0 is not in the update;
+    its divergence and its entropy do not count either. Sources: `hgpo.training.surrogates`; k3 as in GRPO,
+    arXiv 2402.03300 (eq. 4).
     """
 
+    ratio: RatioName = "token"
+    """"token": each token has a ratio of its own (PPO, GRPO). "sequence": the tokens of a response share the
+    geometric mean of their ratios (GSPO). "action": the tokens between the action tags share theirs, and all
+    others of the response theirs; without tags the whole response is the action (GAGPO)."""
+    clip: ClipName = "ppo"
+    """"ppo": beyond the bounds a token has no gradient. "cispo": the ratio, cut off at the bounds, weighs the
+    gradient of each token. "sapo": a smooth gate, without bounds."""
     clip_low: float = 0.2
-    """ε_low: how far the ratio may fall below 1 before the gradient stops."""
+    """ε_low of ppo and cispo: how far the ratio may fall below 1; with 1 there is no lower bound."""
     clip_high: float = 0.2
-    """ε_high: how far the ratio may rise above 1 before the gradient stops."""
+    """ε_high of ppo and cispo: how far the ratio may rise above 1."""
     dual_clip: float = 3.0
-    """c: the ratio at which the loss of a row with negative advantage stops growing; above 1."""
+    """c of ppo: the ratio at which the loss of a row with negative advantage stops growing; above 1."""
+    gate_positive: float = 1.0
+    """τ of sapo for positive advantages: the higher, the faster the gradient falls away from ratio 1."""
+    gate_negative: float = 1.05
+    """τ of sapo for negative advantages."""
+    mask_below: float = 0.0
+    """Mask of rows with negative advantage: if the geometric mean of the ratios of all tokens of the response
+    is below this, only KL and entropy of the row count. 0 masks none; 0.997 was published for agents."""
     kl_coefficient: float = 0.01
     """β: weight of the divergence from the reference policy."""
     entropy_coefficient: float = 0.0
@@ -43,15 +63,22 @@ class PolicyLoss:
     "constant": the sum over tokens by responses times the most tokens that one may have (Dr. GRPO)."""
 
     def __post_init__(self) -> None:
-        if not (0 < self.clip_low < 1 and self.clip_high > 0 and self.dual_clip > 1):
+        for name, known in (("ratio", RatioName), ("clip", ClipName), ("average", LossAverage)):
+            value = getattr(self, name)
+            if value not in get_args(known):
+                raise ValueError(f"{name} is {value!r}: expected one of {', '.join(get_args(known))}")
+        if not (0 < self.clip_low <= 1 and self.clip_high > 0 and self.dual_clip > 1):
             raise ValueError(
                 f"clip_low {self.clip_low}, clip_high {self.clip_high}, dual_clip {self.dual_clip}: expected "
-                "0 < clip_low < 1, clip_high > 0 and dual_clip > 1"
+                "0 < clip_low <= 1, clip_high > 0 and dual_clip > 1"
             )
-        if self.average not in get_args(LossAverage):
+        if not (self.gate_positive > 0 and self.gate_negative > 0):
             raise ValueError(
-                f"average is {self.average!r}: expected one of {', '.join(get_args(LossAverage))}"
+                f"gate_positive {self.gate_positive}, gate_negative {self.gate_negative}: expected two "
+                "numbers above 0"
             )
+        if not 0 <= self.mask_below < 1:
+            raise ValueError(f"mask_below is {self.mask_below}: expected a ratio of at least 0 and below 1")
         if self.kl_coefficient < 0 or self.entropy_coefficient < 0:
             raise ValueError("kl_coefficient and entropy_coefficient must be at least 0")
 
@@ -73,59 +100,125 @@ class PolicyLoss:
         entropy: Tensor,
         positive: Tensor,
         negative: Tensor,
-        count: Tensor,
+        positive_rows: Tensor,
+        negative_rows: Tensor,
         mask: Tensor,
+        action: Tensor,
     ) -> LossTerms:
-        """The terms of the loss, each a sum over response tokens.
+        """The loss, and the sums from which its metrics are computed.
 
         Args:
             logprobs, old_logprobs, reference_logprobs: log-probability of each token, [pairs, tokens].
             entropy: of the distribution each token was drawn from, in nats, [pairs, tokens].
             positive, negative: Σ max(A, 0) and Σ max(−A, 0) over the rows of each pair, [pairs].
-            count: rows of each pair, [pairs].
+            positive_rows, negative_rows: how many rows of each pair have A > 0 and A < 0, [pairs].
             mask: where there is a response token, [pairs, tokens].
+            action: where a response token belongs to the action, [pairs, tokens].
         """
         # The settings are read and shown without torch.
         import torch
 
+        from hgpo.training.surrogates import CLIPS, mean_within, probability_ratio
+
         log_ratio = torch.where(mask, logprobs - old_logprobs, 0.0)
-        ratio = log_ratio.exp()
-        gain = torch.minimum(ratio, torch.full_like(ratio, 1 + self.clip_high))
-        harm = ratio.clamp(min=1 - self.clip_low).clamp(max=self.dual_clip)
-        policy = (negative[:, None] * harm - positive[:, None] * gain) * mask
+        ratio = probability_ratio(self.ratio, log_ratio, mask, action)
+        surrogate = CLIPS[self.clip](self, ratio)
+        masked = mean_within(log_ratio.detach(), mask).squeeze(1).exp() < self.mask_below
+        policy = (negative * ~masked)[:, None] * surrogate.harm - positive[:, None] * surrogate.gain
         # Beyond e^20 the estimate means nothing; the bound keeps it finite.
         reference_log_ratio = torch.where(mask, reference_logprobs - logprobs, 0.0).clamp(-20, 20)
         divergence = reference_log_ratio.exp() - reference_log_ratio - 1
-        weight = count[:, None] * mask
+        positive_tokens, negative_tokens = positive_rows[:, None] * mask, negative_rows[:, None] * mask
+        weight = positive_tokens + negative_tokens
         # With an average over rows a token weighs one over its response's length.
         share = mask / mask.sum(dim=1, keepdim=True) if self.average == "rows" else mask.float()
-        clipped = ((ratio > 1 + self.clip_high) & (positive > 0)[:, None]) | (
-            (ratio < 1 - self.clip_low) & (negative > 0)[:, None]
-        )
         kl, bonus = (divergence * weight * share).sum(), (entropy * weight * share).sum()
         return LossTerms(
             total=(policy * share).sum() + self.kl_coefficient * kl - self.entropy_coefficient * bonus,
-            kl=(divergence * weight).sum().detach(),
-            entropy=(entropy * weight).sum().detach(),
-            clipped=(clipped * weight).sum(),
-            tokens=weight.sum(),
-            moved=(log_ratio.abs() * weight).sum().detach(),
+            sums=LossSums(
+                kl=(divergence * weight).sum(),
+                entropy=(entropy * weight).sum(),
+                moved=(log_ratio.abs() * weight).sum(),
+                positive_tokens=positive_tokens.sum(),
+                negative_tokens=negative_tokens.sum(),
+                positive_ratios=(ratio * positive_tokens).sum(),
+                negative_ratios=(ratio * negative_tokens).sum(),
+                positive_clipped=(surrogate.gain_clipped * positive_tokens).sum(),
+                negative_clipped=(surrogate.harm_clipped * negative_tokens).sum(),
+                rows=(positive_rows + negative_rows).sum(),
+                masked_rows=(masked * negative_rows).sum(),
+            ),
         )
 
 
 @dataclass(frozen=True)
 class LossTerms:
-    """Sums over the response tokens of the rows in a batch, to be divided by the update's denominator."""
+    """The loss of a batch, to be divided by the update's denominator, and the sums behind its metrics."""
 
     total: Tensor
     """What is minimised."""
+    sums: LossSums
+    """From which the update's metrics are computed."""
+
+
+@dataclass(frozen=True)
+class LossSums:
+    """Sums over the rows of a batch, and over the response tokens of these rows."""
+
     kl: Tensor
     """The k3 estimate of KL(π ‖ π_ref)."""
     entropy: Tensor
     """Entropy in nats."""
-    clipped: Tensor
-    """How many tokens have a ratio beyond the clip range on the side that stops their gradient."""
-    tokens: Tensor
-    """How many tokens there are."""
     moved: Tensor
     """By how much the log-probabilities differ from the old ones, as magnitudes."""
+    positive_tokens: Tensor
+    """Tokens of rows with positive advantage."""
+    negative_tokens: Tensor
+    """Tokens of rows with negative advantage."""
+    positive_ratios: Tensor
+    """Ratios of the tokens of rows with positive advantage."""
+    negative_ratios: Tensor
+    """Ratios of the tokens of rows with negative advantage."""
+    positive_clipped: Tensor
+    """Tokens of rows with positive advantage where the clip changes the gradient."""
+    negative_clipped: Tensor
+    """Tokens of rows with negative advantage where the clip changes the gradient."""
+    rows: Tensor
+    """Rows."""
+    masked_rows: Tensor
+    """Rows that are masked."""
+
+    def vector(self) -> Tensor:
+        """The sums in their order, without derivatives, as float64 on the CPU: vectors add up."""
+        import torch
+
+        return torch.stack([getattr(self, each.name) for each in fields(self)]).detach().double().cpu()
+
+    @classmethod
+    def of(cls, vector: Tensor) -> LossSums:
+        """The sums that a vector holds."""
+        return cls(*vector)
+
+    def means(self) -> dict[str, float]:
+        """The metrics by name, means over tokens or rows. Of no token a ratio is 1, all others 0."""
+        tokens = self.positive_tokens + self.negative_tokens
+        clipped = self.positive_clipped + self.negative_clipped
+        return {
+            "kl": _mean(self.kl, tokens),
+            "entropy": _mean(self.entropy, tokens),
+            "clip_fraction": _mean(clipped, tokens),
+            "clip_fraction_positive": _mean(self.positive_clipped, self.positive_tokens),
+            "clip_fraction_negative": _mean(self.negative_clipped, self.negative_tokens),
+            "ratio_positive": _mean(self.positive_ratios, self.positive_tokens, of_none=1.0),
+            "ratio_negative": _mean(self.negative_ratios, self.negative_tokens, of_none=1.0),
+            "masked_fraction": _mean(self.masked_rows, self.rows),
+        }
+
+    @property
+    def logprob_mismatch(self) -> float:
+        """Mean magnitude of the difference between the log-probabilities and the old ones."""
+        return _mean(self.moved, self.positive_tokens + self.negative_tokens)
+
+
+def _mean(total: Tensor, count: Tensor, of_none: float = 0.0) -> float:
+    return (total / count).item() if count > 0 else of_none

@@ -45,6 +45,7 @@ def step_metrics(steps: StepTable) -> dict[str, float]:
         "prompt_tokens_mean": float(np.mean([len(prompt) for prompt in steps.prompt_tokens])),
         "response_tokens_mean": float(np.mean([len(response) for response in steps.response_tokens])),
         "distinct_prompt_fraction": distinct / len(steps),
+        **({} if steps.entropy is None else {"response_entropy_mean": float(steps.entropy.mean())}),
     }
 
 

@@ -7,9 +7,12 @@ from pathlib import Path
 
 from hgpo.agents import LanguageAgent
 from hgpo.errors import SettingError
+from hgpo.policies.compute import Compute
+from hgpo.policies.transformers import TransformersPolicy
 from hgpo.training.agent import language_agent
-from hgpo.training.checkpoint import checkpoint_iteration, latest_checkpoint, load_checkpoint
+from hgpo.training.checkpoint import checkpoint_iteration, latest_checkpoint, load_average, load_checkpoint
 from hgpo.training.config import TrainConfig, load_config
+from hgpo.training.weight_average import WeightAverage
 
 
 @dataclass(frozen=True)
@@ -23,8 +26,13 @@ class OpenRun:
     agent: LanguageAgent
 
 
-def open_run(folder: Path) -> OpenRun:
+def open_run(folder: Path, *, evaluated: bool = False) -> OpenRun:
     """The run in a folder, with the agent of its latest checkpoint.
+
+    Args:
+        folder: the run's.
+        evaluated: whether the agent is the one that evaluations play, with averaged weights where the run has
+            them, rather than the one that learns.
 
     Raises:
         SettingError: if there is no run, or none with a checkpoint.
@@ -34,5 +42,27 @@ def open_run(folder: Path) -> OpenRun:
     if checkpoint is None:
         raise SettingError(f"{folder} has no checkpoint yet: go on with hgpo train --resume {folder}")
     config.set_threads()
-    policy = load_checkpoint(checkpoint, config.compute())
+    compute = config.compute()
+    policy = (
+        evaluated_policy(config, checkpoint, compute) if evaluated else load_checkpoint(checkpoint, compute)
+    )
     return OpenRun(config, checkpoint, checkpoint_iteration(checkpoint), language_agent(config, policy))
+
+
+def evaluated_policy(config: TrainConfig, checkpoint: Path, compute: Compute) -> TransformersPolicy:
+    """The policy that the run's evaluations play: that of a checkpoint, with averaged weights if it has them.
+
+    Raises:
+        SettingError: if the checkpoint cannot be read.
+    """
+    policy = load_checkpoint(checkpoint, compute)
+    if config.weight_average_decay:
+        average = WeightAverage(policy, config.weight_average_decay)
+        load_average(checkpoint, average)
+        average.put_in_place()
+    return policy
+
+
+def weights_in_words(config: TrainConfig) -> str:
+    """What to add to the name of the policy that evaluations play."""
+    return ", averaged weights" if config.weight_average_decay else ""

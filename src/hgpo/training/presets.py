@@ -1,4 +1,4 @@
-"""Published settings by name, each value with the place it comes from.
+"""Published settings by name, each value with its source: whole runs, and methods on top of them.
 
 Where paper and released recipe differ, the value is the paper's (docs/papers.md). The recipe's scripts are
 those of verl-agent, for ALFWorld and WebShop.
@@ -7,13 +7,13 @@ those of verl-agent, for ALFWorld and WebShop.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from hgpo.envs import ENVIRONMENTS, AlfworldSuite, WebshopSuite
 from hgpo.errors import SettingError
-from hgpo.estimators import HGPO
+from hgpo.estimators import HGPO, GiGPO
 from hgpo.training.config import TrainConfig, with_prompt_history
 
 PAPER = "arXiv 2602.22817"
@@ -25,10 +25,10 @@ DEFAULT = "default of hgpo train"
 
 @dataclass(frozen=True)
 class Preset:
-    """Settings of a training run, by their dotted names, each with its source."""
+    """Settings of a run, or those that a method changes, by their dotted names, each with its source."""
 
-    environment: str
-    """The name of the games."""
+    environment: str | None
+    """The name of the games; None where it is a method, for any games."""
     values: Mapping[str, tuple[Any, str]]
     """Value and source of each setting."""
 
@@ -62,9 +62,14 @@ def _preset(environment: str, model: str, steps: int, rows: int, **more: tuple[A
         "loss.average": ("tokens", VERL),
         "learning_rate": (1e-6, PAPER),
         "learning_rate_warmup": (0, VERL),
+        "learning_rate_decay.shape": ("constant", VERL),
+        "learning_rate_decay.final": (0.0, VERL),
+        "entropy_decay.shape": ("constant", VERL),
+        "entropy_decay.final": (0.0, VERL),
         "ppo_epochs": (1, RECIPE),
         "mini_batch_rows": (rows, PAPER),
         "subsample_below": (0.0, f"{PAPER}: every row is used"),
+        "reading.tasks": (0, f"{PAPER}: the model has been pretrained"),
         "warm_start.tasks": (0, f"{PAPER}: no warm start"),
         "max_gradient_norm": (1.0, VERL),
         "precision": ("bfloat16", VERL),
@@ -86,32 +91,109 @@ PRESETS: dict[str, Preset] = {
 """The published runs by name."""
 
 
-def find_preset(name: str) -> Preset:
-    """The preset of a name.
+GSPO, CISPO, SAPO = "arXiv 2507.18071", "arXiv 2506.13585", "arXiv 2511.20347"
+ARLARENA = "arXiv 2602.21534"
+SCRIPTS = f"scripts of {ARLARENA}"
+MASK = f"{SCRIPTS}: e^−δ, δ = 0.003"
+RECOMPUTED = ("recomputed", "verl's default; the sampler's are less exact")
+"""Where a ratio may leave 1 by a thousandth at most, sampling may compute it less exactly than that."""
+
+_GSPO: dict[str, tuple[Any, str]] = {
+    "loss.ratio": ("sequence", GSPO),
+    "loss.clip": ("ppo", GSPO),
+    "loss.clip_low": (3e-4, GSPO),
+    "loss.clip_high": (4e-4, GSPO),
+    "loss.average": ("rows", GSPO),
+    "old_logprobs": RECOMPUTED,
+}
+
+METHODS: dict[str, Preset] = {
+    "gspo": Preset(None, _GSPO),
+    "cispo": Preset(
+        None,
+        {
+            "loss.ratio": ("token", CISPO),
+            "loss.clip": ("cispo", CISPO),
+            "loss.clip_low": (1.0, f"{CISPO}: no lower bound"),
+            "loss.clip_high": (0.2, f"{SCRIPTS}: verl's default"),
+            "loss.average": ("tokens", CISPO),
+            "loss.mask_below": (0.997, MASK),
+            "old_logprobs": RECOMPUTED,
+        },
+    ),
+    "sapo": Preset(
+        None,
+        {
+            "loss.ratio": ("token", SAPO),
+            "loss.clip": ("sapo", SAPO),
+            "loss.gate_positive": (1.0, SAPO),
+            "loss.gate_negative": (1.05, SAPO),
+            "loss.average": ("rows", SAPO),
+            "loss.mask_below": (0.997, MASK),
+            "old_logprobs": RECOMPUTED,
+        },
+    ),
+    "sampo": Preset(
+        None,
+        {
+            "estimator": (GiGPO(), ARLARENA),
+            "estimator.step_weight": (1.0, SCRIPTS),
+            "estimator.discount": (0.95, SCRIPTS),
+            "estimator.normalization": ("mean_std", SCRIPTS),
+            "estimator.invalid_penalty": (0.1, SCRIPTS),
+            **{name: (value, f"{ARLARENA}: as in GSPO") for name, (value, _) in _GSPO.items()},
+            "old_logprobs": RECOMPUTED,
+            "dynamic_sampling_rounds": (3, f"{SCRIPTS}: DAPO's"),
+        },
+    ),
+}
+"""Published methods by name, which go on top of any run: they change its loss, and SAMPO also changes its
+advantages and how tasks are sampled."""
+
+
+def combined(names: Sequence[str]) -> Preset:
+    """Presets as one: at most one of a run, and methods on top; a later method overrides an earlier one.
 
     Raises:
-        SettingError: if there is none.
+        SettingError: if there is no such preset, or more than one is a run.
     """
-    if name not in PRESETS:
-        raise SettingError(f"no preset {name!r}: there are {', '.join(PRESETS)}")
-    return PRESETS[name]
+    known = PRESETS | METHODS
+    for name in names:
+        if name not in known:
+            raise SettingError(
+                f"no preset {name!r}: there are {', '.join(PRESETS)}, and {', '.join(METHODS)} on top of them"
+            )
+    runs = [name for name in names if name in PRESETS]
+    if len(runs) > 1:
+        raise SettingError(
+            f"{' and '.join(runs)} are both presets of whole runs: give one of them, and methods "
+            f"({', '.join(METHODS)}) on top of it"
+        )
+    values: dict[str, tuple[Any, str]] = {}
+    for name in (*runs, *(name for name in names if name in METHODS)):
+        if "estimator" in known[name].values:
+            # Settings of one estimator mean nothing for another.
+            values = {setting: told for setting, told in values.items() if not _of_estimator(setting)}
+        values.update(known[name].values)
+    return Preset(PRESETS[runs[0]].environment if runs else None, values)
 
 
-def preset_config(name: str) -> TrainConfig:
-    """The settings that a preset resolves to.
+def preset_config(*names: str) -> TrainConfig:
+    """The settings that the preset of a run resolves to, with methods on top of it.
 
     Raises:
-        SettingError: if there is no such preset, or its games are not there.
+        SettingError: if there is no such preset, none is a run, or its games are not there.
     """
-    preset = find_preset(name)
+    preset = combined(names)
+    if preset.environment is None:
+        raise SettingError(f"{', '.join(names)}: expected one of {', '.join(PRESETS)} with it")
     env = ENVIRONMENTS[preset.environment]()
     if isinstance(env, WebshopSuite) and env.synthetic:
         raise SettingError(
-            f"preset {name} is published for WebShop's own products: set $WEBSHOP_DATA to the folder of its "
-            "two data files"
+            f"preset {names[0]} is published for WebShop's own products: set $WEBSHOP_DATA to the folder of "
+            "its two data files"
         )
-    start = TrainConfig(env=env, estimator=HGPO.paper())
-    return _replaced(start, {setting: value for setting, (value, _) in preset.values.items()})
+    return _changed(TrainConfig(env=env, estimator=HGPO.paper()), preset)
 
 
 def model_config(model: str) -> TrainConfig:
@@ -132,12 +214,20 @@ TINY_MODEL: dict[str, dict[str, Any]] = {
         # A number is one token; the command that it stands for has six or more.
         "response": "number",
         "max_response_tokens": 8,
+        "tiny.merges": 0,
+        "reading.tasks": 0,
         "warm_start.tasks": 400,
         "warm_start.epochs": 5,
         # The policy soon forgets how to write search words: smaller steps, and no entropy bonus.
         "learning_rate": 4e-4,
         "learning_rate_warmup": 5,
+        "learning_rate_decay.shape": "constant",
+        "learning_rate_decay.final": 0.0,
+        "num_minibatches": 2,
         "loss.entropy_coefficient": 0.0,
+        "entropy_decay.shape": "constant",
+        "entropy_decay.final": 0.0,
+        "loss.kl_coefficient": 0.01,
         "subsample_below": 0.2,
         "iterations": 130,
     },
@@ -152,7 +242,7 @@ def tiny_config(games: str) -> TrainConfig:
 
 
 def starting_config(
-    preset: str | None = None,
+    presets: Sequence[str] = (),
     model: str | None = None,
     games: str = "",
     prompt_history: int | None = None,
@@ -160,7 +250,7 @@ def starting_config(
     """The settings of a run of which only these are given.
 
     Args:
-        preset: the name of published settings; None: those for the model.
+        presets: names of published settings; without a run's, they change those for the model.
         model: the language model; None: a small one, made from scratch.
         games: the name of the games, for a model made from scratch.
         prompt_history: how many steps the prompt shows; HGPO is as deep. None: as the others have it.
@@ -168,29 +258,49 @@ def starting_config(
     Raises:
         SettingError: if there is no such preset, or its games are not there.
     """
-    if preset is not None:
-        config = preset_config(preset)
-    elif model is not None:
-        config = model_config(model)
+    preset = combined(presets)
+    if preset.environment is not None:
+        config = preset_config(*presets)
     else:
-        config = tiny_config(games)
+        config = _changed(tiny_config(games) if model is None else model_config(model), preset)
     return config if prompt_history is None else with_prompt_history(config, prompt_history)
 
 
-def explained(name: str) -> Iterator[tuple[str, Any, str]]:
-    """Every setting of a run by the preset, in order: dotted name, value, and where the value comes from."""
-    preset = find_preset(name)
-    yield "env", preset.environment, PAPER
-    yield "estimator", "HGPO", PAPER
+def explained(*names: str) -> Iterator[tuple[str, Any, str]]:
+    """Settings in order, each by its dotted name, with its value and where the value comes from.
+
+    With the preset of a run among the names they are all settings of that run; of methods alone, those that
+    they change.
+
+    Raises:
+        SettingError: if the names do not go together.
+    """
+    preset = combined(names)
+    if preset.environment is None:
+        for setting, (value, source) in preset.values.items():
+            yield setting, type(value).__name__ if setting == "estimator" else value, source
+        return
     defaults = _flat(ENVIRONMENTS[preset.environment]())
     of_games = {f"env.{setting}": (value, DEFAULT) for setting, value in defaults}
     of_games.update({setting: told for setting, told in preset.values.items() if setting in of_games})
+    rest = {setting: told for setting, told in preset.values.items() if setting not in of_games}
+    config = _changed(TrainConfig(estimator=HGPO.paper()), Preset(None, rest))
+    yield "env", preset.environment, PAPER
+    yield "estimator", type(config.estimator).__name__, preset.values.get("estimator", (None, PAPER))[1]
     for setting, (value, source) in of_games.items():
         yield setting, value, source
-    rest = {setting: value for setting, (value, _) in preset.values.items() if setting not in of_games}
-    for setting, value in _flat(_replaced(TrainConfig(estimator=HGPO.paper()), rest)):
+    for setting, value in _flat(config):
         if not setting.startswith("env."):
             yield setting, value, preset.values.get(setting, (None, DEFAULT))[1]
+
+
+def _of_estimator(setting: str) -> bool:
+    return setting.partition(".")[0] == "estimator"
+
+
+def _changed(config: TrainConfig, preset: Preset) -> TrainConfig:
+    """The settings with those of a preset in place of theirs."""
+    return _replaced(config, {setting: value for setting, (value, _) in preset.values.items()})
 
 
 def _replaced(config: Any, values: Mapping[str, Any]) -> Any:
@@ -203,7 +313,8 @@ def _replaced(config: Any, values: Mapping[str, Any]) -> Any:
             inner.setdefault(head, {})[rest] = value
         else:
             own[head] = value
-    own.update({head: _replaced(getattr(config, head), rest) for head, rest in inner.items()})
+    for head, rest in inner.items():
+        own[head] = _replaced(own.get(head, getattr(config, head)), rest)
     return dataclasses.replace(config, **own)
 
 

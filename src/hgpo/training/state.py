@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,16 +18,21 @@ from hgpo.policies.reference import Reference, load_reference
 from hgpo.policies.transformers import TransformersPolicy
 from hgpo.training.agent import language_agent, require_prompt_room
 from hgpo.training.checkpoint import (
+    checkpoint_entropy_coefficient,
     checkpoint_iteration,
     latest_checkpoint,
+    load_average,
     load_checkpoint,
     load_critic,
     load_optimizer,
+    save_checkpoint,
     save_reference,
 )
 from hgpo.training.context import RunContext
 from hgpo.training.initial_policy import initial_policy
-from hgpo.training.warm_start import warm_start
+from hgpo.training.schedules import EntropyControl
+from hgpo.training.warm_start import read, warm_start
+from hgpo.training.weight_average import WeightAverage
 
 
 @dataclass(frozen=True)
@@ -51,12 +58,36 @@ class TrainingState:
     """Samples by the policy's weights."""
     agent: LanguageAgent
     """Acts with the engine."""
-    reference: Reference
-    """The policy before reinforcement learning, frozen."""
+    reference: Reference | None
+    """The policy before reinforcement learning, frozen; None where the loss does not weigh the divergence
+    from it."""
     optimizer: torch.optim.Optimizer
     """Of the policy's weights."""
     critic: Critic | None
     """Where the estimator needs one."""
+    average: WeightAverage | None
+    """Of the policy's weights, where evaluations play with it."""
+    entropy_control: EntropyControl
+    """Has the entropy coefficient."""
+
+    @contextmanager
+    def evaluated_weights(self) -> Iterator[None]:
+        """The agent plays with the averaged weights within the block, where there are any."""
+        with nullcontext() if self.average is None else self.average.in_place():
+            self.engine.synchronize()
+            yield
+
+    def save(self, folder: Path, iteration: int) -> None:
+        """Write a checkpoint; see `save_checkpoint`."""
+        save_checkpoint(
+            folder,
+            iteration,
+            self.policy,
+            self.optimizer,
+            self.critic,
+            self.average,
+            self.entropy_control.coefficient,
+        )
 
 
 def find_starting_point(run: RunContext) -> StartingPoint:
@@ -75,11 +106,12 @@ def find_starting_point(run: RunContext) -> StartingPoint:
 
 
 def new_state(run: RunContext, start: StartingPoint) -> TrainingState:
-    """The state before the first iteration: after the warm start, with the reference written.
+    """The state before the first iteration: after reading and the warm start, with the reference written.
 
     Raises:
         RunError: if the reference cannot be written.
     """
+    read(run, start.policy, start.agent)
     warm_start(run, start.policy, start.agent)
     if run.is_first:
         save_reference(run.log.reference, start.policy)
@@ -98,6 +130,11 @@ def restored_state(run: RunContext, start: StartingPoint, checkpoint: Path) -> T
     # At iteration 0 a critic has not learned, and a checkpoint of another estimator's run has none.
     if state.critic is not None and start.iteration > 0:
         load_critic(checkpoint, state.critic)
+    if state.average is not None:
+        load_average(checkpoint, state.average)
+    held = checkpoint_entropy_coefficient(checkpoint)
+    if run.config.entropy_target.nats is not None and held is not None:
+        state.entropy_control.coefficient = held
     return state
 
 
@@ -110,7 +147,6 @@ def _state(run: RunContext, start: StartingPoint) -> TrainingState:
         max_tokens=agent.max_prompt_tokens + agent.max_response_tokens,
         memory_share=config.engine_memory,
     )
-    engine.synchronize()
     critic = None
     if isinstance(config.estimator, CriticEstimator):
         # The critic's body is that of the reference.
@@ -120,7 +156,9 @@ def _state(run: RunContext, start: StartingPoint) -> TrainingState:
         policy=policy,
         engine=engine,
         agent=replace(agent, policy=engine),
-        reference=load_reference(run.log.reference, policy),
+        reference=load_reference(run.log.reference, policy) if config.loss.kl_coefficient else None,
         optimizer=torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=0.0),
         critic=critic,
+        average=WeightAverage(policy, config.weight_average_decay) if config.weight_average_decay else None,
+        entropy_control=EntropyControl(config.entropy_target, config.loss.entropy_coefficient),
     )

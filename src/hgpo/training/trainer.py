@@ -21,14 +21,17 @@ from hgpo.runs.display import Display
 from hgpo.runs.interrupts import deferred_signals
 from hgpo.runs.trackers import Trackers
 from hgpo.steps import StepTable
-from hgpo.training.checkpoint import latest_checkpoint, not_written, save_checkpoint
+from hgpo.training import learning
+from hgpo.training.checkpoint import latest_checkpoint, not_written
 from hgpo.training.collapse import CollapseWatch
 from hgpo.training.config import TrainConfig, depth_warning, save_config, to_json
 from hgpo.training.context import open_context
 from hgpo.training.evaluation import evaluate_splits
-from hgpo.training.learning import learn_policy, learn_values, measure_answers, scaled, with_values
+from hgpo.training.memory import older_objects_left_alone
 from hgpo.training.metrics import advantage_metrics, group_metrics, peak_memory, rollout_metrics
+from hgpo.training.open_run import weights_in_words
 from hgpo.training.optional_files import LEFT_OUT, TRIED_AGAIN, OptionalFiles
+from hgpo.training.outcome import worse_than_start
 from hgpo.training.sampling import sample_trajectories
 from hgpo.training.state import TrainingState, find_starting_point, new_state, restored_state
 
@@ -86,8 +89,13 @@ class Trainer:
             self.display.warn(warning)
         with self.log.alone():
             self._set_up()
-            self._loop()
-        return self.log.read_evaluations()
+            with older_objects_left_alone():
+                self._loop()
+        evaluations = self.log.read_evaluations()
+        warning = worse_than_start(evaluations, self.log.read_metrics())
+        if warning is not None:
+            self.display.warn(warning)
+        return evaluations
 
     def _set_up(self) -> None:
         """Start the run, or go back to the state of its latest checkpoint."""
@@ -142,9 +150,10 @@ class Trainer:
         steps = step_table(sample.kept, policy_version=self.iteration)
         rolled_out = time.perf_counter()
         steps = self.config.overlong(steps, self.state.agent.max_response_tokens)
-        steps = with_values(self.state, steps)
-        # A critic's values may differ in the last digit between GPUs, and all have to see the same rows.
-        advantages = self.processes.broadcast(scaled(self.config, steps, self.config.estimator(steps)))
+        steps = learning.with_values(self.state, steps)
+        steps = learning.with_entropy(self.context, self.state, steps)
+        # Values and entropies may differ in the last digit between GPUs, and all have to see the same rows.
+        advantages = self.processes.broadcast(learning.advantages_of(self.config, steps))
         estimated = time.perf_counter()
         if self.config.keep_rollouts:
             self.files.write(
@@ -186,20 +195,27 @@ class Trainer:
             self.display.warn(warning)
 
     def _rollout(self) -> Sample:
+        self.state.engine.synchronize()
         return sample_trajectories(self.context, self.state.agent, self.iteration)
 
     def _update(self, steps: StepTable, advantages: np.ndarray) -> dict[str, float]:
-        answers = measure_answers(self.context, self.state, steps, self.iteration)
-        values = learn_values(self.context, self.state, steps, self.iteration)
-        metrics, self.skipped_in_a_row = learn_policy(
-            self.context, self.state, steps, advantages, self.iteration, self.skipped_in_a_row
+        answers = learning.measure_answers(self.context, self.state, steps, self.iteration)
+        values = learning.learn_values(self.context, self.state, steps, self.iteration)
+        metrics, self.skipped_in_a_row = learning.learn_policy(
+            self.context,
+            self.state,
+            steps,
+            advantages,
+            self.iteration,
+            self.environment_steps,
+            self.skipped_in_a_row,
         )
-        self.state.engine.synchronize()
         return {**answers, **values, **metrics}
 
     def _evaluate(self) -> None:
         started = time.perf_counter()
-        results = evaluate_splits(self.context, self.state.agent)
+        with self.state.evaluated_weights():
+            results = evaluate_splits(self.context, self.state.agent)
         with deferred_signals():
             seconds = (time.perf_counter() - started) / len(results)
             self.files.write(
@@ -211,7 +227,8 @@ class Trainer:
         if warning is not None:
             self.display.warn(warning)
         rates = ", ".join(f"{r.split} {r.success.rate:.1%}" for r in results if r.temperature == 0)
-        self.display.say(f"evaluation after {self.iteration} iterations, greedy: {rates}")
+        weights = weights_in_words(self.config)
+        self.display.say(f"evaluation after {self.iteration} iterations{weights}, greedy: {rates}")
 
     def _write_sample(self, sample: Sample, steps: StepTable) -> None:
         self.log.sample(self.iteration, sample.tried[:: self.config.group_size][:4])
@@ -226,5 +243,4 @@ class Trainer:
                 self.log.write_what_is_left()
             except OSError as error:
                 raise not_written(self.log.checkpoints, self.iteration, error) from error
-            state = self.state
-            save_checkpoint(self.log.checkpoints, self.iteration, state.policy, state.optimizer, state.critic)
+            self.state.save(self.log.checkpoints, self.iteration)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,21 +16,31 @@ from hgpo.policies.gradients import add_gradients
 from hgpo.policies.reference import Reference
 from hgpo.policies.transformers import PackedBatch, TransformersPolicy
 from hgpo.training.batch import UpdateBatch, mini_batches
-from hgpo.training.losses import LossTerms, PolicyLoss
+from hgpo.training.losses import LossSums, LossTerms, PolicyLoss
 
 
 @dataclass(frozen=True)
 class UpdateMetrics:
     """Means over the response tokens of the rows in the update, by the policy at each step."""
 
-    kl: float
-    """k3 estimate of KL(π ‖ π_ref)."""
+    kl: float | None
+    """k3 estimate of KL(π ‖ π_ref); None without a reference."""
     entropy: float
     """Entropy of the token distributions, in nats."""
     clip_fraction: float
-    """Fraction of tokens that get no gradient because of the clip."""
+    """Fraction of tokens where the clip changes the gradient."""
     gradient_norm: float
     """Norm of the gradient before clipping, mean over the optimizer steps that were taken."""
+    clip_fraction_positive: float = 0.0
+    """The same of the tokens of rows with positive advantage."""
+    clip_fraction_negative: float = 0.0
+    """The same of the tokens of rows with negative advantage."""
+    ratio_positive: float = 1.0
+    """Probability ratio of the tokens of rows with positive advantage."""
+    ratio_negative: float = 1.0
+    """Probability ratio of the tokens of rows with negative advantage."""
+    masked_fraction: float = 0.0
+    """Fraction of rows that are masked."""
     logprob_mismatch: float = 0.0
     """Mean magnitude of the difference between the policy's log-probabilities before its first step and those
     it is compared with: what sampling and learning compute differently."""
@@ -43,7 +54,7 @@ class UpdateMetrics:
 
 def update_policy(
     policy: TransformersPolicy,
-    reference: Reference,
+    reference: Reference | None,
     optimizer: torch.optim.Optimizer,
     loss: PolicyLoss,
     batch: UpdateBatch,
@@ -66,7 +77,8 @@ def update_policy(
 
     Args:
         policy: changed in place.
-        reference: frozen; the divergence is measured from it.
+        reference: frozen; the divergence is measured from it. None where the loss does not weigh the
+            divergence: it is not measured.
         optimizer: of the policy's parameters.
         loss: the objective.
         batch: merged rows.
@@ -83,27 +95,24 @@ def update_policy(
     """
     processes = processes or SingleProcess()
     if not len(batch):
-        return UpdateMetrics(0.0, 0.0, 0.0, 0.0, skipped_in_a_row=skipped_in_a_row)
+        kl = None if reference is None else 0.0
+        return UpdateMetrics(kl, 0.0, 0.0, 0.0, skipped_in_a_row=skipped_in_a_row)
     parameters = [p for p in policy.model.parameters() if p.requires_grad]
-    sums = torch.zeros(5, dtype=torch.float64)
+    sums = torch.zeros(len(fields(LossSums)), dtype=torch.float64)
     norms, done, skipped = [], 0, 0
     logprob_mismatch: float | None = None
     denominator_of_all = loss.denominator(
         tokens=batch.total_tokens, rows=batch.total_rows, max_response_tokens=max_response_tokens
     )
     for part, parts in _parts(batch, ppo_epochs, num_minibatches, rng):
-        part_sums = torch.zeros(5, dtype=torch.float64)
+        part_sums = torch.zeros_like(sums)
         denominator = denominator_of_all / parts
 
         def loss_of(
             packed: PackedBatch, part: UpdateBatch = part, denominator: float = denominator
         ) -> tuple[Tensor, tuple[Tensor, int]]:
             terms = loss_terms(policy, reference, loss, part, packed, temperature)
-            figures = [terms.kl, terms.entropy, terms.clipped, terms.tokens, terms.moved]
-            return terms.total / denominator, (
-                torch.stack(figures).detach().double().cpu(),
-                len(packed.members),
-            )
+            return terms.total / denominator, (terms.sums.vector(), len(packed.members))
 
         packed_batches = shard(policy.packed_batches(part.prompts, part.responses), processes)
         for figures, pairs in add_gradients(policy.compute, parameters, packed_batches, loss_of):
@@ -113,7 +122,7 @@ def update_policy(
         all_reduce_gradients(parameters, processes)
         processes.all_reduce([part_sums])
         if logprob_mismatch is None:
-            logprob_mismatch = float(part_sums[4] / part_sums[3].clamp(min=1))
+            logprob_mismatch = LossSums.of(part_sums).logprob_mismatch
         norm = float(torch.nn.utils.clip_grad_norm_(parameters, max_gradient_norm))
         if math.isfinite(norm) and bool(part_sums.isfinite().all()):
             optimizer.step()
@@ -124,11 +133,11 @@ def update_policy(
             skipped += 1
             skipped_in_a_row += 1
         optimizer.zero_grad()
-    kl, entropy, clipped = (sums[:3] / sums[3].clamp(min=1)).tolist()
+    means: dict[str, Any] = LossSums.of(sums).means()
+    if reference is None:
+        means["kl"] = None
     return UpdateMetrics(
-        kl=kl,
-        entropy=entropy,
-        clip_fraction=clipped,
+        **means,
         gradient_norm=float(np.mean(norms)) if norms else 0.0,
         logprob_mismatch=logprob_mismatch or 0.0,
         optimizer_steps_taken=len(norms),
@@ -149,7 +158,7 @@ def _parts(
 
 def loss_terms(
     policy: TransformersPolicy,
-    reference: Reference,
+    reference: Reference | None,
     loss: PolicyLoss,
     batch: UpdateBatch,
     packed: PackedBatch,
@@ -159,7 +168,7 @@ def loss_terms(
 
     Args:
         policy: that learns.
-        reference: the divergence is measured from it.
+        reference: the divergence is measured from it; None: it counts as 0.
         loss: the objective.
         batch: merged rows.
         packed: some of the batch's prompts and responses, as `policy.packed_batches` gives them.
@@ -167,8 +176,11 @@ def loss_terms(
     """
     micro = batch.take(packed.members)
     scores = policy.score(packed, temperature)
-    with torch.no_grad():
-        reference_logprobs = reference.score(packed, temperature).logprobs
+    if reference is None:
+        reference_logprobs = scores.logprobs.detach()
+    else:
+        with torch.no_grad():
+            reference_logprobs = reference.score(packed, temperature).logprobs
     return loss(
         logprobs=scores.logprobs,
         old_logprobs=right_aligned(micro.old_logprobs, scores.mask),
@@ -176,8 +188,10 @@ def loss_terms(
         entropy=scores.entropy,
         positive=torch.from_numpy(micro.positive).float().to(scores.mask.device),
         negative=torch.from_numpy(micro.negative).float().to(scores.mask.device),
-        count=torch.from_numpy(micro.count).to(scores.mask.device),
+        positive_rows=torch.from_numpy(micro.positive_rows).to(scores.mask.device),
+        negative_rows=torch.from_numpy(micro.negative_rows).to(scores.mask.device),
         mask=scores.mask,
+        action=right_aligned(micro.action, scores.mask) > 0,
     )
 
 

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from hgpo.adapters.verl.rows import StepRow, step_rows, step_table
-from hgpo.adapters.verl.settings import PREFIX, estimator_of
+from hgpo.adapters.verl.settings import PREFIX, entropy_credit_of, estimator_of
 from hgpo.errors import SettingError
 from hgpo.estimators import ESTIMATORS, CriticEstimator
 from hgpo.rounding import kept_rounding
@@ -92,7 +92,8 @@ def stepwise_advantages(
         size = np.abs(context.scores) + np.abs(tokens).sum(axis=-1)
         rounding = kept_rounding(size, token_level_rewards)
         steps = steps.with_rewards(steps.reward - penalty, rounding)
-    context.read, context.advantages = steps, estimator(steps)
+    credited = entropy_credit_of(config.get("stepwise"))(estimator)
+    context.read, context.advantages = steps, credited(steps)
     targets = estimator.value_targets(steps) if isinstance(estimator, CriticEstimator) else context.advantages
     return (
         _on_tokens(context.advantages, places, response_mask),
@@ -108,6 +109,26 @@ def value_of_steps(values: torch.Tensor) -> NDArray[np.float64]:
     return values[:, 0].double().cpu().numpy()
 
 
+def entropy_of_steps(
+    entropies: Sequence[torch.Tensor] | None, logprobs: Sequence[torch.Tensor] | None
+) -> dict[str, Any]:
+    """The column `entropy` of the step table, in nats; empty where neither is known.
+
+    verl computes entropies with the old log-probabilities. Where it takes the rollout's log-probabilities
+    instead (`bypass_mode`), it is minus their mean: one sample of each distribution, whose expectation is the
+    entropy.
+
+    Args:
+        entropies: of each step, the entropies of its response's tokens.
+        logprobs: of each step, the log-probabilities of its response's tokens.
+    """
+    if entropies is not None:
+        return {"entropy": [row.double().mean().item() for row in entropies]}
+    if logprobs is not None:
+        return {"entropy": [-row.double().mean().item() for row in logprobs]}
+    return {}
+
+
 def _on_tokens(
     values: NDArray[np.float64], places: torch.Tensor, response_mask: torch.Tensor
 ) -> torch.Tensor:
@@ -117,7 +138,7 @@ def _on_tokens(
 
 
 def _context_of_fields(
-    non_tensor_batch: Mapping[str, Any] | None, index: Any, batch: Any
+    non_tensor_batch: Mapping[str, Any] | None, index: Any, batch: Any, response_mask: torch.Tensor
 ) -> AdvantageContext:
     """The advantage context of a verl that passes the samples' fields on."""
     if non_tensor_batch is None or "extra_fields" not in non_tensor_batch:
@@ -126,9 +147,14 @@ def _context_of_fields(
             "set trainer.v1.trainer_mode to hgpo_sync, hgpo_colocate_async or hgpo_separate_async"
         )
     rows, places = step_rows(non_tensor_batch["extra_fields"], index)
-    columns = {}
-    if batch is not None and "values" in batch:
-        columns["value"] = value_of_steps(batch["values"][torch.from_numpy(places)])
+    known: Mapping[str, torch.Tensor] = {} if batch is None else batch
+
+    def of_steps(name: str) -> list[torch.Tensor] | None:
+        return [known[name][p][response_mask[p].bool()] for p in places] if name in known else None
+
+    columns = entropy_of_steps(of_steps("entropy"), of_steps("rollout_log_probs"))
+    if "values" in known:
+        columns["value"] = value_of_steps(known["values"][torch.from_numpy(places)])
     return advantage_context(rows, places, **columns)
 
 
@@ -143,7 +169,7 @@ def advantage_function(adv_estimator: str) -> Callable[..., tuple[torch.Tensor, 
         non_tensor_batch: Mapping[str, Any] | None = None,
         batch: Any = None,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        context = _CONTEXT.get() or _context_of_fields(non_tensor_batch, index, batch)
+        context = _CONTEXT.get() or _context_of_fields(non_tensor_batch, index, batch, response_mask)
         return stepwise_advantages(adv_estimator, config, context, token_level_rewards, response_mask)
 
     return compute

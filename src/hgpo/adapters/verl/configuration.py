@@ -6,7 +6,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from hgpo.adapters.verl.settings import StepwiseSettings, estimator_of
+from hgpo.adapters.verl.settings import StepwiseSettings, entropy_credit_of, estimator_of
 from hgpo.errors import SettingError
 from hgpo.estimators import CriticEstimator, Estimator
 
@@ -37,6 +37,7 @@ def check_configuration(config: Any) -> None:
     """
     settings = stepwise_settings(config)
     estimator = configured_estimator(config)
+    entropy_credit_of(plain(config.algorithm.get("stepwise")))
     if isinstance(estimator, CriticEstimator) and not config.critic.enable:
         raise SettingError("algorithm.adv_estimator=stepwise_ppo has a critic: set critic.enable=True")
     if config.actor_rollout_ref.rollout.n < 2 and not isinstance(estimator, CriticEstimator):

@@ -10,6 +10,7 @@ from hgpo.adapters.verl.cluster import named_address, why_not_joined
 from hgpo.adapters.verl.versions import verl_version
 from hgpo.envs.base import describe
 from hgpo.errors import SettingError
+from hgpo.training.presets import METHODS
 
 PRESETS = Path(__file__).parent / "presets"
 """Folder of the published settings."""
@@ -32,7 +33,8 @@ def preset_file(name: str) -> Path:
         SettingError: if there is none.
     """
     if name not in (COMMON, *preset_names()):
-        raise SettingError(f"no preset {name!r}: there are {', '.join(preset_names())}")
+        runs, methods = ", ".join(preset_names()), ", ".join(METHODS)
+        raise SettingError(f"no preset {name!r}: there are {runs}, and {methods} on top of them")
     return PRESETS / f"{name}.yaml"
 
 

@@ -76,11 +76,18 @@ def step_rows(
                 f"row {place} of the batch has no step: estimators of hgpo need rows of its agent loop, "
                 "actor_rollout_ref.rollout.agent.default_agent_loop=hgpo"
             )
-        step = StepRow(**extra[FIELD])
+        step = StepRow(**_with_tuples(extra[FIELD]))
         if step.task == uid:
             steps.append(step)
             places.append(place)
     return steps, np.array(places, dtype=np.int64)
+
+
+def _with_tuples(values: Any) -> Any:
+    """The values with tuples for lists: verl's queue passes tuples on as lists, which are no keys."""
+    if isinstance(values, Mapping):
+        return {name: _with_tuples(value) for name, value in values.items()}
+    return tuple(map(_with_tuples, values)) if isinstance(values, list | tuple) else values
 
 
 def step_table(rows: Sequence[StepRow], **columns: Any) -> StepTable:

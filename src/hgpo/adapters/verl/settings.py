@@ -12,7 +12,7 @@ from typing import Any
 
 from hgpo.envs import ENVIRONMENTS, HouseholdSuite, TaskSuite
 from hgpo.errors import SettingError
-from hgpo.estimators import ESTIMATORS, Estimator
+from hgpo.estimators import ENTROPY_CREDITS, ESTIMATORS, Estimator
 from hgpo.rollouts.prompts import RESPONSE_FORMATS
 from hgpo.runs.old_names import current_verl_settings
 
@@ -111,6 +111,19 @@ def estimator_of(adv_estimator: str, stepwise: Mapping[str, Any] | None) -> Esti
         ours = ", ".join(PREFIX + known for known in ESTIMATORS)
         raise SettingError(f"algorithm.adv_estimator is {adv_estimator!r}: expected one of {ours}")
     return _made(f"algorithm.stepwise.{name}", ESTIMATORS[name], (stepwise or {}).get(name) or {})
+
+
+def entropy_credit_of(stepwise: Mapping[str, Any] | None) -> Callable[[Estimator], Estimator]:
+    """What goes on top of the estimator: `algorithm.stepwise.entropy_credit`, none by default.
+
+    Raises:
+        SettingError: if there is no such entropy credit.
+    """
+    name = (stepwise or {}).get("entropy_credit", "none")
+    if name not in ENTROPY_CREDITS:
+        known = ", ".join(ENTROPY_CREDITS)
+        raise SettingError(f"algorithm.stepwise.entropy_credit is {name!r}: expected one of {known}")
+    return ENTROPY_CREDITS[name]
 
 
 def _suite_class(name: str) -> Any:

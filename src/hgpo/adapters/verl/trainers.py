@@ -15,7 +15,13 @@ from verl.trainer.ppo.v1.trainer_colocate_async import PPOTrainerColocateAsync
 from verl.trainer.ppo.v1.trainer_separate_async import PPOTrainerSeparateAsync
 from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 
-from hgpo.adapters.verl.advantages import AdvantageContext, active, advantage_context, value_of_steps
+from hgpo.adapters.verl.advantages import (
+    AdvantageContext,
+    active,
+    advantage_context,
+    entropy_of_steps,
+    value_of_steps,
+)
 from hgpo.adapters.verl.configuration import check_configuration, configured_estimator, stepwise_settings
 from hgpo.adapters.verl.diagnostics import diagnostics, no_valid_answer
 from hgpo.adapters.verl.rows import StepRow, step_rows
@@ -114,21 +120,27 @@ class Stepwise:
         return batch
 
     def _advantage_context(self, batch: Any) -> tuple[list[StepRow], AdvantageContext]:
-        wanted = ["uid", "extra_fields", "prompts", "responses", "rollout_log_probs", "values"]
+        wanted = ["uid", "extra_fields", "prompts", "responses", "rollout_log_probs", "entropy", "values"]
         data = tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=wanted)
         rows, places = step_rows(data.pop("extra_fields").tolist(), data.pop("uid").tolist())
 
-        def of_steps(name: str) -> list[np.ndarray]:
+        def tensors_of_steps(name: str) -> list[torch.Tensor] | None:
+            if name not in data:
+                return None
             values = torch.unbind(data[name])
-            return [values[place].cpu().numpy() for place in places]
+            return [values[place].cpu() for place in places]
+
+        def of_steps(name: str) -> list[np.ndarray] | None:
+            tensors = tensors_of_steps(name)
+            return None if tensors is None else [values.numpy() for values in tensors]
 
         columns: dict[str, Any] = {
             "prompt_tokens": of_steps("prompts"),
             "response_tokens": of_steps("responses"),
+            "response_logprobs": of_steps("rollout_log_probs"),
             "policy_version": [int(batch.tags[place]["min_global_steps"] or 0) for place in places],
         }
-        if "rollout_log_probs" in data:
-            columns["response_logprobs"] = of_steps("rollout_log_probs")
+        columns |= entropy_of_steps(tensors_of_steps("entropy"), tensors_of_steps("rollout_log_probs"))
         if "values" in data:
             columns["value"] = value_of_steps(data["values"].to_padded_tensor(0.0)[torch.from_numpy(places)])
         return rows, advantage_context(rows, places, **columns)

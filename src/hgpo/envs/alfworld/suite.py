@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from hgpo.envs.alfworld.expert import goal_of, next_command, solve
 from hgpo.envs.alfworld.games import (
@@ -20,16 +20,29 @@ from hgpo.envs.alfworld.games import (
     find_games,
 )
 from hgpo.envs.alfworld.releases import named, wording_of
-from hgpo.envs.base import Task
+from hgpo.envs.base import Reading, Task
 from hgpo.envs.drawing import choose_tasks, drawn_in_rounds, require_split
+from hgpo.envs.episode import Transition
+from hgpo.envs.readings import random_readings
 from hgpo.envs.state_keys import EpisodeKeys, StateKeyName
+from hgpo.envs.textgame.deeds import deeds
 from hgpo.envs.textgame.engine import NOTHING_HAPPENS, Episode, Game
 from hgpo.envs.textgame.environment import GameEnvironment, Rules
-from hgpo.envs.textgame.task_types import SPLITS
+from hgpo.envs.textgame.task_types import CLEAN, COOL, HEAT, LIGHT, PICK, SPLITS, TWO
 from hgpo.errors import SettingError
 
 EPISODES = 4096
 """Episodes that the expert keeps, so that its next command costs one step of the engine."""
+
+TITLES = {
+    PICK: ("put a {thing} in {target}", "put some {thing} on {target}"),
+    LIGHT: ("look at {thing} under the {target}", "examine the {thing} with the {target}"),
+    CLEAN: ("put a clean {thing} in {target}", "clean some {thing} and put it in {target}"),
+    HEAT: ("put a hot {thing} in {target}", "heat some {thing} and put it in {target}"),
+    COOL: ("put a cool {thing} in {target}", "cool some {thing} and put it in {target}"),
+    TWO: ("put two {thing} in {target}", "find two {thing} and put them in {target}"),
+}
+"""How the games ask for each type of task."""
 
 _TASK = re.compile(r"Your task is to: (.*?)\.?\s*$")
 
@@ -157,6 +170,16 @@ class AlfworldSuite:
                 new_keys=lambda: EpisodeKeys(self.state_key, self.keep_key_if_unchanged),
             )
         )
+
+    def readings(self, count: int, seed: int) -> Iterator[Reading]:
+        """Random play of `count` training games, under titles in the words of instructions."""
+
+        def titles(steps: Sequence[Transition[Any]]) -> Iterator[tuple[int, str]]:
+            for deed in deeds(steps):
+                for title in TITLES[deed.kind]:
+                    yield deed.steps, title.format(thing=deed.thing, target=deed.target)
+
+        return random_readings(self, count, seed, titles)
 
     def compiled(self, game: GameFile) -> Game:
         """The game, compiled; the games used last are kept."""

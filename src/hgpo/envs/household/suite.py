@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from typing import ClassVar
 
-from hgpo.envs.base import Task
+from hgpo.envs.base import Reading, Task
 from hgpo.envs.drawing import choose_tasks
 from hgpo.envs.household.generator import generate
 from hgpo.envs.household.goals import RESULTS, Goal, instruction
 from hgpo.envs.household.words import RECEPTACLES, THINGS
+from hgpo.envs.readings import random_readings
 from hgpo.envs.state_keys import EpisodeKeys, StateKeyName
+from hgpo.envs.textgame.deeds import deeds
 from hgpo.envs.textgame.engine import TEXTS, Game, compile_game
 from hgpo.envs.textgame.environment import GameEnvironment, Rules
 from hgpo.envs.textgame.task_types import KINDS, LIGHT, SPLITS
@@ -21,6 +23,8 @@ from hgpo.errors import SettingError
 
 TRAINING_NUMBERS = 10**9
 """Training games are numbered below this."""
+READING_STEPS = 40
+"""How long a game of random play goes on that becomes texts to read; most of its time goes into its start."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,18 @@ class HouseholdSuite:
     def walkthrough(self, task: Task) -> tuple[str, ...]:
         """The shortest way to the goal for someone who has to look for things."""
         return tuple(task.game["walkthrough"])
+
+    def readings(self, count: int, seed: int) -> Iterator[Reading]:
+        """Random play of `count` training games, under titles in the words of instructions."""
+        longer = replace(self, max_steps=READING_STEPS)
+        return random_readings(
+            longer,
+            count,
+            seed,
+            lambda steps: (
+                (deed.steps, instruction(Goal(deed.kind, deed.thing, deed.target))) for deed in deeds(steps)
+            ),
+        )
 
     def compiled(self, task: Task) -> Game:
         """The task's game, compiled; the games used last are kept."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from hgpo.envs.textgame.errors import GameFormatError
@@ -53,20 +53,54 @@ class Call:
     """The identifier of the object that each parameter of the action stands for, by its name without "?"."""
 
 
+@dataclass
+class _Situation:
+    """What was found of one state of a game; each part when it is first asked for."""
+
+    commands: dict[str, tuple[int, Row]] | None = None
+    """What each admissible command does: the number of an action and its row."""
+    admissible: tuple[str, ...] = ()
+    """The commands, sorted."""
+    won: bool | None = None
+    key: str | None = None
+    said: dict[tuple[int, Row], str] = field(default_factory=dict)
+    """What is observed here after an action with its row."""
+
+
+MOST_SITUATIONS = 200
+"""States of a game of which is kept what was found; each takes some kilobytes."""
+
+
 @dataclass(frozen=True)
 class Game:
-    """All that the episodes of one game share. No episode changes it."""
+    """All that the episodes of one game share. Its rules never change; what one episode finds, all know."""
 
     start: Facts
     actions: tuple[_Action, ...]
     intro: Phrase
     goal: Step
     goal_constants: tuple[int | None, ...]
-    goal_reads: frozenset[int]
     keyed: frozenset[int]
     """The predicates that make one state another: those that change and that something depends on."""
     predicates: tuple[str, ...]
     """The name of each predicate."""
+
+    situations: dict[frozenset[tuple[int, Row]], _Situation] = field(default_factory=dict)
+    """What was found, by the facts that are not as they were at the start."""
+
+    def situation(self, changes: frozenset[tuple[int, Row]]) -> _Situation:
+        """What was found of the state that these changes have led to."""
+        known = self.situations.get(changes)
+        if known is None:
+            if len(self.situations) >= MOST_SITUATIONS:
+                self.situations.clear()
+            known = self.situations[changes] = _Situation()
+        return known
+
+    @cached_property
+    def opening(self) -> str:
+        """What the start makes the game say."""
+        return self.intro(self.start, ())
 
     @cached_property
     def numbers(self) -> dict[str, int]:
@@ -81,26 +115,24 @@ class Episode:
         self._game = game
         self._facts = game.start.copy()
         # The facts that are not as they were at the start: enough to tell the states of one game apart.
-        self._difference: set[tuple[int, Row]] = set()
+        self._changes: frozenset[tuple[int, Row]] = frozenset()
+        self._known = game.situation(self._changes)
         self._ways: list[list[tuple[str, Row]] | None] = [None] * len(game.actions)
-        self._commands: dict[str, tuple[int, Row]] | None = None
-        self._admissible: tuple[str, ...] = ()
-        self._won: bool | None = None
-        self.observation = game.intro(self._facts, ())
+        self.observation = game.opening
         """What the last command, or the start, made the game say."""
 
     @property
     def admissible_commands(self) -> tuple[str, ...]:
         """The commands that are understood now, sorted and distinct."""
         self._understood()
-        return self._admissible
+        return self._known.admissible
 
     @property
     def won(self) -> bool:
         """Whether the goal holds."""
-        if self._won is None:
-            self._won = self._game.goal(self._facts, [*self._game.goal_constants])
-        return self._won
+        if self._known.won is None:
+            self._known.won = self._game.goal(self._facts, [*self._game.goal_constants])
+        return self._known.won
 
     @property
     def state_key(self) -> str:
@@ -109,9 +141,16 @@ class Episode:
         A fact matters if an action, the goal or a text depends on it. The key lists those that differ
         from the start.
         """
+        if self._known.key is None:
+            self._known.key = self._find_key()
+        return self._known.key
+
+    def _find_key(self) -> str:
         names, ids, rows = self._game.predicates, self._facts.objects.ids, self._facts.rows
         facts = []
-        for predicate, row in self._difference:
+        for predicate, row in self._changes:
+            if predicate not in self._game.keyed:
+                continue
             words = " ".join([names[predicate], *(ids[number] for number in row)])
             facts.append(words if row in rows[predicate] else f"not {words}")
         return "; ".join(sorted(facts))
@@ -145,22 +184,24 @@ class Episode:
         number, row = way
         action = self._game.actions[number]
         self._apply(action, row)
-        self.observation = action.feedback(self._facts, row)
-        return self.observation
+        said = self._known.said.get(way)
+        if said is None:
+            said = self._known.said[way] = action.feedback(self._facts, row)
+        self.observation = said
+        return said
 
     def fork(self) -> Episode:
         """Another episode that stands where this one does; from here each goes its own way."""
         new = copy.copy(self)
         new._facts = self._facts.copy()
-        new._difference = set(self._difference)
         # What is in these lists is replaced, never changed.
         new._ways = list(self._ways)
         return new
 
     def _understood(self) -> dict[str, tuple[int, Row]]:
         """What each admissible command does: the number of an action and its row."""
-        if self._commands is not None:
-            return self._commands
+        if self._known.commands is not None:
+            return self._known.commands
         commands: dict[str, tuple[int, Row]] = {}
         for number, action in enumerate(self._game.actions):
             ways = self._ways[number]
@@ -171,8 +212,9 @@ class Episode:
                 # Of several ways with one text the first is taken: the same one, however we came here.
                 if commands.setdefault(text, way) > way:
                     commands[text] = way
-        self._commands = commands
-        self._admissible = tuple(sorted(commands))
+        # In this order, as a thread that finds the commands takes the rest to be there.
+        self._known.admissible = tuple(sorted(commands))
+        self._known.commands = commands
         return commands
 
     def _find_ways(self, action: _Action) -> list[tuple[str, Row]]:
@@ -199,17 +241,12 @@ class Episode:
                         if self._facts.set(change.predicate, fact, becomes):
                             touched ^= {(change.predicate, fact)}
                             changed.add(change.predicate)
-        self._difference ^= {fact for fact in touched if fact[0] in self._game.keyed}
-        self._forget(changed)
-
-    def _forget(self, changed: set[int]) -> None:
-        """Drop what was derived from the predicates that have changed."""
-        for number, action in enumerate(self._game.actions):
-            if not action.reads.isdisjoint(changed):
+        if touched:
+            self._changes ^= touched
+            self._known = self._game.situation(self._changes)
+        for number, other in enumerate(self._game.actions):
+            if not other.reads.isdisjoint(changed):
                 self._ways[number] = None
-                self._commands = None
-        if not self._game.goal_reads.isdisjoint(changed):
-            self._won = None
 
 
 def compile_game(
@@ -268,7 +305,6 @@ def compile_game(
         intro=intro,
         goal=goal,
         goal_constants=goal_scope.constants(numbers),
-        goal_reads=frozenset(goal_scope.reads),
         keyed=read & layout.fluents - set(layout.denials.values()),
         predicates=tuple(layout.predicates),
     )

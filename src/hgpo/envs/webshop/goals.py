@@ -82,18 +82,31 @@ def _goal(product: Product, combination: int, bound: float) -> Goal:
     for name in sorted(product.options, reverse=True):
         combination, value = divmod(combination, len(product.options[name]))
         options.insert(0, (name, product.options[name][value]))
-    wanted = ", and ".join(f"{name}: {value}" for name, value in options)
-    assert product.instruction is not None
     return Goal(
         asin=product.asin,
         category=product.category,
         query=product.query,
         name=product.title,
         product_category=product.product_category,
-        instruction_text=product.instruction
-        + (f" with {wanted}" if wanted else "")
-        + (f", and price lower than {bound:.2f} dollars" if bound != NO_BOUND else ""),
+        instruction_text=instruction(product, options, bound),
         attributes=product.instruction_attributes,
         price_upper=bound,
         goal_options=tuple(options),
+    )
+
+
+def instruction(product: Product, options: Sequence[tuple[str, str]], bound: float) -> str:
+    """What is said to someone who is to buy a product that has an instruction.
+
+    Args:
+        product: what is wanted.
+        options: name and value of each option that is wanted.
+        bound: the price that it may not reach; NO_BOUND is not told.
+    """
+    wanted = ", and ".join(f"{name}: {value}" for name, value in options)
+    assert product.instruction is not None
+    return (
+        product.instruction
+        + (f" with {wanted}" if wanted else "")
+        + (f", and price lower than {bound:.2f} dollars" if bound != NO_BOUND else "")
     )

@@ -6,10 +6,12 @@ import os
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
-from hgpo.envs.base import Environment, Task
+from hgpo.envs.base import Environment, Reading, Task
 from hgpo.envs.drawing import choose_tasks, drawn_in_rounds
+from hgpo.envs.readings import random_readings
 from hgpo.envs.state_keys import EpisodeKeys, StateKeyName
 from hgpo.envs.webshop.nouns import TaggerName
 from hgpo.envs.webshop.word_rules import WordRule
@@ -112,6 +114,12 @@ class WebshopSuite:
         from hgpo.envs.webshop.expert import solve
 
         return solve(self.shop, task.game)
+
+    def readings(self, count: int, seed: int) -> Iterator[Reading]:
+        """Random shopping for `count` training goals, under titles that ask for what was bought."""
+        from hgpo.envs.webshop.readings import purchases
+
+        return random_readings(self, count, seed, partial(purchases, self.shop))
 
     def make(self) -> Environment:
         """A new environment; all those of a process share one shop."""

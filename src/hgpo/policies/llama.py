@@ -1,0 +1,188 @@
+"""The forward pass of a small Llama model as plain tensor operations, equal to transformers' own.
+
+What transformers does around each operation (modules, caches, masks) takes most of the time where the model
+is small. Here the queries, keys and values of a layer are one product, a sequence needs no mask, because its
+padding is on the right, and the last layer computes only what is wanted of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import embedding, linear, pad, rms_norm, scaled_dot_product_attention, silu
+from transformers import LlamaForCausalLM
+
+from hgpo.policies.compute import Compute
+
+MOST_WEIGHTS = 2**22
+"""The size, without embeddings, above which a model's products take most of the time in transformers, too."""
+
+
+def fits(model: Any, compute: Compute) -> bool:
+    """Whether this forward pass is that of the model, and faster than transformers' own.
+
+    Args:
+        model: a causal LM of transformers, or of peft.
+        compute: where and how it is computed.
+    """
+    if type(model) is not LlamaForCausalLM or compute.device.type != "cpu" or compute.recompute:
+        return False
+    config: Any = model.config
+    body: Any = model.model
+    usual = config.hidden_act == "silu" and not config.attention_bias and not config.mlp_bias
+    usual = usual and body.rotary_emb.rope_type == "default" and body.layers[0].self_attn.head_dim % 2 == 0
+    weights = sum(weight.numel() for weight in body.layers.parameters())
+    exact = {weight.dtype for weight in model.parameters()} == {torch.float32, compute.precision}
+    return usual and exact and weights <= MOST_WEIGHTS
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """A layer's weights, those that multiply the same input together."""
+
+    attention_norm: Tensor
+    query: Tensor
+    """[heads · size, width]."""
+    key_value: Tensor
+    """Keys, then values, [2 · key heads · size, width]."""
+    output: Tensor
+    feed_forward_norm: Tensor
+    gate_up: Tensor
+    down: Tensor
+
+
+@dataclass(frozen=True)
+class LlamaWeights:
+    """The weights of a model, as the forward pass reads them; differentiable."""
+
+    embedding: Tensor
+    layers: tuple[_Layer, ...]
+    norm: Tensor
+    head: Tensor
+
+
+class Llama:
+    """The forward pass of one model."""
+
+    def __init__(self, model: LlamaForCausalLM) -> None:
+        """Take the model; its weights are read at each call of `weights`."""
+        config: Any = model.config
+        self._model: Any = model
+        attention: Any = model.model.layers[0].self_attn
+        self.head_size: int = attention.head_dim
+        self.heads: int = config.num_attention_heads
+        self.key_heads: int = config.num_key_value_heads
+        self.epsilon: float = config.rms_norm_eps
+        self._rotations = torch.empty(0, self.head_size // 2, dtype=torch.complex64)
+
+    def version(self) -> tuple[int, ...]:
+        """Another one after every change of the weights that PyTorch knows of."""
+        return tuple(weight._version for weight in self._model.parameters())
+
+    def weights(self) -> LlamaWeights:
+        """The model's weights as they are at this moment."""
+        layers = []
+        for layer in self._model.model.layers:
+            attention, feed_forward = layer.self_attn, layer.mlp
+            key = _pairs_side_by_side(attention.k_proj.weight, self.key_heads)
+            layers.append(
+                _Layer(
+                    attention_norm=layer.input_layernorm.weight,
+                    query=_pairs_side_by_side(attention.q_proj.weight, self.heads),
+                    key_value=torch.cat([key, attention.v_proj.weight]),
+                    output=attention.o_proj.weight,
+                    feed_forward_norm=layer.post_attention_layernorm.weight,
+                    gate_up=torch.cat([feed_forward.gate_proj.weight, feed_forward.up_proj.weight]),
+                    down=feed_forward.down_proj.weight,
+                )
+            )
+        body = self._model.model
+        return LlamaWeights(
+            body.embed_tokens.weight, tuple(layers), body.norm.weight, self._model.lm_head.weight
+        )
+
+    def read(
+        self,
+        weights: LlamaWeights,
+        tokens: Tensor,
+        positions: Tensor,
+        *,
+        wanted: Tensor | None = None,
+        past: Sequence[Tensor] | None = None,
+        seen: Tensor | None = None,
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Read rows of tokens; those of a row attend to what is before them in the row.
+
+        Args:
+            weights: see `weights`.
+            tokens: [rows, tokens], padded on the right.
+            positions: of the tokens in their sequences, [rows, tokens] or [1, tokens].
+            wanted: the places of each row whose outputs are computed, [rows, wanted]; None: all.
+            past: of each layer, what rows of one token attend to besides that token, as it was returned when
+                it was read: [rows, before, numbers].
+            seen: which of `past` are a row's own, [rows, before].
+
+        Returns:
+            The outputs, to be multiplied by the head, [rows, wanted, width]; and of each layer the numbers by
+            which its keys and values are known, [rows, tokens, 2 · key heads · size].
+        """
+        rotation = self._rotation(positions)
+        mask = None if seen is None else pad(seen, (0, 1), value=True)[:, None, None]
+        outputs, remembered = embedding(tokens, weights.embedding), []
+        for number, layer in enumerate(weights.layers):
+            inputs = rms_norm(outputs, outputs.shape[-1:], layer.attention_norm, self.epsilon)
+            keys, values = linear(inputs, layer.key_value).chunk(2, dim=-1)
+            keys_values = torch.cat([self._rotated(keys, rotation), values], dim=-1)
+            remembered.append(keys_values)
+            if past is not None:
+                keys_values = torch.cat([past[number], keys_values], dim=1)
+            if wanted is not None and number == len(weights.layers) - 1:
+                # Nothing attends to what the last layer makes of the other places.
+                mask = (torch.arange(tokens.shape[1]) <= wanted[..., None])[:, None]
+                rotation = rotation.expand(len(tokens), -1, -1).take_along_dim(wanted[..., None], 1)
+                outputs, inputs = (part.take_along_dim(wanted[..., None], 1) for part in (outputs, inputs))
+            queries = self._rotated(linear(inputs, layer.query), rotation)
+            outputs = outputs + linear(self._attention(queries, keys_values, mask), layer.output)
+            inputs = rms_norm(outputs, outputs.shape[-1:], layer.feed_forward_norm, self.epsilon)
+            gate, up = linear(inputs, layer.gate_up).chunk(2, dim=-1)
+            outputs = outputs + linear(silu(gate) * up, layer.down)
+        return rms_norm(outputs, outputs.shape[-1:], weights.norm, self.epsilon), remembered
+
+    def _attention(self, queries: Tensor, keys_values: Tensor, mask: Tensor | None) -> Tensor:
+        """What each query reads off the values, all heads side by side, [rows, queries, heads · size]."""
+        parts = (queries, *keys_values.chunk(2, dim=-1))
+        read = scaled_dot_product_attention(
+            *(part.unflatten(-1, (-1, self.head_size)).transpose(1, 2) for part in parts),
+            attn_mask=mask,
+            is_causal=mask is None,
+            enable_gqa=self.heads != self.key_heads,
+        )
+        return read.transpose(1, 2).flatten(-2)
+
+    def _rotated(self, heads: Tensor, rotation: Tensor) -> Tensor:
+        """Queries or keys, [rows, tokens, heads · size], turned by their positions."""
+        pairs = torch.view_as_complex(heads.unflatten(-1, (-1, rotation.shape[-1], 2)))
+        return torch.view_as_real(pairs * rotation[:, :, None]).flatten(-3)
+
+    def _rotation(self, positions: Tensor) -> Tensor:
+        """How far each pair of a head's numbers is turned at a position: complex, [rows, tokens, pairs]."""
+        needed = int(positions.max()) + 1
+        if needed > len(self._rotations):
+            places = torch.arange(2 * needed)
+            cosine, sine = self._model.model.rotary_emb(self._rotations.real, places[None])
+            pairs = self.head_size // 2
+            self._rotations = torch.complex(cosine[0, :, :pairs], sine[0, :, :pairs])
+        return self._rotations[positions]
+
+
+def _pairs_side_by_side(weight: Tensor, heads: int) -> Tensor:
+    """A weight for queries or keys with the numbers that are turned together side by side, as the parts of a
+    complex number are. transformers has one of them in each half of a head.
+
+    Products of queries and keys stay the same.
+    """
+    return weight.unflatten(0, (heads, 2, -1)).transpose(1, 2).flatten(0, 2)

@@ -1,0 +1,246 @@
+"""Reads for any causal language model of transformers; sequences that begin alike are read as trees."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import pad
+from transformers import DynamicCache
+from typing_extensions import override
+
+from hgpo.policies.compute import Compute
+from hgpo.policies.distributions import log_softmax, sample
+from hgpo.policies.prefix_trees import Rows, Tree, as_rows, batches, frontier_of, grow_trees, outputs_of
+from hgpo.policies.reading import Drawn, PackedBatch, Reader, SequenceScores, read_sequence, scores_of
+
+
+@dataclass(frozen=True)
+class TreeBatch(PackedBatch):
+    """Prompts and responses as trees."""
+
+    rows: Rows
+    """The model's input."""
+    outputs: tuple[tuple[NDArray[np.int64], NDArray[np.int64]], NDArray[np.int64]]
+    """Where the model's wanted outputs are, and, for each response token in turn, which of them is its."""
+
+
+class TreeReader(Reader):
+    """Reads sequences as trees where the model takes any attention mask (see `hgpo.policies.prefix_trees`).
+
+    Other models, such as those with a sliding window, read each sequence separately. Batches are cut by
+    length and by a budget of tokens, so that little of them is padding.
+    """
+
+    def __init__(self, model: Any, plain: Any, compute: Compute, ends: Collection[int], padding: int) -> None:
+        """Find out how the model attends.
+
+        Args:
+            model: a causal LM of transformers, or of peft with an adapter.
+            plain: the same without an adapter.
+            compute: where and how it computes.
+            ends: the tokens any of which ends a response.
+            padding: any token.
+        """
+        self.model, self._compute, self._ends, self._pad = model, compute, list(ends), padding
+        self.shares = _attends_as_told(plain)
+        self.attention_scale = _attention_scale(plain)
+
+    @override
+    def forget(self) -> None:
+        """Nothing is kept beyond a call."""
+
+    @override
+    @torch.no_grad()
+    def draw(
+        self,
+        prompts: Sequence[tuple[int, ...]],
+        uniforms: NDArray[np.float64],
+        temperature: float,
+        token_budget: int,
+    ) -> list[Drawn]:
+        # Weights are cast once for the whole call, as long as its context lasts.
+        with self._compute.autocast():
+            return self._draw(prompts, uniforms, temperature, token_budget)
+
+    def _draw(
+        self,
+        prompts: Sequence[tuple[int, ...]],
+        uniforms: NDArray[np.float64],
+        temperature: float,
+        token_budget: int,
+    ) -> list[Drawn]:
+        rows_of: dict[object, list[int]] = {}
+        for row, prompt in enumerate(prompts):
+            rows_of.setdefault(prompt if self.shares else row, []).append(row)
+        groups = list(rows_of.values())
+        distinct = [prompts[group[0]] for group in groups]
+        tokens: list[list[int]] = [[] for _ in prompts]
+        logprobs: list[list[float]] = [[] for _ in prompts]
+        # What is read is cut by size; then all go on together, as a short call costs as much as a long one.
+        trees = self._trees(distinct, [1] * len(distinct), token_budget)
+        for batch in batches(trees, token_budget, math.inf):
+            members = [groups[i] for tree in batch for i in tree.members]
+            self._complete(
+                batch,
+                rows=np.concatenate(members),
+                node_of_row=np.repeat(np.arange(len(members)), [len(group) for group in members]),
+                uniforms=uniforms,
+                temperature=temperature,
+                token_budget=token_budget,
+                tokens=tokens,
+                logprobs=logprobs,
+            )
+        return [
+            Drawn(np.array(t, dtype=np.int64), np.array(p, dtype=np.float32))
+            for t, p in zip(tokens, logprobs, strict=True)
+        ]
+
+    def _complete(
+        self,
+        trees: Sequence[Tree],
+        *,
+        rows: NDArray[np.int64],
+        node_of_row: NDArray[np.int64],
+        uniforms: NDArray[np.float64],
+        temperature: float,
+        token_budget: int,
+        tokens: list[list[int]],
+        logprobs: list[list[float]],
+    ) -> None:
+        """Append the completions of `rows` to `tokens` and `logprobs`.
+
+        Each row is at a node of the frontier: the end of its prompt at first, then the end of its answer so
+        far. Rows at one node that draw the same token go on to the same node.
+        """
+        max_new = uniforms.shape[1]
+        logits, cache = self._read(trees, token_budget, remember=max_new > 1)
+        frontier = frontier_of(trees)
+        for place in range(max_new):
+            distribution = log_softmax(logits, temperature)[self._here(node_of_row)]
+            chosen = sample(distribution, self._here(uniforms[rows, place]), greedy=temperature == 0)
+            chosen_logprobs = distribution.gather(1, chosen[:, None])[:, 0].tolist()
+            drawn = chosen.cpu().numpy()
+            for row, token, logprob in zip(rows.tolist(), drawn.tolist(), chosen_logprobs, strict=True):
+                tokens[row].append(token)
+                logprobs[row].append(logprob)
+            alive = ~np.isin(drawn, self._ends)
+            if not alive.any() or place + 1 == max_new:
+                return
+            rows = rows[alive]
+            node_and_token = np.stack([node_of_row[alive], drawn[alive]])
+            (parents, news), node_of_row = np.unique(node_and_token, axis=1, return_inverse=True)
+            read, frontier = frontier.grow(parents, news, self._pad)
+            logits = self._logits(read, cache)[self._here(frontier.tree), self._here(frontier.output)]
+
+    def _read(
+        self, trees: Sequence[Tree], token_budget: int, *, remember: bool
+    ) -> tuple[Tensor, DynamicCache | None]:
+        """What the model says at the end of each member, [members, vocabulary], and what it remembers."""
+        logits, caches = [], []
+        for batch in batches(trees, token_budget):
+            cache = DynamicCache(config=self.model.config) if remember else None
+            frontier = frontier_of(batch)
+            read = self._logits(as_rows(batch, self._pad), cache)
+            logits.append(read[self._here(frontier.tree), self._here(frontier.output)])
+            caches.append(cache)
+        return torch.cat(logits), _side_by_side(caches, self.model.config) if remember else None
+
+    def _logits(self, rows: Rows, cache: DynamicCache | None) -> Tensor:
+        """What the model says at the nodes at the end of each row, [rows, wanted, vocabulary]."""
+        # Where sequences share no rows, the last node of each attends to all of it: the usual padding mask.
+        mask = rows.attention_mask if self.shares else rows.attention_mask[:, 0, -1].long()
+        return self.model(
+            input_ids=rows.tokens.to(self._compute.device),
+            attention_mask=mask.to(self._compute.device),
+            position_ids=rows.positions.to(self._compute.device),
+            past_key_values=cache,
+            use_cache=cache is not None,
+            logits_to_keep=rows.wanted,
+        ).logits
+
+    @override
+    def packed_batches(
+        self,
+        prompts: Sequence[tuple[int, ...]],
+        responses: Sequence[NDArray[np.int64]],
+        token_budget: int,
+    ) -> Iterator[TreeBatch]:
+        sequences = list(map(read_sequence, prompts, responses))
+        trees = self._trees(sequences, [len(response) for response in responses], token_budget)
+        for batch in batches(trees, token_budget):
+            members = np.array([member for tree in batch for member in tree.members])
+            rows = as_rows(batch, self._pad)
+            yield TreeBatch(
+                members=members,
+                responses=[responses[i] for i in members],
+                read=sum(map(len, batch)),
+                padded=rows.tokens.numel(),
+                rows=rows,
+                outputs=outputs_of(batch),
+            )
+
+    @override
+    def score(self, packed: TreeBatch, temperature: float) -> SequenceScores:
+        (trees, places), of_token = packed.outputs
+        self.model.train(self._compute.recompute and torch.is_grad_enabled())
+        try:
+            with self._compute.autocast():
+                logits = self._logits(packed.rows, None)[self._here(trees), self._here(places)]
+        finally:
+            self.model.eval()
+        return scores_of(logits, self._here(of_token), packed.responses, temperature)
+
+    def _here(self, array: np.ndarray) -> Tensor:
+        """An array as a tensor where the model is."""
+        return torch.from_numpy(array).to(self._compute.device)
+
+    def _trees(
+        self, sequences: Sequence[tuple[int, ...]], wanted: Sequence[int], token_budget: int
+    ) -> list[Tree]:
+        most = token_budget if self.shares else 0
+        return grow_trees(sequences, wanted, attention_scale=self.attention_scale, most_nodes=most)
+
+
+def _side_by_side(caches: Sequence[DynamicCache], config: Any) -> DynamicCache:
+    """One cache for the rows of all, padded on the left to the longest."""
+    if len(caches) == 1:
+        return caches[0]
+    longest = max(cache.get_seq_length() for cache in caches)
+
+    def joined(tensors: list[Tensor]) -> Tensor:
+        return torch.cat([pad(tensor, (0, 0, longest - tensor.shape[2], 0)) for tensor in tensors])
+
+    whole = DynamicCache(config=config)
+    for number, layers in enumerate(zip(*(cache.layers for cache in caches), strict=True)):
+        attention: list[Any] = list(layers)
+        keys, values = [layer.keys for layer in attention], [layer.values for layer in attention]
+        whole.update(joined(keys), joined(values), number)
+    return whole
+
+
+def _attends_as_told(model: Any) -> bool:
+    """Whether the model takes a separate mask for every token, and follows it in all layers."""
+    config = model.config.get_text_config()
+    layers = getattr(config, "layer_types", None) or ["full_attention"]
+    whole = set(layers) == {"full_attention"} and getattr(config, "sliding_window", None) is None
+    return config._attn_implementation == "sdpa" and whole and not model._is_stateful
+
+
+def _attention_scale(model: Any) -> float:
+    """The row length at which a token's attention costs as much as the weights that it passes.
+
+    A weight is one multiplication per token; attention is two for each token attended to, in every channel of
+    every layer.
+    """
+    weights = (
+        sum(p.numel() for p in model.base_model.parameters()) - model.get_input_embeddings().weight.numel()
+    )
+    config = model.config.get_text_config()
+    return weights / (2 * config.num_hidden_layers * config.hidden_size)

@@ -1,0 +1,120 @@
+"""What is said at the end of a run that does worse than before its first iteration, and why."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+SHARE = 0.1
+"""Share of a run's iterations at its start, and at its end, over which metrics are averaged."""
+
+
+@dataclass(frozen=True)
+class Cause:
+    """Why a run may have failed to learn, as one metric shows it."""
+
+    metric: str
+    """Its name in metrics.jsonl."""
+    shown_by: Callable[[float, float], bool]
+    """Takes the metric's means over the first and over the last iterations."""
+    meaning: str
+    """What that says about the run."""
+    advice: str
+    """What may help."""
+
+
+CAUSES = (
+    Cause(
+        "skipped_steps",
+        lambda first, last: last > 0,
+        "optimizer steps had no finite gradient",
+        "a lower --learning-rate may help",
+    ),
+    Cause(
+        "valid_action_rate",
+        lambda first, last: last < first - 0.1,
+        "fewer answers are valid",
+        "a lower --learning-rate or a larger --estimator.invalid-penalty may help",
+    ),
+    Cause(
+        "zero_advantage_fraction",
+        lambda first, last: last > 0.9,
+        "most rollouts of a task end alike, so there is little to learn from",
+        "a longer warm start, more --tasks-per-iteration or a larger --group-size may help",
+    ),
+    Cause(
+        "entropy",
+        lambda first, last: last < 0.2 * first,
+        "the policy hardly tries anything new",
+        "a larger --loss.entropy-coefficient may help",
+    ),
+    Cause(
+        "entropy",
+        lambda first, last: last > 1.5 * first,
+        "the policy has become more random",
+        "a smaller --loss.entropy-coefficient or --learning-rate may help",
+    ),
+    Cause(
+        "clip_fraction",
+        lambda first, last: last > 0.2,
+        "updates are large",
+        "a lower --learning-rate may help",
+    ),
+    Cause(
+        "success_rate",
+        lambda first, last: last > first + 0.05,
+        "it wins more training tasks, but what it learned does not carry over",
+        "more --tasks-per-iteration may help",
+    ),
+)
+"""The likeliest first."""
+NO_CAUSE = "no metric stands out; it may have learned too briefly, or the difference may be chance"
+
+
+def worse_than_start(
+    evaluations: Sequence[Mapping[str, Any]], metrics: Sequence[Mapping[str, float]]
+) -> str | None:
+    """The line about a run that wins fewer held-out tasks, greedily, than before its first iteration.
+
+    Args:
+        evaluations: of the run, as in evaluations.jsonl.
+        metrics: of its iterations, as in metrics.jsonl.
+
+    Returns:
+        None if it wins as many or more, or has learned nothing yet.
+    """
+    greedy = [record for record in evaluations if record["temperature"] == 0]
+    last = max((record["iteration"] for record in greedy), default=0)
+    if last == 0 or not metrics:
+        return None
+    before, after = (
+        _rate([record["success"] for record in greedy if record["iteration"] == iteration])
+        for iteration in (0, last)
+    )
+    if not after < before:
+        return None
+    return (
+        f"WARNING: the agent does worse than before reinforcement learning: it wins {after:.1%} of the "
+        f"held-out tasks (greedy), and won {before:.1%}. Likely cause: {_likely_cause(metrics)}"
+    )
+
+
+def _likely_cause(metrics: Sequence[Mapping[str, float]]) -> str:
+    count = max(1, round(SHARE * len(metrics)))
+    for cause in CAUSES:
+        # What was not measured is nan, which shows nothing.
+        values = [record.get(cause.metric, math.nan) for record in metrics]
+        first, last = float(np.mean(values[:count])), float(np.mean(values[-count:]))
+        if cause.shown_by(first, last):
+            return f"{cause.meaning} ({cause.metric} {first:.2g} → {last:.2g}); {cause.advice}"
+    return NO_CAUSE
+
+
+def _rate(successes: Sequence[Mapping[str, int]]) -> float:
+    """Tasks won of those of all splits; nan without any."""
+    tasks = sum(success["tasks"] for success in successes)
+    return sum(success["won"] for success in successes) / tasks if tasks else math.nan
