@@ -98,7 +98,8 @@ def test_verls_losses_have_the_gradients_of_ours(ratio, clip, average, spread):
     for seed in range(5):
         rows = random_rows(seed, spread)
         theirs = rows["logprobs"].clone().requires_grad_()
-        value, metrics = get_policy_loss_fn(LOSS_MODES[ratio, clip])(
+        their_loss: Any = get_policy_loss_fn(LOSS_MODES[ratio, clip])
+        value, metrics = their_loss(
             rows["old"], theirs, rows["advantage"][:, None].expand(ROWS, TOKENS), rows["mask"].float(),
             loss_agg_mode=AVERAGES[average], config=config,
         )  # fmt: skip

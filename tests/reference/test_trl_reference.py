@@ -22,12 +22,18 @@ pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 pytest.importorskip("trl", reason="TRL is not installed", exc_type=ImportError)
 
-AVERAGES = {"grpo": "rows", "sapo": "rows", "dr_grpo": "constant", "dapo": "tokens", "cispo": "tokens"}
+AVERAGES: dict[str, Any] = {
+    "grpo": "rows",
+    "sapo": "rows",
+    "dr_grpo": "constant",
+    "dapo": "tokens",
+    "cispo": "tokens",
+}
 CLIPS = {"cispo": "cispo", "sapo": "sapo"}
 
 
 def their_gradient(loss: PolicyLoss, loss_type: str, rows: dict[str, torch.Tensor]) -> torch.Tensor:
-    from trl import GRPOTrainer
+    from trl import GRPOTrainer  # pyright: ignore[reportMissingImports]
 
     logprobs = rows["logprobs"].clone().requires_grad_()
     # CISPO's bound is the weight itself there.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,8 @@ from hypothesis import strategies as st
 from hgpo.training.config import from_json, to_json
 from hgpo.training.losses import LossSums, PolicyLoss
 
-RATIOS, CLIPS = ("token", "action", "sequence"), ("ppo", "cispo", "sapo")
+RATIOS: Any = ("token", "action", "sequence")
+CLIPS: Any = ("ppo", "cispo", "sapo")
 PAIRS = list(itertools.product(RATIOS, CLIPS))
 
 

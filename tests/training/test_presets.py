@@ -80,7 +80,7 @@ def test_the_published_losses():
     base: Any = command()
     gspo, cispo, sapo = (command("--preset", name) for name in ("gspo", "cispo", "sapo"))
     assert gspo.estimator == cispo.estimator == sapo.estimator == base.estimator
-    kept = {"entropy_coefficient": 0.05, "kl_coefficient": 0.0}
+    kept: Any = {"entropy_coefficient": 0.05, "kl_coefficient": 0.0}
     assert gspo.loss == PolicyLoss("sequence", "ppo", clip_low=3e-4, clip_high=4e-4, average="rows", **kept)
     # No lower bound, and rows with e^(mean log ratio) < e^−0.003 masked.
     assert cispo.loss == PolicyLoss("token", "cispo", clip_low=1.0, mask_below=0.997, **kept)

@@ -63,7 +63,7 @@ def in_verl(names: Sequence[str]) -> InVerl:
     if names:
         mode = LOSS_MODES[values.pop("loss.ratio"), values.pop("loss.clip")]
         overrides.append(f"{ACTOR}.policy_loss.loss_mode={mode}")
-    names_of = {kind: name for name, kind in ESTIMATORS.items()}
+    names_of: dict[Any, str] = {kind: name for name, kind in ESTIMATORS.items()}
     estimator = names_of.get(type(values.get("estimator")))
     for setting, value in values.items():
         section, _, own = setting.partition(".")
