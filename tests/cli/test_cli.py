@@ -43,7 +43,8 @@ from hgpo.training.config import TrainConfig, save_config
         (["train", "--preset"], "--preset has no value"),
         (["train", "--response", "json"], "--response json: choose from number, text, think_action (hgpo"),
         (["export", "nowhere"], "missing: OUT (hgpo export --help lists all)"),
-        (["presets", "alfworld-7b", "more"], "more is not expected"),
+        (["verl", "preset", "alfworld-7b", "more"], "more is not expected"),
+        (["presets", "alfworld-7b", "more"], "no preset 'more': there are alfworld-1.5b"),
         (["env", "chek", "household"], "expected one of check, play, solve, replay (hgpo env --help"),
         (["lab", "oracle", "--policy", "random", "--task", "1"], "did you mean --tasks?"),
         (["train", "--seed", "one"], "--seed: invalid literal"),
@@ -85,11 +86,11 @@ def test_wrong_use_ends_in_one_line_and_exit_code_2(args, words, capsys, tmp_pat
 def test_the_first_stage_takes_no_options_value_for_another_option():
     line = ["--out", "env:webshop", "--device", "--preset=alfworld-7b", "--track", "wandb", "--seed", "3"]
     first, others = first_stage(TrainCommand, DECIDING, line)
-    assert (first.preset, first.env) == (None, None)
+    assert (first.preset, first.env) == ((), None)
     # --preset=… stands where the device's name should: the second stage refuses it.
     line = ["--seed", "3", "env:household", "--env.max-steps", "4", "--preset", "a", "--such"]
     first, others = first_stage(TrainCommand, DECIDING, line)
-    assert (first.preset, first.env, others) == ("a", HouseholdSuite(max_steps=4), ["--such"])
+    assert (first.preset, first.env, others) == (("a",), HouseholdSuite(max_steps=4), ["--such"])
 
 
 def test_diagnose_groups_as_the_run_does(tmp_path):
