@@ -155,7 +155,16 @@ def test_a_run_from_start_to_evaluation(tmp_path, capsys):
         "--evaluation-tasks",
         "3",
     ]
-    warm = ["--warm-start.tasks", "4", "--warm-start.epochs", "1", "--tiny.hidden-size", "16"]
+    warm = [
+        "--reading.tasks",
+        "9",
+        "--warm-start.tasks",
+        "4",
+        "--warm-start.epochs",
+        "1",
+        "--tiny.hidden-size",
+        "16",
+    ]
     assert main(["train", "--out", str(folder), *small, *warm]) == 0
     out = capsys.readouterr().out
     assert str(folder) in out.replace("\n", "") and "valid_unseen" in out

@@ -123,7 +123,7 @@ def test_the_streams_are_put_back():
 
 def test_a_run_whose_reader_has_gone_is_saved(tmp_path):
     settings = (
-        "--threads 1 --iterations 500 --warm-start.tasks 2 --warm-start.epochs 1 --tasks-per-iteration 2 "
+        "--threads 1 --iterations 500 --reading.tasks 0 --warm-start.tasks 2 --warm-start.epochs 1 --tasks-per-iteration 2 "
         "--group-size 2 --evaluation-tasks 2 --tiny.hidden-size 16"
     )
     command = [sys.executable, "-m", "hgpo", "train", *settings.split(), "--out", str(tmp_path / "run")]

@@ -21,8 +21,8 @@ from hgpo.training.update import update_policy
 
 COMMAND = (
     "train --threads 1 --iterations 1 --num-minibatches 1 --subsample-below 0 --learning-rate-warmup 0 "
-    "--learning-rate 1e-3 --warm-start.tasks 60 --warm-start.epochs 2 --tasks-per-iteration 2 --group-size 8 "
-    "--evaluation-tasks 1"
+    "--learning-rate 1e-3 --reading.tasks 0 --warm-start.tasks 60 --warm-start.epochs 2 --tasks-per-iteration 2 --group-size 8 "
+    "--evaluation-tasks 1 --loss.kl-coefficient 0.01"
 )
 
 

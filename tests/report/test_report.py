@@ -359,7 +359,7 @@ def test_nothing_is_wider_than_the_screen(width, tmp_path):
 
 def test_a_run_ends_with_its_report(tmp_path, capsys):
     folder = tmp_path / "run"
-    small = "--threads 1 --iterations 1 --warm-start.tasks 10 --warm-start.epochs 1 --tasks-per-iteration 2 --group-size 4"
+    small = "--threads 1 --iterations 1 --reading.tasks 0 --warm-start.tasks 10 --warm-start.epochs 1 --tasks-per-iteration 2 --group-size 4"
     assert main(["train", *small.split(), "--evaluation-tasks", "6", "--out", str(folder)]) == 0
     assert "report.html" in capsys.readouterr().out
     text = (folder / "report.html").read_text()

@@ -15,7 +15,7 @@ from hgpo.runs.interrupts import deferred_signals, terminate_like_interrupt
 
 INT, TERM, HUP = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
 SMALL = (
-    "--threads 1 --iterations 5000 --warm-start.tasks 4 --warm-start.epochs 1 --tasks-per-iteration 2 "
+    "--threads 1 --iterations 5000 --reading.tasks 0 --warm-start.tasks 4 --warm-start.epochs 1 --tasks-per-iteration 2 "
     "--group-size 2 --evaluation-tasks 2 --tiny.hidden-size 16"
 )
 

@@ -19,6 +19,8 @@ from hgpo.training.config import load_config
 
 SMALL = [
     *(
+        "--reading.tasks",
+        "0",
         "--warm-start.tasks",
         "20",
         "--warm-start.epochs",

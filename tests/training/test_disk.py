@@ -227,7 +227,7 @@ def test_what_is_no_runs_is_not_replaced(tmp_path, name):
 
 def test_a_folder_in_the_place_of_a_page_or_picture_does_not_fail_a_run(tmp_path, capsys):
     small = (
-        "--threads 1 --iterations 1 --warm-start.tasks 2 --warm-start.epochs 1 --tasks-per-iteration 2 "
+        "--threads 1 --iterations 1 --reading.tasks 0 --warm-start.tasks 2 --warm-start.epochs 1 --tasks-per-iteration 2 "
         "--group-size 2 --evaluation-tasks 2 --tiny.hidden-size 16"
     )
     for name in ("report.html", "learning_curve.png"):
@@ -246,7 +246,7 @@ def test_a_folder_in_the_place_of_a_page_or_picture_does_not_fail_a_run(tmp_path
 @pytest.mark.parametrize(
     "command",
     [
-        ["train", "--warm-start.tasks", "2"],
+        ["train", "--reading.tasks", "0", "--warm-start.tasks", "2"],
         ["evaluate", "--policy", "random"],
         ["compare", "--estimators", "grpo"],
         ["lab", "theory"],

@@ -16,7 +16,7 @@ from hgpo.cli import main
 from hgpo.distributed import SingleProcess, shard
 
 COMMAND = (
-    "train --threads 1 --iterations 2 --warm-start.tasks 60 --warm-start.epochs 2 --tasks-per-iteration 3 "
+    "train --threads 1 --iterations 2 --reading.tasks 0 --warm-start.tasks 60 --warm-start.epochs 2 --tasks-per-iteration 3 "
     "--group-size 8 --evaluation-tasks 3 --learning-rate 1e-3 --learning-rate-warmup 0 --token-budget 2000"
 )
 

@@ -218,7 +218,7 @@ def test_a_disk_that_is_full_leaves_the_last_checkpoint_whole(tmp_path, monkeypa
     assert figures(tmp_path / "full") == unbroken
 
 
-SMALL = "--threads 1 --iterations 4 --warm-start.tasks 10 --warm-start.epochs 1 --tasks-per-iteration 2 --group-size 4 --evaluation-tasks 2"
+SMALL = "--threads 1 --iterations 4 --reading.tasks 0 --warm-start.tasks 10 --warm-start.epochs 1 --tasks-per-iteration 2 --group-size 4 --evaluation-tasks 2"
 
 
 def test_a_run_that_is_killed_at_any_moment_goes_on_as_if_it_had_not_been(tmp_path):

@@ -74,6 +74,13 @@ def test_nothing_is_read_without_texts(tmp_path, changes):
     assert torch.equal(before, after) and not said
 
 
+def test_random_play_in_which_nothing_is_done_gives_nothing_to_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(HouseholdSuite, "readings", lambda self, count, seed: iter(()))
+    before, after, said = after_reading(tmp_path, reading=ReadingSettings(tasks=6))
+    assert torch.equal(before, after)
+    assert said == ["reading: no text came of random play in 6 tasks"]
+
+
 def test_answers_that_share_no_word_with_the_title_weigh_less(tmp_path, monkeypatch):
     given = []
     monkeypatch.setattr(

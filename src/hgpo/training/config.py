@@ -92,7 +92,7 @@ class Imitation:
 class ReadingSettings(Imitation):
     """How long a model made from scratch reads before it acts: random play under titles in hindsight."""
 
-    tasks: int = 1200
+    tasks: int = 3000
     """How many training tasks are played at random; a suite without readings has none, however many. 0 reads
     nothing."""
     epochs: int = 1
@@ -152,7 +152,7 @@ class TrainConfig:
     """Share of the GPU's memory that vLLM may take; the update needs the rest."""
     seed: int = 0
     """Fixes everything that is drawn: weights, tasks, actions, batches."""
-    iterations: int = 180
+    iterations: int = 300
     """Rounds of rollout and update."""
     budget_steps: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
     """End after the iteration in which this number of environment steps is reached, if --iterations does not

@@ -42,6 +42,9 @@ def read(run: RunContext, policy: TransformersPolicy, agent: LanguageAgent) -> N
             **_how(agent),
         )
     ]
+    if not rows:
+        run.display.say(f"reading: no text came of random play in {settings.tasks} tasks")
+        return
     with run.display.phase("reading") as advance:
         losses = imitate(policy, rows, settings, run.streams.generator(READING_ORDER), advance, run.processes)
     run.display.say(
