@@ -50,16 +50,18 @@ def markdown(summaries: Sequence[MethodSummary], reference: str, suite: str) -> 
     """The same as a table of Markdown, with the budgets that were used and the tasks."""
     goals = " | ".join(f"steps to {goal:.0%}" for goal in GOALS)
     lines = [
-        f"| method | split | success % (95 %) | less {reference}'s (95 %) | {goals} "
-        "| environment steps | optimizer steps |",
-        "|---|---|---|---|" + "---|" * (len(GOALS) + 2),
+        f"| method | split | success % (95 %) | less {reference}'s (95 %) | P(above {reference}) % (95 %) "
+        f"| interquartile mean % | {goals} | environment steps | optimizer steps |",
+        "|---|---|---|---|---|---|" + "---|" * (len(GOALS) + 2),
     ]
     for summary in summaries:
         difference = "" if summary.difference is None else _points(summary.difference)
+        improvement = "" if summary.improvement is None else _percent(summary.improvement)
         steps = " | ".join(_thousands(count) for count in summary.steps_to)
         lines.append(
-            f"| {summary.method} | {summary.split} | {_percent(summary.success)} | {difference} | {steps} | "
-            f"{_thousands(summary.environment_steps)} | {summary.optimizer_steps:.0f} |"
+            f"| {summary.method} | {summary.split} | {_percent(summary.success)} | {difference} "
+            f"| {improvement} | {100 * summary.interquartile_mean:.1f} | {steps} "
+            f"| {_thousands(summary.environment_steps)} | {summary.optimizer_steps:.0f} |"
         )
     return "\n".join([*lines, "", f"Tasks: {suite}"]) + "\n"
 

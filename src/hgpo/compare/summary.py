@@ -10,7 +10,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hgpo.analysis.intervals import Interval, bootstrap
+from hgpo.analysis.intervals import (
+    Interval,
+    bootstrap,
+    interquartile_mean,
+    probability_of_improvement,
+)
 from hgpo.compare.plan import Plan
 from hgpo.compare.runs import run_folder
 from hgpo.runs.folder import RunLog
@@ -31,6 +36,10 @@ class MethodSummary:
     success: Interval
     difference: Interval | None
     """Success less that of the reference method with the same seeds and tasks; None for itself."""
+    interquartile_mean: float
+    """Of the seeds' success rates."""
+    improvement: Interval | None
+    """How likely a run's success rate is above that of a run of the reference method; None for itself."""
     steps_to: tuple[float, ...]
     """For each of `GOALS`: the median over seeds of the environment steps until the success of the training
     rollouts, a mean of 10 iterations, has reached it; ∞ where half of the seeds or more never do."""
@@ -54,6 +63,7 @@ def summarize(plan: Plan, folder: Path, reference: str) -> list[MethodSummary]:
     summaries = []
     for split in plan.settings.env.splits[1:]:
         won = {method: outcomes(plan, folder, method, split, seeds) for method in plan.methods}
+        rates = {method: tasks.mean(axis=1) for method, tasks in won.items()}
         for method in plan.methods:
             logs = [RunLog(run_folder(folder, method, seed)).read_metrics() for seed in seeds]
             summaries.append(
@@ -62,6 +72,12 @@ def summarize(plan: Plan, folder: Path, reference: str) -> list[MethodSummary]:
                     split=split,
                     success=bootstrap(won[method]),
                     difference=None if method == reference else bootstrap(won[method] - won[reference]),
+                    interquartile_mean=interquartile_mean(rates[method]),
+                    improvement=(
+                        None
+                        if method == reference
+                        else probability_of_improvement(rates[method], rates[reference])
+                    ),
                     steps_to=tuple(float(np.median([steps_to(log, goal) for log in logs])) for goal in GOALS),
                     environment_steps=float(
                         np.mean([sum(record["environment_steps"] for record in log) for log in logs])
