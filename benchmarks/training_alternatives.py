@@ -128,7 +128,8 @@ def plain_update(trainer: Trainer, steps: StepTable, advantages: np.ndarray) -> 
     """The gradient with every row padded to the longest, in batches of as many rows as the budget holds."""
     assert steps.prompt_tokens and steps.response_tokens and steps.response_logprobs
     policy, reference, loss = trainer.state.policy, trainer.state.reference, trainer.config.loss
-    assert isinstance(reference, TransformersPolicy)
+    # Without a weight of the divergence there is no reference.
+    assert reference is None or isinstance(reference, TransformersPolicy)
     # A row of the greatest length in each batch makes all of them as wide as the longest.
     lengths = [len(p) + len(r) for p, r in zip(steps.prompt_tokens, steps.response_tokens, strict=True)]
     longest = max(lengths)
@@ -140,15 +141,16 @@ def plain_update(trainer: Trainer, steps: StepTable, advantages: np.ndarray) -> 
         prompts = [tuple(steps.prompt_tokens[i].tolist()) for i in rows]
         responses = [steps.response_tokens[i] for i in rows]
         scores = plain_scores(policy, prompts, responses, trainer.config.temperature)
-        with torch.no_grad():
-            there = plain_scores(reference, prompts, responses, trainer.config.temperature).logprobs
+        there = scores.logprobs.detach()
+        if reference is not None:
+            with torch.no_grad():
+                there = plain_scores(reference, prompts, responses, trainer.config.temperature).logprobs
         old = torch.zeros(scores.mask.shape)
         old[scores.mask] = torch.from_numpy(
             np.concatenate([steps.response_logprobs[i] for i in rows])
         ).float()
         values = advantages[rows].copy()
         values[-1] = 0.0  # the row that only widens counts nothing
-        counted = torch.from_numpy((values != 0).astype(np.int64))
         terms = loss(
             logprobs=scores.logprobs,
             old_logprobs=old,
@@ -156,7 +158,9 @@ def plain_update(trainer: Trainer, steps: StepTable, advantages: np.ndarray) -> 
             entropy=scores.entropy,
             positive=torch.from_numpy(np.maximum(values, 0)).float(),
             negative=torch.from_numpy(np.maximum(-values, 0)).float(),
-            count=counted,
+            positive_rows=torch.from_numpy((values > 0).astype(np.int64)),
+            negative_rows=torch.from_numpy((values < 0).astype(np.int64)),
+            action=torch.zeros_like(scores.mask),
             mask=scores.mask,
         )
         (terms.total / total).backward()

@@ -208,7 +208,7 @@ def page(tmp_path: Path) -> Path:
     sample = sampled({"x": "ABB", "y": "ABC", "z": "AC"}, {"x": 4.0, "y": 0.0, "z": 1.0})
     metrics = [
         {"iteration": i, "success_rate": i / 30, "environment_steps": 10, "steps_mean": 5.0, "valid_action_rate": 0.9,
-         "kl": 0.1, "entropy": 0.5, "peer_fraction_0": 0.9, "peer_fraction_1": 0.5,
+         "kl": 0.1, "entropy": 0.5, "peer_fraction_0": 0.9, "peer_fraction_1": 0.5, "answer_entropy": 1.5,
          "seconds_rollout": 2.0, "seconds_advantages": 0.1, "seconds_update": 1.0}
         for i in range(1, 21)
     ]  # fmt: skip
@@ -271,10 +271,14 @@ def test_the_page_loads_and_the_map_answers_clicks(tmp_path):
           taken: document.querySelectorAll("#map path.taken").length,
           chosen: document.querySelectorAll("#map circle.chosen").length,
           steps: document.querySelectorAll("#episode details").length,
+          answers: [...document.querySelectorAll("#charts figure")].map(f => f.textContent).filter(t => t.startsWith("Answers, in nats")),
           episode: document.querySelector("#episode").textContent, lead: document.querySelector("#lead").textContent };
         """,
     )
-    assert (found["circles"], found["charts"], found["levels"]) == (3, 8, 2)
+    assert (found["circles"], found["charts"], found["levels"]) == (3, 9, 2)
+    # What a run has not measured has no line and no chart.
+    (answers,) = found["answers"]
+    assert "entropy given the prompt" in answers and "mutual information" not in answers
     assert found["before"] == "in <room> A" and found["state"] == "in <room> C"
     assert (found["taken"], found["chosen"], found["steps"]) == (2, 1, 3)  # y: A → B → C
     assert "return 0.00" in found["episode"]

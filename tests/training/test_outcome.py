@@ -56,6 +56,7 @@ def test_a_run_that_does_as_well_or_better_says_nothing():
         ({"entropy": 0.05}, "hardly tries anything new (entropy 0.4 → 0.05)"),
         ({"entropy": 0.7}, "more random (entropy 0.4 → 0.7)"),
         ({"clip_fraction": 0.3}, "updates are large (clip_fraction 0.02 → 0.3)"),
+        ({"success_rate": 0.1}, "fewer training tasks, too (success_rate 0.3 → 0.1)"),
         ({"success_rate": 0.5}, "does not carry over"),
         ({}, NO_CAUSE),
     ],

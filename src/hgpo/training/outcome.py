@@ -41,6 +41,12 @@ CAUSES = (
         "a lower --learning-rate or a larger --estimator.invalid-penalty may help",
     ),
     Cause(
+        "success_rate",
+        lambda first, last: last < 0.5 * first,
+        "it wins fewer training tasks, too",
+        "a lower --learning-rate or a larger --loss.kl-coefficient may help",
+    ),
+    Cause(
         "zero_advantage_fraction",
         lambda first, last: last > 0.9,
         "most rollouts of a task end alike, so there is little to learn from",

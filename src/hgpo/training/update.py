@@ -13,8 +13,9 @@ from torch import Tensor
 
 from hgpo.distributed import ProcessGroup, SingleProcess, all_reduce_gradients, shard
 from hgpo.policies.gradients import add_gradients
+from hgpo.policies.reading import PackedBatch
 from hgpo.policies.reference import Reference
-from hgpo.policies.transformers import PackedBatch, TransformersPolicy
+from hgpo.policies.transformers import TransformersPolicy
 from hgpo.training.batch import UpdateBatch, mini_batches
 from hgpo.training.losses import LossSums, LossTerms, PolicyLoss
 
