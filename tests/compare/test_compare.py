@@ -130,7 +130,7 @@ def outcomes(folder) -> list[list[bool]]:
     return [record["tasks_won"] for record in RunLog(folder).read_evaluations()]
 
 
-SMALL = "--iterations 2 --reading.tasks 0 --warm-start.tasks 20 --warm-start.epochs 2 --tasks-per-iteration 2 --group-size 4 --evaluation-tasks 6"
+SMALL = "--iterations 2 --reading.tasks 0 --subsample-below 0 --warm-start.tasks 20 --warm-start.epochs 2 --tasks-per-iteration 2 --group-size 4 --evaluation-tasks 6"
 
 
 def test_a_comparison_from_start_to_table(tmp_path, capsys):
