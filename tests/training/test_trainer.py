@@ -21,7 +21,7 @@ from hgpo.rollouts.prompts import RESPONSE_FORMATS, Turn
 from hgpo.rollouts.token_lengths import random_turns
 from hgpo.runs.display import NoDisplay
 from hgpo.runs.interrupts import terminate_like_interrupt
-from hgpo.training.config import WarmStart, from_json, load_config, save_config, to_json
+from hgpo.training.config import ReadingSettings, WarmStart, from_json, load_config, save_config, to_json
 from hgpo.training.losses import PolicyLoss
 from hgpo.training.open_run import open_run
 from hgpo.training.reward_shaping import OverlongShaping
@@ -320,6 +320,13 @@ def test_a_file_that_is_no_configuration_is_refused(tmp_path, text, message):
         ({"prompt_history": -1}, "--prompt-history is -1"),
         ({"model": "/nowhere"}, "--model /nowhere: no checkpoint there"),
         ({"warm_start": WarmStart(tasks=0)}, "--warm-start.tasks 0 needs --model"),
+        ({"warm_start": WarmStart(epochs=0)}, "--warm-start.epochs is 0: expected 1 or more"),
+        ({"reading": ReadingSettings(tasks=-1)}, "--reading.tasks is -1: expected 0 or more"),
+        ({"reading": ReadingSettings(batch_rows=0)}, "--reading.batch-rows is 0: expected 1 or more"),
+        (
+            {"reading": ReadingSettings(learning_rate=0.0)},
+            "--reading.learning-rate is 0.0: expected a number above 0",
+        ),
     ],
 )
 def test_settings_that_cannot_work_are_refused(changes, message):

@@ -20,7 +20,15 @@ from typing_extensions import override
 from hgpo.policies.batching import split_by_length
 from hgpo.policies.distributions import log_softmax, sample
 from hgpo.policies.llama import Llama
-from hgpo.policies.reading import Drawn, PackedBatch, Reader, SequenceScores, read_sequence, scores_of
+from hgpo.policies.reading import (
+    Drawn,
+    PackedBatch,
+    Reader,
+    SequenceScores,
+    read_sequence,
+    response_mask,
+    scores_of,
+)
 
 READ_AT_ONCE = 4096
 """Tokens of one forward pass; more of them do not fit into a core's cache."""
@@ -114,10 +122,7 @@ class LeanReader(Reader):
         weights = self._llama.weights()
         positions = torch.arange(packed.tokens.shape[1])[None]
         outputs, _ = self._llama.read(weights, packed.tokens, positions, wanted=packed.wanted)
-        longest = packed.wanted.shape[1]
-        own = np.array([len(response) for response in packed.responses])[:, None]
-        outputs = outputs[torch.from_numpy(np.arange(longest) >= longest - own)]
-        logits = linear(outputs, weights.head)
+        logits = linear(outputs[response_mask(packed.responses, outputs.device)], weights.head)
         return scores_of(logits, torch.arange(len(logits)), packed.responses, temperature)
 
 
@@ -181,10 +186,6 @@ class _Memory:
         for part in split_by_length(lengths, token_budget, math.inf):
             self._read_answers(new[part.start : part.stop])
         return np.array([self._node_behind[step] for step in steps])
-
-    def _read_before(self, step: tuple[int, int]) -> tuple[int, tuple[int, int]]:
-        """Sorts new nodes by the lengths of their prompts."""
-        return len(self._prompt_slots[step[0]]), step
 
     def _read_prompts(self, prompts: Sequence[tuple[int, ...]]) -> None:
         lengths = torch.tensor([len(prompt) for prompt in prompts])

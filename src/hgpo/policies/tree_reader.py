@@ -65,17 +65,6 @@ class TreeReader(Reader):
         temperature: float,
         token_budget: int,
     ) -> list[Drawn]:
-        # Weights are cast once for the whole call, as long as its context lasts.
-        with self._compute.autocast():
-            return self._draw(prompts, uniforms, temperature, token_budget)
-
-    def _draw(
-        self,
-        prompts: Sequence[tuple[int, ...]],
-        uniforms: NDArray[np.float64],
-        temperature: float,
-        token_budget: int,
-    ) -> list[Drawn]:
         rows_of: dict[object, list[int]] = {}
         for row, prompt in enumerate(prompts):
             rows_of.setdefault(prompt if self.shares else row, []).append(row)
@@ -83,20 +72,22 @@ class TreeReader(Reader):
         distinct = [prompts[group[0]] for group in groups]
         tokens: list[list[int]] = [[] for _ in prompts]
         logprobs: list[list[float]] = [[] for _ in prompts]
-        # What is read is cut by size; then all go on together, as a short call costs as much as a long one.
-        trees = self._trees(distinct, [1] * len(distinct), token_budget)
-        for batch in batches(trees, token_budget, math.inf):
-            members = [groups[i] for tree in batch for i in tree.members]
-            self._complete(
-                batch,
-                rows=np.concatenate(members),
-                node_of_row=np.repeat(np.arange(len(members)), [len(group) for group in members]),
-                uniforms=uniforms,
-                temperature=temperature,
-                token_budget=token_budget,
-                tokens=tokens,
-                logprobs=logprobs,
-            )
+        # Weights are cast once for the whole call, as long as its context lasts.
+        with self._compute.autocast():
+            # What is read is cut by size; then all go on together: a short call costs as much as a long one.
+            trees = self._trees(distinct, [1] * len(distinct), token_budget)
+            for batch in batches(trees, token_budget, math.inf):
+                members = [groups[i] for tree in batch for i in tree.members]
+                self._complete(
+                    batch,
+                    rows=np.concatenate(members),
+                    node_of_row=np.repeat(np.arange(len(members)), [len(group) for group in members]),
+                    uniforms=uniforms,
+                    temperature=temperature,
+                    token_budget=token_budget,
+                    tokens=tokens,
+                    logprobs=logprobs,
+                )
         return [
             Drawn(np.array(t, dtype=np.int64), np.array(p, dtype=np.float32))
             for t, p in zip(tokens, logprobs, strict=True)

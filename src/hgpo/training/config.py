@@ -286,6 +286,8 @@ class TrainConfig:
                 f"--weight-average-decay is {self.weight_average_decay}: expected a number of at least 0 and "
                 "below 1"
             )
+        self._check_imitation("reading", self.reading)
+        self._check_imitation("warm_start", self.warm_start)
         self._check_schedules()
         if not 0 < self.engine_memory < 1:
             raise SettingError(f"--engine-memory is {self.engine_memory}: expected a share between 0 and 1")
@@ -299,6 +301,15 @@ class TrainConfig:
             raise SettingError(
                 "--warm-start.tasks 0 needs --model: a model made from scratch wins nothing to learn from"
             )
+
+    def _check_imitation(self, group: str, settings: Imitation) -> None:
+        for name, at_least in (("tasks", 0), ("epochs", 1), ("batch_rows", 1)):
+            value = getattr(settings, name)
+            if value < at_least:
+                raise SettingError(f"{_flag(f'{group}.{name}')} is {value}: expected {at_least} or more")
+        if not 0 < settings.learning_rate < float("inf"):
+            flag = _flag(f"{group}.learning_rate")
+            raise SettingError(f"{flag} is {settings.learning_rate}: expected a number above 0")
 
     def _check_schedules(self) -> None:
         if self.entropy_target.nats is not None and self.entropy_decay.shape != "constant":

@@ -67,9 +67,9 @@ class EntropyTarget:
 
     def __post_init__(self) -> None:
         if self.nats is not None and not 0 < self.nats < math.inf:
-            raise ValueError(f"nats is {self.nats}: expected an entropy above 0")
+            raise ValueError(f"entropy_target.nats is {self.nats}: expected an entropy above 0")
         if not 0 < self.rate < math.inf:
-            raise ValueError(f"rate is {self.rate}: expected a number above 0")
+            raise ValueError(f"entropy_target.rate is {self.rate}: expected a number above 0")
 
     def next_coefficient(self, coefficient: float, entropy: float) -> float:
         """The entropy coefficient of the next iteration.
