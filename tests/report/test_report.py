@@ -271,13 +271,15 @@ def test_the_page_loads_and_the_map_answers_clicks(tmp_path):
           taken: document.querySelectorAll("#map path.taken").length,
           chosen: document.querySelectorAll("#map circle.chosen").length,
           steps: document.querySelectorAll("#episode details").length,
-          answers: [...document.querySelectorAll("#charts figure")].map(f => f.textContent).filter(t => t.startsWith("Answers, in nats")),
+          titled: [...document.querySelectorAll("#charts figure")].map(f => f.textContent)
+            .filter(t => t.startsWith("Answers, in nats") || t.startsWith("Steps with a peer")),
           episode: document.querySelector("#episode").textContent, lead: document.querySelector("#lead").textContent };
         """,
     )
     assert (found["circles"], found["charts"], found["levels"]) == (3, 9, 2)
     # What a run has not measured has no line and no chart.
-    (answers,) = found["answers"]
+    peers, answers = found["titled"]
+    assert peers.endswith("level 0level 1")
     assert "entropy given the prompt" in answers and "mutual information" not in answers
     assert found["before"] == "in <room> A" and found["state"] == "in <room> C"
     assert (found["taken"], found["chosen"], found["steps"]) == (2, 1, 3)  # y: A → B → C
