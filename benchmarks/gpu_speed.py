@@ -361,9 +361,9 @@ def _iterate(
     size: Size,
     games: str | None,
 ) -> None:
-    """Rollout, advantages and update of 16 tasks × 8 rollouts, all of which are lost."""
+    """Rollout, advantages and update of 16 tasks × 8 rollouts, all lost; the second such iteration."""
     subject = size.subjects[0]
-    steps_of_episode = _steps_that_fit(figures.left() - 15, speeds, size)
+    steps_of_episode = _steps_that_fit((figures.left() - 15) / 3, speeds, size)
     if steps_of_episode < 1:
         figures.fail(name, f"not begun: {figures.left():.0f} seconds left")
         return
@@ -371,11 +371,20 @@ def _iterate(
     learner = _make_learner(subject, device, precision, make_tokenizer(suite, RESPONSE_FORMAT))
     agent = LanguageAgent(learner.policy, RESPONSE_FORMAT, 2, 4096, size.response_tokens)
     tasks = list(suite.tasks("train", size.tasks, seed=0))
+
+    def iterate() -> tuple[StepTable, UpdateBatch, float, float]:
+        tables: list[StepTable] = []
+        rolled_out = seconds(device, lambda: tables.append(_play(suite, agent, tasks, size)))
+        (rows,) = tables
+        batch = merge_rows(rows, np.random.default_rng(0).normal(size=len(rows)))
+        parts = -(-len(rows) // MINI_BATCH_ROWS)
+        updated = seconds(device, lambda: learner.update(batch, parts, size.response_tokens))
+        return rows, batch, rolled_out, updated
+
+    # The first iteration, which loads kernels and asks for memory, takes several times as long as the second.
+    iterate()
     release()
-    steps: list[StepTable] = []
-    rolled_out = seconds(device, lambda: steps.append(_play(suite, agent, tasks, size)))
-    (rows,) = steps
-    batch = merge_rows(rows, np.random.default_rng(0).normal(size=len(rows)))
+    rows, batch, rolled_out, updated = iterate()
     prompt_tokens = float(np.mean([len(prompt) for prompt in batch.prompts]))
     paper = _paper_iteration(card_of(device), size, steps_of_episode, prompt_tokens)
     figures.add(f"{name}: steps of each episode", steps_of_episode, "", note=played)
@@ -384,8 +393,6 @@ def _iterate(
     estimator = HGPO.paper()
     estimated = seconds(device, lambda: estimator(rows))
     figures.add(f"{name}: advantages", estimated, "s", paper=paper.get("advantages"))
-    parts = -(-len(rows) // MINI_BATCH_ROWS)
-    updated = seconds(device, lambda: learner.update(batch, parts, size.response_tokens))
     figures.add(f"{name}: update, reference included", updated, "s", paper=paper.get("update"))
     whole = rolled_out + estimated + updated
     figures.add(f"{name}: all", whole, "s", paper=sum(paper.values()) if paper else None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -168,3 +169,42 @@ def test_attention_costs_as_much_as_the_weights_at_the_scale():
     model = LlamaForCausalLM(config)
     reader = TreeReader(model, model, Compute(), (), 0)
     assert reader.attention_scale == pytest.approx(6.5 * 64, rel=0.01)
+
+
+class ComputeOfAGpu(Compute):
+    """The CPU, given as much at a time as a GPU is."""
+
+    call_tokens = Compute(torch.device("meta")).call_tokens
+    cache_bytes = Compute(torch.device("meta")).cache_bytes
+
+
+def test_a_gpu_continues_more_prompts_together_and_they_say_the_same():
+    # Prompts of 4, 6 and 8 tokens without a common beginning, and answers of 3 tokens, in passes of at most 12
+    # tokens. A CPU takes 4 and 6 together, padded to 6, then 8, and calls the model 1 + 2 times for each of the
+    # two. A GPU reads in the same two passes and continues all three together: 2 + 2 calls.
+    prompts, uniforms = [(3, 4, 3, 4), (4, 5, 4, 5, 4, 5), (5, 3, 5, 3, 5, 3, 5, 3)], np.full((3, 3), 0.3)
+    said, calls = [], []
+    for compute in (Compute(), ComputeOfAGpu()):
+        made = policy(token_budget=12)
+        made.reader = TreeReader(made.model, made.model, compute, ends=(), padding=0)
+        with patch.object(made.model, "forward", wraps=made.model.forward) as forward:
+            said.append(made.generate(prompts, uniforms, 1.0))
+        calls.append(forward.call_count)
+    assert calls == [6, 4]
+    for one, other in zip(*said, strict=True):
+        assert one.tokens.tolist() == other.tokens.tolist()
+        np.testing.assert_allclose(one.logprobs, other.logprobs, atol=1e-5)
+
+
+def test_a_gpu_pads_more_rather_than_calling_again():
+    # Prompts of 1, 15, 30, 45 and 60 tokens without a common beginning, each with an answer of one token. Padded
+    # to the next length, rows cost 14, 14 + 2 · 15 = 44, 44 + 3 · 15 = 89 and 89 + 4 · 15 = 149 tokens: more than
+    # the 100 that another call costs on a CPU, less than the 3,000 on a GPU.
+    prompts = [(3 + place,) * length for place, length in enumerate((1, 15, 30, 45, 60))]
+    answers = [np.array([3])] * len(prompts)
+    passes = []
+    for compute in (Compute(), ComputeOfAGpu()):
+        made = policy()
+        reader = TreeReader(made.model, made.model, compute, ends=(), padding=0)
+        passes.append([part.read for part in reader.packed_batches(prompts, answers, 16_384)])
+    assert passes == [[1 + 15 + 30 + 45, 60], [1 + 15 + 30 + 45 + 60]]

@@ -7,12 +7,9 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-CALL_TOKENS = 100
-"""What calling the model once more costs in addition to what it reads, in tokens read."""
-
 
 def split_by_length(
-    sorted_lengths: Sequence[int] | NDArray[np.int64], token_budget: int, call_tokens: float = CALL_TOKENS
+    sorted_lengths: Sequence[int] | NDArray[np.int64], token_budget: int, call_tokens: float
 ) -> Iterator[range]:
     """Ranges of consecutive rows, shortest first; the padded size of each stays within the budget.
 

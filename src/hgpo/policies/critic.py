@@ -107,7 +107,9 @@ class Critic:
         self.optimizer.load_state_dict(state["optimizer"])
 
     def _parts(self, prompts: Sequence[tuple[int, ...]]):
-        return split_by_length([len(prompt) for prompt in prompts], self.policy.token_budget)
+        return split_by_length(
+            [len(prompt) for prompt in prompts], self.policy.token_budget, self.policy.compute.call_tokens
+        )
 
     def _forward(self, prompts: Sequence[tuple[int, ...]]) -> Tensor:
         ids, mask, positions = self.policy.pad(prompts)

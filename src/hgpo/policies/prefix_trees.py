@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hgpo.policies.batching import CALL_TOKENS, split_by_length
+from hgpo.policies.batching import split_by_length
 
 
 @dataclass(frozen=True)
@@ -92,9 +92,7 @@ def grow_trees(
     return sorted((tree.grown() for tree in trees), key=len)
 
 
-def batches(
-    trees: Sequence[Tree], token_budget: int, call_tokens: float = CALL_TOKENS
-) -> Iterator[Sequence[Tree]]:
+def batches(trees: Sequence[Tree], token_budget: int, call_tokens: float) -> Iterator[Sequence[Tree]]:
     """The trees, given smallest first, in batches; see `split_by_length`."""
     for part in split_by_length([len(tree) for tree in trees], token_budget, call_tokens):
         yield trees[part.start : part.stop]

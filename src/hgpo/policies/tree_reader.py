@@ -51,6 +51,7 @@ class TreeReader(Reader):
         self.model, self._compute, self._ends, self._pad = model, compute, list(ends), padding
         self.shares = _attends_as_told(plain)
         self.attention_scale = _attention_scale(plain)
+        self._cached_tokens = compute.cache_bytes // _bytes_of_a_token(plain, compute) if self.shares else 0
 
     @override
     def forget(self) -> None:
@@ -76,7 +77,7 @@ class TreeReader(Reader):
         with self._compute.autocast():
             # What is read is cut by size; then all go on together: a short call costs as much as a long one.
             trees = self._trees(distinct, [1] * len(distinct), token_budget)
-            for batch in batches(trees, token_budget, math.inf):
+            for batch in batches(trees, max(token_budget, self._cached_tokens), math.inf):
                 members = [groups[i] for tree in batch for i in tree.members]
                 self._complete(
                     batch,
@@ -135,7 +136,7 @@ class TreeReader(Reader):
     ) -> tuple[Tensor, DynamicCache | None]:
         """What the model says at the end of each member, [members, vocabulary], and what it remembers."""
         logits, caches = [], []
-        for batch in batches(trees, token_budget):
+        for batch in batches(trees, token_budget, self._compute.call_tokens):
             cache = DynamicCache(config=self.model.config) if remember else None
             frontier = frontier_of(batch)
             read = self._logits(as_rows(batch, self._pad), cache)
@@ -165,7 +166,7 @@ class TreeReader(Reader):
     ) -> Iterator[TreeBatch]:
         sequences = list(map(read_sequence, prompts, responses))
         trees = self._trees(sequences, [len(response) for response in responses], token_budget)
-        for batch in batches(trees, token_budget):
+        for batch in batches(trees, token_budget, self._compute.call_tokens):
             members = np.array([member for tree in batch for member in tree.members])
             rows = as_rows(batch, self._pad)
             yield TreeBatch(
@@ -235,3 +236,11 @@ def _attention_scale(model: Any) -> float:
     )
     config = model.config.get_text_config()
     return weights / (2 * config.num_hidden_layers * config.hidden_size)
+
+
+def _bytes_of_a_token(model: Any, compute: Compute) -> int:
+    """Of the keys and values of one token in all layers."""
+    config = model.config.get_text_config()
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    channels = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return 2 * config.num_hidden_layers * heads * channels * compute.precision.itemsize
