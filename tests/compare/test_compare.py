@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,12 +17,14 @@ import pytest
 
 from hgpo.analysis.intervals import bootstrap
 from hgpo.cli import main
-from hgpo.compare.plan import ABLATIONS, METHODS, Plan, load_plan
+from hgpo.compare.plan import ABLATIONS, LOSSES, METHODS, Plan, load_plan
+from hgpo.compare.report import markdown
 from hgpo.compare.summary import steps_to, summarize
 from hgpo.errors import RunError, SettingError
 from hgpo.estimators import HGPO
 from hgpo.runs.folder import RunLog
 from hgpo.training.config import TrainConfig, load_config
+from hgpo.training.losses import PolicyLoss
 from hgpo.training.trainer import Trainer
 
 
@@ -58,11 +61,62 @@ def test_seeds_that_differ_widen_the_interval():
 
 @pytest.mark.parametrize(
     ("methods", "seeds", "words"),
-    [(("best",), 1, "no method 'best'"), ((), 1, "none: name each once"), (("hgpo", "hgpo"), 1, "each once"), (("hgpo",), 0, "--seeds is 0")],
+    [(("best",), 1, "no method 'best'"), ((), 1, "no method is named"), (("hgpo", "hgpo"), 1, "each method once"), (("hgpo",), 0, "--seeds is 0")],
 )  # fmt: skip
 def test_a_plan_that_cannot_be_is_refused(methods, seeds, words):
     with pytest.raises(SettingError, match=words):
         Plan(methods, seeds, TrainConfig())
+
+
+@pytest.mark.parametrize(
+    ("losses", "words"), [(("best",), "no loss 'best'"), (("own", "own"), "name each loss once")]
+)
+def test_losses_that_cannot_be_compared_are_refused(losses, words):
+    with pytest.raises(SettingError, match=words):
+        Plan(("hgpo",), 1, TrainConfig(), losses)
+
+
+def test_a_loss_changes_nothing_but_the_loss():
+    # A clip of 0.25 in the settings stays where a loss does not say otherwise; so do KL and entropy always.
+    settings = TrainConfig(loss=PolicyLoss(clip_low=0.25, kl_coefficient=0.02, entropy_coefficient=0.03))
+    plan = Plan(("hgpo", "grpo"), 1, settings, tuple(LOSSES))
+    assert plan.arms[:2] == ("hgpo+own", "hgpo+clip-higher") and len(plan.arms) == 2 * len(LOSSES)
+    made = {name: plan.config(f"grpo+{name}", 0) for name in LOSSES}
+    assert made["own"] == Plan(("grpo",), 1, settings).config("grpo", 0)
+    for config in made.values():
+        assert replace(config, loss=settings.loss, old_logprobs="sampler") == made["own"]
+        assert (config.loss.kl_coefficient, config.loss.entropy_coefficient) == (0.02, 0.03)
+    told = {
+        name: (c.loss.ratio, c.loss.clip_low, c.loss.clip_high, c.loss.mask_below) for name, c in made.items()
+    }
+    assert told["clip-higher"] == ("token", 0.25, 0.28, 0.0)
+    assert told["sequence"] == ("sequence", 0.25, 0.2, 0.0)
+    assert told["masked"] == ("token", 0.25, 0.2, 0.997)
+    assert told["gspo"] == ("sequence", 3e-4, 4e-4, 0.0)
+    assert (made["cispo"].loss.clip, made["sapo"].loss.clip) == ("cispo", "sapo")
+
+
+def test_a_loss_is_compared_with_the_first_one_of_the_same_method(tmp_path):
+    # Two games. Wins of hgpo: own 1, gspo 2; of grpo: own 2, gspo 0. So gspo gains 1/2 with one and loses 1 with the other.
+    plan = Plan(("hgpo", "grpo"), 1, TrainConfig(iterations=1), ("own", "gspo"))
+    wins = {"hgpo+own": [1, 0], "hgpo+gspo": [1, 1], "grpo+own": [1, 1], "grpo+gspo": [0, 0]}
+    for arm, won in wins.items():
+        run = tmp_path / "runs" / f"{arm}-seed0"
+        run.mkdir(parents=True)
+        (run / "finished").touch()
+        (run / "metrics.jsonl").write_text('{"iteration": 1, "environment_steps": 8, "success_rate": 0}\n')
+        records = [
+            {"iteration": 1, "split": split, "temperature": 0.0, "tasks_won": won}
+            for split in plan.settings.env.splits[1:]
+        ]
+        (run / "evaluations.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    found = [s for s in summarize(plan, tmp_path) if s.split == "valid_seen"]
+    assert [s.method for s in found] == list(wins)
+    gained = [None if s.difference is None else s.difference.mean for s in found]
+    assert gained == [None, 0.5, None, -1.0]
+    # 1 where a run with the loss is above one without, 0 where it is below.
+    assert [None if s.improvement is None else s.improvement.mean for s in found] == [None, 1.0, None, 0.0]
+    assert "less own's" in markdown(found, plan.reference, "two games")
 
 
 def test_the_ablations_change_one_setting_each():
@@ -81,9 +135,10 @@ def test_methods_are_as_deep_as_the_prompt_shows_but_for_those_named_by_their_de
 
 
 def test_a_plan_comes_back_from_its_file(tmp_path):
-    plan = Plan(("grpo", "hgpo-k4"), 3, TrainConfig(iterations=7))
-    plan.save(tmp_path / "plan.json")
-    assert load_plan(tmp_path / "plan.json") == plan
+    for losses in ((), ("own", "sapo")):
+        plan = Plan(("grpo", "hgpo-k4"), 3, TrainConfig(iterations=7), losses)
+        plan.save(tmp_path / "plan.json")
+        assert load_plan(tmp_path / "plan.json") == plan
     (tmp_path / "plan.json").write_text("{}")
     with pytest.raises(SettingError, match="not the plan of a comparison"):
         load_plan(tmp_path / "plan.json")
@@ -116,7 +171,7 @@ def test_optimizer_steps_are_those_that_were_taken(tmp_path, taken, expected):
         for split in settings.env.splits[1:]
     ]
     (run / "evaluations.jsonl").write_text("".join(json.dumps(record) + "\n" for record in evaluations))
-    assert {summary.optimizer_steps for summary in summarize(plan, tmp_path, "hgpo")} == {expected}
+    assert {summary.optimizer_steps for summary in summarize(plan, tmp_path)} == {expected}
 
 
 def figures(folder) -> list[dict]:
@@ -237,6 +292,7 @@ def test_a_signal_to_the_comparison_alone_stops_its_runs_and_begins_none(tmp_pat
     ("args", "words"),
     [
         (["--estimators", "best"], "no method 'best'"),
+        (["--losses", "best"], "no loss 'best'"),
         (["--env", "moon"], "--env moon: choose from household, alfworld"),
         (["--jobs", "0"], "--jobs is 0"),
         (["--report-only"], "give its --resume FOLDER"),

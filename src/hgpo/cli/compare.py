@@ -34,13 +34,17 @@ class CompareCommand:
 
     The runs share the cores, one each. Ctrl-C saves; --resume goes on. What stands behind "--" is given to
     every run, as to `hgpo train`: hgpo compare --estimators grpo hgpo -- --group-size 8 --iterations 90
+    Losses are compared by: hgpo compare --estimators hgpo grpo --losses own gspo cispo
     """
 
     estimators: tuple[str, ...] = ("grpo", "gigpo", "hgpo")
-    """The methods: hgpo, gigpo, grpo, dr_grpo, rloo, reinforce_plus_plus, ppo, and HGPO with one setting
-    changed: hgpo-k0, hgpo-k1, hgpo-k4, hgpo-alpha0, hgpo-alpha2, hgpo-episode, hgpo-others (peers from other
-    trajectories), hgpo-reliability, hgpo-size. HGPO, or else the
-    last one named, is set against each of the others."""
+    """The methods: any estimator of `hgpo train`; HGPO with one setting changed: hgpo-k0, hgpo-k1, hgpo-k4,
+    hgpo-alpha0, hgpo-alpha2, hgpo-episode, hgpo-others (peers from other trajectories), hgpo-reliability,
+    hgpo-size; and hbc-k0, which compares states only. All others are compared with HGPO, or else with the
+    last one named."""
+    losses: tuple[str, ...] = ()
+    """Policy losses, each combined with every method: own (that of the settings), clip-higher, sequence,
+    masked, gspo, cispo, sapo. Each is compared with the first one named. None: own alone."""
     ablations: tyro.conf.FlagCreatePairsOff[bool] = False
     """HGPO's ablations too: K of 0, 1, 4, α of 0, 2, the episode level, peers of other trajectories."""
     seeds: int = 5
@@ -84,7 +88,7 @@ def main(args: Sequence[str]) -> int:
 
 def _carry_out(plan: Plan, folder: Path, jobs: int | None, console: Console) -> bool:
     """Run what is not done yet; False if Ctrl-C came before the end."""
-    total = len(plan.methods) * plan.seeds * plan.settings.iterations
+    total = len(plan.arms) * plan.seeds * plan.settings.iterations
     try:
         with RichDisplay(console) as display, display.phase("iterations") as advance:
 
@@ -99,13 +103,12 @@ def _carry_out(plan: Plan, folder: Path, jobs: int | None, console: Console) -> 
 
 def _report(plan: Plan, folder: Path, seeds: Sequence[int], console: Console) -> None:
     """Write and print what the finished seeds say."""
-    reference = "hgpo" if "hgpo" in plan.methods else plan.methods[-1]
-    summaries = summarize(plan, folder, reference)
+    summaries = summarize(plan, folder)
     suite = suites_played(plan, folder, seeds)
-    write_results(folder, summaries, reference, suite)
+    write_results(folder, summaries, plan.reference, suite)
     plot_success(summaries, folder / "success.png")
-    plot_curves(plan, folder, plan.methods, seeds, folder / "curves.png")
-    console.print(summary_tables(summaries, seeds, reference, suite))
+    plot_curves(plan, folder, seeds, folder / "curves.png")
+    console.print(summary_tables(summaries, seeds, plan.reference, suite))
     contents = "results.md, results.json, success.png, curves.png, runs"
     console.print(f"comparison: {folder} ({contents})", soft_wrap=True)
 
@@ -132,7 +135,7 @@ def _plan(command: CompareCommand, training: Sequence[str]) -> tuple[Plan, Path]
     if command.budget_steps is not None:
         values["budget_steps"] = command.budget_steps
     methods = (*command.estimators, *(ABLATIONS if command.ablations else ()))
-    plan = Plan(tuple(dict.fromkeys(methods)), command.seeds, TrainConfig(**values))
+    plan = Plan(tuple(dict.fromkeys(methods)), command.seeds, TrainConfig(**values), command.losses)
     require_tasks(plan.settings.env, plan.settings.env.splits, plan.settings.evaluation_tasks)
     folder = command.out or Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-compare-{train.env.name}"
     if (folder / "plan.json").exists():

@@ -1,4 +1,4 @@
-"""What a comparison consists of: methods, seeds, and the settings that all runs share."""
+"""What a comparison consists of: methods, losses, seeds, and the settings that all runs share."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from hgpo.errors import SettingError
 from hgpo.estimators import ESTIMATORS, HBC, HGPO, Estimator
 from hgpo.files import atomic_write
 from hgpo.training.config import TrainConfig, as_deep_as_shown, default_estimator, from_json, to_json
+from hgpo.training.presets import METHODS as PUBLISHED
+from hgpo.training.presets import replaced
 
 
 def _hgpo(**settings: Any) -> HGPO:
@@ -45,34 +47,89 @@ METHODS: dict[str, Estimator] = {
 """What can be compared, by name: every estimator as training has it by default, and variants of two."""
 
 
+def _loss_of(name: str) -> dict[str, Any]:
+    """What a published method changes of the loss; its estimator and its sampling of tasks are left out."""
+    values = PUBLISHED[name].values
+    return {
+        setting: value
+        for setting, (value, _) in values.items()
+        if setting.startswith("loss.") or setting == "old_logprobs"
+    }
+
+
+LOSSES: dict[str, dict[str, Any]] = {
+    "own": {},
+    "clip-higher": {"loss.clip_high": 0.28},
+    "sequence": {"loss.ratio": "sequence"},
+    "masked": {"loss.mask_below": 0.997},
+    **{name: _loss_of(name) for name in ("gspo", "cispo", "sapo")},
+}
+"""Losses by name, each as what it changes of the settings that all runs share. "own" changes nothing;
+clip-higher is DAPO's upper bound (arXiv 2503.14476), sequence GSPO's ratio without its narrow bounds, and
+masked the mask alone; the others are the presets of these names."""
+
+
 @dataclass(frozen=True)
 class Plan:
-    """A comparison; each method has one run for each seed."""
+    """A comparison. Each method has one run for each seed, or, where losses are compared, for each seed and
+    loss. A method with a loss is an *arm*, named METHOD+LOSS; a method by itself is an arm, too.
+    """
 
     methods: tuple[str, ...]
     seeds: int
     """Seeds 0, 1, … of the runs."""
     settings: TrainConfig
-    """Of all runs, but for estimator and seed."""
+    """Of all runs, except for estimator, loss and seed."""
+    losses: tuple[str, ...] = ()
+    """Names in `LOSSES`; the first is what the others are compared with. None: the loss of the settings."""
 
     def __post_init__(self) -> None:
-        if unknown := [name for name in self.methods if name not in METHODS]:
-            raise SettingError(f"there is no method {unknown[0]!r} to compare, but {', '.join(METHODS)}")
-        if not self.methods or len(set(self.methods)) < len(self.methods):
-            raise SettingError(f"the methods are {', '.join(self.methods) or 'none'}: name each once")
+        for kind, names, known in (("method", self.methods, METHODS), ("loss", self.losses, LOSSES)):
+            if unknown := [name for name in names if name not in known]:
+                raise SettingError(f"there is no {kind} {unknown[0]!r} to compare, but {', '.join(known)}")
+            if len(set(names)) < len(names):
+                raise SettingError(f"to compare: {', '.join(names)}: name each {kind} once")
+        if not self.methods:
+            raise SettingError("no method is named to compare: expected one or more")
         if self.seeds < 1:
             raise SettingError(f"--seeds is {self.seeds}: expected 1 or more")
 
-    def config(self, method: str, seed: int) -> TrainConfig:
+    @property
+    def arms(self) -> tuple[str, ...]:
+        """The names of what is compared, method by method."""
+        if not self.losses:
+            return self.methods
+        return tuple(f"{method}+{loss}" for method in self.methods for loss in self.losses)
+
+    @property
+    def reference(self) -> str:
+        """What arms are compared with, as tables name it: a method, or a loss of the same method."""
+        if self.losses:
+            return self.losses[0]
+        return "hgpo" if "hgpo" in self.methods else self.methods[-1]
+
+    def reference_of(self, arm: str) -> str:
+        """The arm that this one is compared with; for some arms it is the arm itself."""
+        method, plus, _ = arm.partition("+")
+        return f"{method}+{self.reference}" if plus else self.reference
+
+    def config(self, arm: str, seed: int) -> TrainConfig:
         """The settings of one run, which has one thread: the runs share the cores."""
+        method, _, loss = arm.partition("+")
         estimator = METHODS[method]
         if method not in DEPTHS | STATES_ONLY:
             estimator = as_deep_as_shown(estimator, self.settings.prompt_history)
-        return dataclasses.replace(self.settings, estimator=estimator, seed=seed, threads=1)
+        settings: TrainConfig = replaced(self.settings, LOSSES[loss] if loss else {})
+        return dataclasses.replace(settings, estimator=estimator, seed=seed, threads=1)
 
     def save(self, path: Path) -> None:
         """Write the plan as JSON."""
-        plan = {"methods": self.methods, "seeds": self.seeds, "settings": to_json(self.settings)}
+        plan = {
+            "methods": self.methods,
+            "losses": self.losses,
+            "seeds": self.seeds,
+            "settings": to_json(self.settings),
+        }
         atomic_write(path, json.dumps(plan, indent=2) + "\n")
 
 
@@ -84,7 +141,9 @@ def load_plan(path: Path) -> Plan:
     """
     try:
         plan = json.loads(path.read_text())
-        return Plan(tuple(plan["methods"]), plan["seeds"], from_json(plan["settings"]))
+        # Plans of older versions compare no losses.
+        losses = tuple(plan.get("losses", ()))
+        return Plan(tuple(plan["methods"]), plan["seeds"], from_json(plan["settings"]), losses)
     except FileNotFoundError:
         raise SettingError(f"no comparison in {path.parent}: {path.name} is missing there") from None
     except (json.JSONDecodeError, KeyError, TypeError) as error:

@@ -75,20 +75,27 @@ def write_results(folder: Path, summaries: Sequence[MethodSummary], reference: s
     atomic_write(folder / "results.md", markdown(summaries, reference, suite))
 
 
-def plot_curves(plan: Plan, folder: Path, methods: Sequence[str], seeds: Sequence[int], path: Path) -> None:
-    """Success of the training rollouts by environment steps: mean over the seeds, and each seed thinly."""
+_LINES = ("-", "--", ":", "-.")
+
+
+def plot_curves(plan: Plan, folder: Path, seeds: Sequence[int], path: Path) -> None:
+    """Success of the training rollouts by environment steps: mean over the seeds, and each seed thinly.
+
+    Methods differ by color, and losses by the kind of line.
+    """
     figure = Figure(figsize=(7.5, 4.5), layout="constrained")
     axes = figure.add_subplot()
-    for number, method in enumerate(methods):
-        color = f"C{number % 10}"
-        curves = [_curve(RunLog(run_folder(folder, method, seed))) for seed in seeds]
+    for number, arm in enumerate(plan.arms):
+        method, loss = divmod(number, max(1, len(plan.losses)))
+        color, line = f"C{method % 10}", _LINES[loss % len(_LINES)]
+        curves = [_curve(RunLog(run_folder(folder, arm, seed))) for seed in seeds]
         for steps, rates in curves:
-            axes.plot(steps, rates, color=color, alpha=0.2, linewidth=0.8)
+            axes.plot(steps, rates, line, color=color, alpha=0.2, linewidth=0.8)
         # All seeds are read off at the same steps, as far as the shortest of them goes.
         end = min(steps[-1] for steps, _ in curves)
         grid = np.linspace(max(steps[0] for steps, _ in curves), end, 100)
         mean = np.mean([np.interp(grid, steps, rates) for steps, rates in curves], axis=0)
-        axes.plot(grid, mean, color=color, linewidth=2, label=method)
+        axes.plot(grid, mean, line, color=color, linewidth=2, label=arm)
     axes.set(
         xlabel="environment steps", ylabel=f"success in training, mean of {WINDOW} iterations", ylim=(0, 1)
     )

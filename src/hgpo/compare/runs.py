@@ -36,9 +36,9 @@ class Progress:
     iterations_done: int
 
 
-def run_folder(folder: Path, method: str, seed: int) -> Path:
-    """Where the run of a method with a seed is."""
-    return folder / "runs" / f"{method}-seed{seed}"
+def run_folder(folder: Path, arm: str, seed: int) -> Path:
+    """Where the run of an arm of the plan with a seed is."""
+    return folder / "runs" / f"{arm}-seed{seed}"
 
 
 def carry_out(
@@ -46,8 +46,8 @@ def carry_out(
 ) -> None:
     """Do what of the plan is not done yet.
 
-    The warm start and the first evaluation do not depend on the method: they are done once for each seed, in
-    a run of no iterations, from whose checkpoint the runs of all methods go on.
+    The warm start and the first evaluation depend neither on the method nor on the loss: they are done once
+    for each seed, in a run of no iterations. The runs of all arms continue from its checkpoint.
 
     Args:
         plan: the comparison.
@@ -60,11 +60,11 @@ def carry_out(
     """
     # Seed by seed, so that a comparison that is cut short has whole seeds. Of a run that is finished metrics
     # and evaluations may be all that was kept.
-    everything = [(method, seed) for seed in range(plan.seeds) for method in plan.methods]
+    everything = [(arm, seed) for seed in range(plan.seeds) for arm in plan.arms]
     to_do = [run for run in everything if not (run_folder(folder, *run) / "finished").exists()]
     starts = {
         folder / "starts" / f"seed{seed}": dataclasses.replace(
-            plan.config(plan.methods[0], seed), iterations=0, track=()
+            plan.config(plan.arms[0], seed), iterations=0, track=()
         )
         for seed in dict.fromkeys(seed for _, seed in to_do)
     }
@@ -81,9 +81,9 @@ def carry_out(
     with ProcessPoolExecutor(jobs, mp_context=context, initializer=_start_worker, initargs=(stop,)) as pool:
         try:
             _wait([pool.submit(_run, start, config) for start, config in starts.items()], report)
-            for method, seed in to_do:
+            for arm, seed in to_do:
                 start = folder / "starts" / f"seed{seed}"
-                _prepare(run_folder(folder, method, seed), plan.config(method, seed), start)
+                _prepare(run_folder(folder, arm, seed), plan.config(arm, seed), start)
             _wait(
                 [pool.submit(_run, run_folder(folder, *run), plan.config(*run)) for run in to_do],
                 report,

@@ -29,17 +29,18 @@ GOALS = (0.5, 0.8)
 
 @dataclass(frozen=True)
 class MethodSummary:
-    """One method on one split, greedy, after the last iteration."""
+    """One arm of the plan on one split, greedy, after the last iteration."""
 
     method: str
+    """The arm: a method, or METHOD+LOSS."""
     split: str
     success: Interval
     difference: Interval | None
-    """Success less that of the reference method with the same seeds and tasks; None for itself."""
+    """Success less that of the reference with the same seeds and tasks; None for the reference itself."""
     interquartile_mean: float
     """Of the seeds' success rates."""
     improvement: Interval | None
-    """How likely a run's success rate is above that of a run of the reference method; None for itself."""
+    """How likely a run is above one of the reference in success rate; None for the reference itself."""
     steps_to: tuple[float, ...]
     """For each of `GOALS`: the median over seeds of the environment steps until the success of the training
     rollouts, a mean of 10 iterations, has reached it; ∞ where half of the seeds or more never do."""
@@ -49,34 +50,32 @@ class MethodSummary:
     """Mean over the seeds of the optimizer steps taken in training."""
 
 
-def summarize(plan: Plan, folder: Path, reference: str) -> list[MethodSummary]:
-    """The summaries of all methods on all splits, of the seeds that all methods have finished.
+def summarize(plan: Plan, folder: Path) -> list[MethodSummary]:
+    """The summaries of all arms on all splits, of the seeds that all arms have finished.
 
     Args:
         plan: the comparison.
         folder: where its runs are.
-        reference: the method that the others are compared with.
     """
     seeds = finished_seeds(plan, folder)
     if not seeds:
         return []
     summaries = []
     for split in plan.settings.env.splits[1:]:
-        won = {method: outcomes(plan, folder, method, split, seeds) for method in plan.methods}
-        rates = {method: tasks.mean(axis=1) for method, tasks in won.items()}
-        for method in plan.methods:
-            logs = [RunLog(run_folder(folder, method, seed)).read_metrics() for seed in seeds]
+        won = {arm: outcomes(plan, folder, arm, split, seeds) for arm in plan.arms}
+        rates = {arm: tasks.mean(axis=1) for arm, tasks in won.items()}
+        for arm in plan.arms:
+            reference = plan.reference_of(arm)
+            logs = [RunLog(run_folder(folder, arm, seed)).read_metrics() for seed in seeds]
             summaries.append(
                 MethodSummary(
-                    method=method,
+                    method=arm,
                     split=split,
-                    success=bootstrap(won[method]),
-                    difference=None if method == reference else bootstrap(won[method] - won[reference]),
-                    interquartile_mean=interquartile_mean(rates[method]),
+                    success=bootstrap(won[arm]),
+                    difference=None if arm == reference else bootstrap(won[arm] - won[reference]),
+                    interquartile_mean=interquartile_mean(rates[arm]),
                     improvement=(
-                        None
-                        if method == reference
-                        else probability_of_improvement(rates[method], rates[reference])
+                        None if arm == reference else probability_of_improvement(rates[arm], rates[reference])
                     ),
                     steps_to=tuple(float(np.median([steps_to(log, goal) for log in logs])) for goal in GOALS),
                     environment_steps=float(
@@ -89,28 +88,28 @@ def summarize(plan: Plan, folder: Path, reference: str) -> list[MethodSummary]:
 
 
 def finished_seeds(plan: Plan, folder: Path) -> list[int]:
-    """The seeds with which every method has come to its end."""
+    """The seeds with which every arm has come to its end."""
     return [
         seed
         for seed in range(plan.seeds)
-        if all((run_folder(folder, method, seed) / "finished").exists() for method in plan.methods)
+        if all((run_folder(folder, arm, seed) / "finished").exists() for arm in plan.arms)
     ]
 
 
 def suites_played(plan: Plan, folder: Path, seeds: Sequence[int]) -> str:
     """What the runs with these seeds were evaluated on, in one line."""
-    logs = (RunLog(run_folder(folder, method, seed)) for method in plan.methods for seed in seeds)
+    logs = (RunLog(run_folder(folder, arm, seed)) for arm in plan.arms for seed in seeds)
     records = (record for log in logs for record in log.read_evaluations())
     # Results of older versions do not say it.
     name = plan.settings.env.name
     return "; ".join(dict.fromkeys(record.get("suite", name) for record in records))
 
 
-def outcomes(plan: Plan, folder: Path, method: str, split: str, seeds: Sequence[int]) -> NDArray[np.float64]:
+def outcomes(plan: Plan, folder: Path, arm: str, split: str, seeds: Sequence[int]) -> NDArray[np.float64]:
     """Whether each task of a split was won greedily at the end, [seeds, tasks]."""
     rows = []
     for seed in seeds:
-        records = RunLog(run_folder(folder, method, seed)).read_evaluations()
+        records = RunLog(run_folder(folder, arm, seed)).read_evaluations()
         last = [r for r in records if r["split"] == split and r["temperature"] == 0][-1]
         rows.append(last["tasks_won"])
     return np.array(rows, np.float64)

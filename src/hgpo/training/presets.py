@@ -203,7 +203,7 @@ def model_config(model: str) -> TrainConfig:
     published = PRESETS["alfworld-1.5b"].values
     values = {name: value for name, (value, _) in published.items() if not name.startswith("env.")}
     values["precision"] = "auto"
-    return _replaced(TrainConfig(estimator=HGPO.paper()), {**values, "model": model})
+    return replaced(TrainConfig(estimator=HGPO.paper()), {**values, "model": model})
 
 
 TINY_MODEL: dict[str, dict[str, Any]] = {
@@ -237,7 +237,7 @@ TINY_MODEL: dict[str, dict[str, Any]] = {
 
 def tiny_config(games: str) -> TrainConfig:
     """The default settings for training a model made from scratch in an environment."""
-    config = _replaced(TrainConfig(), TINY_MODEL.get(games, {}))
+    config = replaced(TrainConfig(), TINY_MODEL.get(games, {}))
     return with_prompt_history(config, config.prompt_history)
 
 
@@ -300,11 +300,11 @@ def _of_estimator(setting: str) -> bool:
 
 def _changed(config: TrainConfig, preset: Preset) -> TrainConfig:
     """The settings with those of a preset in place of theirs."""
-    return _replaced(config, {setting: value for setting, (value, _) in preset.values.items()})
+    return replaced(config, {setting: value for setting, (value, _) in preset.values.items()})
 
 
-def _replaced(config: Any, values: Mapping[str, Any]) -> Any:
-    """The dataclass with some values changed, inner ones by dotted names."""
+def replaced(config: Any, values: Mapping[str, Any]) -> Any:
+    """The dataclass with some values changed; values of inner dataclasses are named with dots."""
     inner: dict[str, dict[str, Any]] = {}
     own: dict[str, Any] = {}
     for setting, value in values.items():
@@ -314,7 +314,7 @@ def _replaced(config: Any, values: Mapping[str, Any]) -> Any:
         else:
             own[head] = value
     for head, rest in inner.items():
-        own[head] = _replaced(own.get(head, getattr(config, head)), rest)
+        own[head] = replaced(own.get(head, getattr(config, head)), rest)
     return dataclasses.replace(config, **own)
 
 
