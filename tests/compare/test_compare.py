@@ -16,10 +16,10 @@ import pytest
 
 from hgpo.analysis.intervals import bootstrap
 from hgpo.cli import main
-from hgpo.compare.plan import ABLATIONS, METHODS, Plan, load_plan
+from hgpo.compare.plan import ABLATIONS, VARIANTS, Plan, estimator_of, load_plan
 from hgpo.compare.summary import steps_to, summarize
 from hgpo.errors import RunError, SettingError
-from hgpo.estimators import HGPO
+from hgpo.estimators import ESTIMATORS, HGPO
 from hgpo.runs.folder import RunLog
 from hgpo.training.config import TrainConfig, load_config
 from hgpo.training.trainer import Trainer
@@ -66,7 +66,7 @@ def test_a_plan_that_cannot_be_is_refused(methods, seeds, words):
 
 
 def test_the_ablations_change_one_setting_each():
-    base = vars(METHODS["hgpo"])
+    base = vars(estimator_of("hgpo"))
     for estimator in ABLATIONS.values():
         assert isinstance(estimator, HGPO)
         assert sum(base[name] != value for name, value in vars(estimator).items()) == 1
@@ -74,7 +74,10 @@ def test_the_ablations_change_one_setting_each():
 
 def test_methods_are_as_deep_as_the_prompt_shows_but_for_those_named_by_their_depth():
     plan = Plan(("hgpo",), 1, TrainConfig(prompt_history=3))
-    depths = {name: getattr(plan.config(name, 0).estimator, "history_length", None) for name in METHODS}
+    depths = {
+        name: getattr(plan.config(name, 0).estimator, "history_length", None)
+        for name in (*ESTIMATORS, *VARIANTS)
+    }
     assert (depths["hgpo-k0"], depths["hgpo-k1"], depths["hgpo-k4"]) == (0, 1, 4)
     assert {depths[name] for name in ("hgpo", "hgpo-alpha2", "hgpo-size")} == {3}
     assert depths["grpo"] is None

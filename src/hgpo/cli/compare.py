@@ -39,14 +39,15 @@ class CompareCommand:
     estimators: tuple[str, ...] = ("grpo", "gigpo", "hgpo")
     """The methods: hgpo, gigpo, grpo, dr_grpo, rloo, reinforce_plus_plus, ppo, and HGPO with one setting
     changed: hgpo-k0, hgpo-k1, hgpo-k4, hgpo-alpha0, hgpo-alpha2, hgpo-episode, hgpo-others (peers from other
-    trajectories), hgpo-reliability, hgpo-size. HGPO, or else the
-    last one named, is set against each of the others."""
+    trajectories), hgpo-reliability, hgpo-size; or MODULE:CLASS or FILE.py:CLASS of your own. HGPO, or else
+    the last one named, is set against each of the others."""
     ablations: tyro.conf.FlagCreatePairsOff[bool] = False
     """HGPO's ablations too: K of 0, 1, 4, α of 0, 2, the episode level, peers of other trajectories."""
     seeds: int = 5
     """Runs of each method, with the seeds 0, 1, …"""
     env: str | None = None
-    """The games; their settings go behind "--". None: those of a preset there, or else household games."""
+    """The games: a name, or MODULE:CLASS or FILE.py:CLASS of your own; their settings go behind "--". None:
+    those of a preset there, or else household games."""
     budget_steps: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
     """A run ends after the iteration in which it reaches this number of environment steps, so that a method
     with short episodes gets more of them; None: every run has the same number of iterations."""
@@ -110,6 +111,14 @@ def _report(plan: Plan, folder: Path, seeds: Sequence[int], console: Console) ->
     console.print(f"comparison: {folder} ({contents})", soft_wrap=True)
 
 
+def with_games(env: str | None, training: Sequence[str]) -> Sequence[str]:
+    """The words for `hgpo train`, with the games of --env where they name none."""
+    if env is None or any(word.startswith("env:") for word in training):
+        return training
+    ENVIRONMENTS.find(env, "--env")
+    return [f"env:{env}", *training]
+
+
 def _plan(command: CompareCommand, training: Sequence[str]) -> tuple[Plan, Path]:
     """The comparison and its folder, new or old."""
     if command.resume is not None:
@@ -123,9 +132,7 @@ def _plan(command: CompareCommand, training: Sequence[str]) -> tuple[Plan, Path]
         return load_plan(command.resume / "plan.json"), command.resume
     if command.report_only:
         raise SettingError("--report-only reports on a comparison that is there: give its --resume FOLDER")
-    if command.env is not None and command.env not in ENVIRONMENTS:
-        raise SettingError(f"--env {command.env}: choose from {', '.join(ENVIRONMENTS)}")
-    train = parse_train(training, None if command.env is None else ENVIRONMENTS[command.env]())
+    train = parse_train(with_games(command.env, training))
     if train.out is not None or train.resume is not None:
         raise SettingError('give --out or --resume of the comparison, before "--"')
     values = settings_of(train)

@@ -11,7 +11,8 @@ from typing import Any
 from hgpo.errors import SettingError
 from hgpo.estimators import ESTIMATORS, HBC, HGPO, Estimator
 from hgpo.files import atomic_write
-from hgpo.training.config import TrainConfig, as_deep_as_shown, default_estimator, from_json, to_json
+from hgpo.training.choices import default_estimator
+from hgpo.training.config import TrainConfig, as_deep_as_shown, from_json, to_json
 
 
 def _hgpo(**settings: Any) -> HGPO:
@@ -35,14 +36,27 @@ ABLATIONS: dict[str, Estimator] = {
 }
 """HGPO (α = 1) with one setting changed. The prompts' history stays as long as in all other runs."""
 
-METHODS: dict[str, Estimator] = {
-    **{name: default_estimator(estimator) for name, estimator in ESTIMATORS.items()},
+VARIANTS: dict[str, Estimator] = {
     **ABLATIONS,
     **STATES_ONLY,
     "hgpo-reliability": _hgpo(level_weights="reliability"),
     "hgpo-size": _hgpo(level_weights="size"),
 }
-"""What can be compared, by name: every estimator as training has it by default, and variants of two."""
+"""Variants of two estimators, by name."""
+
+
+def estimator_of(method: str) -> Estimator:
+    """What a method is: a variant, or an estimator by its name or spelling, as training has it by default.
+
+    Raises:
+        SettingError: if there is no such method.
+    """
+    if method in VARIANTS:
+        return VARIANTS[method]
+    if ":" not in method and method not in ESTIMATORS:
+        known = ", ".join([*ESTIMATORS, *VARIANTS])
+        raise SettingError(f"there is no method {method!r} to compare, but {known}, and MODULE:CLASS")
+    return default_estimator(ESTIMATORS.find(method, "--estimators"))
 
 
 @dataclass(frozen=True)
@@ -56,8 +70,8 @@ class Plan:
     """Of all runs, but for estimator and seed."""
 
     def __post_init__(self) -> None:
-        if unknown := [name for name in self.methods if name not in METHODS]:
-            raise SettingError(f"there is no method {unknown[0]!r} to compare, but {', '.join(METHODS)}")
+        for method in self.methods:
+            estimator_of(method)
         if not self.methods or len(set(self.methods)) < len(self.methods):
             raise SettingError(f"the methods are {', '.join(self.methods) or 'none'}: name each once")
         if self.seeds < 1:
@@ -65,7 +79,7 @@ class Plan:
 
     def config(self, method: str, seed: int) -> TrainConfig:
         """The settings of one run, which has one thread: the runs share the cores."""
-        estimator = METHODS[method]
+        estimator = estimator_of(method)
         if method not in DEPTHS | STATES_ONLY:
             estimator = as_deep_as_shown(estimator, self.settings.prompt_history)
         return dataclasses.replace(self.settings, estimator=estimator, seed=seed, threads=1)

@@ -1,4 +1,4 @@
-"""Loads a class by its spelling, `MODULE:CLASS` or `path/to/file.py:CLASS`, and tells the spelling of a class.
+"""Loads a class by its spelling, MODULE:CLASS or path/to/file.py:CLASS, and tells a class's spelling.
 
 A module is looked for where Python looks for modules and in the current folder. A file is imported under its
 own name, with its folder on Python's path, so that it can import its neighbours.

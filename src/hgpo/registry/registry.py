@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from hgpo.errors import SettingError, in_one_line
-from hgpo.registry.loading import load_class
+from hgpo.registry.loading import load_class, spelling_of
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -48,6 +48,12 @@ class Registry(Mapping[str, C]):
     def __iter__(self) -> Iterator[str]:
         return iter({**self.built_in, **self._installed})
 
+    # Each registry is one of its kind; types of options that name it have to be hashable.
+    __hash__ = object.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
     def __len__(self) -> int:
         return len({**self.built_in, **self._installed})
 
@@ -74,25 +80,29 @@ class Registry(Mapping[str, C]):
             return self[spelling]
         if ":" not in spelling:
             raise SettingError(
-                f"{place} is {spelling!r}: expected one of {', '.join(self)}, or MODULE:CLASS or "
-                "FILE.py:CLASS of your own"
+                f"{place} {spelling}: choose from {', '.join(self)}, or name a class of your own by "
+                "MODULE:CLASS or FILE.py:CLASS"
             )
         return self._checked(spelling)
+
+    def name_of(self, cls: type) -> str:
+        """The name of a class; without one its spelling."""
+        return next((name for name, known in self.built_in.items() if known is cls), "") or spelling_of(cls)
 
     def offered(self) -> dict[str, C]:
         """What a command line can choose from: the package's own, and what is named in `naming`."""
         return {**self.built_in, **self._named.get({})}
 
     @contextmanager
-    def naming(self, spellings: Sequence[str], place: str) -> Iterator[None]:
-        """Within the block, the classes of these spellings are offered, too.
+    def naming(self, spellings: Sequence[str]) -> Iterator[None]:
+        """Within the block, the classes of these spellings are offered, too; unknown names are left out.
 
-        Args:
-            spellings: names and spellings; what is neither is left out, to be refused with all else.
-            place: see `find`.
+        Raises:
+            SettingError: see `find`.
         """
-        wanted = [each for each in spellings if each in self._installed or ":" in each]
-        token = self._named.set({each: self.find(each, place) for each in wanted})
+        own = {each: self._checked(each) for each in spellings if ":" in each}
+        installed = {each: self[each] for each in spellings if each in self._installed}
+        token = self._named.set({**installed, **own})
         try:
             yield
         finally:
@@ -118,5 +128,7 @@ class Registry(Mapping[str, C]):
         absent = object()
         missing = [name for name in self.needs if inspect.getattr_static(made, name, absent) is absent]
         if missing:
-            raise SettingError(f"{spelling} is not {self.kind}, as it has no {', '.join(missing)}: {self.how}")
+            raise SettingError(
+                f"{spelling} is not {self.kind}, as it has no {', '.join(missing)}: {self.how}"
+            )
         return cls
