@@ -9,6 +9,20 @@ class RunError(RuntimeError):
     """A run that cannot go on; the message is one line with why and what to do."""
 
 
+def in_one_line(error: BaseException) -> str:
+    """An error in one line, with the file and the line of code that it comes from."""
+    import traceback
+    from pathlib import Path
+
+    words = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}".removesuffix(": ")
+    frames = traceback.extract_tb(error.__traceback__)
+    places = [(frame.filename, frame.lineno) for frame in frames if not frame.filename.startswith("<")]
+    if isinstance(error, SyntaxError) and error.filename:
+        # Its own words have the line already.
+        return words
+    return f"{words} ({Path(places[-1][0]).name}, line {places[-1][1]})" if places else words
+
+
 def how_to_install(package: str) -> str:
     """What brings a package that is missing, as the metadata of hgpo names it.
 

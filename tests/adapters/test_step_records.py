@@ -35,7 +35,7 @@ def test_an_estimator_may_be_made_already():
 
 
 def test_what_is_wrong_is_told():
-    with pytest.raises(ValueError, match="there is no estimator 'hppo'; choose from hgpo, hbc"):
+    with pytest.raises(ValueError, match="estimator hppo: choose from hgpo, hbc"):
         step_advantages(records(), "hppo")
     with pytest.raises(TypeError, match=r"alpha: settings go with the name.*HBC\("):
         step_advantages(records(), HBC(), alpha=2.0)

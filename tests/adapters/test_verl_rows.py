@@ -140,7 +140,7 @@ class TestSettings:
         [
             (
                 {"type": "chess"},
-                "hgpo.env.type is 'chess': expected one of household, alfworld, webshop, or MOD",
+                "hgpo.env.type chess: choose from household, alfworld, webshop, or name a class of your own by MOD",
             ),
             ({"type": "no_such:Suite"}, "No module named 'no_such'"),
             ({"type": "hgpo.envs:Suite"}, "has no attribute 'Suite'"),
@@ -189,7 +189,7 @@ class TestSettings:
         ({"data.shuffle": True}, "set data.shuffle=False"),
         ({"reward.reward_model.enable": True}, "set reward.reward_model.enable=False"),
         ({"hgpo.tasks_per_update": 17}, "hgpo.tasks_per_update is 17, but data.train_batch_size is 16"),
-        ({"hgpo.env.type": "chess"}, "hgpo.env.type is 'chess'"),
+        ({"hgpo.env.type": "chess"}, "hgpo.env.type chess: choose from"),
         ({"trainer.v1.trainer_mode": "hgpo_separate_async"}, "too small: set hgpo.tasks_per_update"),
     ],
 )

@@ -17,11 +17,11 @@ import pytest
 
 from hgpo.analysis.intervals import bootstrap
 from hgpo.cli import main
-from hgpo.compare.plan import ABLATIONS, LOSSES, METHODS, Plan, load_plan
+from hgpo.compare.plan import ABLATIONS, LOSSES, VARIANTS, Plan, estimator_of, load_plan
 from hgpo.compare.report import markdown
 from hgpo.compare.summary import steps_to, summarize
 from hgpo.errors import RunError, SettingError
-from hgpo.estimators import HGPO
+from hgpo.estimators import ESTIMATORS, HGPO
 from hgpo.runs.folder import RunLog
 from hgpo.training.config import TrainConfig, load_config
 from hgpo.training.losses import PolicyLoss
@@ -120,7 +120,7 @@ def test_a_loss_is_compared_with_the_first_one_of_the_same_method(tmp_path):
 
 
 def test_the_ablations_change_one_setting_each():
-    base = vars(METHODS["hgpo"])
+    base = vars(estimator_of("hgpo"))
     for estimator in ABLATIONS.values():
         assert isinstance(estimator, HGPO)
         assert sum(base[name] != value for name, value in vars(estimator).items()) == 1
@@ -128,7 +128,10 @@ def test_the_ablations_change_one_setting_each():
 
 def test_methods_are_as_deep_as_the_prompt_shows_but_for_those_named_by_their_depth():
     plan = Plan(("hgpo",), 1, TrainConfig(prompt_history=3))
-    depths = {name: getattr(plan.config(name, 0).estimator, "history_length", None) for name in METHODS}
+    depths = {
+        name: getattr(plan.config(name, 0).estimator, "history_length", None)
+        for name in (*ESTIMATORS, *VARIANTS)
+    }
     assert (depths["hgpo-k0"], depths["hgpo-k1"], depths["hgpo-k4"]) == (0, 1, 4)
     assert {depths[name] for name in ("hgpo", "hgpo-alpha2", "hgpo-size")} == {3}
     assert depths["grpo"] is None

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src" / "hgpo"
 LEVELS = (
     {"errors", "files", "keys", "columns", "rounding", "distributed", "random_streams"},
-    {"steps"},
+    {"steps", "registry"},
     {"groups", "near_states", "returns", "variance"},
     {"estimators", "envs", "policies", "rollout_files"},
     {"rollouts", "analysis"},

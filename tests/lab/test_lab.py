@@ -346,7 +346,7 @@ class TestCommand:
             (["bias-variance", "--rows", "10"], "--rows is 10: expected 1000 or more"),
             (["theory", "--processes", "1"], "--processes is 1: expected 2 or more"),
             (["bias-variance", "--shape.states", "1"], "states is 1: expected 2 or more"),
-            (["oracle", "--policy", "random", "--env", "chess"], "no environment 'chess'"),
+            (["oracle", "--policy", "random", "--env", "chess"], "--env chess: choose from household"),
             (["oracle", "--policy", "random", "--error", "0.5"], "--error is of the expert, not of random"),
             (["oracle", "--policy", "expert", "--error", "1.5"], "--error is 1.5: expected a probability"),
             (["oracle", "--policy", "random", "--groups", "3"], "expected an even number of at least 2"),

@@ -8,7 +8,7 @@ from toy_runs import config, figures, run
 from hgpo import GRPO, HGPO, StepTable
 from hgpo.rollout_files import read_rollouts
 from hgpo.training.advantage_scale import matched, root_mean_square
-from hgpo.training.config import default_estimator
+from hgpo.training.choices import default_estimator
 
 
 def test_the_root_mean_square_counts_rows_without_advantage():

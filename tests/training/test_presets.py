@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from hgpo.cli import main
+from hgpo.cli.compare import with_games
 from hgpo.cli.train import TrainCommand, parse_train, settings_of
 from hgpo.envs import HouseholdSuite, WebshopSuite
 from hgpo.errors import SettingError
@@ -142,10 +143,10 @@ def test_what_is_given_changes_the_preset():
 def test_a_comparison_takes_the_presets_games_unless_it_names_others():
     preset = ["--preset", "alfworld-1.5b"]
     assert parse_train(preset).env == preset_config("alfworld-1.5b").env
-    assert parse_train(preset, HouseholdSuite()).env == HouseholdSuite()
-    assert parse_train(["env:webshop"], HouseholdSuite()).env == WebshopSuite()
+    assert parse_train(with_games("household", preset)).env == HouseholdSuite()
+    assert parse_train(with_games("household", ["env:webshop"])).env == WebshopSuite()
     # Its model made from scratch has the settings of its games.
-    assert parse_train([], WebshopSuite()).response == "number"
+    assert parse_train(with_games("webshop", [])).response == "number"
 
 
 @pytest.mark.parametrize(

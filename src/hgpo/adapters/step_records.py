@@ -23,7 +23,7 @@ def step_advantages(
         records: One mapping per row with `task_id`, `trajectory_id`, `step_index`, `state_key` and `reward`,
             and any other column of `StepTable`, such as `action` and `action_valid`, in every row or in none.
             None is a padding row: it enters no group and gets 0.
-        estimator: A name in `ESTIMATORS`, or an estimator.
+        estimator: A name in `ESTIMATORS`, MODULE:CLASS of your own, or an estimator.
         settings: The settings of an estimator that is given by name.
 
     Returns:
@@ -48,6 +48,4 @@ def _estimator(estimator: str | Estimator, settings: Mapping[str, Any]) -> Estim
                 f"{', '.join(settings)}: settings go with the name of an estimator; {estimator!r} has its own"
             )
         return estimator
-    if estimator not in ESTIMATORS:
-        raise ValueError(f"there is no estimator {estimator!r}; choose from {', '.join(ESTIMATORS)}")
-    return ESTIMATORS[estimator](**settings)
+    return ESTIMATORS.find(estimator, "estimator")(**settings)

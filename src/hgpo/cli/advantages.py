@@ -39,8 +39,8 @@ class AdvantagesCommand(Generic[Settings]):
     settings: tyro.conf.OmitArgPrefixes[Settings]
     """The estimator's own settings."""
     estimator: str = "hgpo"
-    """hgpo, hbc, gigpo, grpo, dr_grpo, rloo, reinforce_plus_plus, ppo, graphgpo, g2po, gagpo, graft, crbc or
-    ecpo."""
+    """hgpo, hbc, gigpo, grpo, dr_grpo, rloo, reinforce_plus_plus, ppo, graphgpo, g2po, gagpo, graft, crbc,
+    ecpo, or MODULE:CLASS or FILE.py:CLASS of your own."""
     entropy_credit: EntropyCreditName = "none"
     """Change the advantages by the column entropy, on top of any estimator: aem or empg."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
@@ -57,10 +57,7 @@ def main(args: Sequence[str]) -> int:
     """Read, estimate, write and say what came out."""
     console = Console()
     first, _ = first_stage(AdvantagesCommand, ("estimator",), args)
-    name = first.estimator or "hgpo"
-    if name not in ESTIMATORS:
-        raise SettingError(f"--estimator {name}: choose from {', '.join(ESTIMATORS)}")
-    estimator = ESTIMATORS[name]
+    estimator = ESTIMATORS.find(first.estimator or AdvantagesCommand.estimator, "--estimator")
     default = AdvantagesCommand(tyro.MISSING, estimator())
     command = parse(AdvantagesCommand[estimator], args, "hgpo advantages", default)
     if command.workers is not None and command.workers < 1:

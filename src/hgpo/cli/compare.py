@@ -40,8 +40,8 @@ class CompareCommand:
     estimators: tuple[str, ...] = ("grpo", "gigpo", "hgpo")
     """The methods: any estimator of `hgpo train`; HGPO with one setting changed: hgpo-k0, hgpo-k1, hgpo-k4,
     hgpo-alpha0, hgpo-alpha2, hgpo-episode, hgpo-others (peers from other trajectories), hgpo-reliability,
-    hgpo-size; and hbc-k0, which compares states only. All others are compared with HGPO, or else with the
-    last one named."""
+    hgpo-size; hbc-k0, which compares states only; MODULE:CLASS or FILE.py:CLASS of your own. All others are
+    compared with HGPO, or else with the last one named."""
     losses: tuple[str, ...] = ()
     """Policy losses, each combined with every method: own (that of the settings), clip-higher, sequence,
     masked, gspo, cispo, sapo. Each is compared with the first one named. None: own alone."""
@@ -50,7 +50,8 @@ class CompareCommand:
     seeds: int = 5
     """Runs of each method, with the seeds 0, 1, …"""
     env: str | None = None
-    """The games; their settings go behind "--". None: those of a preset there, or else household games."""
+    """The games: a name, or MODULE:CLASS or FILE.py:CLASS of your own; their settings go behind "--". None:
+    those of a preset there, or else household games."""
     budget_steps: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
     """A run ends after the iteration in which it reaches this number of environment steps, so that a method
     with short episodes gets more of them; None: every run has the same number of iterations."""
@@ -113,6 +114,14 @@ def _report(plan: Plan, folder: Path, seeds: Sequence[int], console: Console) ->
     console.print(f"comparison: {folder} ({contents})", soft_wrap=True)
 
 
+def with_games(env: str | None, training: Sequence[str]) -> Sequence[str]:
+    """The words for `hgpo train`, with the games of --env where they name none."""
+    if env is None or any(word.startswith("env:") for word in training):
+        return training
+    ENVIRONMENTS.find(env, "--env")
+    return [f"env:{env}", *training]
+
+
 def _plan(command: CompareCommand, training: Sequence[str]) -> tuple[Plan, Path]:
     """The comparison and its folder, new or old."""
     if command.resume is not None:
@@ -126,9 +135,7 @@ def _plan(command: CompareCommand, training: Sequence[str]) -> tuple[Plan, Path]
         return load_plan(command.resume / "plan.json"), command.resume
     if command.report_only:
         raise SettingError("--report-only reports on a comparison that is there: give its --resume FOLDER")
-    if command.env is not None and command.env not in ENVIRONMENTS:
-        raise SettingError(f"--env {command.env}: choose from {', '.join(ENVIRONMENTS)}")
-    train = parse_train(training, None if command.env is None else ENVIRONMENTS[command.env]())
+    train = parse_train(with_games(command.env, training))
     if train.out is not None or train.resume is not None:
         raise SettingError('give --out or --resume of the comparison, before "--"')
     values = settings_of(train)

@@ -36,6 +36,8 @@ class CompareEstimatorsCommand:
 
     file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
     """A file of rollouts, or a folder of such files as one; docs/rollout-files.md lists the kinds."""
+    own: Annotated[tuple[str, ...], tyro.conf.arg(metavar="MODULE:CLASS …")] = ()
+    """Estimators of your own to compare with them, as MODULE:CLASS or FILE.py:CLASS."""
     history_length: int = 2
     """K of HGPO and HBC."""
     discount: float = 0.95
@@ -87,6 +89,7 @@ def _estimators(command: CompareEstimatorsCommand) -> dict[str, Estimator]:
             for name, estimator in ESTIMATORS.items()
             if estimator is not HGPO
         },
+        **{name: own(**settings(own)) for name in command.own for own in [ESTIMATORS.find(name, "--own")]},
     }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields, make_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +13,7 @@ from rich.markup import escape
 from rich.progress import track
 from rich.table import Table
 
-from hgpo.cli.parse import parse
+from hgpo.cli.parse import first_stage, parse
 from hgpo.envs import ENVIRONMENTS, REPLAYS, TaskSuite
 from hgpo.envs.base import describe, tasks_of
 from hgpo.envs.checker import check, format_report, steps_to_win
@@ -29,7 +29,7 @@ class Check:
     """Run the contract on an environment: determinism, types, won walkthroughs, unknown commands."""
 
     name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")]
-    """The environment."""
+    """The environment: a name, or MODULE:CLASS or FILE.py:CLASS of your own; its settings are options."""
     tasks: int = 20
     """Games that are played of each split."""
     seed: int = 0
@@ -43,7 +43,7 @@ class Play:
     """Play a game in the terminal: type a command or its number, "hint" or "quit"."""
 
     name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")]
-    """The environment."""
+    """The environment: a name, or MODULE:CLASS or FILE.py:CLASS of your own; its settings are options."""
     split: str | None = None
     """The split; by default the one for training."""
     seed: int = 0
@@ -59,7 +59,7 @@ class Solve:
     """Let the expert play the games of a split and print the share that it wins, by task type."""
 
     name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")]
-    """The environment."""
+    """The environment: a name, or MODULE:CLASS or FILE.py:CLASS of your own; its settings are options."""
     split: str | None = None
     """The split; by default all held-out splits."""
     tasks: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
@@ -84,23 +84,38 @@ class Replay:
 
 def main(args: Sequence[str]) -> int:
     """Run the command; exit code 1 if the contract is broken, a game is not won or a step differs."""
+    kind = WITH_OPTIONS.get(args[0]) if args else None
+    if kind is not None:
+        first, _ = first_stage(kind, ("name",), args[1:])
+        if first.name:
+            suite = ENVIRONMENTS.find(first.name, "NAME")
+            return RUN[kind](parse(_with_options(kind, suite), args[1:], f"hgpo env {args[0]}"))
     command: Any = parse(Check | Play | Solve | Replay, args, prog="hgpo env")  # pyright: ignore[reportArgumentType]
     return RUN[type(command)](command)
 
 
-def _suite(name: str, data: str | None) -> TaskSuite:
-    if name not in ENVIRONMENTS:
-        raise SettingError(f"no environment {name!r}: there are {', '.join(ENVIRONMENTS)}")
-    make: Any = ENVIRONMENTS[name]
-    if data is None:
-        return make()
-    if "data" not in {field.name for field in fields(make)}:
-        raise SettingError(f"{name} generates its games and reads no data: leave --data out")
-    return make(data=data)
+def _with_options(kind: type, suite: Any) -> Any:
+    """The command with a field for the environment, as --env.SETTING for each of its settings."""
+    return make_dataclass(
+        kind.__name__,
+        [("env", suite, field(default_factory=suite))],
+        bases=(kind,),
+        namespace={"__doc__": kind.__doc__},
+        frozen=True,
+    )
+
+
+def _suite(command: Any) -> TaskSuite:
+    """The environment of a command, with the data of --data."""
+    if command.data is None:
+        return command.env
+    if "data" not in {setting.name for setting in fields(command.env)}:
+        raise SettingError(f"{command.env.name} generates its games and reads no data: leave --data out")
+    return replace(command.env, data=command.data)
 
 
 def _check(command: Check) -> int:
-    suite = _suite(command.name, command.data)
+    suite = _suite(command)
     if command.tasks < 1:
         raise SettingError("--tasks must be at least 1")
     report = check(suite, games=command.tasks, seed=command.seed)
@@ -110,7 +125,7 @@ def _check(command: Check) -> int:
 
 
 def _play(command: Play) -> int:
-    suite = _suite(command.name, command.data)
+    suite = _suite(command)
     try:
         play(suite, command.split, index=command.game, seed=command.seed)
     except ValueError as error:
@@ -119,7 +134,7 @@ def _play(command: Play) -> int:
 
 
 def _solve(command: Solve) -> int:
-    suite = _suite(command.name, command.data)
+    suite = _suite(command)
     splits = suite.splits[1:] if command.split is None else (command.split,)
     if command.tasks is not None and command.tasks < 1:
         raise SettingError("--tasks must be at least 1")
@@ -151,7 +166,7 @@ def _solve(command: Solve) -> int:
 
 
 def _replay(command: Replay) -> int:
-    suite = _suite(command.env, command.data)
+    suite = _suite(replace(command, env=ENVIRONMENTS.find(command.env, "--env")()))
     if command.env not in REPLAYS:
         raise SettingError(f"no recordings of {command.env} are understood, but of {', '.join(REPLAYS)}")
     comparison = REPLAYS[command.env](suite, command.file)
@@ -159,4 +174,6 @@ def _replay(command: Replay) -> int:
     return 0 if comparison.exact else 1
 
 
+WITH_OPTIONS: dict[str, type] = {"check": Check, "play": Play, "solve": Solve}
+"""Commands that have the environment's settings as options."""
 RUN: dict[type, Callable[[Any], int]] = {Check: _check, Play: _play, Solve: _solve, Replay: _replay}

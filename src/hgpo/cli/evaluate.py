@@ -30,7 +30,7 @@ from hgpo.rollouts.evaluate import (
     plain_values,
 )
 from hgpo.runs.display import RichDisplay, players_tables, published_table
-from hgpo.training.config import SuiteChoice
+from hgpo.training.choices import SuiteChoice
 
 
 @dataclass(frozen=True)

@@ -83,7 +83,8 @@ class Oracle:
     error: float | None = None
     """Probability with which the expert gives a random admissible command."""
     env: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
-    """The games: household, alfworld or webshop; by default those of the run."""
+    """The games: a name, or MODULE:CLASS or FILE.py:CLASS of your own, at their defaults; if not given, those
+    of the run."""
     out: Folder = Path("lab")
     """Where tables and pictures go."""
     seed: int = 0
@@ -267,12 +268,10 @@ def _oracle(command: Oracle) -> None:
     from hgpo.lab.oracle import measure_estimators
     from hgpo.lab.report import write_oracle
 
-    if command.env is not None and command.env not in ENVIRONMENTS:
-        raise SettingError(f"no environment {command.env!r}: there are {', '.join(ENVIRONMENTS)}")
-    default = ENVIRONMENTS[command.env or next(iter(ENVIRONMENTS))]()
+    default = ENVIRONMENTS.find(command.env or next(iter(ENVIRONMENTS)), "--env")()
     suite = games_of([command.policy], default)
     name = suite.name
-    if command.env not in (None, name):
+    if command.env is not None and type(suite) is not type(default):
         raise SettingError(f"{command.policy} plays {name}: leave --env out, or give another --policy")
     if command.error is not None and command.policy != "expert":
         raise SettingError(f"--error is of the expert, not of {command.policy}: expected --policy expert")

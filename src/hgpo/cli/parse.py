@@ -7,18 +7,20 @@ dataclass.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import MISSING, field, fields, make_dataclass
 from functools import partial
-from typing import Any, TypeVar, get_type_hints
+from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
 import tyro
 
 # The one place where tyro tells a refusal by its parts; its version is bounded for that.
 from tyro._errors import on_parse_error
 
-from hgpo.cli.refusals import refuse, unknown_words
+from hgpo.cli.refusals import choices, refuse, unknown_words
 from hgpo.errors import SettingError
+from hgpo.training.choices import choice_of
 
 T = TypeVar("T")
 
@@ -40,7 +42,7 @@ def first_stage(options: type, names: Sequence[str], args: Sequence[str]) -> tup
     hints = get_type_hints(options, include_extras=True)
     several = {each.name for each in fields(options) if each.default == ()}
     declared: list[Any] = [
-        (name, hints[name], ()) if name in several else (name, hints[name] | None, None) for name in names
+        (name, hints[name], ()) if name in several else (name, _optional(hints[name]), None) for name in names
     ]
     # The others are read, too, so that no option's value is taken for another option.
     declared += [
@@ -49,10 +51,11 @@ def first_stage(options: type, names: Sequence[str], args: Sequence[str]) -> tup
         if each.name not in names and not (each.default is MISSING and each.default_factory is MISSING)
     ]
     first = make_dataclass(options.__name__, declared)
-    try:
-        return _read(first, args, prog="", add_help=False)
-    except SettingError:
-        return first(), list(args)
+    with _classes_named(options, args):
+        try:
+            return _read(first, args, prog="", add_help=False)
+        except SettingError:
+            return first(), list(args)
 
 
 def parse(
@@ -78,10 +81,34 @@ def parse(
     words = ["--help" if word == help_option else word for word in args]
     more = f" ({prog} {help_option} lists all)"
     start = tyro.MISSING_NONPROP if default is None else default
-    parsed, unknown = _read(options, words, prog=prog, default=start, more=more)
+    with _classes_named(options, args):
+        parsed, unknown = _read(options, words, prog=prog, default=start, more=more)
     if unknown:
         raise SettingError(unknown_words(unknown, options, default) + more)
     return parsed
+
+
+def _optional(hint: Any) -> Any:
+    """The type, or None; of a choice among classes, the subcommands that there are for this command line."""
+    choice = choice_of(hint)
+    if choice is not None:
+        return Annotated[Any, tyro.conf.arg(constructor_factory=lambda: choice.subcommands() | None)]
+    kind, *marks = get_args(hint) if hasattr(hint, "__metadata__") else (hint,)
+    return Annotated[kind | None, tyro.conf.arg(), *marks]
+
+
+@contextmanager
+def _classes_named(options: Any, args: Sequence[str]) -> Iterator[None]:
+    """Within the block, the classes that the words name, as in env:MODULE:CLASS, can be chosen.
+
+    Raises:
+        SettingError: if one of them cannot be loaded.
+    """
+    with ExitStack() as stack:
+        for field, choice in choices(options):
+            named = [word.removeprefix(f"{field}:") for word in args if word.startswith(f"{field}:")]
+            stack.enter_context(choice.registry.naming(named))
+        yield
 
 
 def _read(options: Any, args: Sequence[str], more: str = "", **settings: Any) -> tuple[Any, list[str]]:

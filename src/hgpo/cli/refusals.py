@@ -12,6 +12,7 @@ import tyro
 from tyro import _errors
 
 from hgpo.errors import SettingError
+from hgpo.training.choices import Choice, choice_of
 
 _NO_PREFIX = tyro.conf.OmitArgPrefixes[int].__metadata__[0]  # pyright: ignore[reportAttributeAccessIssue]
 _POSITIONAL = tyro.conf.Positional[int].__metadata__[0]  # pyright: ignore[reportAttributeAccessIssue]
@@ -45,9 +46,17 @@ def unknown_words(words: Sequence[str], options: Any, default: Any) -> str:
     """
     word = words[0]
     if not word.startswith("-"):
-        choices = list(_choices(options))
-        kind = [choice for choice in choices if choice.startswith(f"{word.partition(':')[0]}:")]
-        return f"{word}: choose from {', '.join(kind or choices)}" if choices else f"{word} is not expected"
+        named = [
+            f"{field}:{name.replace('_', '-')}"
+            for field, choice in choices(options)
+            for name in choice.registry
+        ]
+        field = f"{word.partition(':')[0]}:"
+        if word.replace("_", "-") in named or (word.count(":") > 1 and named):
+            return f"{word}: give it once, and before the options that begin with --{field[:-1]}."
+        kind = [name for name in named if name.startswith(field)]
+        own = f" or {field}MODULE:CLASS" if kind else ""
+        return f"{word}: choose from {', '.join(kind or named)}{own}" if named else f"{word} is not expected"
     option = word.partition("=")[0].replace("_", "-")
     names = list(_option_names(options, default))
     prefix, _, leaf = option.rpartition(".")
@@ -136,13 +145,12 @@ def _default(field: dataclasses.Field[Any]) -> Any:
     return None if field.default_factory is dataclasses.MISSING else field.default_factory()
 
 
-def _choices(options: Any) -> Iterator[str]:
-    """The words that choose one of several dataclasses for a field, such as env:household."""
+def choices(options: Any) -> Iterator[tuple[str, Choice]]:
+    """The fields for which a word such as env:household chooses a class, each with what can be chosen."""
     for cls in _dataclasses(options):
         for field, hint in get_type_hints(cls, include_extras=True).items():
-            for member in get_args(hint):
-                names = [mark.name for mark in getattr(member, "__metadata__", ()) if hasattr(mark, "name")]
-                yield from (f"{field}:{name.replace('_', '-')}" for name in names if name)
+            if (choice := choice_of(hint)) is not None:
+                yield field, choice
 
 
 def _dataclasses(options: Any) -> tuple[Any, ...]:

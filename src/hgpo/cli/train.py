@@ -13,7 +13,6 @@ import tyro
 
 from hgpo.cli.parse import first_stage, parse
 from hgpo.cli.train_help import one_screen
-from hgpo.envs.base import TaskSuite
 from hgpo.errors import SettingError
 from hgpo.training.config import TrainConfig, load_config
 from hgpo.training.presets import starting_config
@@ -42,7 +41,7 @@ def main(args: Sequence[str]) -> int:
     """Train, then print the evaluations and where everything is."""
     first, others = first_stage(TrainCommand, DECIDING, args)
     if {"-h", "--help"} & set(others):
-        print(one_screen(_default(first)))
+        print(one_screen(_default(first), _chosen(first)))
         return 0
     config, folder = _settings(parse(TrainCommand, args, PROG, _default(first), ALL_OPTIONS))
     # Help and refusals need no torch.
@@ -51,27 +50,28 @@ def main(args: Sequence[str]) -> int:
     return train(config, folder)
 
 
-def parse_train(args: Sequence[str], env: TaskSuite | None = None) -> TrainCommand:
-    """The options of `hgpo train`, with the defaults that follow from what `args` give.
-
-    Args:
-        args: the command line's words.
-        env: the games where the words name none; None: the preset's, or else the default's.
-    """
+def parse_train(args: Sequence[str]) -> TrainCommand:
+    """The options of `hgpo train`, with the defaults that follow from what `args` give."""
     first, _ = first_stage(TrainCommand, DECIDING, args)
-    return parse(TrainCommand, args, PROG, _default(first, env), ALL_OPTIONS)
+    return parse(TrainCommand, args, PROG, _default(first), ALL_OPTIONS)
 
 
-def _default(first: Any, env: TaskSuite | None = None) -> TrainCommand:
+def _default(first: Any) -> TrainCommand:
     """What is not given, where the first stage has read `first`."""
-    chosen = {"env": first.env or env, "estimator": first.estimator}
-    games = "" if chosen["env"] is None else chosen["env"].name
+    chosen = _chosen(first)
+    games = chosen["env"].name if "env" in chosen else ""
     values = settings_of(starting_config(first.preset, first.model, games, first.prompt_history))
     for name, choice in chosen.items():
         # One of the same kind is already as a preset has it.
-        if choice is not None and type(choice) is not type(values[name]):
+        if type(choice) is not type(values[name]):
             values[name] = choice
     return TrainCommand(**values, preset=first.preset)
+
+
+def _chosen(first: Any) -> dict[str, Any]:
+    """The environment and the estimator that the words name, by field."""
+    chosen = {"env": first.env, "estimator": first.estimator}
+    return {name: choice for name, choice in chosen.items() if choice is not None}
 
 
 def _settings(command: TrainCommand) -> tuple[TrainConfig, Path]:

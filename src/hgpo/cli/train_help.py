@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
 from hgpo.envs import ENVIRONMENTS
 from hgpo.estimators import ESTIMATORS
+from hgpo.registry import Registry
 from hgpo.training.config import TrainConfig
 
 EXAMPLES = (
     ("hgpo train", "household games, a small model made from scratch, ten minutes"),
     ("hgpo train --seed 1 estimator:gigpo", "another seed and another method"),
     ("hgpo train --max-prompt-tokens 1100 env:alfworld", "ALFWorld's official games"),
-    ("hgpo train env:webshop", "WebShop"),
     ("hgpo train --model OWNER/NAME --lora.rank 32 --response think_action", "your own model"),
     ("hgpo train --preset alfworld-1.5b", "the published settings"),
     ("hgpo train --preset alfworld-1.5b --preset sampo", "another loss and other advantages on top"),
+    ("hgpo train env:my_games:MySuite estimator:my_ideas:MyEstimator", "classes of your own"),
     ("accelerate launch --num_processes 4 -m hgpo train --preset alfworld-1.5b", "four GPUs"),
     ("hgpo train --resume runs/FOLDER", "continue a run that was stopped"),
 )
@@ -33,15 +38,18 @@ EVERYDAY = {
 }
 """Settings of `TrainConfig` that most runs choose."""
 
+NAMES: dict[str, Registry[Any]] = {"env": ENVIRONMENTS, "estimator": ESTIMATORS}
 WIDTH = 28
 ESTIMATORS_SHOWN = 4
 
 
-def one_screen(defaults: TrainConfig) -> str:
+def one_screen(defaults: TrainConfig, chosen: Mapping[str, Any]) -> str:
     """The text of `hgpo train --help`.
 
     Args:
         defaults: the values of settings that are not given.
+        chosen: the environment and the estimator, by field, where the command line names one: their options
+            are shown, too.
     """
     lines = [
         "usage: hgpo train [OPTIONS] [env:NAME [ENV OPTIONS]] [estimator:NAME [ESTIMATOR OPTIONS]]",
@@ -57,11 +65,16 @@ def one_screen(defaults: TrainConfig) -> str:
     for name, what in EVERYDAY.items():
         option = f"  --{name.replace('_', '-')}"
         lines.append(f"{option:{WIDTH}}{what}{_shown(getattr(defaults, name))}")
-    lines.append(f"{'  env:NAME':{WIDTH}}the tasks: {', '.join(ENVIRONMENTS)}")
+    lines.append(f"{'  env:NAME':{WIDTH}}the tasks: {', '.join(ENVIRONMENTS)}, or your own: env:MODULE:CLASS")
     first = ", ".join(map(_dashed, list(ESTIMATORS)[:ESTIMATORS_SHOWN]))
-    lines.append(
-        f"{'  estimator:NAME':{WIDTH}}the method: {first} or one of {len(ESTIMATORS) - ESTIMATORS_SHOWN} more"
-    )
+    more = f"or one of {len(ESTIMATORS) - ESTIMATORS_SHOWN} more, or MODULE:CLASS"
+    lines.append(f"{'  estimator:NAME':{WIDTH}}the method: {first}, {more}")
+    for field, choice in chosen.items():
+        lines += ["", f"Options of {field}:{NAMES[field].name_of(type(choice))}:"]
+        for setting in dataclasses.fields(choice):
+            if setting.init:
+                option = f"  --{field}.{setting.name.replace('_', '-')}"
+                lines.append(f"{option:{WIDTH}}{_shown(getattr(choice, setting.name))}")
     return "\n".join([*lines, "", "All options: hgpo train --help-all"])
 
 

@@ -11,7 +11,8 @@ from typing import Any
 from hgpo.errors import SettingError
 from hgpo.estimators import ESTIMATORS, HBC, HGPO, Estimator
 from hgpo.files import atomic_write
-from hgpo.training.config import TrainConfig, as_deep_as_shown, default_estimator, from_json, to_json
+from hgpo.training.choices import default_estimator
+from hgpo.training.config import TrainConfig, as_deep_as_shown, from_json, to_json
 from hgpo.training.presets import METHODS as PUBLISHED
 from hgpo.training.presets import replaced
 
@@ -37,14 +38,27 @@ ABLATIONS: dict[str, Estimator] = {
 }
 """HGPO (α = 1) with one setting changed. The prompts' history stays as long as in all other runs."""
 
-METHODS: dict[str, Estimator] = {
-    **{name: default_estimator(estimator) for name, estimator in ESTIMATORS.items()},
+VARIANTS: dict[str, Estimator] = {
     **ABLATIONS,
     **STATES_ONLY,
     "hgpo-reliability": _hgpo(level_weights="reliability"),
     "hgpo-size": _hgpo(level_weights="size"),
 }
-"""What can be compared, by name: every estimator as training has it by default, and variants of two."""
+"""Variants of two estimators, by name."""
+
+
+def estimator_of(method: str) -> Estimator:
+    """What a method is: a variant, or an estimator by its name or spelling, as training has it by default.
+
+    Raises:
+        SettingError: if there is no such method.
+    """
+    if method in VARIANTS:
+        return VARIANTS[method]
+    if ":" not in method and method not in ESTIMATORS:
+        known = ", ".join([*ESTIMATORS, *VARIANTS])
+        raise SettingError(f"there is no method {method!r} to compare, but {known}, and MODULE:CLASS")
+    return default_estimator(ESTIMATORS.find(method, "--estimators"))
 
 
 def _loss_of(name: str) -> dict[str, Any]:
@@ -84,9 +98,11 @@ class Plan:
     """Names in `LOSSES`; the first is what the others are compared with. None: the loss of the settings."""
 
     def __post_init__(self) -> None:
-        for kind, names, known in (("method", self.methods, METHODS), ("loss", self.losses, LOSSES)):
-            if unknown := [name for name in names if name not in known]:
-                raise SettingError(f"there is no {kind} {unknown[0]!r} to compare, but {', '.join(known)}")
+        for method in self.methods:
+            estimator_of(method)
+        if unknown := [name for name in self.losses if name not in LOSSES]:
+            raise SettingError(f"there is no loss {unknown[0]!r} to compare, but {', '.join(LOSSES)}")
+        for kind, names in (("method", self.methods), ("loss", self.losses)):
             if len(set(names)) < len(names):
                 raise SettingError(f"to compare: {', '.join(names)}: name each {kind} once")
         if not self.methods:
@@ -110,13 +126,18 @@ class Plan:
 
     def reference_of(self, arm: str) -> str:
         """The arm that this one is compared with; for some arms it is the arm itself."""
-        method, plus, _ = arm.partition("+")
-        return f"{method}+{self.reference}" if plus else self.reference
+        method, loss = self._parts(arm)
+        return f"{method}+{self.reference}" if loss else self.reference
+
+    def _parts(self, arm: str) -> tuple[str, str]:
+        """The method and the loss of an arm; "" for the loss of the settings."""
+        method, _, loss = arm.rpartition("+")
+        return (method, loss) if self.losses else (arm, "")
 
     def config(self, arm: str, seed: int) -> TrainConfig:
         """The settings of one run, which has one thread: the runs share the cores."""
-        method, _, loss = arm.partition("+")
-        estimator = METHODS[method]
+        method, loss = self._parts(arm)
+        estimator = estimator_of(method)
         if method not in DEPTHS | STATES_ONLY:
             estimator = as_deep_as_shown(estimator, self.settings.prompt_history)
         settings: TrainConfig = replaced(self.settings, LOSSES[loss] if loss else {})

@@ -21,7 +21,7 @@ from hgpo.files import atomic_write
 from hgpo.runs.folder import RunLog
 from hgpo.runs.interrupts import SIGNALS, terminate_like_interrupt
 from hgpo.training.checkpoint import latest_checkpoint
-from hgpo.training.config import TrainConfig, load_config, save_config
+from hgpo.training.config import TrainConfig, from_json, load_config, save_config, to_json
 
 POLL_SECONDS = 1.0
 _stop: Any = None
@@ -38,7 +38,8 @@ class Progress:
 
 def run_folder(folder: Path, arm: str, seed: int) -> Path:
     """Where the run of an arm of the plan with a seed is."""
-    return folder / "runs" / f"{arm}-seed{seed}"
+    # A method of the user's own may be named by a path.
+    return folder / "runs" / f"{arm.replace('/', '-')}-seed{seed}"
 
 
 def carry_out(
@@ -80,12 +81,12 @@ def carry_out(
     stop = context.Event()
     with ProcessPoolExecutor(jobs, mp_context=context, initializer=_start_worker, initargs=(stop,)) as pool:
         try:
-            _wait([pool.submit(_run, start, config) for start, config in starts.items()], report)
+            _wait([pool.submit(_run, start, to_json(config)) for start, config in starts.items()], report)
             for arm, seed in to_do:
                 start = folder / "starts" / f"seed{seed}"
                 _prepare(run_folder(folder, arm, seed), plan.config(arm, seed), start)
             _wait(
-                [pool.submit(_run, run_folder(folder, *run), plan.config(*run)) for run in to_do],
+                [pool.submit(_run, run_folder(folder, *run), to_json(plan.config(*run))) for run in to_do],
                 report,
             )
         except KeyboardInterrupt:
@@ -143,16 +144,21 @@ def _prepare(run: Path, config: TrainConfig, start: Path) -> None:
     partial.rename(run)
 
 
-def _run(run: Path, config: TrainConfig) -> None:
-    """Train to the end of the run, if that is not done; its metrics tell the parent how far it is."""
+def _run(run: Path, settings: Any) -> None:
+    """Train to the end of the run, if that is not done; its metrics tell the parent how far it is.
+
+    Args:
+        run: its folder.
+        settings: those of a new run as JSON values, as classes of the user's own are loaded by their names.
+    """
     from hgpo.training.trainer import Trainer
 
     # In this order, as the parent sets `stop` before it sends the signal: one of the two is noticed.
     with terminate_like_interrupt():
         if _stop.is_set() or (run / "finished").exists():
             return
-        if (run / "config.json").exists():
-            config = load_config(run / "config.json")
+        begun = (run / "config.json").exists()
+        config = load_config(run / "config.json") if begun else from_json(settings)
         started = time.time()
         Trainer(config, run).run()
         atomic_write(run / "finished", f"{time.time() - started:.0f} seconds in the last part\n")

@@ -9,11 +9,16 @@ from hgpo.envs.base import Environment, Info, Task, TaskSuite
 from hgpo.envs.household import HouseholdSuite
 from hgpo.envs.replay import Comparison
 from hgpo.envs.webshop import WebshopSuite
+from hgpo.registry import Registry
 
-ENVIRONMENTS: dict[str, Callable[..., TaskSuite]] = {
-    suite.name: suite for suite in (HouseholdSuite, AlfworldSuite, WebshopSuite)
-}
-"""The suites that can be had by name; each is made without arguments, at its defaults."""
+ENVIRONMENTS: Registry[Callable[..., TaskSuite]] = Registry(
+    "an environment",
+    {suite.name: suite for suite in (HouseholdSuite, AlfworldSuite, WebshopSuite)},
+    group="hgpo.environments",
+    needs=("name", "splits", "tasks", "make", "walkthrough", "texts"),
+    how="hgpo.envs.from_class makes one of a class with reset and step",
+)
+"""The suites by name; each can be made without arguments."""
 
 
 def _replay_webshop(suite: WebshopSuite, path: Path) -> Comparison:

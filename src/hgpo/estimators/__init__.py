@@ -1,10 +1,10 @@
 """Advantage estimators: small frozen dataclasses, each a function from a StepTable to one advantage per row.
 
-A new estimator is a class that follows `Estimator` and a line in `ESTIMATORS`. What reports, metrics and
+A new estimator is a class that follows `Estimator`; `ESTIMATORS` knows it by name. What reports, metrics and
 diagnostics say of its groups they read from its `comparison`. AEM and EMPG go on top of any estimator.
 """
 
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ from hgpo.estimators.hbc import HBC
 from hgpo.estimators.hgpo import HGPO
 from hgpo.estimators.ppo import PPO
 from hgpo.estimators.reinforce import ReinforcePlusPlus
+from hgpo.registry import Registry
 from hgpo.steps import StepTable
 
 
@@ -59,38 +60,28 @@ def missing_column(estimator: Estimator, steps: StepTable) -> str | None:
     return "action" if tells_actions_apart and steps.action is None and steps.action_key is None else None
 
 
-ESTIMATORS: dict[
-    str,
-    type[HGPO]
-    | type[HBC]
-    | type[GiGPO]
-    | type[GRPO]
-    | type[DrGRPO]
-    | type[RLOO]
-    | type[ReinforcePlusPlus]
-    | type[PPO]
-    | type[GraphGPO]
-    | type[G2PO]
-    | type[GAGPO]
-    | type[GRAFT]
-    | type[CRBC]
-    | type[ECPO],
-] = {
-    "hgpo": HGPO,
-    "hbc": HBC,
-    "gigpo": GiGPO,
-    "grpo": GRPO,
-    "dr_grpo": DrGRPO,
-    "rloo": RLOO,
-    "reinforce_plus_plus": ReinforcePlusPlus,
-    "ppo": PPO,
-    "graphgpo": GraphGPO,
-    "g2po": G2PO,
-    "gagpo": GAGPO,
-    "graft": GRAFT,
-    "crbc": CRBC,
-    "ecpo": ECPO,
-}
+ESTIMATORS: Registry[Any] = Registry(
+    "an estimator",
+    {
+        "hgpo": HGPO,
+        "hbc": HBC,
+        "gigpo": GiGPO,
+        "grpo": GRPO,
+        "dr_grpo": DrGRPO,
+        "rloo": RLOO,
+        "reinforce_plus_plus": ReinforcePlusPlus,
+        "ppo": PPO,
+        "graphgpo": GraphGPO,
+        "g2po": G2PO,
+        "gagpo": GAGPO,
+        "graft": GRAFT,
+        "crbc": CRBC,
+        "ecpo": ECPO,
+    },
+    group="hgpo.estimators",
+    needs=("__call__", "comparison"),
+    how="docs/your-own-estimator.md has an example",
+)
 """The estimators by name."""
 
 __all__ = [

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import tyro
 
-from hgpo.envs import ENVIRONMENTS, TaskSuite
+from hgpo.envs import ENVIRONMENTS
 from hgpo.errors import SettingError
 from hgpo.estimators import (
     ENTROPY_CREDITS,
@@ -23,48 +23,21 @@ from hgpo.estimators import (
 )
 from hgpo.files import atomic_write
 from hgpo.policies.settings import CriticTraining, Lora, Precision, TinyModel, check_source
+from hgpo.registry import load_class, spelling_of
 from hgpo.rollouts.prompts import RESPONSE_FORMATS
 from hgpo.runs.old_names import current_settings
 from hgpo.runs.trackers import TrackerName, check_trackers
+from hgpo.training.choices import EstimatorChoice, SuiteChoice, default_estimator
 from hgpo.training.losses import PolicyLoss
 from hgpo.training.reward_shaping import OverlongShaping
 from hgpo.training.schedules import Decay, EntropyTarget
-
-INVALID_PENALTY = 0.1
-"""The penalty that published runs subtract from the return of a step with an inadmissible action."""
-
 
 AS_PROMPTED: Any = None
 """Stands for the default estimator; its depth K follows from the prompt's history."""
 
 
-def default_estimator(estimator: Any) -> Any:
-    """An estimator with the settings that training uses by default.
-
-    Returns are not divided by the group's standard deviation if the estimator has that choice. In a group
-    where all fail, the division would make the small penalty for an invalid action as large as a win, and an
-    agent that answers in words gives many invalid actions.
-    """
-    settings: dict[str, Any] = {"invalid_penalty": INVALID_PENALTY}
-    if "normalization" in {setting.name for setting in dataclasses.fields(estimator)}:
-        settings["normalization"] = "mean"
-    return estimator(**settings)
-
-
 if TYPE_CHECKING:
     from hgpo.policies.compute import Compute
-
-    EstimatorChoice = Estimator
-    SuiteChoice = TaskSuite
-else:
-    EstimatorChoice = tyro.extras.subcommand_type_from_defaults(
-        {name: default_estimator(estimator) for name, estimator in ESTIMATORS.items()},
-    )
-    SuiteChoice = (
-        tyro.extras.subcommand_type_from_defaults({name: suite() for name, suite in ENVIRONMENTS.items()})
-        if len(ENVIRONMENTS) > 1
-        else next(iter(ENVIRONMENTS.values()))
-    )
 
 ResponseFormatName = Literal["number", "text", "think_action"]
 EngineName = Literal["transformers", "vllm"]
@@ -401,38 +374,50 @@ BEFORE: dict[str, dict[str, Any]] = {
 }
 """What runs did that are older than a setting and do not name it, where that is not its default."""
 
-_TYPES = {
+_TYPES: dict[str, Any] = {
     cls.__name__: cls
     for cls in (
         *(TrainConfig, ReadingSettings, WarmStart, TinyModel, PolicyLoss, OverlongShaping),
         *(CriticTraining, Lora, Decay, EntropyTarget),
-        *ESTIMATORS.values(),
-        *ENVIRONMENTS.values(),
+        *ESTIMATORS.built_in.values(),
+        *ENVIRONMENTS.built_in.values(),
     )
 }
+"""The package's own classes of settings by name; all others are known by MODULE:CLASS."""
 
 
 def to_json(config: Any) -> Any:
-    """A config as JSON values; each dataclass is an object that names its class under "type"."""
+    """A config as JSON values; each dataclass is an object that names its class under "type".
+
+    Raises:
+        SettingError: if a class of the user's own could not be loaded again.
+    """
     if not dataclasses.is_dataclass(config):
         return config
+    cls = type(config)
     values = {f.name: to_json(getattr(config, f.name)) for f in dataclasses.fields(config) if f.init}
-    return {"type": type(config).__name__, **values}
+    return {"type": cls.__name__ if _TYPES.get(cls.__name__) is cls else spelling_of(cls), **values}
 
 
 def from_json(value: Any) -> Any:
     """The config that `to_json` was given.
 
     Raises:
-        SettingError: if a class or a setting is unknown, as in a file of another version.
+        SettingError: if a class or a setting is unknown, as in a file of another version, or if a class of
+            the user's own cannot be loaded.
     """
     if isinstance(value, list):
         return tuple(map(from_json, value))
     if not isinstance(value, dict):
         return value
     values = {name: from_json(inner) for name, inner in value.items() if name != "type"}
+    kind = value.get("type", "")
+    if ":" in kind:
+        try:
+            return load_class(kind)(**values)
+        except TypeError as error:
+            raise SettingError(f"{kind} has changed since its settings were written: {error}") from None
     try:
-        kind = value["type"]
         return _TYPES[kind](**{**BEFORE.get(kind, {}), **current_settings(kind, values)})
     except (KeyError, TypeError) as error:
         raise SettingError(f"this is not a configuration of this version of hgpo: {error}") from None

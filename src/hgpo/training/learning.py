@@ -11,8 +11,9 @@ from hgpo.random_streams import CRITIC, CROSS, UPDATE
 from hgpo.steps import StepTable
 from hgpo.training.advantage_scale import matched
 from hgpo.training.batch import merge_rows, subsample, with_actions
+from hgpo.training.choices import default_estimator
 from hgpo.training.collapse import answer_metrics
-from hgpo.training.config import TrainConfig, default_estimator
+from hgpo.training.config import TrainConfig
 from hgpo.training.context import RunContext
 from hgpo.training.response_entropy import response_entropies
 from hgpo.training.schedules import progress_at, warm_up

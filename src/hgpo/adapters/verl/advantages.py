@@ -176,9 +176,14 @@ def advantage_function(adv_estimator: str) -> Callable[..., tuple[torch.Tensor, 
 
 
 def register_estimators() -> None:
-    """Make every estimator known to verl, as stepwise_hgpo, stepwise_gigpo and so on."""
+    """Make every estimator with a name known to verl, as stepwise_hgpo, stepwise_gigpo and so on."""
+    for name in ESTIMATORS:
+        register_estimator(PREFIX + name)
+
+
+def register_estimator(adv_estimator: str) -> None:
+    """Make an estimator known to verl by the name that `algorithm.adv_estimator` has for it."""
     # Here, as verl imports the plugin, and so this module, while it is imported itself.
     from verl.trainer.ppo.core_algos import register_adv_est
 
-    for name in ESTIMATORS:
-        register_adv_est(PREFIX + name)(advantage_function(PREFIX + name))
+    register_adv_est(adv_estimator)(advantage_function(adv_estimator))

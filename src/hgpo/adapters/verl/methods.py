@@ -63,8 +63,7 @@ def in_verl(names: Sequence[str]) -> InVerl:
     if names:
         mode = LOSS_MODES[values.pop("loss.ratio"), values.pop("loss.clip")]
         overrides.append(f"{ACTOR}.policy_loss.loss_mode={mode}")
-    names_of: dict[Any, str] = {kind: name for name, kind in ESTIMATORS.items()}
-    estimator = names_of.get(type(values.get("estimator")))
+    estimator = ESTIMATORS.name_of(type(values["estimator"])) if "estimator" in values else ""
     for setting, value in values.items():
         section, _, own = setting.partition(".")
         if setting == "estimator":

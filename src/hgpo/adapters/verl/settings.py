@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import importlib
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, is_dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from hgpo.envs import ENVIRONMENTS, HouseholdSuite, TaskSuite
@@ -25,7 +24,7 @@ class StepwiseSettings:
     """The section `hgpo`: how episodes are played, and what makes an update."""
 
     env: Mapping[str, Any] = field(default_factory=lambda: {"type": HouseholdSuite.name})
-    """The games: under "type" their name, or MODULE:CLASS of a suite of yours; the suite's settings."""
+    """The games: under "type" their name, or MODULE:CLASS or FILE.py:CLASS of your own; their settings."""
     prompt_history: int = 2
     """How many of the last observations and actions the prompt shows."""
     response: str = "think_action"
@@ -87,7 +86,7 @@ class StepwiseSettings:
             SettingError: if there are no such games, or a setting of theirs is unknown or cannot work.
         """
         settings = {name: value for name, value in self.env.items() if name != "type"}
-        return _made("hgpo.env", _suite_class(self.env["type"]), settings)
+        return _made("hgpo.env", ENVIRONMENTS.find(self.env["type"], "hgpo.env.type"), settings)
 
     @property
     def timeout(self) -> float | None:
@@ -99,18 +98,23 @@ def estimator_of(adv_estimator: str, stepwise: Mapping[str, Any] | None) -> Esti
     """The estimator that a configuration names, with its settings.
 
     Args:
-        adv_estimator: `algorithm.adv_estimator`, the name of an estimator, with the prefix.
-        stepwise: `algorithm.stepwise`, with a section of settings for each estimator by its name here; one
-            without a section has its defaults.
+        adv_estimator: `algorithm.adv_estimator`, with the prefix: the name of an estimator, or MODULE:CLASS
+            or FILE.py:CLASS of the user's own.
+        stepwise: `algorithm.stepwise`, with a section of settings for each estimator by its name here, of the
+            user's own by the name of its class; one without a section has its defaults.
 
     Raises:
         SettingError: if it is not one of hgpo, or a setting is unknown or cannot work.
     """
     name = adv_estimator.removeprefix(PREFIX)
-    if name == adv_estimator or name not in ESTIMATORS:
+    if name == adv_estimator or (name not in ESTIMATORS and ":" not in name):
         ours = ", ".join(PREFIX + known for known in ESTIMATORS)
-        raise SettingError(f"algorithm.adv_estimator is {adv_estimator!r}: expected one of {ours}")
-    return _made(f"algorithm.stepwise.{name}", ESTIMATORS[name], (stepwise or {}).get(name) or {})
+        raise SettingError(
+            f"algorithm.adv_estimator is {adv_estimator!r}: expected one of {ours}, or {PREFIX}MODULE:CLASS"
+        )
+    section = name.rpartition(":")[2]
+    cls = ESTIMATORS.find(name, "algorithm.adv_estimator")
+    return _made(f"algorithm.stepwise.{section}", cls, (stepwise or {}).get(section) or {})
 
 
 def entropy_credit_of(stepwise: Mapping[str, Any] | None) -> Callable[[Estimator], Estimator]:
@@ -126,29 +130,10 @@ def entropy_credit_of(stepwise: Mapping[str, Any] | None) -> Callable[[Estimator
     return ENTROPY_CREDITS[name]
 
 
-def _suite_class(name: str) -> Any:
-    if name in ENVIRONMENTS:
-        return ENVIRONMENTS[name]
-    module, colon, attribute = name.partition(":")
-    if not colon:
-        raise SettingError(
-            f"hgpo.env.type is {name!r}: expected one of {', '.join(ENVIRONMENTS)}, or MODULE:CLASS"
-        )
-    try:
-        return getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise SettingError(f"hgpo.env.type is {name!r}: {error}") from None
-
-
-def _settings_of(make: Any) -> list[str] | None:
-    """The names of a dataclass's fields; None of another class, which says itself what it takes."""
-    return [each.name for each in dataclasses.fields(make) if each.init] if is_dataclass(make) else None
-
-
-def _made(place: str, make: Callable[..., Any], settings: Mapping[str, Any]) -> Any:
-    known = _settings_of(make)
+def _made(place: str, make: Any, settings: Mapping[str, Any]) -> Any:
+    known = [each.name for each in dataclasses.fields(make) if each.init]
     for name in settings:
-        if known is not None and name not in known:
+        if name not in known:
             near = difflib.get_close_matches(name, known, 1)
             hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
             raise SettingError(f"{place}.{name}: no such setting; {hint}")

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 import transfer_queue as tq
+from verl.trainer.ppo.core_algos import ADV_ESTIMATOR_REGISTRY
 from verl.trainer.ppo.v1.trainer_base import register_trainer
 from verl.trainer.ppo.v1.trainer_colocate_async import PPOTrainerColocateAsync
 from verl.trainer.ppo.v1.trainer_separate_async import PPOTrainerSeparateAsync
@@ -20,6 +21,7 @@ from hgpo.adapters.verl.advantages import (
     active,
     advantage_context,
     entropy_of_steps,
+    register_estimator,
     value_of_steps,
 )
 from hgpo.adapters.verl.configuration import check_configuration, configured_estimator, stepwise_settings
@@ -54,6 +56,9 @@ class Stepwise:
             SettingError: if it cannot work with the plugin.
         """
         check_configuration(config)
+        if config.algorithm.adv_estimator not in ADV_ESTIMATOR_REGISTRY:
+            # One of the user's own has no name that the plugin could have registered.
+            register_estimator(config.algorithm.adv_estimator)
         self.settings = stepwise_settings(config)
         # verl compares this name with its own in many places.
         config.trainer.v1.trainer_mode = self.upstream_mode

@@ -1,0 +1,6 @@
+"""Classes by name: the package's own, those of installed packages, and a user's, as MODULE:CLASS."""
+
+from hgpo.registry.loading import load_class, spelling_of
+from hgpo.registry.registry import Registry
+
+__all__ = ["Registry", "load_class", "spelling_of"]

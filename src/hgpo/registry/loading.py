@@ -1,0 +1,121 @@
+"""Loads a class by its spelling, MODULE:CLASS or path/to/file.py:CLASS, and tells a class's spelling.
+
+A module is looked for where Python looks for modules and in the current folder. A file is imported under its
+own name, with its folder on Python's path, so that it can import its neighbours.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import importlib
+import importlib.util
+import io
+import os
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from hgpo.errors import SettingError, in_one_line
+
+_FILES: dict[str, Path] = {}
+"""The files that were loaded by their paths, by the names of their modules."""
+
+
+def load_class(spelling: str) -> Any:
+    """The object that a spelling names.
+
+    Raises:
+        SettingError: if there is no such module, file or name in it, or if the module cannot be imported.
+    """
+    place, _, name = spelling.rpartition(":")
+    if not place or not name:
+        raise SettingError(f"{spelling}: expected MODULE:CLASS or FILE.py:CLASS")
+    module = _module(place, spelling)
+    try:
+        return getattr(module, name)
+    except AttributeError:
+        known = [each for each, value in vars(module).items() if isinstance(value, type)]
+        near = difflib.get_close_matches(name, known, 1)
+        hint = f"; did you mean {place}:{near[0]}?" if near else ""
+        raise SettingError(f"{spelling}: {place} has no attribute {name!r}{hint}") from None
+
+
+def spelling_of(cls: type) -> str:
+    """The spelling that loads a class again, in another process too.
+
+    Raises:
+        SettingError: if no spelling does, as the class is not at the top level of its module.
+    """
+    module = sys.modules.get(cls.__module__)
+    name = next((name for name, value in vars(module).items() if value is cls), None) if module else None
+    if module is None or name is None:
+        raise SettingError(
+            f"{cls.__qualname__} cannot be loaded again by its name: define it at the top level of a module"
+        )
+    # A script's own module is called __main__ only while the script runs.
+    script = getattr(module, "__file__", None) if module.__name__ == "__main__" else None
+    path = _FILES.get(module.__name__, script and Path(script).resolve())
+    return f"{path or module.__name__}:{name}"
+
+
+def _module(place: str, spelling: str) -> ModuleType:
+    if place.endswith(".py"):
+        path = Path(place).expanduser().resolve()
+        if not path.is_file():
+            raise SettingError(f"{spelling}: there is no file {path}")
+        _on_path(path.parent)
+        module = _imported(_name_of(path, spelling), spelling)
+        _FILES[module.__name__] = path
+        return module
+    _on_path(Path.cwd())
+    return _imported(place, spelling)
+
+
+def _on_path(folder: Path) -> None:
+    # At the end: nothing that is installed is hidden by what lies in the folder.
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))
+        importlib.invalidate_caches()
+
+
+def _name_of(path: Path, spelling: str) -> str:
+    """The name by which Python finds this file."""
+    name = path.stem
+    if not name.isidentifier():
+        raise SettingError(f"{spelling}: {path.name} is no name of a module: use letters, digits and _")
+    loaded = sys.modules.get(name)
+    found = loaded.__spec__ if loaded is not None else importlib.util.find_spec(name)
+    if found is None or found.origin is None or Path(found.origin).resolve() != path:
+        other = getattr(found, "origin", None) or "built into Python"
+        raise SettingError(f"{spelling}: another module is called {name} ({other}): rename the file")
+    return name
+
+
+def _imported(name: str, spelling: str) -> ModuleType:
+    printed = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(printed):
+            module = importlib.import_module(name)
+    # Whatever a module does when it is imported, sys.exit included.
+    except (Exception, SystemExit) as error:
+        if isinstance(error, ModuleNotFoundError) and error.name in _parents(name):
+            raise SettingError(
+                f"{spelling}: No module named {error.name!r} in {os.getcwd()}, on PYTHONPATH or installed: "
+                "correct the name, or start the command in the module's folder"
+            ) from None
+        raise SettingError(f"{spelling}: the import of {name} fails: {in_one_line(error)}") from None
+    if text := " ".join(printed.getvalue().split()):
+        print(
+            f"hgpo: {spelling}: {name} prints when it is imported ({text[:60]!r}): move that under "
+            'if __name__ == "__main__"',
+            file=sys.stderr,
+        )
+    return module
+
+
+def _parents(name: str) -> set[str]:
+    """A dotted name and the packages that it lies in."""
+    parts = name.split(".")
+    return {".".join(parts[:count]) for count in range(1, len(parts) + 1)}

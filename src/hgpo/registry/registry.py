@@ -1,0 +1,134 @@
+"""A registry: which classes of one kind can be named, and what a class has to have for that."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from hgpo.errors import SettingError, in_one_line
+from hgpo.registry.loading import load_class, spelling_of
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+C = TypeVar("C")
+
+
+class Registry(Mapping[str, C]):
+    """The classes of one kind by name: the package's own first, then those of installed packages.
+
+    A package gives a class a name by an entry point, which is loaded when it is looked up. `find` takes the
+    spelling of any other class as well.
+    """
+
+    def __init__(self, kind: str, built_in: Mapping[str, C], *, group: str, needs: Sequence[str], how: str):
+        """Nothing is loaded yet.
+
+        Args:
+            kind: what the classes are, in one word with its article.
+            built_in: the package's own by name.
+            group: the group of entry points.
+            needs: attributes and methods that an instance has to have.
+            how: where a class that lacks some of them is told what to do.
+        """
+        self.kind, self.built_in, self.group, self.needs, self.how = kind, built_in, group, needs, how
+        self._named: ContextVar[dict[str, C]] = ContextVar(group)
+
+    @cached_property
+    def _installed(self) -> dict[str, EntryPoint]:
+        from importlib.metadata import entry_points
+
+        return {entry.name: entry for entry in entry_points(group=self.group)}
+
+    def __iter__(self) -> Iterator[str]:
+        return iter({**self.built_in, **self._installed})
+
+    # Each registry is one of its kind; types of options that name it have to be hashable.
+    __hash__ = object.__hash__
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+    def __len__(self) -> int:
+        return len({**self.built_in, **self._installed})
+
+    def __getitem__(self, name: str) -> C:
+        if name in self.built_in:
+            return self.built_in[name]
+        return self._checked(self._installed[name].value)
+
+    def __contains__(self, name: object) -> bool:
+        # Whether there is such a name; what stands behind it is not loaded for that.
+        return name in self.built_in or name in self._installed
+
+    def find(self, spelling: str, place: str) -> C:
+        """The class of a name, of MODULE:CLASS or of FILE.py:CLASS.
+
+        Args:
+            spelling: what was given.
+            place: where it was given, such as an option.
+
+        Raises:
+            SettingError: if there is no such class, or if it cannot be used.
+        """
+        if spelling in self:
+            return self[spelling]
+        if ":" not in spelling:
+            raise SettingError(
+                f"{place} {spelling}: choose from {', '.join(self)}, or name a class of your own by "
+                "MODULE:CLASS or FILE.py:CLASS"
+            )
+        return self._checked(spelling)
+
+    def name_of(self, cls: type) -> str:
+        """The name of a class; without one its spelling."""
+        return next((name for name, known in self.built_in.items() if known is cls), "") or spelling_of(cls)
+
+    def offered(self) -> dict[str, C]:
+        """What a command line can choose from: the package's own, and what is named in `naming`."""
+        return {**self.built_in, **self._named.get({})}
+
+    @contextmanager
+    def naming(self, spellings: Sequence[str]) -> Iterator[None]:
+        """Within the block, the classes of these spellings are offered, too; unknown names are left out.
+
+        Raises:
+            SettingError: see `find`.
+        """
+        own = {each: self._checked(each) for each in spellings if ":" in each}
+        installed = {each: self[each] for each in spellings if each in self._installed}
+        token = self._named.set({**installed, **own})
+        try:
+            yield
+        finally:
+            self._named.reset(token)
+
+    def _checked(self, spelling: str) -> C:
+        """The class of a spelling, which can be made without arguments and has what it needs."""
+        cls: Any = load_class(spelling)
+        if not isinstance(cls, type):
+            raise SettingError(f"{spelling} is a {type(cls).__name__}, not a class: expected {self.kind}")
+        if not dataclasses.is_dataclass(cls):
+            raise SettingError(
+                f"{spelling} is not a dataclass: put @dataclass(frozen=True) above it, so that its fields "
+                "become options and are kept with a run"
+            )
+        for field in dataclasses.fields(cls):
+            if field.init and field.default is field.default_factory is dataclasses.MISSING:
+                raise SettingError(f"{spelling} requires the argument {field.name}: give the field a default")
+        try:
+            made = cls()
+        except Exception as error:
+            raise SettingError(f"{spelling} cannot be made: {in_one_line(error)}") from None
+        absent = object()
+        missing = [name for name in self.needs if inspect.getattr_static(made, name, absent) is absent]
+        if missing:
+            raise SettingError(
+                f"{spelling} is not {self.kind}, as it has no {', '.join(missing)}: {self.how}"
+            )
+        return cls
