@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from merged_rows import reading_trees
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, MistralConfig
+from typing_extensions import override
 
 from hgpo.policies.compute import Compute
 from hgpo.policies.prefix_trees import as_rows, grow_trees
@@ -174,8 +175,15 @@ def test_attention_costs_as_much_as_the_weights_at_the_scale():
 class ComputeOfAGpu(Compute):
     """The CPU, given as much at a time as a GPU is."""
 
-    call_tokens = Compute(torch.device("meta")).call_tokens
-    cache_bytes = Compute(torch.device("meta")).cache_bytes
+    @property
+    @override
+    def call_tokens(self) -> int:
+        return Compute(torch.device("meta")).call_tokens
+
+    @property
+    @override
+    def cache_bytes(self) -> int:
+        return Compute(torch.device("meta")).cache_bytes
 
 
 def test_a_gpu_continues_more_prompts_together_and_they_say_the_same():
