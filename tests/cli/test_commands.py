@@ -12,7 +12,7 @@ import pyarrow.parquet
 import pytest
 
 from hgpo import AEM, GRPO, HGPO, GiGPO, StepTable
-from hgpo.cli import main
+from hgpo.cli import COMMANDS, main
 from hgpo.rollout_files import read_rollouts, write_rollouts
 
 
@@ -176,10 +176,21 @@ def test_what_trains_nothing_runs_without_torch(rollouts):
     assert done.stderr == "hgpo: torch is not installed, which this needs: pip install 'hgpo[train]'\n"
 
 
-def test_files_are_read_without_torch(rollouts):
+def test_help_files_and_games_load_nothing_heavy(rollouts):
+    words = [
+        [],
+        ["--help"],
+        *([name, "--help"] for name in COMMANDS),
+        *([name, str(rollouts)] for name in ("diagnose", "compare-estimators", "advantages")),
+        ["env", "play", "household"],
+    ]
     code = (
         "import sys; from hgpo.cli import main\n"
-        f"for name in ('diagnose', 'compare-estimators', 'advantages'): assert main([name, {str(rollouts)!r}]) == 0\n"
+        f"for words in {words}: assert main(words) == (0 if words else 2), words\n"
         "assert not {'torch', 'transformers', 'matplotlib'} & sys.modules.keys()"
     )
-    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    # Nobody types anything: a game that is played ends at once.
+    done = subprocess.run(
+        [sys.executable, "-c", code], stdin=subprocess.DEVNULL, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr

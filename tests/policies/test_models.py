@@ -25,10 +25,10 @@ from hgpo.policies.settings import Lora, TinyModel, check_source
 from hgpo.policies.tiny import create_policy, word_tokenizer
 from hgpo.policies.transformers import TransformersPolicy
 from hgpo.training.batch import merge_rows
-from hgpo.training.checkpoint import latest_checkpoint, load_checkpoint
+from hgpo.training.checkpoint import load_checkpoint
+from hgpo.training.checkpoint_folder import latest_checkpoint
 from hgpo.training.config import _TYPES as config_types
-from hgpo.training.config import TrainConfig, WarmStart
-from hgpo.training.learning import mini_batches_of
+from hgpo.training.config import TrainConfig, WarmStart, mini_batches_of
 from hgpo.training.losses import PolicyLoss
 from hgpo.training.update import loss_terms, recompute_logprobs, update_policy
 

@@ -17,7 +17,7 @@ from hgpo.cli import INTERRUPTED
 from hgpo.cli.parse import parse
 from hgpo.cli.train import parse_train, settings_of
 from hgpo.compare.plan import ABLATIONS, Plan, load_plan
-from hgpo.compare.report import plot_curves, plot_success, summary_tables, write_results
+from hgpo.compare.report import summary_tables, write_results
 from hgpo.compare.runs import Progress, carry_out
 from hgpo.compare.summary import finished_seeds, suites_played, summarize
 from hgpo.envs import ENVIRONMENTS
@@ -104,6 +104,9 @@ def _carry_out(plan: Plan, folder: Path, jobs: int | None, console: Console) -> 
 
 def _report(plan: Plan, folder: Path, seeds: Sequence[int], console: Console) -> None:
     """Write and print what the finished seeds say."""
+    # matplotlib takes seconds to load: only where pictures are drawn.
+    from hgpo.compare.pictures import plot_curves, plot_success
+
     summaries = summarize(plan, folder)
     suite = suites_played(plan, folder, seeds)
     write_results(folder, summaries, plan.reference, suite)

@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import transformers
 import tyro
 from rich.console import Console
 
 from hgpo.cli.parse import parse
-from hgpo.report.page import write_report
 
 
 @dataclass(frozen=True)
@@ -26,8 +24,13 @@ class ReportCommand:
 def main(args: Sequence[str]) -> int:
     """Write the report and say where it is."""
     console = Console()
-    transformers.utils.logging.disable_progress_bar()
     command = parse(ReportCommand, args, prog="hgpo report")
+    # Help and refusals need no transformers.
+    import transformers
+
+    from hgpo.report.page import write_report
+
+    transformers.utils.logging.disable_progress_bar()
     path = write_report(command.run)
     console.print(f"report: {path}", soft_wrap=True, highlight=False)
     return 0

@@ -1,4 +1,4 @@
-"""A comparison as tables and pictures."""
+"""A comparison as tables."""
 
 from __future__ import annotations
 
@@ -8,18 +8,12 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-import numpy as np
-from matplotlib.figure import Figure
 from rich.console import Group, RenderableType
 from rich.table import Table
 
 from hgpo.analysis.intervals import Interval
-from hgpo.compare.plan import Plan
-from hgpo.compare.runs import run_folder
 from hgpo.compare.summary import GOALS, WINDOW, MethodSummary
 from hgpo.files import atomic_write
-from hgpo.report.curves import save_picture
-from hgpo.runs.folder import RunLog
 
 
 def summary_tables(
@@ -73,72 +67,6 @@ def write_results(folder: Path, summaries: Sequence[MethodSummary], reference: s
         value["steps_to"] = [None if math.isinf(steps) else steps for steps in value["steps_to"]]
     atomic_write(folder / "results.json", json.dumps(values, indent=2) + "\n")
     atomic_write(folder / "results.md", markdown(summaries, reference, suite))
-
-
-_LINES = ("-", "--", ":", "-.")
-
-
-def plot_curves(plan: Plan, folder: Path, seeds: Sequence[int], path: Path) -> None:
-    """Success of the training rollouts by environment steps: mean over the seeds, and each seed thinly.
-
-    Methods differ by color, and losses by the kind of line.
-    """
-    figure = Figure(figsize=(7.5, 4.5), layout="constrained")
-    axes = figure.add_subplot()
-    for number, arm in enumerate(plan.arms):
-        method, loss = divmod(number, max(1, len(plan.losses)))
-        color, line = f"C{method % 10}", _LINES[loss % len(_LINES)]
-        curves = [_curve(RunLog(run_folder(folder, arm, seed))) for seed in seeds]
-        for steps, rates in curves:
-            axes.plot(steps, rates, line, color=color, alpha=0.2, linewidth=0.8)
-        # All seeds are read off at the same steps, as far as the shortest of them goes.
-        end = min(steps[-1] for steps, _ in curves)
-        grid = np.linspace(max(steps[0] for steps, _ in curves), end, 100)
-        mean = np.mean([np.interp(grid, steps, rates) for steps, rates in curves], axis=0)
-        axes.plot(grid, mean, line, color=color, linewidth=2, label=arm)
-    axes.set(
-        xlabel="environment steps", ylabel=f"success in training, mean of {WINDOW} iterations", ylim=(0, 1)
-    )
-    axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value / 1000:.0f} k")
-    axes.grid(alpha=0.3)
-    axes.legend()
-    save_picture(figure, path, dpi=120)
-
-
-def plot_success(summaries: Sequence[MethodSummary], path: Path) -> None:
-    """Success of each method on each split with its interval."""
-    splits = list(dict.fromkeys(summary.split for summary in summaries))
-    methods = list(dict.fromkeys(summary.method for summary in summaries))
-    figure = Figure(figsize=(7.5, 1.5 + 0.4 * len(methods)), layout="constrained")
-    axes = figure.add_subplot()
-    for number, split in enumerate(splits):
-        found = {summary.method: summary.success for summary in summaries if summary.split == split}
-        places = [place + 0.2 * (number - (len(splits) - 1) / 2) for place in range(len(methods))]
-        means = [found[method].mean for method in methods]
-        errors = [
-            [found[method].mean - found[method].low for method in methods],
-            [found[method].high - found[method].mean for method in methods],
-        ]
-        axes.errorbar(means, places, xerr=errors, fmt="o", capsize=3, label=split)
-    axes.set(yticks=range(len(methods)), yticklabels=methods, xlabel="greedy success")
-    axes.invert_yaxis()
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
-    axes.grid(alpha=0.3)
-    axes.legend()
-    save_picture(figure, path, dpi=120)
-
-
-def _curve(log: RunLog) -> tuple[list[float], list[float]]:
-    """Environment steps and mean success of the last iterations, from the first whole window on."""
-    metrics = log.read_metrics()
-    steps = np.cumsum([record["environment_steps"] for record in metrics])
-    rates = [record["success_rate"] for record in metrics]
-    ends = range(min(WINDOW, len(rates)), len(rates) + 1)
-    return (
-        [float(steps[end - 1]) for end in ends],
-        [sum(rates[max(0, end - WINDOW) : end]) / min(WINDOW, end) for end in ends],
-    )
 
 
 def _percent(interval: Interval) -> str:

@@ -20,7 +20,7 @@ from hgpo.errors import RunError
 from hgpo.files import atomic_write
 from hgpo.runs.folder import RunLog
 from hgpo.runs.interrupts import SIGNALS, terminate_like_interrupt
-from hgpo.training.checkpoint import latest_checkpoint
+from hgpo.training.checkpoint_folder import latest_checkpoint
 from hgpo.training.config import TrainConfig, from_json, load_config, save_config, to_json
 
 POLL_SECONDS = 1.0

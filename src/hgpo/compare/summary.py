@@ -19,8 +19,7 @@ from hgpo.analysis.intervals import (
 from hgpo.compare.plan import Plan
 from hgpo.compare.runs import run_folder
 from hgpo.runs.folder import RunLog
-from hgpo.training.config import TrainConfig
-from hgpo.training.learning import mini_batches_of
+from hgpo.training.config import TrainConfig, mini_batches_of
 
 WINDOW = 10
 """Iterations whose training rollouts make one success rate; each has few tasks."""

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import transformers
 from torch import Tensor
 from torch.nn.functional import embedding, linear, pad, rms_norm, scaled_dot_product_attention, silu
-from transformers import LlamaForCausalLM
 
 from hgpo.policies.compute import Compute
 
@@ -30,7 +30,7 @@ def fits(model: Any, compute: Compute) -> bool:
         model: a causal LM of transformers, or of peft.
         compute: where and how it is computed.
     """
-    if type(model) is not LlamaForCausalLM or compute.device.type != "cpu" or compute.recompute:
+    if type(model) is not transformers.LlamaForCausalLM or compute.device.type != "cpu" or compute.recompute:
         return False
     config: Any = model.config
     body: Any = model.model
@@ -69,7 +69,7 @@ class LlamaWeights:
 class Llama:
     """The forward pass of one model."""
 
-    def __init__(self, model: LlamaForCausalLM) -> None:
+    def __init__(self, model: transformers.LlamaForCausalLM) -> None:
         """Take the model; its weights are read at each call of `weights`."""
         config: Any = model.config
         self._model: Any = model

@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 import transformers
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from hgpo.errors import SettingError
 from hgpo.policies.compute import Compute
@@ -38,7 +37,7 @@ def load_policy(
     if (folder / ADAPTER_CONFIG).is_file():
         base, tokenizer = _load(base_of(folder), compute.precision)
         if (folder / TOKENIZER_CONFIG).is_file():
-            tokenizer = AutoTokenizer.from_pretrained(str(folder))
+            tokenizer = transformers.AutoTokenizer.from_pretrained(str(folder))
         with quiet_peft() as peft:
             kind = peft.PeftConfig.from_pretrained(str(folder))
             if kind.is_prompt_learning:
@@ -100,11 +99,11 @@ def _load(source: Path | str, dtype: torch.dtype) -> tuple[Any, Any]:
     if is_gguf(path):
         options, source = {"gguf_file": path.name}, path.parent
     try:
-        tokenizer = AutoTokenizer.from_pretrained(str(source), **options)
+        tokenizer = transformers.AutoTokenizer.from_pretrained(str(source), **options)
         # Releases that know of GgufConfig keep the file's short numbers unless told; older ones never do.
         if options and (gguf_config := getattr(transformers, "GgufConfig", None)):
             options["quantization_config"] = gguf_config(dequantize=True)
-        model = AutoModelForCausalLM.from_pretrained(str(source), dtype=dtype, **options)
+        model = transformers.AutoModelForCausalLM.from_pretrained(str(source), dtype=dtype, **options)
         if options:
             _take_ends_of_gguf(path, tokenizer, model)
     except (OSError, ValueError) as error:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import torch
+import transformers
 from tokenizers import Regex, Tokenizer
 from tokenizers.models import WordLevel
 from tokenizers.normalizers import Lowercase
 from tokenizers.pre_tokenizers import Split
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from hgpo.policies.compute import Compute
 from hgpo.policies.phrases import WORD, frequent_phrases, tokens_pattern
@@ -22,7 +22,7 @@ PAD, UNKNOWN, END = "<pad>", "<unknown>", "<end>"
 
 def word_tokenizer(
     texts: Iterable[str], max_commands: int, phrases: Sequence[str] = ()
-) -> PreTrainedTokenizerFast:
+) -> transformers.PreTrainedTokenizerFast:
     """A tokenizer with one token for each word, mark and number that `texts` hold, and for "#1" … "#max".
 
     Args:
@@ -41,7 +41,7 @@ def word_tokenizer(
     pattern = Regex(tokens_pattern(phrases))
     tokenizer.pre_tokenizer = Split(pattern, behavior="removed", invert=True)  # pyright: ignore
     tokenizer.model = WordLevel({word: i for i, word in enumerate(vocabulary)}, unk_token=UNKNOWN)  # pyright: ignore
-    return PreTrainedTokenizerFast(
+    return transformers.PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         pad_token=PAD,
         unk_token=UNKNOWN,
@@ -73,7 +73,7 @@ def create_policy(
         compute: where and how it computes; None is a CPU.
     """
     tokenizer = word_tokenizer(texts, max_commands, frequent_phrases(prompts, shape.merges))
-    config = LlamaConfig(
+    config = transformers.LlamaConfig(
         vocab_size=len(tokenizer),
         hidden_size=shape.hidden_size,
         num_hidden_layers=shape.layers,
@@ -90,5 +90,5 @@ def create_policy(
     )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = LlamaForCausalLM(config)
+        model = transformers.LlamaForCausalLM(config)
     return TransformersPolicy(model, tokenizer, compute)

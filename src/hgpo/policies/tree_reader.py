@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 import torch
+import transformers
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import pad
-from transformers import DynamicCache
 from typing_extensions import override
 
 from hgpo.policies.compute import Compute
@@ -133,18 +133,18 @@ class TreeReader(Reader):
 
     def _read(
         self, trees: Sequence[Tree], token_budget: int, *, remember: bool
-    ) -> tuple[Tensor, DynamicCache | None]:
+    ) -> tuple[Tensor, transformers.DynamicCache | None]:
         """What the model says at the end of each member, [members, vocabulary], and what it remembers."""
         logits, caches = [], []
         for batch in batches(trees, token_budget, self._compute.call_tokens):
-            cache = DynamicCache(config=self.model.config) if remember else None
+            cache = transformers.DynamicCache(config=self.model.config) if remember else None
             frontier = frontier_of(batch)
             read = self._logits(as_rows(batch, self._pad), cache)
             logits.append(read[self._here(frontier.tree), self._here(frontier.output)])
             caches.append(cache)
         return torch.cat(logits), _side_by_side(caches, self.model.config) if remember else None
 
-    def _logits(self, rows: Rows, cache: DynamicCache | None) -> Tensor:
+    def _logits(self, rows: Rows, cache: transformers.DynamicCache | None) -> Tensor:
         """What the model says at the nodes at the end of each row, [rows, wanted, vocabulary]."""
         # Where sequences share no rows, the last node of each attends to all of it: the usual padding mask.
         mask = rows.attention_mask if self.shares else rows.attention_mask[:, 0, -1].long()
@@ -200,7 +200,7 @@ class TreeReader(Reader):
         return grow_trees(sequences, wanted, attention_scale=self.attention_scale, most_nodes=most)
 
 
-def _side_by_side(caches: Sequence[DynamicCache], config: Any) -> DynamicCache:
+def _side_by_side(caches: Sequence[transformers.DynamicCache], config: Any) -> transformers.DynamicCache:
     """One cache for the rows of all, padded on the left to the longest."""
     if len(caches) == 1:
         return caches[0]
@@ -209,7 +209,7 @@ def _side_by_side(caches: Sequence[DynamicCache], config: Any) -> DynamicCache:
     def joined(tensors: list[Tensor]) -> Tensor:
         return torch.cat([pad(tensor, (0, 0, longest - tensor.shape[2], 0)) for tensor in tensors])
 
-    whole = DynamicCache(config=config)
+    whole = transformers.DynamicCache(config=config)
     for number, layers in enumerate(zip(*(cache.layers for cache in caches), strict=True)):
         attention: list[Any] = list(layers)
         keys, values = [layer.keys for layer in attention], [layer.values for layer in attention]

@@ -10,16 +10,15 @@ from pathlib import Path
 
 import torch
 
-from hgpo.errors import RunError, SettingError
+from hgpo.errors import RunError
 from hgpo.files import reason
 from hgpo.policies.compute import Compute
 from hgpo.policies.critic import Critic
 from hgpo.policies.loading import load_policy
 from hgpo.policies.transformers import TransformersPolicy
+from hgpo.training.checkpoint_folder import STATE, complete_checkpoints, latest_checkpoint, unusable
 from hgpo.training.weight_average import WeightAverage
 
-STATE = "state.json"
-"""Written last: a folder without it is no checkpoint."""
 AVERAGE = "average.pt"
 """The moving average of the weights, where the run has one."""
 REMEDY = "make room, or remove what is in the way,"
@@ -61,7 +60,7 @@ def save_checkpoint(
             (partial / STATE).write_text(json.dumps(state | {"files": files}))
     except Exception as error:
         raise not_written(folder, iteration, error) from error
-    for old in _complete(folder)[:-KEPT]:
+    for old in complete_checkpoints(folder)[:-KEPT]:
         shutil.rmtree(old)
     return target
 
@@ -107,35 +106,6 @@ def _whole_folder(target: Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(partial, ignore_errors=True)
         raise
-
-
-def latest_checkpoint(folder: Path) -> Path | None:
-    """The newest complete checkpoint of a run, None if there is none."""
-    return max(_complete(folder), default=None)
-
-
-def checkpoint_iteration(checkpoint: Path) -> int:
-    """How many iterations were done before a checkpoint.
-
-    Raises:
-        SettingError: if the checkpoint is incomplete, or not one of hgpo.
-    """
-    try:
-        state = json.loads((checkpoint / STATE).read_text())
-        iteration, files = int(state["iteration"]), dict(state["files"])
-    except (OSError, ValueError, KeyError, TypeError):
-        raise _unusable(checkpoint, f"{STATE} is not what this version of hgpo writes") from None
-    for name, size in files.items():
-        path = checkpoint / name
-        found = path.stat().st_size if path.is_file() else 0
-        if found != size:
-            raise _unusable(checkpoint, f"{name} has {found} of {size} bytes")
-    return iteration
-
-
-def checkpoint_entropy_coefficient(checkpoint: Path) -> float | None:
-    """The entropy coefficient of the iteration after a checkpoint; older versions wrote None."""
-    return json.loads((checkpoint / STATE).read_text()).get("entropy_coefficient")
 
 
 def load_checkpoint(checkpoint: Path, compute: Compute) -> TransformersPolicy:
@@ -187,21 +157,4 @@ def _readable(checkpoint: Path) -> Iterator[None]:
         yield
     except Exception as error:
         # What a damaged file makes of torch, safetensors and transformers is not theirs to promise.
-        raise _unusable(checkpoint, str(error).splitlines()[0] if str(error) else repr(error)) from error
-
-
-def _unusable(checkpoint: Path, why: str) -> SettingError:
-    """What to say of a checkpoint that cannot be used, and which one there is instead."""
-    earlier = [path for path in _complete(checkpoint.parent) if path < checkpoint]
-    fix = (
-        f"; to go on from the one before, {earlier[-1].name}, move it out of the way: mv {checkpoint} "
-        f"{checkpoint}.damaged"
-        if earlier
-        else "; there is none before it"
-    )
-    return SettingError(f"{checkpoint} cannot be used: {why}{fix}")
-
-
-def _complete(folder: Path) -> list[Path]:
-    found = (path for path in folder.glob("*") if path.name.isdigit())
-    return sorted(path for path in found if (path / STATE).is_file())
+        raise unusable(checkpoint, str(error).splitlines()[0] if str(error) else repr(error)) from error

@@ -347,6 +347,13 @@ def with_prompt_history(config: TrainConfig, length: int) -> TrainConfig:
     return dataclasses.replace(config, prompt_history=length, estimator=estimator)
 
 
+def mini_batches_of(config: TrainConfig, rows: int) -> int:
+    """How many mini-batches one epoch over the rows of an iteration has."""
+    if config.mini_batch_rows is None:
+        return config.num_minibatches
+    return -(-rows // config.mini_batch_rows)
+
+
 def depth_warning(config: TrainConfig) -> str | None:
     """The warning that steps are compared by more history than the agent is shown; None if they are not."""
     estimator = config.estimator

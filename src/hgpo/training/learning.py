@@ -13,7 +13,7 @@ from hgpo.training.advantage_scale import matched
 from hgpo.training.batch import merge_rows, subsample, with_actions
 from hgpo.training.choices import default_estimator
 from hgpo.training.collapse import answer_metrics
-from hgpo.training.config import TrainConfig
+from hgpo.training.config import TrainConfig, mini_batches_of
 from hgpo.training.context import RunContext
 from hgpo.training.response_entropy import response_entropies
 from hgpo.training.schedules import progress_at, warm_up
@@ -189,13 +189,6 @@ def learn_policy(
         **recomputed,
     }
     return record, metrics.skipped_in_a_row
-
-
-def mini_batches_of(config: TrainConfig, rows: int) -> int:
-    """How many mini-batches one epoch over the rows of an iteration has."""
-    if config.mini_batch_rows is None:
-        return config.num_minibatches
-    return -(-rows // config.mini_batch_rows)
 
 
 def _prompts(steps: StepTable) -> list[tuple[int, ...]]:

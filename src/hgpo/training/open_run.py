@@ -10,7 +10,8 @@ from hgpo.errors import SettingError
 from hgpo.policies.compute import Compute
 from hgpo.policies.transformers import TransformersPolicy
 from hgpo.training.agent import language_agent
-from hgpo.training.checkpoint import checkpoint_iteration, latest_checkpoint, load_average, load_checkpoint
+from hgpo.training.checkpoint import load_average, load_checkpoint
+from hgpo.training.checkpoint_folder import checkpoint_iteration, latest_checkpoint
 from hgpo.training.config import TrainConfig, load_config
 from hgpo.training.weight_average import WeightAverage
 

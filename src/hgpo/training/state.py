@@ -18,15 +18,17 @@ from hgpo.policies.reference import Reference, load_reference
 from hgpo.policies.transformers import TransformersPolicy
 from hgpo.training.agent import language_agent, require_prompt_room
 from hgpo.training.checkpoint import (
-    checkpoint_entropy_coefficient,
-    checkpoint_iteration,
-    latest_checkpoint,
     load_average,
     load_checkpoint,
     load_critic,
     load_optimizer,
     save_checkpoint,
     save_reference,
+)
+from hgpo.training.checkpoint_folder import (
+    checkpoint_entropy_coefficient,
+    checkpoint_iteration,
+    latest_checkpoint,
 )
 from hgpo.training.context import RunContext
 from hgpo.training.initial_policy import initial_policy

@@ -22,7 +22,8 @@ from hgpo.runs.interrupts import deferred_signals
 from hgpo.runs.trackers import Trackers
 from hgpo.steps import StepTable
 from hgpo.training import learning
-from hgpo.training.checkpoint import latest_checkpoint, not_written
+from hgpo.training.checkpoint import not_written
+from hgpo.training.checkpoint_folder import latest_checkpoint
 from hgpo.training.collapse import CollapseWatch
 from hgpo.training.config import TrainConfig, depth_warning, save_config, to_json
 from hgpo.training.context import open_context
