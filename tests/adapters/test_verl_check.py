@@ -121,4 +121,4 @@ def test_the_command_looks_into_rays_processes():
     assert lines[0].startswith("ok       verl 0.9.")
     assert any(line.startswith("ok       plugin in a Ray worker on ") for line in lines)
     assert len(lines) == len(HOOKS) + 4
-    assert lines[-1] == "all is well"
+    assert lines[-1] == "no problems found"

@@ -28,29 +28,30 @@ _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 @dataclass(frozen=True)
 class ExportCommand:
-    """Write a run's model as a plain folder in transformers' format, which vLLM and others load, too.
+    """Write a run's model as a plain folder in transformers' format, which vLLM and other libraries can load.
 
-    It holds the weights as safetensors, the configuration of the model and of generation, the tokenizer and
-    its chat template. An adapter is merged into its model. Where that makes the output head differ from the
-    input embedding of a model in which both are the same, the configuration says tie_word_embeddings false.
+    The folder holds the weights as safetensors, the configuration of the model and of generation, the
+    tokenizer and its chat template. A LoRA adapter is merged into its base model. If merging makes the output
+    head differ from an input embedding that was tied to it, the configuration sets tie_word_embeddings to
+    false.
     """
 
     source: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    """The run's folder, of which the latest checkpoint is taken, with averaged weights if the run has them
+    """A run's folder, whose latest checkpoint is exported, with averaged weights if the run has them
     (--weight-average-decay); or a folder with a model or an adapter, such as one checkpoint of a run."""
     out: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
-    """The new folder."""
+    """The folder to create."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """Of the weights; bfloat16 takes half the room."""
+    """Data type of the weights; bfloat16 takes half the space of float32."""
 
 
 def main(args: Sequence[str]) -> int:
-    """Write the folder and say where it is."""
+    """Write the folder and print where it is."""
     console = Console()
     transformers.utils.logging.disable_progress_bar()
     command = parse(ExportCommand, args, prog="hgpo export")
     if command.out.exists():
-        raise SettingError(f"{command.out} is there already: give another OUT")
+        raise SettingError(f"{command.out} already exists: give another OUT")
     name, policy = _model(command.source)
     _write(policy, command.out, _DTYPES[command.precision])
     console.print(f"{name}: {command.out}", soft_wrap=True, highlight=False)
@@ -58,7 +59,7 @@ def main(args: Sequence[str]) -> int:
 
 
 def _model(source: Path) -> tuple[str, TransformersPolicy]:
-    """What a folder's model is called, and its policy."""
+    """A description of a folder's model, and its policy."""
     if is_model(source):
         return f"model of {source}", load_policy(source, Compute(), trainable=False)
     config = load_config(source / "config.json")
@@ -70,7 +71,7 @@ def _model(source: Path) -> tuple[str, TransformersPolicy]:
 
 
 def _write(policy: TransformersPolicy, out: Path, dtype: torch.dtype) -> None:
-    """Write the folder under a new name, then move it to its place: nobody finds half of one."""
+    """Write the folder under a temporary name, then rename it, so that it is complete once it is there."""
     partial = out.with_name(f".{out.name}.unfinished")
     shutil.rmtree(partial, ignore_errors=True)
     try:
@@ -79,7 +80,7 @@ def _write(policy: TransformersPolicy, out: Path, dtype: torch.dtype) -> None:
     except SettingError:
         raise
     except Exception as error:
-        # A full disk shows as an OSError here or as an error type of torch or safetensors.
+        # A full disk raises an OSError here, or an error type of torch or safetensors.
         raise RunError(f"{out} could not be written: {error}") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)

@@ -17,14 +17,14 @@ from hgpo.report.page import write_report
 
 @dataclass(frozen=True)
 class ReportCommand:
-    """Write a run's report.html again, also while the run goes on: one file that opens offline."""
+    """Write a run's report.html again, even while the run is still going: one file that opens offline."""
 
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """The run's folder."""
 
 
 def main(args: Sequence[str]) -> int:
-    """Write the report and say where it is."""
+    """Write the report and print where it is."""
     console = Console()
     transformers.utils.logging.disable_progress_bar()
     command = parse(ReportCommand, args, prog="hgpo report")
