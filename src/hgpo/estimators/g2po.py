@@ -28,7 +28,7 @@ class G2PO(EpisodeAndStep):
     """
 
     discount: float = 0.95
-    """γ."""
+    """γ: discount factor."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -28,7 +28,7 @@ class _FromStateValues(EpisodeAndStep):
     episode_weight: float = 0.0
     """w_e, the weight of an episode term, GRPO's; 0 leaves it out."""
     discount: float = 0.95
-    """γ."""
+    """γ: discount factor."""
     gae_lambda: float = 0.95
     """λ: 1 trusts the returns alone, A = R − V; 0 the values alone, A = δ."""
 
@@ -97,7 +97,7 @@ class GRAFT(_FromStateValues):
     """
 
     discount: float = 0.99
-    """γ."""
+    """γ: discount factor."""
 
     def _values(self, steps: StepTable) -> Returns:
         values = MergedGraph.of(steps).closure(steps, self.discount)

@@ -62,7 +62,7 @@ class HBC:
     episode_weight: float = 0.3
     """w, the weight of the whole trajectory's return against those of its task."""
     discount: float = 0.95
-    """γ."""
+    """γ: discount factor."""
     invalid_penalty: float = 0.0
     """Taken off T of a row whose action was not valid where actions are compared, but not in the values, in
     units of reward."""

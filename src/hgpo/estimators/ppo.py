@@ -27,7 +27,7 @@ class PPO:
     """
 
     discount: float = 0.95
-    """γ."""
+    """γ: discount factor."""
     gae_lambda: float = 0.95
     """λ: 1 trusts the returns alone, A = R − V; 0 the critic alone, A = δ."""
     whiten: bool = True
