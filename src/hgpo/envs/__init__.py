@@ -13,11 +13,11 @@ from hgpo.envs.webshop import WebshopSuite
 ENVIRONMENTS: dict[str, Callable[..., TaskSuite]] = {
     suite.name: suite for suite in (HouseholdSuite, AlfworldSuite, WebshopSuite)
 }
-"""The suites that can be had by name; each is made without arguments, at its defaults."""
+"""The task suites by name; each can be made without arguments, with its default settings."""
 
 
 def _replay_webshop(suite: WebshopSuite, path: Path) -> Comparison:
-    # Imported when it is called: a shop needs packages that only shoppers have.
+    # Imported on demand: a shop needs packages that other users do not have.
     from hgpo.envs.webshop.replay import replay
 
     return replay(suite, path)
@@ -27,7 +27,7 @@ REPLAYS: dict[str, Callable[..., Comparison]] = {
     AlfworldSuite.name: replay_alfworld,
     WebshopSuite.name: _replay_webshop,
 }
-"""What replays recorded episodes of an environment, given its suite and the file."""
+"""For each environment, the function that replays recorded episodes, given its suite and the file."""
 
 __all__ = [
     "ENVIRONMENTS",
