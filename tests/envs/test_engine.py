@@ -156,7 +156,7 @@ def test_a_type_that_nothing_has_makes_its_quantifier_empty():
         ({"grammar": GRAMMAR.replace("lit()", "full()")}, "full of 0 objects: it takes 1"),
         ({"grammar": GRAMMAR.replace("(t:thing, b:box)}", "(t:thing, b:bag)}")}, "asks for the type bag"),
         ({"grammar": GRAMMAR.replace("{t.name or t.id}", "{t.colour}")}, "cannot read {t.colour}"),
-        ({"grammar": GRAMMAR.replace("{t.name or t.id}", "{u.name}")}, "u stands for nothing"),
+        ({"grammar": GRAMMAR.replace("{t.name or t.id}", "{u.name}")}, "u is not bound"),
         ({"grammar": GRAMMAR.replace("Hello. #look#", "Hello. {")}, "cannot read '{'"),
         ({"grammar": GRAMMAR.replace("Hello. #look#", "Hello. #intro#")}, "#intro# of the grammar refers to itself"),
         ({"grammar": GRAMMAR.replace('"intro": [', '"intro": ')}, "rules must be JSON"),

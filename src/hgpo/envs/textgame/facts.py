@@ -19,10 +19,10 @@ def denied(name: str) -> str:
 
 
 class Layout:
-    """Numbers the types, predicates and indexes of a domain while its rules are compiled, for all its games."""
+    """Numbers the types, predicates and indexes of a domain as its rules are compiled."""
 
     def __init__(self, types: Iterable[str], arities: Mapping[str, int], fluents: Iterable[str]) -> None:
-        """Take the types, the number of arguments of each predicate, and the predicates that actions change."""
+        """Take the types, the number of arguments per predicate, and the predicates that actions change."""
         self.arities = dict(arities)
         self.types: dict[str, int] = {}
         self.declared_types = frozenset(types)
