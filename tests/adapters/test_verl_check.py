@@ -58,7 +58,7 @@ def test_another_version_is_refused_in_one_line(monkeypatch, capsys, installed, 
     monkeypatch.setattr(versions, "version", lambda name: installed)
     assert main(["verl", *command]) == 2
     assert capsys.readouterr().err == (
-        f"hgpo: verl {installed} is installed, but this plugin is written for >=0.9.1,<0.10: "
+        f"hgpo: verl {installed} is installed, but this plugin supports >=0.9.1,<0.10: "
         "pip install 'hgpo[verl]'\n"
     )
 
@@ -121,4 +121,4 @@ def test_the_command_looks_into_rays_processes():
     assert lines[0].startswith("ok       verl 0.9.")
     assert any(line.startswith("ok       plugin in a Ray worker on ") for line in lines)
     assert len(lines) == len(HOOKS) + 4
-    assert lines[-1] == "all is well"
+    assert lines[-1] == "no problems found"

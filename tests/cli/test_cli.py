@@ -60,7 +60,7 @@ from hgpo.training.config import TrainConfig, save_config
         (["presets", "alfworld"], "no preset 'alfworld'"),
         (["export", "nowhere", "out"], "no run in nowhere"),
         (["evaluate", "nowhere"], "nowhere is neither a run nor a model"),
-        (["evaluate"], "nobody plays"),
+        (["evaluate"], "no player: name"),
         (["evaluate", "--policy", "expret"], "expert, random or endpoint"),
         (["evaluate", "--policy", "endpoint"], "needs --model"),
         (
@@ -71,7 +71,7 @@ from hgpo.training.config import TrainConfig, save_config
         (["evaluate", "--policy", "expert", "--split", "train"], "choose from valid_seen, valid_unseen"),
         (["evaluate", "--policy", "expert", "--model", "m"], "--policy endpoint or a model's folder"),
         (["evaluate", "nowhere", "--tasks", "0"], "--tasks at least 1"),
-        (["evaluate", "nowhere", "--published", "--tasks", "3"], "--published has its own"),
+        (["evaluate", "nowhere", "--published", "--tasks", "3"], "--published sets the temperature"),
         (["env", "check", "nowhere"], "nowhere"),
         (["diagnose", "nowhere"], "no file or folder nowhere"),
     ],
@@ -200,4 +200,4 @@ def test_a_run_from_start_to_evaluation(tmp_path, capsys):
     expected = dataclasses.replace(own, history_length=0, discount=0.5)
     assert f"\n{expected}\n" in capsys.readouterr().out
     assert main(["train", "--out", str(folder)]) == 2
-    assert "holds a run already" in capsys.readouterr().err
+    assert "already holds a run" in capsys.readouterr().err

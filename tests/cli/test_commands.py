@@ -65,7 +65,7 @@ def test_an_estimator_brings_its_own_settings(rollouts):
     expected = GiGPO(step_weight=0.5)(read_rollouts(rollouts).steps)
     found = [json.loads(row)["advantage"] for row in out.read_text().splitlines()]
     assert found == expected.tolist()
-    assert main(line) == 2  # it is there already
+    assert main(line) == 2  # it exists already
     assert main([*line, "--overwrite"]) == 0
 
 
@@ -121,7 +121,7 @@ def test_diagnose_shows_levels_aliasing_and_the_depth_to_compare(rollouts, capsy
     assert "Compare by full_state with K = 2: it has the highest score." in " ".join(shown.split())
     assert max(map(len, shown.splitlines()[1:])) <= 80  # the first line holds the path
     assert main(["diagnose", str(rollouts), "--truth", "state"]) == 2
-    assert "there is no such key, but state_key, full_state, nothing" in capsys.readouterr().err
+    assert "no such key; choose from state_key, full_state, nothing" in capsys.readouterr().err
 
 
 def test_estimators_are_compared_on_the_same_rollouts(rollouts, capsys):
@@ -173,7 +173,9 @@ def test_what_trains_nothing_runs_without_torch(rollouts):
     )
     assert done.returncode == 0, done.stderr
     # What does need it says what to install.
-    assert done.stderr == "hgpo: torch is not installed, which this needs: pip install 'hgpo[train]'\n"
+    assert (
+        done.stderr == "hgpo: this command needs torch, which is not installed: pip install 'hgpo[train]'\n"
+    )
 
 
 def test_help_files_and_games_load_nothing_heavy(rollouts):

@@ -58,7 +58,7 @@ def test_the_variable_that_leads_nowhere_is_named(nowhere, monkeypatch):
     with pytest.raises(SettingError, match=r"no ALFWorld games in .*/none \(\$ALFWORLD_DATA\)"):
         sizes(AlfworldSuite())
     monkeypatch.setenv("ALFWORLD_DATA", "~nobody-of-this-name/x")
-    with pytest.raises(SettingError, match="~nobody-of-this-name/x is no folder"):
+    with pytest.raises(SettingError, match="~nobody-of-this-name/x is not a folder"):
         sizes(AlfworldSuite())
 
 
@@ -180,7 +180,7 @@ def test_a_split_that_is_empty_says_what_was_left_out_and_why(tmp_path, make, wh
     make(tmp_path / "json_2.1.1")
     with pytest.raises(SettingError) as error:
         AlfworldSuite(data=str(tmp_path)).tasks("train", 1)
-    assert str(error.value).startswith(f"{tmp_path}/json_2.1.1/train has no games that count: {why}. ")
+    assert str(error.value).startswith(f"{tmp_path}/json_2.1.1/train has no games of the benchmark: {why}. ")
 
 
 @pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
@@ -190,7 +190,7 @@ def test_every_command_says_so_in_one_line(nowhere, monkeypatch, capsys, command
     monkeypatch.chdir(nowhere)
     assert main(command) == 2
     error = capsys.readouterr().err
-    assert "has no games that count: 2 folders have game.tw-pddl, 2 of them no traj_data.json" in error
+    assert "has no games of the benchmark: 2 folders have game.tw-pddl, 2 of them no traj_data.json" in error
     assert error.startswith("hgpo: ") and error.count("\n") == 1
 
 
@@ -202,7 +202,10 @@ def test_so_does_training_in_verl(nowhere, monkeypatch, capsys, empty):
     put_games(nowhere / "json_2.1.1", [split for split in SPLITS if split != empty])
     monkeypatch.setenv("ALFWORLD_DATA", str(nowhere))
     assert main(["verl", "train", "--preset", "alfworld-1.5b"]) == 2
-    assert f"json_2.1.1/{empty} has no games that count: there is no such folder" in capsys.readouterr().err
+    assert (
+        f"json_2.1.1/{empty} has no games of the benchmark: there is no such folder"
+        in capsys.readouterr().err
+    )
 
 
 def test_a_panel_that_is_empty_is_missed_before_anyone_plays(nowhere, monkeypatch, capsys):
@@ -211,7 +214,7 @@ def test_a_panel_that_is_empty_is_missed_before_anyone_plays(nowhere, monkeypatc
     with monkeypatch.context() as patch:
         patch.setattr(evaluate, "evaluate_split", lambda *_, **__: pytest.fail("played"))
         assert main(["evaluate", "--policy", "random", "env:alfworld"]) == 2
-    assert "valid_unseen has no games that count" in capsys.readouterr().err
+    assert "valid_unseen has no games of the benchmark" in capsys.readouterr().err
     # The other panel can be played.
     assert main(["evaluate", "--policy", "expert", "--split", "valid_seen", "env:alfworld"]) == 0
     assert "100.0" in capsys.readouterr().out

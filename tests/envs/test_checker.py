@@ -285,7 +285,7 @@ FAULTS: dict[str, tuple[type[CorridorSuite], str, str]] = {
     "a win that is truncated": (
         after_step(lambda self, command, obs, reward, won, cut, info: (obs, reward, won, won or cut, info)),
         "end",
-        "terminated and truncated at once",
+        "both terminated and truncated",
     ),
     "a text of commands that are not admissible": (
         readable(lambda now, after: [Reading(TITLED, (Transition(now, "west", after, None),))]),

@@ -322,7 +322,7 @@ def test_step_before_reset_is_refused():
 
 @pytest.mark.parametrize("name", ["train", "train/", "train/x", "train/-1", "test/3", "train/²"])
 def test_an_identifier_that_is_none_is_refused(name):
-    with pytest.raises(ValueError, match="is no household game"):
+    with pytest.raises(ValueError, match="is not a household game"):
         generate(name)
 
 

@@ -347,7 +347,10 @@ class TestCommand:
             (["theory", "--processes", "1"], "--processes is 1: expected 2 or more"),
             (["bias-variance", "--shape.states", "1"], "states is 1: expected 2 or more"),
             (["oracle", "--policy", "random", "--env", "chess"], "--env chess: choose from household"),
-            (["oracle", "--policy", "random", "--error", "0.5"], "--error is of the expert, not of random"),
+            (
+                ["oracle", "--policy", "random", "--error", "0.5"],
+                "--error applies to the expert, not to random",
+            ),
             (["oracle", "--policy", "expert", "--error", "1.5"], "--error is 1.5: expected a probability"),
             (["oracle", "--policy", "random", "--groups", "3"], "expected an even number of at least 2"),
         ],

@@ -84,8 +84,8 @@ def test_the_folder_that_one_is_in(rollouts: Path, monkeypatch: pytest.MonkeyPat
         ("folder.jsonl", 2, "folder.jsonl is a folder: give the name of a file"),
         ("a.json", 2, "expected a name that ends in .parquet or .jsonl"),
         ("a.arrow", 2, "expected a name that ends in .parquet or .jsonl"),
-        ("r.jsonl", 2, "is among the rollouts themselves"),
-        ("link.jsonl", 2, "is among the rollouts themselves"),
+        ("r.jsonl", 2, "is one of the rollout files themselves"),
+        ("link.jsonl", 2, "is one of the rollout files themselves"),
         ("r.jsonl/a.jsonl", 2, "r.jsonl is a file, not a folder"),
         ("file/a.jsonl", 2, "file is a file, not a folder"),
         ("file/b/a.jsonl", 2, "file is a file, not a folder"),
@@ -115,7 +115,7 @@ def test_parts_are_not_overwritten(rollouts: Path, capsys: pytest.CaptureFixture
     folder = str(rollouts.parent)
     for out in ("r.jsonl", "a.jsonl"):
         assert main(["advantages", folder, "--out", f"{folder}/{out}", "--overwrite"]) == 2
-        assert "is among the rollouts themselves" in capsys.readouterr().err
+        assert "is one of the rollout files themselves" in capsys.readouterr().err
     assert rollouts.read_text() == lines(ROWS)
 
 

@@ -88,5 +88,7 @@ def test_in_the_background_under_nohup_only_sigterm_stops_a_run_and_saves_it(tmp
         process.kill()
     assert process.returncode == 130
     done = iterations()
-    assert f"stopped after iteration {done}; go on with: hgpo train --resume {run}" in said.replace("\n", "")
+    assert f"stopped after iteration {done}; continue with: hgpo train --resume {run}" in said.replace(
+        "\n", ""
+    )
     assert (run / "checkpoints" / f"{done:06d}" / "state.json").exists()

@@ -236,7 +236,7 @@ def test_a_folder_in_the_place_of_a_page_or_picture_does_not_fail_a_run(tmp_path
     assert main(["train", *small.split(), "--out", str(tmp_path / "run")]) == 0
     said = " ".join(capsys.readouterr().out.split())
     for name in ("report.html", "learning_curve.png"):
-        assert f"{name} cannot be written (Is a directory): it is left out" in said
+        assert f"{name} could not be written (Is a directory) and is left out" in said
     assert "samples/ cannot be written (File exists): it is left out, and the run goes on" in said
     assert f"run: {tmp_path / 'run'} (metrics.jsonl, checkpoints)" in said
     assert main(["report", str(tmp_path / "run")]) == 1

@@ -78,7 +78,7 @@ def test_random_play_in_which_nothing_is_done_gives_nothing_to_read(tmp_path, mo
     monkeypatch.setattr(HouseholdSuite, "readings", lambda self, count, seed: iter(()))
     before, after, said = after_reading(tmp_path, reading=ReadingSettings(tasks=6))
     assert torch.equal(before, after)
-    assert said == ["reading: no text came of random play in 6 tasks"]
+    assert said == ["reading: random play of 6 tasks gave no text"]
 
 
 def test_answers_that_share_no_word_with_the_title_weigh_less(tmp_path, monkeypatch):

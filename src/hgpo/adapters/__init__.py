@@ -1,1 +1,1 @@
-"""Bridges to training stacks; each module needs its stack installed, and importing hgpo loads none."""
+"""Adapters to other training frameworks; each module needs its framework, and importing hgpo loads none."""

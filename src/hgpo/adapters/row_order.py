@@ -1,11 +1,11 @@
-"""Which step of its trajectory each row is, where rows may be copied, dropped or reordered.
+"""Finds each row's step in its trajectory when rows may have been copied, dropped or reordered.
 
-Without step numbers only the returns tell. Most agents' tasks reward the last step alone. Then
-R_t = γ R_{t+1}: the returns of a trajectory are …, γ² c, γ c, c. γ shows itself, as the ratio that most
-neighbouring returns have, in whatever order the rows stand. If all returns of a trajectory are powers of γ
-times one number, two steps in one state with the same return are a copy, and other powers than …, 2, 1, 0 are
-those of rows that are missing or in another order. One return of 0, or with a penalty of its row's own, hides
-its trajectory's order.
+Without step numbers only the returns contain this information. Most agents' tasks reward only the last
+step. Then R_t = γ R_{t+1}, and the returns of a trajectory are …, γ² c, γ c, c. The ratio that most
+neighbouring returns have is γ, whatever the order of the rows. If all returns of a trajectory are powers of
+γ times one number, two rows with the same state and return are copies, and exponents other than …, 2, 1, 0
+mean that rows are missing or in another order. The order cannot be found if a return is 0 or contains a
+penalty of its own row.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 PRECISION = 2e-6
-"""Share by which float32 may move a return that was added up over some dozens of steps."""
+"""Relative rounding error of a float32 return that is a sum over some dozens of steps."""
 LEAST_DISCOUNT = 0.8
-"""Agents are trained with 0.9 and more: smaller ratios of neighbouring returns are the work of rewards."""
+"""Smallest ratio taken for a discount: agents use 0.9 and more, and smaller ratios come from rewards."""
 
 
 def rank_within(codes: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -35,11 +35,11 @@ def rank_within(codes: NDArray[np.int64]) -> NDArray[np.int64]:
 def originals(
     trajectory: NDArray[np.int64], step: NDArray[np.int64], facts: Mapping[str, NDArray[Any]]
 ) -> NDArray[np.int64]:
-    """The first row of the same step as each row: the row itself, or the one that it is a copy of.
+    """The first row of the same step as each row: the row itself, or the row that it is a copy of.
 
     Args:
-        trajectory, step: Of each row.
-        facts: By name, what a copy must have in common with its row.
+        trajectory, step: the trajectory and step number of each row.
+        facts: by name, the values in which a copy must equal its original.
 
     Raises:
         ValueError: Two rows of one step differ in a fact.
@@ -63,13 +63,13 @@ def check_time_order(
     state: NDArray[np.int64],
     names: Sequence[Any],
 ) -> None:
-    """Raise an error where a row without a number is a copy; warn where rows are missing or out of order.
+    """Raise an error if a row without a step number is a copy; warn if rows are missing or out of order.
 
     Args:
         returns: Shape (rows,), returns to go.
         trajectory: Shape (rows,), dense ids.
-        state: Shape (rows,), equal where states are.
-        names: What the caller calls each row's trajectory.
+        state: Shape (rows,), equal for equal states.
+        names: the caller's name of each row's trajectory.
     """
     order = np.argsort(trajectory, kind="stable")
     rows_of_each = np.split(order, np.cumsum(np.bincount(trajectory))[:-1])
@@ -102,9 +102,10 @@ def check_time_order(
 
 
 def _discount(returns: list[NDArray[np.float64]]) -> float | None:
-    """The ratio of more than half of the neighbouring returns, by size, of all trajectories; None if nothing.
+    """The ratio of more than half of the neighbouring returns of all trajectories; None if there is none.
 
-    It must hold for returns of different sizes: a penalty, too, is a fixed share of one return.
+    It must hold for returns of different sizes, because a constant penalty is a fixed share of one return
+    only.
     """
     pairs = [np.empty((2, 0))]
     for of_trajectory in returns:
@@ -126,9 +127,9 @@ def _discount(returns: list[NDArray[np.float64]]) -> float | None:
 
 
 def _powers(returns: NDArray[np.float64], discount: float) -> NDArray[np.int64] | None:
-    """The powers of the discount that a trajectory's returns are, up to a constant; None if some are none.
+    """The exponents of the discount in a trajectory's returns, up to a constant; None if there are none.
 
-    Returns that are all the same tell nothing.
+    Equal returns give no information.
     """
     if not (np.all(returns > 0) or np.all(returns < 0)) or np.all(returns == returns[0]):
         return None
@@ -138,7 +139,7 @@ def _powers(returns: NDArray[np.float64], discount: float) -> NDArray[np.int64] 
 
 
 def _copy(rows: NDArray[np.int64], power: NDArray[np.int64], state: NDArray[np.int64]) -> str | None:
-    """What to say of a row that has the return and the state of one before it."""
+    """A message about a row that has the same return and state as an earlier row."""
     seen: dict[tuple[int, int], int] = {}
     for row, its in zip(rows.tolist(), power.tolist(), strict=True):
         first = seen.setdefault((its, int(state[row])), row)

@@ -1,4 +1,4 @@
-"""Advantages from per-step records: what an adapter to another training stack goes through, in one call."""
+"""Advantages from per-step records in one call, for adapters to other training frameworks."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ def step_advantages(
     Args:
         records: One mapping per row with `task_id`, `trajectory_id`, `step_index`, `state_key` and `reward`,
             and any other column of `StepTable`, such as `action` and `action_valid`, in every row or in none.
-            None is a padding row: it enters no group and gets 0.
+            None is a padding row: it is in no group and gets 0.
         estimator: A name in `ESTIMATORS`, MODULE:CLASS of your own, or an estimator.
-        settings: The settings of an estimator that is given by name.
+        settings: the settings of an estimator that is given by name.
 
     Returns:
         Shape (records,), float64.
 
     Raises:
-        ValueError: There is no estimator of that name; a setting or a record is not valid.
-        TypeError: The estimator has no such setting, or settings are given to one that is made already.
+        ValueError: if there is no estimator of that name, or a setting or a record is not valid.
+        TypeError: if the estimator has no such setting, or settings are given with an estimator object.
     """
     rows = [row for row, record in enumerate(records) if record is not None]
     advantages = np.zeros(len(records))

@@ -1,9 +1,9 @@
-"""HGPO for verl-agent: the function of the released HGPO recipe, under its own name and signature.
+"""HGPO for verl-agent: the released recipe's function, with its name and signature.
 
     from hgpo.adapters.verl_agent import compute_hgpo_outcome_advantage
 
-is the one import that a user of the recipe changes. It needs torch. Rows that were copied, dropped or
-reordered before, as a trainer does to make batches even, need their `step_index`.
+is the only import that a user of the recipe changes. It needs torch. If rows have been copied, dropped or
+reordered, as a trainer does to make batches even, it needs their `step_index`.
 """
 
 from __future__ import annotations
@@ -44,15 +44,15 @@ def compute_hgpo_outcome_advantage(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Advantages of a batch by `HGPO.reference`, spread over the response tokens.
 
-    The recipe's batches carry no step numbers. Without `step_index` the rows of a trajectory are taken for
-    all its steps, each once, in time order. Rows that were copied, dropped or reordered give other
-    advantages; `hgpo.adapters.row_order` finds some of them by their returns, by no means all: give the
-    numbers, or call this first. With `step_index` rows may stand in any order; a copy gets what its row gets
-    and counts for nothing.
+    The recipe's batches have no step numbers. Without `step_index` the rows of a trajectory are assumed to be
+    all its steps, each once, in time order. Rows that were copied, dropped or reordered would then give other
+    advantages. `hgpo.adapters.row_order` detects only some of these cases from the returns, so give the
+    numbers, or call this function first. With `step_index` rows may be in any order; a copy gets the
+    advantage of its original and does not enter any group.
 
     Args:
-        token_level_rewards: Shape (batch, response_length). Summed over tokens, the return of the row's whole
-            trajectory, less the row's own penalty; read with `base_group` only.
+        token_level_rewards: Shape (batch, response_length). Its sum over tokens is the return of the row's
+            whole trajectory minus the row's own penalty; read only with `base_group`.
         step_rewards: Shape (batch,). The discounted returns to go, penalties included (not rewards).
         response_mask: Shape (batch, response_length), 1 on response tokens.
         anchor_obs: Length batch, the state of each row: a string, number, array, or nested lists and dicts.
@@ -63,7 +63,7 @@ def compute_hgpo_outcome_advantage(
         mode: "mean_std_norm" or "mean_norm".
         length_weight_alpha: α.
         base_group: Add the episode level, its statistics over step rows.
-        step_index: Length batch, the number of each row's step in its trajectory, from 0 on.
+        step_index: Length batch, the number of each row's step in its trajectory, from 0.
 
     Returns:
         The advantages twice (as advantages and as returns), float32, shape (batch, response_length), on the
@@ -76,7 +76,7 @@ def compute_hgpo_outcome_advantage(
         TypeError: An id or state that cannot be hashed, or is compared by identity, as tensors are.
 
     Warns:
-        UserWarning: Two rows of a trajectory look as if they stood in the wrong order.
+        UserWarning: if two rows of a trajectory seem to be in the wrong order.
     """
     if mode not in MODES:
         raise ValueError(f"mode is {mode!r}; choose from {', '.join(map(repr, MODES))}")
@@ -103,7 +103,8 @@ def compute_hgpo_outcome_advantage(
         trajectory_id=objects("traj_index", traj_index)[kept],
         step_index=step[kept],
         state_key=state[kept],
-        # The caller has already summed the rewards; the table says who stands where.
+        # The caller has already summed the rewards; the table gives the task, trajectory and state of each
+        # row.
         reward=np.zeros(len(kept)),
     )
     to_go = given_returns(steps, returns[kept], _kept_rounding(returns, step_rewards, kept))
@@ -157,7 +158,7 @@ def _row_values(name: str, values: torch.Tensor, rows: int) -> NDArray[np.float6
 
 
 def _by_value(state: Any) -> Any:
-    """The state as something that is compared by its values: arrays by theirs, dicts by their items."""
+    """The state in a form that compares by value: arrays by their elements, dicts by their items."""
     if isinstance(state, np.ndarray):
         if state.dtype.kind in "biufc" and not np.isnan(state).any():
             return state.dtype.str, state.shape, (state + state.dtype.type(0)).tobytes()  # −0.0 + 0.0 is 0.0

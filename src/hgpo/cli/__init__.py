@@ -15,18 +15,18 @@ from hgpo.runs.old_names import current_options
 COMMANDS = {
     "train": ("hgpo.cli.train", "train an agent and watch it learn"),
     "compare": ("hgpo.cli.compare", "train with several methods and say which is better"),
-    "evaluate": ("hgpo.cli.evaluate", "play the held-out games with the agent of a run"),
+    "evaluate": ("hgpo.cli.evaluate", "play the held-out tasks with the agent of a run"),
     "advantages": ("hgpo.cli.advantages", "compute the advantages of rollouts in a file"),
-    "diagnose": ("hgpo.cli.diagnose", "show how steps group, level by level, and what to compare by"),
+    "diagnose": ("hgpo.cli.diagnose", "show how steps are grouped, and recommend a state key and K"),
     "compare-estimators": ("hgpo.cli.compare_estimators", "show how far estimators agree on rollouts"),
     "presets": ("hgpo.cli.presets", "show the published settings, each value with its source"),
     "export": ("hgpo.cli.export", "write a run's model as a plain Hugging Face folder"),
-    "report": ("hgpo.cli.report", "write a run's report, one page to look at"),
-    "lab": ("hgpo.cli.lab", "bias and variance of estimators where the truth is known"),
+    "report": ("hgpo.cli.report", "write a run's report as one HTML page"),
+    "lab": ("hgpo.cli.lab", "measure bias and variance of estimators where the true advantages are known"),
     "verl": ("hgpo.cli.verl", "train on a cluster, in verl: check, train, preset"),
     "env": ("hgpo.cli.environments", "play or check an environment"),
 }
-"""Each command's module, imported when it is called, and what it does."""
+"""Each command's module, imported when the command is called, and what the command does."""
 
 FAILED = 1
 WRONG_USE = 2
@@ -34,10 +34,10 @@ INTERRUPTED = 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; the exit code.
+    """Run one command and return its exit code.
 
-    It is 0, 1 for a failure, 2 for wrong use, 130 after Ctrl-C, SIGTERM or SIGHUP, and 141 where nobody reads
-    the output any more, as in `hgpo --help | head -1`.
+    The exit code is 0 for success, 1 for a failed run, 2 for wrong use, 130 after Ctrl-C, SIGTERM or SIGHUP,
+    and 141 when the reader of standard output has closed it, as in `hgpo --help | head -1`.
     """
     with guarded_streams() as output:
         try:
@@ -46,13 +46,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         except KeyboardInterrupt:
             code = INTERRUPTED
         except SystemExit as stop:
-            # After --help.
+            # argparse and tyro exit this way after --help.
             code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
         except OSError as error:
             if error.filename is None:
                 raise
             full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-            fix = "; make room and give the command again" if full else ""
+            fix = "; free some space and run the command again" if full else ""
             code = failed(f"{error.filename}: {error.strerror}{fix}")
         if isinstance(output.error, BrokenPipeError):
             return READER_GONE
@@ -63,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(args: list[str]) -> int:
-    """Run one command; the exit code."""
+    """Run one command and return its exit code."""
     if not args or args[0] in ("-h", "--help"):
         print(_help())
         return 0 if args else WRONG_USE
@@ -73,7 +73,7 @@ def _run(args: list[str]) -> int:
         print(versions())
         return 0
     if args[0] not in COMMANDS:
-        return wrong_use(f"no command {args[0]!r}: there are {', '.join(COMMANDS)}")
+        return wrong_use(f"no command {args[0]!r}: choose from {', '.join(COMMANDS)}")
     command, words = args[0], args[1:]
     words, renamed = current_options(command, words)
     for line in renamed:
@@ -90,27 +90,27 @@ def _run(args: list[str]) -> int:
         if error.name is not None and error.name.startswith("hgpo"):
             raise
         package = (error.name or "").partition(".")[0]
-        return wrong_use(f"{package} is not installed, which this needs: {how_to_install(package)}")
+        return wrong_use(f"this command needs {package}, which is not installed: {how_to_install(package)}")
 
 
 def wrong_use(message: str) -> int:
-    """Print one line of what is wrong; the exit code for it."""
+    """Print an error message in one line and return the exit code for wrong use."""
     _print_error(message)
     return WRONG_USE
 
 
 def failed(message: str) -> int:
-    """Print one line of what went wrong; the exit code for it."""
+    """Print an error message in one line and return the exit code for a failed run."""
     _print_error(message)
     return FAILED
 
 
 def _print_error(message: str) -> None:
-    # Names of files and columns may hold line breaks.
+    # File and column names may contain line breaks.
     print(f"hgpo: {' '.join(message.splitlines())}", file=sys.stderr)
 
 
 def _help() -> str:
     lines = ["usage: hgpo COMMAND …", "", "Train LLM agents on long-horizon tasks by comparing steps.", ""]
     lines += [f"  hgpo {name:18} {purpose}" for name, (_, purpose) in COMMANDS.items()]
-    return "\n".join([*lines, "", "hgpo COMMAND --help tells more of each."])
+    return "\n".join([*lines, "", "hgpo COMMAND --help describes the options of a command."])

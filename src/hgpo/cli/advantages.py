@@ -30,31 +30,31 @@ class AdvantagesCommand(Generic[Settings]):
     """Compute the advantages of rollouts, and write them next to the ids of their steps.
 
     The file has one row per step, with the columns task_id, trajectory_id, step_index, state_key (or
-    observation) and reward; docs/rollout-files.md describes all of them. The options below "settings"
-    are those of the estimator that --estimator names.
+    observation) and reward; docs/rollout-files.md describes all of them. The options under "settings" are
+    those of the estimator that --estimator names.
     """
 
     file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
-    """A file of rollouts, or a folder of such files as one; docs/rollout-files.md lists the kinds."""
+    """A file of rollouts, or a folder of such files, read as one; docs/rollout-files.md lists the formats."""
     settings: tyro.conf.OmitArgPrefixes[Settings]
     """The estimator's own settings."""
     estimator: str = "hgpo"
     """hgpo, hbc, gigpo, grpo, dr_grpo, rloo, reinforce_plus_plus, ppo, graphgpo, g2po, gagpo, graft, crbc,
     ecpo, or MODULE:CLASS or FILE.py:CLASS of your own."""
     entropy_credit: EntropyCreditName = "none"
-    """Change the advantages by the column entropy, on top of any estimator: aem or empg."""
+    """Also change the advantages by the column entropy, with any estimator: aem or empg."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """Where the advantages go (.parquet, .jsonl); by default FILE.advantages, in the format of FILE."""
+    """The file to write (.parquet or .jsonl); by default FILE.advantages, in the format of FILE."""
     overwrite: tyro.conf.FlagCreatePairsOff[bool] = False
-    """Replace a file of that name."""
+    """Replace the output file if it exists."""
     rename: tuple[str, ...] = ()
-    """THEIRS=OURS for each column that goes by another name in the file, e.g. uid=task_id."""
+    """THEIRS=OURS for each column that has another name in the file, e.g. uid=task_id."""
     workers: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
-    """Threads; None takes one a core. The numbers do not depend on it."""
+    """Number of threads; None uses one per core. The results do not depend on it."""
 
 
 def main(args: Sequence[str]) -> int:
-    """Read, estimate, write and say what came out."""
+    """Read the rollouts, compute the advantages, write them and print a summary."""
     console = Console()
     first, _ = first_stage(AdvantagesCommand, ("estimator",), args)
     estimator = ESTIMATORS.find(first.estimator or AdvantagesCommand.estimator, "--estimator")
@@ -91,9 +91,9 @@ def _check_out(out: Path, rollouts: Path, overwrite: bool) -> None:
         if not (above := next(folder for folder in out.parents if folder.exists())).is_dir():
             raise SettingError(f"--out {out}: {above} is a file, not a folder")
         if Path(os.path.realpath(out)).is_relative_to(os.path.realpath(rollouts)):
-            raise SettingError(f"--out {out} is among the rollouts themselves: give another --out")
+            raise SettingError(f"--out {out} is one of the rollout files themselves: give another --out")
         if out.exists() and not overwrite:
-            raise SettingError(f"{out} is there already: give another --out, or --overwrite to replace it")
+            raise SettingError(f"{out} already exists: give another --out, or --overwrite to replace it")
     except OSError as error:
         raise SettingError(f"--out {out}: {error.strerror}") from None
 
@@ -103,6 +103,6 @@ def _write(out: Path, steps: StepTable, advantages: NDArray[np.float64]) -> None
     try:
         write_columns(out, {**ids, "advantage": advantages})
     except OSError as error:
-        # Arrow's errors have the number, but words of their own.
+        # Arrow's errors have the error number, but their own text.
         reason = os.strerror(error.errno) if error.errno else str(error)
         raise RunError(f"{out} cannot be written: {reason}; give another --out") from None

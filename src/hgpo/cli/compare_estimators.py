@@ -1,4 +1,4 @@
-"""`hgpo compare-estimators`: what each estimator makes of the same rollouts."""
+"""`hgpo compare-estimators`: how far estimators agree on the same rollouts."""
 
 from __future__ import annotations
 
@@ -21,35 +21,35 @@ from hgpo.errors import SettingError
 from hgpo.estimators import ESTIMATORS, HGPO, Estimator, missing_column
 
 CELL, MARGIN = 8, 5
-"""Characters that a column of numbers takes on the screen, and those of the first column."""
+"""Width in characters of a column of numbers, and of the first column."""
 
 
 @dataclass(frozen=True)
 class CompareEstimatorsCommand:
-    """Print how far the estimators agree on the same rollouts: correlation, and agreement of signs.
+    """Print how far the estimators agree on the same rollouts: correlation and sign agreement.
 
-    Signs are compared over the rows to which at least one of a pair gives other than 0. HGPO is there three
-    times: as the paper defines it, as the released recipe computes it, and with weights by reliability.
-    Estimators that need a column which the file lacks (PPO a critic's value; HBC, CRBC and ECPO the action)
-    are left out.
+    Signs are compared over the rows to which at least one estimator of a pair gives a value other than 0.
+    HGPO appears three times: as the paper defines it, as the released recipe computes it, and with weights by
+    reliability. An estimator is left out if the file lacks a column that it needs: PPO needs the critic's
+    value; HBC, CRBC and ECPO need the action.
     """
 
     file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
-    """A file of rollouts, or a folder of such files as one; docs/rollout-files.md lists the kinds."""
+    """A file of rollouts, or a folder of such files, read as one; docs/rollout-files.md lists the formats."""
     own: Annotated[tuple[str, ...], tyro.conf.arg(metavar="MODULE:CLASS …")] = ()
     """Estimators of your own to compare with them, as MODULE:CLASS or FILE.py:CLASS."""
     history_length: int = 2
-    """K of HGPO and HBC."""
+    """History depth K of HGPO and HBC."""
     discount: float = 0.95
-    """γ of all estimators that discount."""
+    """Discount γ of every estimator that discounts."""
     invalid_penalty: float = 0.0
-    """Taken off the return of a row whose action was not valid, in units of reward."""
+    """Subtracted from the return of a row whose action was not valid, in units of reward."""
     rename: tuple[str, ...] = ()
-    """THEIRS=OURS for each column that goes by another name in the file, e.g. uid=task_id."""
+    """THEIRS=OURS for each column that has another name in the file, e.g. uid=task_id."""
 
 
 def main(args: Sequence[str]) -> int:
-    """Read, estimate and print."""
+    """Read the rollouts, compute all advantages and print the tables."""
     console = Console()
     command = parse(CompareEstimatorsCommand, args, prog="hgpo compare-estimators")
     try:
@@ -94,7 +94,7 @@ def _estimators(command: CompareEstimatorsCommand) -> dict[str, Estimator]:
 
 
 def _report(found: Agreement, columns: int) -> Group:
-    """The tables, those of pairs in parts of so many columns as fit the screen."""
+    """The tables; the tables of pairs are split so that each part has at most `columns` columns."""
     names = Table(title="the estimators", title_justify="left")
     names.add_column("")
     names.add_column("estimator")
@@ -121,7 +121,7 @@ def _matrix(
         table.add_column("")
         for letter in letters[first : first + columns]:
             table.add_column(letter, justify="right")
-        # The pairs below the diagonal: rows above the first column have none here.
+        # Only the pairs below the diagonal are shown, so early rows are empty in later columns.
         for i, letter in list(enumerate(letters))[first:]:
             shown = values[i, first : min(i + 1, first + columns)]
             table.add_row(letter, *("–" if np.isnan(value) else form.format(value) for value in shown))

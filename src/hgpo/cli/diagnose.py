@@ -1,4 +1,4 @@
-"""`hgpo diagnose`: the groups that rollouts form, and how deep to compare them."""
+"""`hgpo diagnose`: the groups that rollouts form, and which history depth K to use."""
 
 from __future__ import annotations
 
@@ -30,55 +30,55 @@ from hgpo.rollout_files import is_run
 from hgpo.steps import STATE_KEY, StepTable
 
 OF_FILES = HGPO(history_length=4)
-"""What groups the steps of a file unless the command says otherwise."""
+"""The name of the state key when the command names no other."""
 TRUTHS = ("full_state", "commands")
-"""Keys that true states are told apart by: the whole state; or at least what can be done in it."""
+"""Keys that can serve as the true state: the whole state or, if there is none, the admissible commands."""
 
 
 @dataclass(frozen=True)
 class DiagnoseCommand:
-    """Show how steps group, level by level, and say by which key and how deep to compare them.
+    """Show how steps are grouped at each level, and recommend a state key and a history depth K.
 
-    SOURCE is a file of rollouts or a folder of such files (docs/rollout-files.md), or the folder of a run,
-    whose agent then plays training games and whose estimator groups the steps. Where there are several state
-    keys the same steps are grouped under each. "aliased" is the share of steps whose key stands, in their
-    task, for more than one value of the key that --truth names: what is compared there is not the same, and
-    the comparison biased.
+    SOURCE is a file of rollouts, a folder of such files (docs/rollout-files.md), or the folder of a run. For
+    a run, its agent plays training tasks and its estimator groups the steps. If there are several state keys,
+    the steps are grouped once by each. "aliased" is the share of steps whose key has, within their task, more
+    than one value of the key named by --truth. Such steps are compared although their true states differ,
+    which biases the comparison.
     """
 
     source: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
     """A file of rollouts, a folder of such files, or a run's folder."""
     history_length: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
-    """The deepest level that is looked at; if not given, the run's own, and 4 of a file."""
+    """The deepest level to look at; by default the run's K, and 4 for a file."""
     discount: Annotated[float | None, tyro.conf.arg(metavar="FLOAT")] = None
-    """γ of the returns to go; if not given, the run's own, and 0.95 of a file."""
+    """Discount γ of the returns to go; by default the run's, and 0.95 for a file."""
     invalid_penalty: Annotated[float | None, tyro.conf.arg(metavar="FLOAT")] = None
-    """Taken off the return of a row whose action was not valid, in units of reward; if not given, the run's
-    own, and 0 of a file."""
+    """Subtracted from the return of a row whose action was not valid, in units of reward; by default the
+    run's value, and 0 for a file."""
     similarity: Annotated[float | None, tyro.conf.arg(metavar="FLOAT")] = None
-    """Observations at least this similar count as the same state; if not given, as the run has it, and none
-    but equal states of a file."""
+    """Observations at least this similar count as the same state; by default as in the run, and for a file
+    only equal states count as the same."""
     start_token: Annotated[bool | None, tyro.conf.arg(metavar="{True,False}")] = None
-    """Whether the start of an episode counts as a state of the history; if not given, as the run has it, and
-    False of a file."""
+    """Whether the start of an episode counts as a state of the history; by default as in the run, and False
+    for a file."""
     truth: Annotated[str | None, tyro.conf.arg(metavar="KEY")] = None
-    """The key that tells true states apart; by default full_state, or else commands, where there is one."""
+    """The key that distinguishes the true states; by default full_state or, without it, commands."""
     rename: tuple[str, ...] = ()
-    """THEIRS=OURS for each column that goes by another name in the file, e.g. uid=task_id."""
+    """THEIRS=OURS for each column that has another name in the file, e.g. uid=task_id."""
     tasks: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
-    """Of a run: games that are played; as many as in one of its iterations if not given."""
+    """For a run: how many tasks to play; by default as many as in one iteration of the run."""
     seed: int = 0
-    """Of a run: draws games and actions."""
+    """For a run: the seed of tasks and actions."""
 
 
 def main(args: Sequence[str]) -> int:
-    """Read or play, group and print."""
+    """Read or play the rollouts, group their steps and print the tables."""
     console = Console()
     command = parse(DiagnoseCommand, args, prog="hgpo diagnose")
     if command.seed < 0 or (command.tasks is not None and command.tasks < 1):
         raise SettingError("--tasks must be at least 1 and --seed at least 0")
     if is_run(command.source):
-        # A run needs its model, and that torch; a file does not.
+        # A run needs its model and therefore torch; a file does not.
         from hgpo.cli.diagnose_run import estimator_of_run, steps_of_run
 
         estimator = _estimator(command, estimator_of_run(command.source))
@@ -99,7 +99,7 @@ def main(args: Sequence[str]) -> int:
 
 
 def _estimator(command: DiagnoseCommand, default: HGPO) -> HGPO:
-    """The estimator that groups the steps: the default but for what the command gives."""
+    """The estimator that groups the steps: the default one with the settings that the command changes."""
     names = ("history_length", "discount", "invalid_penalty", "similarity", "start_token")
     given = {name: getattr(command, name) for name in names if getattr(command, name) is not None}
     try:
@@ -109,9 +109,9 @@ def _estimator(command: DiagnoseCommand, default: HGPO) -> HGPO:
 
 
 def _truth(name: str | None, keys: Collection[str]) -> str | None:
-    """The name of the key that aliasing is measured against; None if no key tells enough."""
+    """The name of the key that aliasing is measured against; None if no key can serve as the true state."""
     if name is not None and name not in keys:
-        raise SettingError(f"--truth {name}: there is no such key, but {', '.join(keys)}")
+        raise SettingError(f"--truth {name}: no such key; choose from {', '.join(keys)}")
     return name or next((known for known in TRUTHS if known in keys), None)
 
 
@@ -126,16 +126,16 @@ def _report(tables: dict[str, StepTable], truth: str | None, estimator: HGPO) ->
         scores = [choice.score for choice in choices if choice.key == name]
         parts.append(_table(title, statistics, depth_statistics(steps, estimator), scores))
     parts.append(advice(choices) + "\n")
-    aliased = f" aliased: the key stands for more than one value of {truth}." if truth else ""
+    aliased = f" aliased: steps whose key has more than one value of {truth}." if truth else ""
     parts.append(
-        "[dim]size: of the groups, median/nine of ten/largest. peer, other's: rows with a peer, with one of "
-        "another trajectory. expl.: share of the returns' variance within tasks that lies between groups, "
-        "of the rows with a peer; gain: of what the level above leaves; neither tells what to compare by. "
-        "drift, zero: mean advantage of HGPO with this K in standard deviations, share exactly 0. score: in "
-        "proportion to the expected cosine between HGPO's advantages and the true ones: it rises with the "
-        "rows that are compared, and falls with the error of predicting their returns from other "
-        "trajectories. "
-        f"No K needs to be deeper than the history in the prompts.{aliased}[/]"
+        "[dim]size: group sizes as median/90th percentile/maximum. peer, other's: share of rows with a peer, "
+        "and with a peer from another trajectory. expl.: share of the variance of returns within tasks that "
+        "lies between groups, over the rows with a peer. gain: the same share of the variance that the level "
+        "above leaves. Neither of the two says which key to use. drift, zero: HGPO's mean advantage for "
+        "this K in standard deviations, and the share that is exactly 0. score: proportional to the expected "
+        "cosine between HGPO's advantages and the true ones; it rises with the number of rows that are "
+        "compared and falls with the error of predicting their returns from other trajectories. "
+        f"K need not be larger than the number of past steps in the prompts.{aliased}[/]"
     )
     return Group(*parts)
 

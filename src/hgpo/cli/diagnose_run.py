@@ -1,4 +1,4 @@
-"""The rollouts that `hgpo diagnose` looks at where it is given a run."""
+"""The rollouts that `hgpo diagnose` examines when it is given a run."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from hgpo.training.open_run import open_run
 
 
 def estimator_of_run(folder: Path) -> HGPO:
-    """HGPO as the run has it; of a run with another estimator with the settings that the two share.
+    """HGPO with the run's settings; for another estimator, with those settings that HGPO shares with it.
 
     Raises:
-        SettingError: There is no run in the folder.
+        SettingError: if the folder holds no run.
     """
     config = load_config(folder / "config.json")
     estimator: Any = config.estimator
@@ -37,10 +37,10 @@ def estimator_of_run(folder: Path) -> HGPO:
 
 
 def steps_of_run(folder: Path, task_count: int | None, seed: int, console: Console) -> StepTable:
-    """The steps of the run's agent in some training games, under all state keys that the games have.
+    """The steps of the run's agent on some training tasks, by each state key that the environment provides.
 
     Raises:
-        SettingError: There is no run in the folder.
+        SettingError: if the folder holds no run.
     """
     transformers.utils.logging.disable_progress_bar()
     run = open_run(folder)

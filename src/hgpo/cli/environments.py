@@ -1,4 +1,4 @@
-"""`hgpo env`: play an environment by hand, check it, solve its games, replay recorded episodes."""
+"""`hgpo env`: play an environment by hand, check it, solve its tasks, replay recorded episodes."""
 
 from __future__ import annotations
 
@@ -26,64 +26,64 @@ DataFolder = Annotated[str | None, tyro.conf.arg(metavar="DIR")]
 
 @dataclass(frozen=True)
 class Check:
-    """Run the contract on an environment: determinism, types, won walkthroughs, unknown commands."""
+    """Check that an environment keeps its contract, such as determinism, types and walkthroughs that win."""
 
     name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")]
     """The environment: a name, or MODULE:CLASS or FILE.py:CLASS of your own; its settings are options."""
     tasks: int = 20
-    """Games that are played of each split."""
+    """Number of tasks to play from each split."""
     seed: int = 0
-    """Draws games and commands."""
+    """Seed of the tasks and the commands."""
     data: DataFolder = None
-    """Folder of the environment's data; by default where the environment says."""
+    """Folder of the environment's data; by default the environment's own default folder."""
 
 
 @dataclass(frozen=True)
 class Play:
-    """Play a game in the terminal: type a command or its number, "hint" or "quit"."""
+    """Play a task in the terminal: type a command or its number, "hint" or "quit"."""
 
     name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")]
     """The environment: a name, or MODULE:CLASS or FILE.py:CLASS of your own; its settings are options."""
     split: str | None = None
-    """The split; by default the one for training."""
+    """The split; by default the training split."""
     seed: int = 0
-    """Draws the training games."""
+    """Seed that draws the training tasks."""
     game: int = 0
-    """The number of the game: in a held-out split, or among the training games drawn by --seed."""
+    """The number of the task: in a held-out split, or among the training tasks drawn with --seed."""
     data: DataFolder = None
-    """Folder of the environment's data; by default where the environment says."""
+    """Folder of the environment's data; by default the environment's own default folder."""
 
 
 @dataclass(frozen=True)
 class Solve:
-    """Let the expert play the games of a split and print the share that it wins, by task type."""
+    """Let the expert play the tasks of a split and print its success rate by task type."""
 
     name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")]
     """The environment: a name, or MODULE:CLASS or FILE.py:CLASS of your own; its settings are options."""
     split: str | None = None
     """The split; by default all held-out splits."""
     tasks: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
-    """Only the first N tasks of each split (of training, 100 if not given)."""
+    """Only the first N tasks of each split; by default all, and 100 of the training split."""
     seed: int = 0
-    """Draws the training games."""
+    """Seed that draws the training tasks."""
     data: DataFolder = None
-    """Folder of the environment's data; by default where the environment says."""
+    """Folder of the environment's data; by default the environment's own default folder."""
 
 
 @dataclass(frozen=True)
 class Replay:
-    """Replay recorded episodes; exit code 0 only if something was compared and every step is equal."""
+    """Replay recorded episodes; the exit code is 0 only if something was compared and every step is equal."""
 
     file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
-    """Recorded episodes, .jsonl or .jsonl.xz."""
+    """File with recorded episodes, .jsonl or .jsonl.xz."""
     env: Annotated[str, tyro.conf.arg(metavar="NAME")]
     """The environment."""
     data: DataFolder = None
-    """Folder of the environment's data; by default where the environment says."""
+    """Folder of the environment's data; by default the environment's own default folder."""
 
 
 def main(args: Sequence[str]) -> int:
-    """Run the command; exit code 1 if the contract is broken, a game is not won or a step differs."""
+    """Run the command; the exit code is 1 if a check fails, a task is not won or a step differs."""
     kind = WITH_OPTIONS.get(args[0]) if args else None
     if kind is not None:
         first, _ = first_stage(kind, ("name",), args[1:])
@@ -110,7 +110,7 @@ def _suite(command: Any) -> TaskSuite:
     if command.data is None:
         return command.env
     if "data" not in {setting.name for setting in fields(command.env)}:
-        raise SettingError(f"{command.env.name} generates its games and reads no data: leave --data out")
+        raise SettingError(f"{command.env.name} generates its tasks and reads no data: leave --data out")
     return replace(command.env, data=command.data)
 
 
@@ -168,7 +168,9 @@ def _solve(command: Solve) -> int:
 def _replay(command: Replay) -> int:
     suite = _suite(replace(command, env=ENVIRONMENTS.find(command.env, "--env")()))
     if command.env not in REPLAYS:
-        raise SettingError(f"no recordings of {command.env} are understood, but of {', '.join(REPLAYS)}")
+        raise SettingError(
+            f"no recordings of {command.env} can be replayed: choose from {', '.join(REPLAYS)}"
+        )
     comparison = REPLAYS[command.env](suite, command.file)
     print(format_comparison(comparison))
     return 0 if comparison.exact else 1

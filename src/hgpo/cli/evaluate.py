@@ -35,11 +35,11 @@ from hgpo.training.choices import SuiteChoice
 
 @dataclass(frozen=True)
 class EvaluateCommand:
-    """Play the held-out games once each, and print one table of all who played.
+    """Play each held-out task once and print one table of all players.
 
-    Players are runs, by their folders: the agent of the latest checkpoint. --policy names others, and as many
-    as you like: expert (the walkthroughs), random (any admissible command), the folder of a model in
-    transformers' format, or endpoint: a model behind a server that speaks OpenAI's chat protocol.
+    Players are runs, given by their folders; the agent of the latest checkpoint plays. --policy adds any
+    number of others: expert (the walkthroughs), random (any admissible command), the folder of a model in
+    transformers' format, or endpoint (a model behind a server that speaks OpenAI's chat protocol).
 
     hgpo evaluate runs/MINE --policy expert random
     OPENAI_API_KEY=… hgpo evaluate --policy endpoint --model gpt-4o --prompting react env:alfworld
@@ -48,35 +48,35 @@ class EvaluateCommand:
     runs: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[RUN …]")] = ()
     """Folders of runs."""
     policy: tuple[str, ...] = ()
-    """Further players: expert, random, endpoint, or folders."""
+    """Other players: expert, random, endpoint, or folders of models."""
     env: SuiteChoice = field(default_factory=next(iter(ENVIRONMENTS.values())))
-    """The games of all players; by default those of the runs, or household games if there is no run."""
+    """The tasks that all players play; by default those of the runs, or household games without a run."""
     models: tyro.conf.OmitArgPrefixes[ModelOptions] = field(default_factory=ModelOptions)
-    """How models that are no runs are asked."""
+    """How models that are not from runs are prompted."""
     split: tuple[str, ...] = ()
-    """Names of the splits; none: all."""
+    """Names of the splits; by default all held-out splits."""
     published: tyro.conf.FlagCreatePairsOff[bool] = False
-    """Evaluate as the paper does: 512 games drawn with repetition, 3 seeds, temperature 0.4. It prints rows
-    to compare with the paper's table."""
+    """Evaluate as the paper does: 512 tasks drawn with repetition, 3 seeds, temperature 0.4. This prints rows
+    that can be compared with the paper's table."""
     temperature: float = 0.0
-    """Of sampling; 0 takes the most likely token. The published way has its own."""
+    """Sampling temperature; 0 takes the most likely token. --published sets its own."""
     tasks: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
     """Only the first N tasks of each split; None plays all."""
     seed: int = 0
     """Of sampling."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
-    """Write the results there, as results.json. An endpoint's replies are kept there, too, so that the same
-    command goes on after an interruption; by default under runs/, by the model's name."""
+    """Folder for the results (results.json) and an endpoint's replies, with which the same command continues
+    after an interruption; by default under runs/, named after the model."""
 
     def __post_init__(self) -> None:
         if self.temperature < 0 or (self.tasks is not None and self.tasks < 1) or self.seed < 0:
             raise SettingError("--temperature and --seed must be at least 0 and --tasks at least 1")
         if self.published and (self.temperature or self.tasks is not None):
-            raise SettingError("--published has its own temperature and number of tasks: give neither")
+            raise SettingError("--published sets the temperature and the number of tasks: give neither")
         if not (self.runs or self.policy):
-            raise SettingError("nobody plays: name the folder of a run, or --policy expert, random, endpoint")
+            raise SettingError("no player: name the folder of a run, or --policy expert, random or endpoint")
         if self.models != ModelOptions() and ENDPOINT not in self.policy and not self._has_folders():
-            raise SettingError("--model and what goes with it are for --policy endpoint or a model's folder")
+            raise SettingError("--model and its options need --policy endpoint or a model's folder")
 
     def _has_folders(self) -> bool:
         return any(Path(name).is_dir() for name in (*self.runs, *self.policy))
@@ -93,7 +93,7 @@ def main(args: Sequence[str]) -> int:
         splits = _splits(command, suite)
         folder = command.out or Path("runs") / _folder_name(command.models, suite)
         if command.out is not None:
-            # That it cannot be written to is better said before anyone has played.
+            # Find out that the folder cannot be written to before anyone has played.
             command.out.mkdir(parents=True, exist_ok=True)
         rows: dict[str, list[Any]] = {}
 
@@ -113,7 +113,7 @@ def main(args: Sequence[str]) -> int:
                         console.print(bill, soft_wrap=True, highlight=False)
     except KeyboardInterrupt:
         if ENDPOINT in names:
-            console.print("stopped; the same command goes on from the replies that came", soft_wrap=True)
+            console.print("stopped; the same command continues from the replies so far", soft_wrap=True)
         return INTERRUPTED
     console.print(published_table(rows) if command.published else players_tables(rows))
     if command.out is not None:

@@ -16,28 +16,29 @@ from hgpo.errors import SettingError
 
 @dataclass(frozen=True)
 class ExportCommand:
-    """Write a run's model as a plain folder in transformers' format, which vLLM and others load, too.
+    """Write a run's model as a plain folder in transformers' format, which vLLM and other libraries can load.
 
-    It holds the weights as safetensors, the configuration of the model and of generation, the tokenizer and
-    its chat template. An adapter is merged into its model. Where that makes the output head differ from the
-    input embedding of a model in which both are the same, the configuration says tie_word_embeddings false.
+    The folder holds the weights as safetensors, the configuration of the model and of generation, the
+    tokenizer and its chat template. A LoRA adapter is merged into its base model. If merging makes the output
+    head differ from an input embedding that was tied to it, the configuration sets tie_word_embeddings to
+    false.
     """
 
     source: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    """The run's folder, of which the latest checkpoint is taken, with averaged weights if the run has them
+    """A run's folder, whose latest checkpoint is exported, with averaged weights if the run has them
     (--weight-average-decay); or a folder with a model or an adapter, such as one checkpoint of a run."""
     out: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
-    """The new folder."""
+    """The folder to create."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """Of the weights; bfloat16 takes half the room."""
+    """Data type of the weights; bfloat16 takes half the space of float32."""
 
 
 def main(args: Sequence[str]) -> int:
-    """Write the folder and say where it is."""
+    """Write the folder and print where it is."""
     console = Console()
     command = parse(ExportCommand, args, prog="hgpo export")
     if command.out.exists():
-        raise SettingError(f"{command.out} is there already: give another OUT")
+        raise SettingError(f"{command.out} already exists: give another OUT")
     # Help and refusals need no torch.
     from hgpo.cli.export_run import export
 

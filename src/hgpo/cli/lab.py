@@ -1,4 +1,4 @@
-"""`hgpo lab`: estimators where the truth is known."""
+"""`hgpo lab`: estimators measured where the true advantages are known."""
 
 from __future__ import annotations
 
@@ -29,115 +29,117 @@ Folder = Annotated[Path, tyro.conf.arg(metavar="FOLDER")]
 Part = Literal["processes", "games"]
 R = TypeVar("R")
 Progress = Callable[[int, int], None]
-"""Is told how much is done, and of how much."""
+"""Called with how much is done, and out of how much."""
 AxisNames = Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME …")]
 
 
 @dataclass(frozen=True)
 class BiasVariance:
-    """Bias, variance and error of every estimator on finite processes with exact advantages, one thing varied
-    at a time: N, K, alpha, horizon, aliasing, history_dependence, history_reward_scale, clock. A table and a
-    picture for each.
+    """Measure bias, variance and error of every estimator on finite processes with exact advantages. One
+    quantity is varied at a time: N, K, alpha, horizon, aliasing, history_dependence, history_reward_scale,
+    clock. Each gives a table and a plot.
     """
 
     out: Folder = Path("lab")
-    """Where tables (.md, .csv) and pictures (.png, .svg) go."""
+    """Folder for the tables (.md, .csv) and plots (.png, .svg)."""
     axes: AxisNames = ()
-    """Only these; without any all are varied."""
+    """Vary only these quantities; by default all."""
     seed: int = 0
-    """Of processes and rollouts."""
+    """Seed of the processes and rollouts."""
     rows: int = 100_000
-    """Steps sampled of each process."""
+    """Number of steps sampled from each process."""
     processes: int = 8
-    """How many processes each figure is a mean over."""
+    """Number of processes that each figure is a mean over."""
     shape: ProcessShape = field(default_factory=lambda: ProcessShape(history_reward_scale=0.3))
-    """What the sweeps start at."""
+    """The values that are not varied."""
     workers: int = os.cpu_count() or 1
-    """Processes of this machine that share the work; the numbers do not depend on it."""
+    """Number of parallel workers on this machine; the results do not depend on it."""
 
 
 @dataclass(frozen=True)
 class Theory:
-    """Each assumption behind HGPO's weights as a number with an interval and a verdict, in four kinds of
-    processes; and the weights of least error compared with the power law and the estimated ones.
+    """Measure each assumption behind HGPO's weights in four kinds of processes, with an interval and a
+    verdict; and compare the weights of least error with the power law and the estimated ones.
     """
 
     out: Folder = Path("lab")
-    """Where tables and pictures go."""
+    """Folder for the tables and plots."""
     seed: int = 0
-    """Of processes and rollouts."""
+    """Seed of the processes and rollouts."""
     rows: int = 100_000
-    """Steps sampled of each process."""
+    """Number of steps sampled from each process."""
     processes: int = 16
-    """How many processes each figure is a mean over."""
+    """Number of processes that each figure is a mean over."""
     group_size: int = 16
-    """N."""
+    """N: number of rollouts per task."""
 
 
 @dataclass(frozen=True)
 class Oracle:
-    """The same question on real games: a step's value is estimated by many rollouts from that very step."""
+    """Measure bias, variance and error on real tasks: a step's true value is estimated by many rollouts that
+    continue from that step.
+    """
 
     policy: Annotated[str, tyro.conf.arg(metavar="NAME")]
-    """Who plays: the folder of a run, "random", or "expert" with --error."""
+    """The player: the folder of a run, "random", or "expert" with --error."""
     error: float | None = None
-    """Probability with which the expert gives a random admissible command."""
+    """Probability with which the expert takes a random admissible command."""
     env: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
-    """The games: a name, or MODULE:CLASS or FILE.py:CLASS of your own, at their defaults; if not given, those
-    of the run."""
+    """The environment: a name, or MODULE:CLASS or FILE.py:CLASS of your own, with its default settings; by
+    default that of the run."""
     out: Folder = Path("lab")
-    """Where tables and pictures go."""
+    """Folder for the tables and plots."""
     seed: int = 0
-    """Of games and of all that is drawn."""
+    """Seed of the tasks and of all sampling."""
     setting: tyro.conf.OmitArgPrefixes[OracleSetting] = field(default_factory=OracleSetting)
-    """How much is played."""
+    """How many tasks and rollouts are played."""
 
 
 @dataclass(frozen=True)
 class Gradient:
-    """The policy gradient of every estimator compared with the true one: on finite processes, where that is
-    exact, and with a log-linear agent on household games.
+    """Compare every estimator's policy gradient with the true one: on finite processes, where it is exact,
+    and with a log-linear agent on household games.
     """
 
     out: Folder = Path("lab")
-    """Where tables go."""
+    """Folder for the tables."""
     seed: int = 0
-    """Of processes, games and rollouts."""
+    """Seed of the processes, games and rollouts."""
     only: Part | None = None
-    """Only processes, or only games."""
+    """Measure only on processes, or only on games."""
     processes: GradientSetting = field(default_factory=GradientSetting)
-    """What is sampled of the processes."""
+    """What is sampled from the processes."""
     games: GameGradientSetting = field(default_factory=GameGradientSetting)
-    """What is played of the games."""
+    """What is played on the games."""
     workers: int = os.cpu_count() or 1
-    """Processes of this machine that share the work; the numbers do not depend on it."""
+    """Number of parallel workers on this machine; the results do not depend on it."""
 
 
 @dataclass(frozen=True)
 class Learning:
-    """Policies learn with every estimator: log-linear ones on finite processes, with exact values, and a
+    """Train policies with every estimator: log-linear ones on finite processes, evaluated exactly, and a
     log-linear agent on household games.
     """
 
     out: Folder = Path("lab")
-    """Where tables go."""
+    """Folder for the tables."""
     seed: int = 0
-    """Of processes, games and rollouts."""
+    """Seed of the processes, games and rollouts."""
     only: Part | None = None
-    """Only processes, or only games."""
+    """Train only on processes, or only on games."""
     processes: LearningSetting = field(default_factory=LearningSetting)
-    """How policies learn on processes."""
+    """How policies are trained on processes."""
     games: GameLearningSetting = field(default_factory=GameLearningSetting)
-    """How agents learn on games."""
+    """How agents are trained on games."""
     workers: int = os.cpu_count() or 1
-    """Processes of this machine that share the work; the numbers do not depend on it."""
+    """Number of parallel workers on this machine; the results do not depend on it."""
 
 
 def main(args: Sequence[str]) -> int:
     """Run the command."""
     try:
         command: Any = parse(BiasVariance | Theory | Gradient | Learning | Oracle, args, prog="hgpo lab")  # pyright: ignore[reportArgumentType]
-        # That it cannot be written to is better said before anything is measured.
+        # Find out that a folder cannot be written to before anything is measured.
         command.out.mkdir(parents=True, exist_ok=True)
         RUN[type(command)](command)
     except (SettingError, ValueError) as error:
@@ -230,7 +232,7 @@ def _learning(command: Learning) -> None:
 
 
 def _write_parts(only: str | None, parts: Mapping[str, Callable[[Progress], Sequence[Path]]]) -> None:
-    """Measure the parts, or only one of them, and name the files that they wrote."""
+    """Measure all parts, or only one of them, and print the names of the files written."""
     console, written = Console(), []
     with RichDisplay(console) as display:
         for name, part in parts.items():
@@ -247,7 +249,7 @@ def _all(
     workers: int,
     on_done: Progress,
 ) -> list[R]:
-    """What the function gives for each job's arguments."""
+    """The function's result for the arguments of each job."""
     from hgpo.lab.jobs import mapped
 
     found = []
@@ -274,7 +276,9 @@ def _oracle(command: Oracle) -> None:
     if command.env is not None and type(suite) is not type(default):
         raise SettingError(f"{command.policy} plays {name}: leave --env out, or give another --policy")
     if command.error is not None and command.policy != "expert":
-        raise SettingError(f"--error is of the expert, not of {command.policy}: expected --policy expert")
+        raise SettingError(
+            f"--error applies to the expert, not to {command.policy}: expected --policy expert"
+        )
     console = Console()
     with (
         RichDisplay(console) as display,
@@ -300,9 +304,11 @@ def _oracle(command: Oracle) -> None:
 
 def _check(rows: int, processes: int) -> None:
     if rows < 1000:
-        raise SettingError(f"--rows is {rows}: expected 1000 or more, as biases are means over rows")
+        raise SettingError(f"--rows is {rows}: expected 1000 or more, because biases are means over rows")
     if processes < 2:
-        raise SettingError(f"--processes is {processes}: expected 2 or more, as intervals are over them")
+        raise SettingError(
+            f"--processes is {processes}: expected 2 or more, because intervals are over processes"
+        )
 
 
 RUN: dict[type, Any] = {

@@ -1,8 +1,7 @@
-"""Command lines from dataclasses by tyro, in two stages, with errors of one line.
+"""Parses command lines into dataclasses with tyro, in two stages; errors are one line each.
 
-A preset, a model or an environment decides what other options are by default. The first stage reads the
-options that decide, the second stage all of them, with the defaults that follow. Both read the same
-dataclass.
+A preset, a model or an environment changes the defaults of other options. The first stage reads the options
+that do so; the second stage reads all options with the resulting defaults. Both read the same dataclass.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
 import tyro
 
-# The one place where tyro tells a refusal by its parts; its version is bounded for that.
+# Only here is one of tyro's errors read part by part; pyproject.toml bounds its version for this reason.
 from tyro._errors import on_parse_error
 
 from hgpo.cli.refusals import choices, refuse, unknown_words
@@ -26,25 +25,26 @@ T = TypeVar("T")
 
 
 def first_stage(options: type, names: Sequence[str], args: Sequence[str]) -> tuple[Any, list[str]]:
-    """What the words give for the options that others' defaults follow.
+    """The values of the options that decide the defaults of others.
 
-    Nothing is checked but the words themselves: whether the values fit together is known with the defaults.
+    Only the form of the arguments is checked: whether the values fit together depends on the defaults.
 
     Args:
         options: a dataclass.
         names: the fields to read.
-        args: the command line's words.
+        args: the command line's arguments.
 
     Returns:
-        An object with an attribute per name, None where the words do not give it or are refused, which the
-        second stage reports, and () where it may be given several times; and the words that are no option's.
+        An object with one attribute per name, and the arguments that are not options. An attribute is None if
+        its option is not given or is refused (the second stage reports that), and () if an option that may be
+    given several times is not given.
     """
     hints = get_type_hints(options, include_extras=True)
     several = {each.name for each in fields(options) if each.default == ()}
     declared: list[Any] = [
         (name, hints[name], ()) if name in several else (name, _optional(hints[name]), None) for name in names
     ]
-    # The others are read, too, so that no option's value is taken for another option.
+    # All other options are read as well, so that no option's value is taken for another option.
     declared += [
         (each.name, hints[each.name], field(default=each.default, default_factory=each.default_factory))
         for each in fields(options)
@@ -65,17 +65,17 @@ def parse(
     default: T | None = None,
     help_option: str = "--help",
 ) -> T:
-    """The options that `args` give; the fields' docstrings are the help.
+    """The options that `args` give; their help texts are the docstrings of the fields.
 
     Args:
         options: a dataclass, or a union of dataclasses, one per subcommand.
-        args: the command line's words.
-        prog: what the command is called.
-        default: the values of what is not given; None: the dataclass's own.
+        args: the command line's arguments.
+        prog: the name of the command.
+        default: the values of options that are not given; None: the dataclass's own defaults.
         help_option: the option that lists all options.
 
     Raises:
-        SettingError: with what is wrong in one line, and the nearest option where one is misspelt.
+        SettingError: if the arguments are wrong; one line, with the nearest option if one is misspelt.
         SystemExit: with code 0 after the help option.
     """
     words = ["--help" if word == help_option else word for word in args]
@@ -112,7 +112,7 @@ def _classes_named(options: Any, args: Sequence[str]) -> Iterator[None]:
 
 
 def _read(options: Any, args: Sequence[str], more: str = "", **settings: Any) -> tuple[Any, list[str]]:
-    """What tyro makes of the words, and the words that it does not know."""
+    """tyro's result for the arguments, and the arguments that it does not know."""
     with on_parse_error(partial(refuse, more=more)):
         return tyro.cli(
             options,

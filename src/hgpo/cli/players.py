@@ -1,4 +1,4 @@
-"""Who plays in `hgpo evaluate`: trained agents, the expert, chance, and models behind a server."""
+"""The players of `hgpo evaluate`: trained agents, the expert, random play, and models behind a server."""
 
 from __future__ import annotations
 
@@ -31,45 +31,45 @@ DEFAULT_KEY = "OPENAI_API_KEY"
 
 @dataclass(frozen=True)
 class ModelOptions:
-    """How a model that is not a run's is asked."""
+    """How a model that is not from a run is prompted and sampled."""
 
     model: str | None = None
-    """The endpoint's model, by the name that the server has for it."""
+    """The endpoint's model, by its name on the server."""
     base_url: str | None = None
-    """The endpoint's address, which often ends in /v1; None is OpenAI's own. What it has behind a "?" is sent
-    along, as Azure's api-version."""
+    """The endpoint's address, which often ends in /v1; None is OpenAI's own. A query string after "?" is sent
+    with every request, such as Azure's api-version."""
     key_variable: str = DEFAULT_KEY
-    """The environment variable that holds the endpoint's key; a server of your own may need none."""
+    """The environment variable that holds the endpoint's key; your own server may not need one."""
     prompting: PromptingName = "plain"
-    """plain: the published prompt; react: thoughts and actions as a conversation; reflexion: that, and a task
-    that was not won is tried again after the model has written what it learned."""
+    """plain: the published prompt; react: thoughts and actions as a conversation; reflexion: the same, and a
+    failed task is tried again after the model has written down what it learned."""
     trials: int = 3
-    """How many times Reflexion tries a task. It learns whether it has won; the other ways do not."""
+    """How many times Reflexion tries a task. Reflexion is told whether it won; the other methods are not."""
     prompt_history: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
-    """Steps that a prompt shows; None: all for react and reflexion, 2 for the others."""
+    """Past steps that the prompt shows; None: all for react and reflexion, 2 for the others."""
     max_prompt_tokens: int = 4096
-    """Of models in folders: the oldest history is left out of longer prompts."""
+    """For models in folders: the oldest steps are left out of a prompt that would be longer."""
     max_response_tokens: int = 512
-    """A reply ends here at the latest."""
+    """The largest number of tokens of a reply."""
     response: ResponseFormatName = "think_action"
-    """Of models in folders: how commands are listed and answers understood."""
+    """For models in folders: how commands are listed and replies are parsed."""
     concurrency: int = 16
-    """Requests to the endpoint at the same time."""
+    """How many requests to the endpoint run at the same time."""
     attempts: int = 8
-    """Times that a request is made, ever later, if it fails in a way that may pass. Then its episode fails
-    or, if the server answers nothing else, the evaluation stops."""
+    """How many times a request is made, with growing pauses, if it fails for a reason that may be temporary.
+    After that its episode fails; if the server answers no request at all, the evaluation stops."""
     request_timeout: float = 120.0
-    """Seconds that a request may take."""
+    """Timeout of a request in seconds."""
     ask_refused_again: tyro.conf.FlagCreatePairsOff[bool] = False
-    """Ask the endpoint again what it refused in an earlier call, such as prompts that a filter held back.
-    Without it, their episodes stay failed."""
+    """Ask again for replies that the endpoint refused in an earlier call, for example because of a content
+    filter. Without this option their episodes stay failed."""
     request: str = "{}"
-    """Further fields of each request as a JSON object; null leaves one out, e.g. for models that think:
+    """Additional fields of each request as a JSON object; null removes a field. For reasoning models, e.g.:
     '{"max_tokens": null, "max_completion_tokens": 2048, "temperature": null}'."""
     price_input: float | None = None
-    """Price of a million tokens read, in any currency; with --price-output the cost is told."""
+    """Price per million input tokens, in any currency; together with --price-output the cost is printed."""
     price_output: float | None = None
-    """Price of a million tokens written."""
+    """Price per million output tokens."""
 
     def __post_init__(self) -> None:
         for name in ("trials", "concurrency", "attempts", "max_prompt_tokens", "max_response_tokens"):
@@ -86,7 +86,7 @@ class ModelOptions:
         self.request_fields()
 
     def request_fields(self) -> dict[str, Any]:
-        """What --request says."""
+        """The fields that --request gives."""
         try:
             fields = json.loads(self.request)
         except json.JSONDecodeError as error:
@@ -115,17 +115,17 @@ class Player:
     """An agent with a name."""
 
     name: str
-    """What its row is called."""
+    """The name of its row in the table."""
     agent: Agent
     bill: Callable[[], str | None] = lambda: None
-    """What it has cost so far, in words."""
+    """A description of what it has cost so far."""
 
 
 def games_of(names: Sequence[str], default: TaskSuite) -> TaskSuite:
-    """The games of the runs among these players, or the default without any.
+    """The environment of the runs among these players, or the default if there are none.
 
     Raises:
-        SettingError: if a name is nobody's, or two runs play different games.
+        SettingError: if a name belongs to no player, or two runs have different environments.
     """
     suites: dict[str, TaskSuite] = {}
     for name in names:
@@ -135,8 +135,8 @@ def games_of(names: Sequence[str], default: TaskSuite) -> TaskSuite:
     for name, suite in suites.items():
         if first is not None and suite != first[1]:
             raise SettingError(
-                f"{first[0]} plays {first[1]} and {name} {suite}, which make no common table: choose games "
-                f"for all, as in env:{next(iter(ENVIRONMENTS))}"
+                f"{first[0]} plays {first[1]} but {name} plays {suite}, which gives no common table: choose "
+                f"one environment for all, as in env:{next(iter(ENVIRONMENTS))}"
             )
     return first[1] if first else default
 
@@ -145,14 +145,14 @@ def games_of(names: Sequence[str], default: TaskSuite) -> TaskSuite:
 def open_player(
     name: str, suite: TaskSuite, options: ModelOptions, folder: Path, say: Callable[[str], None]
 ) -> Iterator[Player]:
-    """The player of a name.
+    """The player with a name.
 
     Args:
         name: "expert", "random", "endpoint", or the folder of a run or of a model.
-        suite: the games.
-        options: how models are asked.
-        folder: where what is paid for is kept.
-        say: told a line of text when a server makes one wait.
+        suite: the environment.
+        options: how models are prompted.
+        folder: where paid replies are kept.
+        say: called with a line of text when a server asks for a pause.
 
     Raises:
         SettingError: if there is no such player.
@@ -163,7 +163,7 @@ def open_player(
         with _endpoint(options, folder, say) as player:
             yield player
     elif _is_run(Path(name)):
-        # Models need torch, the other players do not.
+        # Models need torch; the other players do not.
         import transformers
 
         from hgpo.training.open_run import open_run, weights_in_words
@@ -183,13 +183,13 @@ _SCRIPTED: dict[str, Callable[[TaskSuite], Agent]] = {
 
 
 def _is_run(folder: Path) -> bool:
-    """Whether a folder is that of a run, rather than of a model: both have a config.json."""
+    """Whether a folder holds a run rather than a model; both have a config.json."""
     if is_model(folder):
         return False
     if not (folder / "config.json").is_file():
         raise SettingError(
-            f"{folder} is neither a run nor a model (it has no config.json), and no player's name: expected "
-            f"a folder, {', '.join(_SCRIPTED)} or {ENDPOINT}"
+            f"{folder} is neither a run nor a model (it has no config.json), nor the name of a player: "
+            f"expected a folder, {', '.join(_SCRIPTED)} or {ENDPOINT}"
         )
     return True
 
@@ -229,8 +229,8 @@ def _endpoint(options: ModelOptions, folder: Path, say: Callable[[str], None]) -
 
     def bill(usage: Usage) -> str:
         told = (
-            f"{options.model}: {usage.asked} replies asked for, {usage.replayed} taken from {folder}, "
-            f"{usage.retries} attempts made again; {usage.prompt_tokens:,} tokens read, "
+            f"{options.model}: {usage.asked} replies requested, {usage.replayed} taken from {folder}, "
+            f"{usage.retries} attempts repeated; {usage.prompt_tokens:,} input tokens, "
             f"{usage.completion_tokens:,} written"
         )
         if options.price_input is None or options.price_output is None:
@@ -252,10 +252,10 @@ def _prompting(options: ModelOptions) -> Prompting:
 
 
 def _key(options: ModelOptions) -> str | None:
-    """The endpoint's key; None for a server that needs none.
+    """The endpoint's key; None for a server that needs no key.
 
     Raises:
-        SettingError: if there is none, or one that no header can hold.
+        SettingError: if the key is missing, or contains characters that an HTTP header cannot hold.
     """
     key = os.environ.get(options.key_variable, "").strip()
     if not key and (options.base_url is None or options.key_variable != DEFAULT_KEY):
@@ -263,8 +263,8 @@ def _key(options: ModelOptions) -> str | None:
     odd = re.search(r"[^!-~]|^[\"'`]|[\"'`]$", key)
     if odd:
         raise SettingError(
-            f"the key in {options.key_variable} has {_character(odd[0])} at place {odd.start() + 1} of "
-            f"{len(key)}, which no key has: copy the key alone, without quotes"
+            f"the key in {options.key_variable} has {_character(odd[0])} at position {odd.start() + 1} of "
+            f"{len(key)}, which a key cannot contain: copy only the key, without quotes"
         )
     return key or None
 

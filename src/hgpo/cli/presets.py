@@ -16,15 +16,15 @@ from hgpo.training.presets import DEFAULT, METHODS, PRESETS, explained
 
 @dataclass(frozen=True)
 class PresetsCommand:
-    """List the presets of `hgpo train --preset`, or show every value of some and where it comes from."""
+    """List the presets of `hgpo train --preset`, or show every value of the named ones and its source."""
 
     names: Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[NAMES]")] = ()
-    """The presets to show: a run, methods, or a run with methods on top of it."""
+    """The presets to show: a run, methods, or a run with methods added to it."""
 
 
 def main(args: Sequence[str]) -> int:
-    """Print the presets, or one of them."""
-    # Names and values are to be copied, so none is cut off where a terminal is narrow.
+    """Print the list of presets, or the values of the named ones."""
+    # Names and values are meant to be copied, so none is cut off in a narrow terminal.
     console = Console(width=max(120, Console().width))
     command = parse(PresetsCommand, args, prog="hgpo presets")
     if not command.names:

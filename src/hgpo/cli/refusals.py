@@ -1,4 +1,4 @@
-"""Why a command line is refused, in one line."""
+"""One-line error messages for command lines that tyro refuses."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ _POSITIONAL = tyro.conf.Positional[int].__metadata__[0]  # pyright: ignore[repor
 
 
 def refuse(event: _errors.ParseErrorEvent, more: str) -> None:
-    """Raise what tyro is about to print as an error of one line.
+    """Raise the error that tyro is about to print as a SettingError of one line.
 
-    A kind of event that is not known here is left to tyro, which prints it.
+    Kinds of events that are not known here are left to tyro, which prints them.
 
     Args:
-        event: what tyro refuses.
-        more: where the options are listed.
+        event: tyro's error.
+        more: a hint at how to list the options.
 
     Raises:
-        SettingError: with the line.
+        SettingError: with the message.
     """
     if (line := _line(event)) is None:
         return
-    # What the settings' own checks say is complete.
+    # A message from the settings' own checks needs no hint.
     raise SettingError(line if _is_own(event) else line + more)
 
 
 def unknown_words(words: Sequence[str], options: Any, default: Any) -> str:
-    """The first word that is not known, and what may have been meant.
+    """A message about the first unknown argument, with suggestions.
 
     Args:
-        words: the words, of which there is at least one.
+        words: the unknown arguments, at least one.
         options: the dataclass, or a union of dataclasses.
-        default: an instance of it, which tells the options of nested settings; None: its own defaults.
+        default: an instance of it, which determines the options of nested settings; None: its own defaults.
     """
     word = words[0]
     if not word.startswith("-"):
@@ -60,7 +60,7 @@ def unknown_words(words: Sequence[str], options: Any, default: Any) -> str:
     option = word.partition("=")[0].replace("_", "-")
     names = list(_option_names(options, default))
     prefix, _, leaf = option.rpartition(".")
-    # Within a group of settings only its own are meant.
+    # For an option of a settings group, suggest only options of that group.
     names = [name for name in names if name.startswith(f"{prefix}.")] or names
     near = difflib.get_close_matches(leaf.lstrip("-"), {_leaf(name): None for name in names}, n=1)
     meant = [name for name in names if _leaf(name) in near]
@@ -78,7 +78,7 @@ def _is_own(event: _errors.ParseErrorEvent) -> bool:
 
 @singledispatch
 def _line(event: _errors.ParseErrorEvent) -> str | None:
-    """What is wrong; None for a kind of event that is not known here."""
+    """The message; None for a kind of event that is not known here."""
     return None
 
 
@@ -97,7 +97,7 @@ def _(event: _errors.MissingSubcommand) -> str:
 @_line.register
 def _(event: _errors.SubcommandConflict) -> str:
     return (
-        f"{event.attempted} stands behind {event.trigger_flag}, an option of {event.already_selected}: give "
+        f"{event.attempted} comes after {event.trigger_flag}, an option of {event.already_selected}: give "
         f"{event.attempted} first"
     )
 
@@ -114,18 +114,18 @@ def _(event: _errors.InvalidChoice) -> str:
 
 @_line.register
 def _(event: _errors.InstantiationFailure) -> str:
-    # tyro's reason may go on for lines, one per type that it has tried.
+    # tyro's reason may have several lines, one per type that it has tried.
     reason = event.message.splitlines()[0]
     return reason if event.argument is None else f"{_shown(event.argument)}: {reason}"
 
 
 def _shown(argument: Any) -> str:
-    """An argument as the help shows it."""
+    """An argument as the help text shows it."""
     return str(argument.lowered.metavar) if argument.is_positional() else argument.display_name()
 
 
 def _option_names(options: Any, default: Any, prefix: str = "") -> Iterator[str]:
-    """The options of a dataclass, those of nested dataclasses with the field's name before a dot."""
+    """The options of a dataclass; those of nested dataclasses have the field's name and a dot as a prefix."""
     for cls in _dataclasses(options):
         hints = get_type_hints(cls, include_extras=True)
         for field in dataclasses.fields(cls):
@@ -154,6 +154,6 @@ def choices(options: Any) -> Iterator[tuple[str, Choice]]:
 
 
 def _dataclasses(options: Any) -> tuple[Any, ...]:
-    """The dataclass itself, also of a generic one; those of a union."""
+    """The dataclass itself, without type arguments; for a union, its members."""
     cls = get_origin(options) or options
     return (cls,) if dataclasses.is_dataclass(cls) else get_args(options)

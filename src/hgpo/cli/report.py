@@ -15,14 +15,14 @@ from hgpo.cli.parse import parse
 
 @dataclass(frozen=True)
 class ReportCommand:
-    """Write a run's report.html again, also while the run goes on: one file that opens offline."""
+    """Write a run's report.html again, even while the run is still going: one file that opens offline."""
 
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """The run's folder."""
 
 
 def main(args: Sequence[str]) -> int:
-    """Write the report and say where it is."""
+    """Write the report and print where it is."""
     console = Console()
     command = parse(ReportCommand, args, prog="hgpo report")
     # Help and refusals need no transformers.

@@ -1,4 +1,4 @@
-"""What the commands that read a file of rollouts have in common."""
+"""What the commands that read a file of rollouts share."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from hgpo.rollout_files import COLUMNS, Rollouts, nearest, read_rollouts
 
 
 def open_rollouts(path: Path, rename: Sequence[str], console: Console) -> Rollouts:
-    """The rollouts in a file; what they are, and which columns mean nothing, is printed.
+    """The rollouts in a file; a summary and the columns that are not read are printed.
 
     Args:
         path: The file, or a folder of them.
-        rename: "THEIRS=OURS" for each column that goes by another name there.
+        rename: "THEIRS=OURS" for each column that has another name there.
         console: Where to print.
 
     Raises:
-        SettingError: The file or a renaming cannot be read.
+        SettingError: if the file cannot be read, or a renaming is not of that form.
     """
     names = {}
     for pair in rename:
@@ -38,11 +38,11 @@ def open_rollouts(path: Path, rename: Sequence[str], console: Console) -> Rollou
 
 
 def _with_nearest(name: str, absent: Sequence[str]) -> str:
-    """A column that is not read, and the one that it may have been meant for."""
+    """A column that is not read, with the name of the column that was perhaps meant."""
     close = nearest(name, absent, likeness=0.85)
     return f"{name} (for {close}: --rename {name}={close})" if close else name
 
 
 def say(console: Console, text: str) -> None:
-    """Print a text as it is: names of files and columns may look like rich's markup."""
+    """Print a text unchanged: file and column names may look like rich's markup."""
     console.print(text, soft_wrap=True, highlight=False, markup=False)

@@ -1,4 +1,4 @@
-"""Standard streams that are closed, full, or read by nobody any more: no command ends in a traceback then."""
+"""Handles standard streams that are closed, full, or no longer read, so that no traceback is printed."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 READER_GONE = 141
-"""The exit code of a program that SIGPIPE ends, as a shell tells it: 128 + 13."""
+"""The exit code that a shell reports for a program ended by SIGPIPE: 128 + 13."""
 
 
 class ReaderGone(KeyboardInterrupt):
-    """Nobody reads the standard output any more: the command stops as after Ctrl-C, and saves what it has."""
+    """The reader of standard output has closed it: the command saves and stops as after Ctrl-C."""
 
 
 class GuardedStream:
-    """A text stream that is given up when it cannot be written: whatever follows is dropped."""
+    """A text stream that is abandoned once it cannot be written to; later output is dropped."""
 
     def __init__(self, stream: Any, *, stops: bool) -> None:
-        """Take the stream.
+        """Wrap the stream.
 
         Args:
-            stream: is written to.
-            stops: whether ReaderGone is raised, in the main thread, when its reader has gone.
+            stream: the stream to write to.
+            stops: whether to raise ReaderGone, in the main thread, when the reader has closed the stream.
         """
         self._stream = stream
         self._stops = stops
         self.error: OSError | None = None
-        """Why it was given up."""
+        """The error for which the stream was abandoned, if any."""
 
     def write(self, text: str) -> int:
-        """Write the text, or drop it."""
+        """Write the text, or drop it if the stream is abandoned."""
         if self.error is None:
             try:
                 self._stream.write(text)
@@ -43,7 +43,7 @@ class GuardedStream:
         return len(text)
 
     def flush(self) -> None:
-        """Flush the stream, unless it has been given up."""
+        """Flush the stream, unless it is abandoned."""
         if self.error is None:
             try:
                 self._stream.flush()
@@ -55,7 +55,7 @@ class GuardedStream:
 
     def _give_up(self, error: OSError) -> None:
         self.error = error
-        # What is still in the buffer must go somewhere when the interpreter ends.
+        # The interpreter flushes the buffer when it ends, so the file descriptor must lead somewhere.
         with suppress(OSError):
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self._stream.fileno())
@@ -67,14 +67,14 @@ class GuardedStream:
 
 @contextmanager
 def guarded_streams() -> Iterator[GuardedStream]:
-    """Guard standard output and error in the block; gives the guard of the output."""
+    """Guard standard output and standard error in the block; yields the guard of standard output."""
     _open_what_is_closed()
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # Names of files may hold characters that the terminal's encoding does not have.
+        # File names may contain characters that the terminal's encoding cannot represent.
         sys.stdout.reconfigure(errors="backslashreplace")
     output = GuardedStream(sys.stdout, stops=True)
     previous = sys.stdout, sys.stderr
-    # The streams are replaced by what has their methods, as it is usual.
+    # The streams are replaced by objects with the same methods, as is usual.
     sys.stdout, sys.stderr = output, GuardedStream(sys.stderr, stops=False)  # pyright: ignore[reportAttributeAccessIssue]
     try:
         yield output
@@ -83,8 +83,8 @@ def guarded_streams() -> Iterator[GuardedStream]:
 
 
 def _open_what_is_closed() -> None:
-    """Let streams that are closed lead nowhere; else the next file that is opened would be taken for one."""
+    """Redirect closed streams to nowhere; otherwise the next file opened would get their file descriptor."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
-        # Python has None for a stream that is closed. The lowest number that is free is taken: the stream's.
+        # Python has None for a closed stream. open() takes the lowest free descriptor, which is the stream's.
         if getattr(sys, name) is None:
             setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))

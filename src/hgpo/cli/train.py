@@ -19,7 +19,7 @@ from hgpo.training.presets import starting_config
 
 PROG, ALL_OPTIONS = "hgpo train", "--help-all"
 DECIDING = ("preset", "model", "env", "estimator", "prompt_history")
-"""The options that others' defaults follow."""
+"""The options that decide the defaults of others."""
 
 
 @dataclass(frozen=True)
@@ -27,42 +27,42 @@ class TrainCommand(TrainConfig):
     """Train an agent with group rollouts: all options. Examples: hgpo train --help."""
 
     preset: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """Start from published settings, to which all others that are given are changes: the run alfworld-1.5b,
-    alfworld-7b, webshop-1.5b or webshop-7b, and on top of it, or of the defaults, the method gspo, cispo,
-    sapo or sampo (--preset alfworld-1.5b --preset sampo; hgpo presets NAMES shows every value and its
-    source)."""
+    """Start from published settings, which all other options given here change: the run alfworld-1.5b,
+    alfworld-7b, webshop-1.5b or webshop-7b. The methods gspo, cispo, sapo and sampo are added to a run or to
+    the defaults (--preset alfworld-1.5b --preset sampo). hgpo presets NAMES shows every value and its
+    source."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
     """The run's folder, which must not hold a run yet; by default a new one under runs/."""
     resume: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
-    """Go on with the run in this folder, with the settings that it has; nothing else may be given."""
+    """Continue the run in this folder with its own settings; no other option may be given."""
 
 
 def main(args: Sequence[str]) -> int:
-    """Train, then print the evaluations and where everything is."""
+    """Train, then print the evaluations and where the results are."""
     first, others = first_stage(TrainCommand, DECIDING, args)
     if {"-h", "--help"} & set(others):
         print(one_screen(_default(first), _chosen(first)))
         return 0
     config, folder = _settings(parse(TrainCommand, args, PROG, _default(first), ALL_OPTIONS))
-    # Help and refusals need no torch.
+    # --help and error messages need no torch.
     from hgpo.cli.train_run import train
 
     return train(config, folder)
 
 
 def parse_train(args: Sequence[str]) -> TrainCommand:
-    """The options of `hgpo train`, with the defaults that follow from what `args` give."""
+    """The options of `hgpo train`, with the defaults that follow from `args`."""
     first, _ = first_stage(TrainCommand, DECIDING, args)
     return parse(TrainCommand, args, PROG, _default(first), ALL_OPTIONS)
 
 
 def _default(first: Any) -> TrainCommand:
-    """What is not given, where the first stage has read `first`."""
+    """The values of options that are not given, once the first stage has read `first`."""
     chosen = _chosen(first)
     games = chosen["env"].name if "env" in chosen else ""
     values = settings_of(starting_config(first.preset, first.model, games, first.prompt_history))
     for name, choice in chosen.items():
-        # One of the same kind is already as a preset has it.
+        # A choice of the same kind as the preset's keeps the preset's values.
         if type(choice) is not type(values[name]):
             values[name] = choice
     return TrainCommand(**values, preset=first.preset)
@@ -83,12 +83,12 @@ def _settings(command: TrainCommand) -> tuple[TrainConfig, Path]:
     config = TrainConfig(**settings_of(command))
     folder = command.out or _new_folder(config)
     if (folder / "config.json").exists():
-        raise SettingError(f"{folder} holds a run already: go on with it by --resume, or give another --out")
+        raise SettingError(f"{folder} already holds a run: continue it with --resume, or give another --out")
     return config, folder
 
 
 def settings_of(config: TrainConfig) -> dict[str, Any]:
-    """The settings of a run by name, without what only the command has."""
+    """The settings of a run by name, without the options that only the command has."""
     return {field.name: getattr(config, field.name) for field in dataclasses.fields(TrainConfig)}
 
 

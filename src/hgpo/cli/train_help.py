@@ -26,17 +26,17 @@ EXAMPLES = (
 EVERYDAY = {
     "out": "the run's folder; a new one under runs/ by default",
     "model": "folder, GGUF file or Hugging Face name of a causal LM",
-    "seed": "fixes everything that is drawn at random",
+    "seed": "seed of everything random",
     "iterations": "rounds of rollout and update",
     "tasks_per_iteration": "tasks per iteration",
     "group_size": "rollouts per task, which are compared with one another",
     "prompt_history": "past steps that the prompt shows",
     "response": "how the agent answers: text, number or think_action",
     "learning_rate": "of AdamW; 1e-6 for models of 1.5B parameters and more",
-    "evaluate_every": "iterations between evaluations; 0: before and after only",
+    "evaluate_every": "iterations between evaluations; 0: only before and after training",
     "track": "experiment trackers: tensorboard, wandb, trackio",
 }
-"""Settings of `TrainConfig` that most runs choose."""
+"""The everyday settings of `TrainConfig`, with their help on one screen."""
 
 NAMES: dict[str, Registry[Any]] = {"env": ENVIRONMENTS, "estimator": ESTIMATORS}
 WIDTH = 28

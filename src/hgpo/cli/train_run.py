@@ -1,4 +1,4 @@
-"""The run of `hgpo train`, once its settings are known."""
+"""Carries out the run of `hgpo train`, once its settings are known."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from hgpo.training.trainer import Trainer
 
 
 def train(config: TrainConfig, folder: Path) -> int:
-    """Train, then print the evaluations and where everything is; the exit code."""
+    """Train, then print the evaluations and where the results are; returns the exit code."""
     processes = process_group()
-    # Of several processes the first one speaks for all.
+    # Of several processes only the first one prints.
     console = Console(quiet=processes.rank > 0)
     transformers.utils.logging.disable_progress_bar()
     started = time.perf_counter()
@@ -33,12 +33,12 @@ def train(config: TrainConfig, folder: Path) -> int:
             evaluations = trainer.run()
         except KeyboardInterrupt:
             stopped = f"stopped after iteration {trainer.iteration}"
-            display.say(f"{stopped}; go on with: hgpo train --resume {folder}")
+            display.say(f"{stopped}; continue with: hgpo train --resume {folder}")
             return INTERRUPTED
     if processes.rank > 0:
         return 0
     minutes = (time.perf_counter() - started) / 60
-    console.print(evaluation_tables(evaluations, f"each held-out game once; {minutes:.1f} minutes"))
+    console.print(evaluation_tables(evaluations, f"each held-out task once; {minutes:.1f} minutes"))
     curve = folder / "learning_curve.png"
     pages: dict[str, Callable[[], object]] = {
         "report.html": lambda: write_report(folder),
@@ -50,10 +50,10 @@ def train(config: TrainConfig, folder: Path) -> int:
 
 
 def _written(name: str, write: Callable[[], object], console: Console) -> bool:
-    """Write a page or picture of a run that is done; where that fails, say so."""
+    """Write a page or plot of a finished run; print a line if that fails."""
     try:
         write()
     except OSError as error:
-        console.print(f"{name} cannot be written ({reason(error)}): it is left out", soft_wrap=True)
+        console.print(f"{name} could not be written ({reason(error)}) and is left out", soft_wrap=True)
         return False
     return True

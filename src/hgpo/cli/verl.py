@@ -1,4 +1,4 @@
-"""`hgpo verl`: HGPO on a cluster, in verl."""
+"""`hgpo verl`: HGPO in verl, on a cluster."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ Overrides = Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metav
 
 @dataclass(frozen=True)
 class Check:
-    """Say whether the plugin is loaded in every process, and whether it fits the verl that is installed.
+    """Check that the plugin is loaded in every process and fits the installed version of verl.
 
-    Exit code 0 if all is well. It looks at the cluster that RAY_ADDRESS names, or at this machine.
+    The exit code is 0 if no problem was found. It checks the cluster that RAY_ADDRESS names, or this machine.
     """
 
 
@@ -30,30 +30,30 @@ class Train:
 
     hgpo verl train --preset alfworld-1.5b trainer.logger=[console,wandb] trainer.n_gpus_per_node=2
 
-    The same command again goes on from the latest checkpoint. docs/verl.md has the whole way.
+    The same command, given again, continues from the latest checkpoint. docs/verl.md explains every step.
     """
 
     overrides: Overrides = ()
-    """Any of verl's settings or of ours, in Hydra's words: algorithm.stepwise.hgpo.alpha=2."""
+    """Any setting of verl or of hgpo in Hydra's syntax, such as algorithm.stepwise.hgpo.alpha=2."""
     preset: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """The published settings: the run alfworld-1.5b, alfworld-7b, webshop-1.5b or webshop-7b, and on top of
-    it the method gspo, cispo, sapo or sampo (--preset alfworld-1.5b --preset sampo)."""
+    """Published settings: the run alfworld-1.5b, alfworld-7b, webshop-1.5b or webshop-7b. The method gspo,
+    cispo, sapo or sampo can be added to it (--preset alfworld-1.5b --preset sampo)."""
     config: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
-    """A file of yours in place of a run's preset; `hgpo verl preset NAME > FILE` makes one to start from."""
+    """Your own file instead of a run's preset; `hgpo verl preset NAME > FILE` writes one to start from."""
     dry_run_cpu: tyro.conf.FlagCreatePairsOff[bool] = False
-    """Run the whole loop on this machine's CPU for three steps, with a tiny model in the place of the named
-    one and a few short episodes: minutes that show whether games, settings and installation work. It starts a
-    separate Ray, whatever RAY_ADDRESS says."""
+    """Run the whole loop on this machine's CPU for three steps, with a tiny model in place of the named one
+    and a few short episodes. This takes minutes and shows whether tasks, settings and installation work. It
+    starts its own Ray, whatever RAY_ADDRESS says."""
 
 
 @dataclass(frozen=True)
 class Preset:
-    """Print a preset: a run's file, to be read, or edited and given to `hgpo verl train --config`; a method's
-    settings, one per line.
+    """Print a preset: for a run, a file that can be edited and given to `hgpo verl train --config`; for a
+    method, its settings, one per line.
     """
 
     name: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[NAME]")] = None
-    """The preset; without it all names are printed. "stepwise" is what all of them stand on."""
+    """The preset; by default all names are printed. "stepwise" is what all of them are based on."""
 
 
 def main(args: Sequence[str]) -> int:
@@ -72,7 +72,7 @@ def _check(command: Check) -> int:
         print(f"{'ok' if finding.problem is None else 'PROBLEM':8} {finding.what}", flush=True)
         if finding.problem is not None:
             print(f"{'':8} {finding.problem}", flush=True)
-    print("all is well" if not problems else f"{problems} problem{'s' if problems > 1 else ''}")
+    print("no problems found" if not problems else f"{problems} problem{'s' if problems > 1 else ''}")
     return 1 if problems else 0
 
 
@@ -106,7 +106,7 @@ def _train(command: Train) -> int:
     assert file is not None
     method = in_verl(methods)
     for setting in method.missing:
-        print(f"verl has no counterpart of {setting}, which is left out", flush=True)
+        print(f"verl has no counterpart of {setting}; it is left out", flush=True)
     overrides = [*method.overrides, *command.overrides]
     if command.dry_run_cpu:
         with tempfile.TemporaryDirectory(prefix="hgpo-dry-run-") as folder:
@@ -127,7 +127,7 @@ def _dry_run(file: Path, folder: Path, overrides: Sequence[str]) -> None:
     config = compose(file, [*overrides_for(folder), *overrides])
     save_model(config, folder / "model")
     train(config)
-    print("the dry run is done: games, settings and installation work together")
+    print("the dry run is complete: tasks, settings and installation work together")
 
 
 RUN: dict[type, Any] = {Check: _check, Train: _train, Preset: _preset}

@@ -1,4 +1,4 @@
-"""`hgpo --version`: what a report of a problem should name."""
+"""`hgpo --version`: the versions that a bug report should state."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from importlib.metadata import PackageNotFoundError, version
 from hgpo import __version__
 
 PACKAGES = ("numpy", "torch", "transformers", "verl", "vllm")
-"""Packages whose versions change what the program does."""
+"""Packages whose versions affect the program's behaviour."""
 
 
 def versions() -> str:
-    """One line each: hgpo, Python with its platform, and the packages that are installed."""
+    """One line each for hgpo, Python with its platform, and the installed packages."""
     lines = [f"hgpo {__version__}", f"Python {platform.python_version()} ({platform.platform()})"]
     return "\n".join([*lines, *(f"{name} {_version(name)}" for name in PACKAGES)])
 

@@ -22,7 +22,7 @@ ENVIRONMENTS: Registry[Callable[..., TaskSuite]] = Registry(
 
 
 def _replay_webshop(suite: WebshopSuite, path: Path) -> Comparison:
-    # Imported when it is called: a shop needs packages that only shoppers have.
+    # Imported on demand: a shop needs packages that other users do not have.
     from hgpo.envs.webshop.replay import replay
 
     return replay(suite, path)
@@ -32,7 +32,7 @@ REPLAYS: dict[str, Callable[..., Comparison]] = {
     AlfworldSuite.name: replay_alfworld,
     WebshopSuite.name: _replay_webshop,
 }
-"""What replays recorded episodes of an environment, given its suite and the file."""
+"""For each environment, the function that replays recorded episodes, given its suite and the file."""
 
 __all__ = [
     "ENVIRONMENTS",

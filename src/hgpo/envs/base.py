@@ -1,4 +1,4 @@
-"""What an environment is: text in, text out, in Gymnasium's words.
+"""The environment interface: text in, text out, with Gymnasium's terms.
 
 A `TaskSuite` names the tasks of a benchmark and makes environments that play them.
 An `Environment` is one live episode. Both are Protocols: any class of this shape will do.
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Task:
-    """One thing to be done: a game, a shopping goal. All rollouts of a task start from the same state."""
+    """A single task, such as a game or a shopping goal. All rollouts of a task start from the same state."""
 
     id: str
-    """Unique within the suite, and enough to make the task again."""
+    """Unique within the suite, and sufficient to make the task again."""
     kind: str
     """The task type, by which results are broken down."""
     instruction: str
-    """What the agent is told to achieve."""
+    """The instruction shown to the agent."""
     game: Any
-    """What the suite's own environment needs to play it; nobody else looks inside."""
+    """Data that the suite's own environment needs to play the task; no other code reads it."""
 
 
 @dataclass(frozen=True)
@@ -35,19 +35,20 @@ class Info:
     """What is known of the current state besides the text shown to the agent."""
 
     admissible_commands: tuple[str, ...]
-    """The commands that are understood here, distinct, in one order whenever the state is the same; any other
-    command changes nothing. One with `<words>` in it, "search[<words>]", stands for all that have words of
-    the agent's own there."""
+    """The commands that are understood in this state, distinct and always in the same order for the same
+    state; any other command changes nothing. A command with `<words>` in it, such as "search[<words>]",
+    stands for all commands with words of the agent's choice in that place."""
     state_key: Hashable
-    """Equal in two states exactly if the states are the same to the estimator; never shown to the agent."""
+    """Equal in two states if and only if the estimator treats the states as the same; never shown to the
+    agent."""
     won: bool = False
     """Whether the task has been achieved."""
     score: float | None = None
-    """How well it has been done so far, from 0 to 1, where a benchmark reports that; won at 1."""
+    """Score of the task so far, from 0 to 1, in benchmarks that report one; 1 means won."""
     state_keys: Mapping[str, Hashable] = field(default_factory=dict)
-    """Further state keys by name, the same names at every step; none where an environment has no others. One
-    called "full_state" is equal in two states of a task exactly if the same commands lead to the same from
-    there on, but for the step limit."""
+    """Additional state keys by name, with the same names at every step; empty if the environment has no
+    others. The key "full_state" is equal in two states of a task if and only if the same commands have the
+    same results from there on, apart from the step limit."""
 
 
 class Environment(Protocol):
@@ -67,10 +68,10 @@ class Environment(Protocol):
 
 @runtime_checkable
 class ForkableEnvironment(Environment, Protocol):
-    """An environment whose episode can go on in several ways from one step."""
+    """An environment with episodes that can be continued in several ways from one step."""
 
     def fork(self) -> ForkableEnvironment:
-        """Another environment in the same step of the same episode; from here each goes its own way."""
+        """A copy of the environment in the same step of the episode; both then continue independently."""
         ...
 
 
@@ -78,7 +79,7 @@ class TaskSuite(Protocol):
     """The tasks of one benchmark, by split, and the environments that play them."""
 
     name: ClassVar[str]
-    """What the games are called, on the command line and in results; lower-case, without spaces."""
+    """The environment's name on the command line and in results; lower-case, without spaces."""
 
     @property
     def splits(self) -> tuple[str, ...]:
@@ -101,61 +102,61 @@ class TaskSuite(Protocol):
         ...
 
     def texts(self) -> Iterator[str]:
-        """Texts that between them hold every word this suite can show; a tokenizer is built from them."""
+        """Texts that together contain every word this suite can show; a tokenizer is built from them."""
         ...
 
 
 @runtime_checkable
 class DescribedSuite(Protocol):
-    """A suite whose results depend on more than its name says."""
+    """A suite with results that depend on more than its name."""
 
     @property
     def description(self) -> str:
-        """The games in one line, with all that results depend on."""
+        """One line that describes the environment and everything that results depend on."""
         ...
 
 
 @runtime_checkable
 class ExpertSuite(Protocol):
-    """A suite with an expert that can take over anywhere."""
+    """A suite with an expert that can take over at any step."""
 
     def next_command(self, task: Task, commands: Sequence[str]) -> str | None:
-        """What the expert does after these commands from the task's start; None if it knows nothing to do."""
+        """The expert's next command after these commands from the task's start; None if it has none."""
         ...
 
 
 @dataclass(frozen=True)
 class Reading:
-    """Random play as a text under a title that names something the player then happened to do."""
+    """A text of random play, with a title that names something the player happened to do."""
 
     task: Task
-    """The task that was played, with the title in the place of its instruction."""
+    """The task that was played, with the title as its instruction."""
     steps: tuple[Transition[Any], ...]
-    """The episode up to where it has been done."""
+    """The episode up to the step in which the title was fulfilled."""
 
 
 @runtime_checkable
 class ReadingSuite(Protocol):
-    """A suite that has texts from which a model made from scratch learns to read."""
+    """A suite with texts on which a model made from scratch is trained before it acts."""
 
     def readings(self, count: int, seed: int) -> Iterator[Reading]:
-        """The texts of random play of `count` training tasks, drawn by `seed`; no expert, no reward.
+        """The texts of random play on `count` training tasks drawn by `seed`, without expert or reward.
 
-        Titles are in the words of instructions. An episode in which nothing is done that has a title gives
-        no reading. See `hgpo.envs.readings`.
+        Titles are worded like instructions. An episode in which nothing with a title is done gives no text.
+        See `hgpo.envs.readings`.
         """
         ...
 
 
 def describe(suite: TaskSuite) -> str:
-    """The games in one line, as it is printed with their results."""
+    """One line that describes the environment, printed with its results."""
     if isinstance(suite, DescribedSuite):
         return suite.description
     return suite.name
 
 
 def tasks_of(suite: TaskSuite, split: str, count: int | None = None, seed: int = 0) -> Sequence[Task]:
-    """The suite's tasks of a split (see `TaskSuite.tasks`), of which there has to be at least one.
+    """The suite's tasks of a split (see `TaskSuite.tasks`), at least one.
 
     Raises:
         SettingError: if there is none.
@@ -167,10 +168,10 @@ def tasks_of(suite: TaskSuite, split: str, count: int | None = None, seed: int =
 
 
 def require_tasks(suite: TaskSuite, splits: Iterable[str], count: int | None = None) -> None:
-    """Look now whether each of the splits has `count` tasks, or any, rather than after hours of work.
+    """Check that each split has `count` tasks (or any), so that a run fails now rather than after hours.
 
     Raises:
-        SettingError: if one has none, or a split too few.
+        SettingError: if a split has no tasks or too few.
     """
     for split in splits:
         tasks_of(suite, split, count or 1)

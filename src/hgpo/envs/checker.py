@@ -1,9 +1,9 @@
-"""Runs the contract of `hgpo.envs.base` on any suite and says in one line each what is broken.
+"""Checks any suite against the contract of `hgpo.envs.base`, and describes each violation in one line.
 
     report = check(HouseholdSuite())
     print(format_report(report))
 
-What is checked is the table CHECKS: what each line of a report stands for.
+The table CHECKS lists what is checked.
 """
 
 from __future__ import annotations
@@ -25,25 +25,25 @@ from hgpo.keys import as_key
 T = TypeVar("T")
 
 UNKNOWN_COMMAND = "xyzzy the unheard of"
-"""No environment understands this."""
+"""A command that no environment understands."""
 
 FULL_STATE = "full_state"
-"""The name in `Info.state_keys` of the key that is held to tell all."""
+"""The name in `Info.state_keys` of the key that must identify the whole state."""
 
 MOST_RETURNS, STEPS_ON = 8, 6
-"""Pairs of places with one full state that are looked at per task, and steps from each of them on."""
+"""Pairs of steps with the same full state that are compared per task, and steps played from each of them."""
 
 STEP_CAP = 1000
-"""Steps after which an episode of random commands counts as one that never ends."""
+"""Number of steps after which an episode of random commands is taken to be endless."""
 
 CHECKS = {
     "tasks": "splits and tasks are well formed, and identifiers are unique within a split",
     "draw": "the same split, count and seed give the same tasks; the first n of a split are its first n",
     "disjoint": "no task is in two splits",
-    "types": "what reset and step return has its types; admissible commands are distinct",
+    "types": "reset and step return values of the right types; admissible commands are distinct",
     "reset": "a task starts the same in every environment and every time",
     "replay": "the same commands give the same observations, rewards, ends and infos",
-    "state": "from two places with the same full_state the same commands lead to the same",
+    "state": "after two steps with the same full_state the same commands lead to the same results",
     "walkthrough": "a walkthrough is admissible throughout, wins with its last command and is rewarded",
     "unknown": "a command that is not admissible changes nothing and is not rewarded",
     "understood": "an admissible command is not answered like an unknown one",
@@ -52,39 +52,39 @@ CHECKS = {
     "words": "texts() holds every word that is shown",
     "error": "nothing raises",
 }
-"""What each check holds an environment to, by the name under which it reports."""
+"""What each check requires of an environment, by the check's name."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One way in which a suite breaks the contract."""
+    """A violation of the contract."""
 
     check: str
     """A key of CHECKS."""
     where: str
-    """The first task, or the split, in which it was seen."""
+    """The first task, or the split, in which it occurred."""
     message: str
     """What was wrong there."""
     count: int = 1
-    """How many times the check failed in all."""
+    """How many times the check failed in total."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """What a check of a suite found."""
+    """The result of checking a suite."""
 
     suite: str
     """The suite's class."""
     games: int
-    """How many tasks were played."""
+    """Number of tasks played."""
     steps: int
-    """How many commands were given."""
+    """Number of commands given."""
     problems: tuple[Problem, ...]
-    """What is broken, one entry per check; empty if nothing is."""
+    """The problems, one entry per failed check; empty if there are none."""
 
     @property
     def ok(self) -> bool:
-        """Whether nothing is broken."""
+        """Whether there are no problems."""
         return not self.problems
 
 
@@ -93,7 +93,7 @@ def check(suite: TaskSuite, games: int = 12, seed: int = 0) -> Report:
     findings = _Findings()
     chosen: list[Task] = []
     for tasks in findings.run_isolated("tasks", lambda: _check_tasks(findings, suite, games, seed)) or []:
-        # Spread over the split: lists are often sorted by kind.
+        # The tasks are spread over the split, because lists are often sorted by kind.
         chosen += tasks[:: max(1, len(tasks) // games)][:games]
     for task in chosen:
         findings.run_isolated(task.id, lambda task=task: _check_game(findings, suite, task, seed))
@@ -107,7 +107,7 @@ def check(suite: TaskSuite, games: int = 12, seed: int = 0) -> Report:
 
 
 def steps_to_win(suite: TaskSuite, task: Task) -> int | None:
-    """Steps that the suite's walkthrough takes; None if there is none, or if playing it does not win."""
+    """Number of steps of the suite's walkthrough; None if there is none, or if it does not win."""
     walkthrough = suite.walkthrough(task)
     if walkthrough is None:
         return None
@@ -143,26 +143,26 @@ def format_report(report: Report) -> str:
 
 @dataclass
 class _Findings:
-    """What has come out so far."""
+    """The problems found so far."""
 
     steps: int = 0
     problems: dict[str, Problem] = field(default_factory=dict)
     shown: dict[str, str] = field(default_factory=dict)
 
     def add(self, check: str, where: str, message: str) -> None:
-        """Note a failure; of each check the first one is told and the rest are counted."""
+        """Record a failure; for each check the first one is kept and the others are counted."""
         first = self.problems.get(check)
         self.problems[check] = (
             replace(first, count=first.count + 1) if first else Problem(check, where, message)
         )
 
     def run_isolated(self, where: str, what: Callable[[], T]) -> T | None:
-        """The result of a call, or None and a noted problem if it raises."""
+        """The result of a call; if the call raises, record a problem and return None."""
         try:
             return what()
         except SettingError:
-            raise  # data that is missing is the caller's to fix
-        except Exception as error:  # whatever a stranger's environment may raise is a finding
+            raise  # missing data must be fixed by the caller
+        except Exception as error:  # any error in the environment under test is a finding
             text = str(error).split("\n")[0]
             self.add("error", where, f"raised {type(error).__name__}: {text}")
             return None
@@ -173,7 +173,7 @@ def _words(text: str) -> list[str]:
 
 
 def _check_tasks(findings: _Findings, suite: TaskSuite, games: int, seed: int) -> list[Sequence[Task]]:
-    """Check the task lists; returns those of each split: all of a split, some for training."""
+    """Check the task lists; returns for each split its tasks: all of a held-out split, some for training."""
     splits = suite.splits
     if not splits or len(set(splits)) != len(splits) or not all(isinstance(split, str) for split in splits):
         findings.add("tasks", "splits", f"must be distinct names, not {splits!r}")
@@ -206,14 +206,14 @@ def _check_tasks(findings: _Findings, suite: TaskSuite, games: int, seed: int) -
 
 @dataclass
 class _Player:
-    """An environment that plays one task; looks at the types and words of everything it says."""
+    """An environment that plays one task; it checks the types and words of everything it returns."""
 
     findings: _Findings
     environment: Environment
     task: Task
     seed: int
     key_names: list[str] | None = None
-    """Of the state keys, as the first step had them."""
+    """The names of the state keys in the first step."""
 
     def add(self, check: str, message: str) -> None:
         self.findings.add(check, self.task.id, message)
@@ -287,7 +287,7 @@ def _check_game(findings: _Findings, suite: TaskSuite, task: Task, seed: int) ->
     _check_full_state(other, played)
     walkthrough = suite.walkthrough(task)
     if walkthrough is not None:
-        # What random commands seldom do, as to choose before buying, a walkthrough does.
+        # Walkthroughs do what random commands seldom do, such as choosing options before buying.
         _check_full_state(other, _check_walkthrough(player, walkthrough))
 
 
@@ -307,7 +307,7 @@ def _check_readings(findings: _Findings, suite: ReadingSuite, games: int, seed: 
 
 
 def _check_unknown(player: _Player, before: TimeStep, after: TimeStep) -> None:
-    """Check what an unknown command did."""
+    """Check the effect of an unknown command."""
     if after.info.state_key != before.info.state_key:
         told = "changes the state key"
     elif after.info.admissible_commands != before.info.admissible_commands:
@@ -322,12 +322,12 @@ def _check_unknown(player: _Player, before: TimeStep, after: TimeStep) -> None:
 
 
 def _check_understood(player: _Player) -> None:
-    """Give every command of the start. It need not change anything, but must not be answered as unknown."""
+    """Give every command of the start state; it may change nothing, but must not be treated as unknown."""
     start = player.begin()
     unknown = advance(player, UNKNOWN_COMMAND)
     _check_unknown(player, start, unknown)
     if unknown.observation == start.observation:
-        return  # here an unknown command shows the state again, as some understood ones may
+        return  # here an unknown command shows the state again, as some admissible ones may
     rng = random.Random(f"{player.seed} {player.task.id}")
     for command in start.info.admissible_commands:
         player.begin()
@@ -337,10 +337,10 @@ def _check_understood(player: _Player) -> None:
 
 
 def _check_random_play(player: _Player, max_steps: int | None) -> list[Transition[None]]:
-    """Play random commands to the end and check how it ends; returns what was played."""
+    """Play random commands to the end and check the end; returns the transitions."""
     rng = random.Random(f"{player.seed} {player.task.id}")
     played: list[Transition[None]] = []
-    # One of them is unknown: away from the start there is more that it could wrongly change.
+    # One of them is unknown: after the start there is more that it could wrongly change.
     probe = rng.randrange(1, 8)
 
     def choose(now: TimeStep) -> str | None:
@@ -356,7 +356,7 @@ def _check_random_play(player: _Player, max_steps: int | None) -> list[Transitio
         if step.command == UNKNOWN_COMMAND:
             _check_unknown(player, step.before, step.after)
     if any(step.after.terminated and step.after.truncated for step in played):
-        player.add("end", "terminated and truncated at once: the end of the task is no truncation")
+        player.add("end", "both terminated and truncated: the end of the task is not a truncation")
     if any(step.after.info.won and not step.after.terminated for step in played):
         player.add("end", "won but not terminated")
     if max_steps is not None and played and played[-1].after.truncated and len(played) != max_steps:
@@ -378,7 +378,7 @@ def _check_replay(player: _Player, played: Sequence[Transition[None]]) -> None:
 
 
 def _check_full_state(player: _Player, played: Sequence[Transition[None]]) -> None:
-    """Where a full state came back, do from its first visit on what was done from the later one."""
+    """If a full state occurs twice, repeat from its first occurrence what was done after the second one."""
     places: dict[Hashable, list[int]] = {}
     for number, step in enumerate(played):
         if FULL_STATE in step.before.info.state_keys:
@@ -409,11 +409,11 @@ BEHAVIOUR: dict[str, Callable[[TimeStep], object]] = {
     "admissible commands": lambda now: now.info.admissible_commands,
     "full_state": lambda now: now.info.state_keys.get(FULL_STATE),
 }
-"""What has to be the same after the same commands; a step limit may end one of the episodes earlier."""
+"""What must be the same after the same commands; a step limit may end one of the episodes earlier."""
 
 
 def _check_walkthrough(player: _Player, walkthrough: tuple[str, ...]) -> list[Transition[None]]:
-    """Play it and check how it ends; returns what was played."""
+    """Play it and check how it ends; returns the transitions."""
     if type(walkthrough) is not tuple:
         player.add("walkthrough", f"must be a tuple, not {walkthrough!r}")
     played = _follow(player, player.task, walkthrough, player.seed)

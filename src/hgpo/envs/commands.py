@@ -1,6 +1,6 @@
-"""What a listed command stands for: itself or, where it has a place for words, all that is had by filling it.
+"""Matches texts with listed commands; a command with a place for words stands for all ways to fill it.
 
-An environment that takes words of the agent's own lists a command with `<words>` in it, "search[<words>]".
+An environment that accepts words of the agent's choice lists a command with `<words>`, "search[<words>]".
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 WORDS = "<words>"
-"""The place in a listed command that the agent fills with words of its own."""
+"""The place in a listed command that the agent fills with its own words."""
 
 
 def takes_words(command: str) -> bool:
@@ -19,16 +19,16 @@ def takes_words(command: str) -> bool:
 
 
 def fill(command: str, words: str) -> str:
-    """The command with words in its place for them; a command that has none stays as it is."""
+    """The command with words in its place for words; a command without such a place is returned unchanged."""
     return command.replace(WORDS, words, 1)
 
 
 def filled_by_chance(command: str, instruction: str, chance: Callable[[], float]) -> str:
-    """The command; in its place for words, if it has one, one to four neighbouring ones of the instruction.
+    """The command; a place for words is filled with one to four consecutive words of the instruction.
 
     Args:
-        command: a listed one.
-        instruction: what is to be achieved.
+        command: a listed command.
+        instruction: the task's instruction.
         chance: draws a number from 0 up to 1.
     """
     if not takes_words(command):
@@ -39,19 +39,19 @@ def filled_by_chance(command: str, instruction: str, chance: Callable[[], float]
 
 
 def random_command(commands: Sequence[str], instruction: str, rng: np.random.Generator) -> str:
-    """One of the listed commands, all equally probable; one that takes words is filled by chance."""
+    """One of the listed commands, all equally probable; a place for words is filled at random."""
     command = commands[int(rng.integers(len(commands)))]
     return filled_by_chance(command, instruction, rng.random)
 
 
 def listed(text: str, commands: Sequence[str]) -> tuple[int, str] | None:
-    """Which listed command a text names, whatever its case and spaces, and the command to be given.
+    """The listed command that a text names, ignoring case and spaces, and the command to carry out.
 
-    Spaces count for nothing where no other command differs by them alone: a model whose tokens are words
-    writes "click [ red ]".
+    Spaces are ignored unless another command differs by spaces only, because a model with whole words as
+    tokens writes "click [ red ]".
 
     Returns:
-        Place in the list and the command, with the text's words in its place for them; None if there is none.
+        Position in the list and the command, with the text's words filled in; None if no command fits.
     """
     for form in (_single_spaced, _unspaced):
         said = form(text)
@@ -65,9 +65,9 @@ def listed(text: str, commands: Sequence[str]) -> tuple[int, str] | None:
 
 
 def _words(text: str, command: str) -> str:
-    """What stands in a text where a command has its place for words; empty if the text does not fit."""
+    """The part of a text at a command's place for words; empty if the text does not fit."""
     head, _, tail = map(_unspaced, command.partition(WORDS))
-    # From both ends, mark by mark: a text may be long and hold nothing but spaces.
+    # Compared from both ends, character by character: a text may be long and hold nothing but spaces.
     rest = text.lower()
     for mark in head:
         rest = rest.lstrip()

@@ -1,4 +1,4 @@
-"""Which tasks of a split a suite gives out: drawn for training, the first of a fixed list otherwise."""
+"""Chooses the tasks that a suite returns: drawn for training, the first of a fixed list otherwise."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ T = TypeVar("T")
 
 
 def require_split(split: str, splits: Sequence[str]) -> None:
-    """Raise ValueError unless the split is one of those that there are."""
+    """Raise ValueError if there is no such split."""
     if split not in splits:
-        raise ValueError(f"no split {split!r}: there are {', '.join(splits)}")
+        raise ValueError(f"no split {split!r}: choose from {', '.join(splits)}")
 
 
 def choose_tasks(
@@ -25,18 +25,18 @@ def choose_tasks(
     draw: Callable[[int], Sequence[T]],
     fixed: Callable[[], Sequence[T]],
 ) -> Sequence[T]:
-    """What `TaskSuite.tasks` gives out of a split, as the objects from which the suite makes its tasks.
+    """The items of a split for `TaskSuite.tasks`, from which the suite makes its tasks.
 
     Args:
         split: the name of the split.
-        splits: all names, that of training first.
-        count: how many; None for all of a held-out split.
-        draw: gives the number of training tasks that it is called with.
-        fixed: gives all of the held-out split, in its order.
+        splits: all names, with the training split first.
+        count: number of items; None for all of a held-out split.
+        draw: returns the given number of training items.
+        fixed: returns all items of the held-out split in order.
 
     Raises:
-        ValueError: if there is no such split, or nobody says how many training tasks to draw.
-        SettingError: if the held-out split has fewer.
+        ValueError: if there is no such split, or `count` is None for training.
+        SettingError: if the held-out split has fewer than `count`.
     """
     require_split(split, splits)
     if split == splits[0]:
@@ -50,7 +50,7 @@ def choose_tasks(
 
 
 def drawn_in_rounds(items: Sequence[T], count: int, rng: random.Random) -> list[T]:
-    """`count` of the items, without repetition while they last, and then once more from the start."""
+    """`count` of the items, without repetition until all have been drawn, then again from the start."""
     drawn: list[T] = []
     while len(drawn) < count:
         drawn += rng.sample(items, min(len(items), count - len(drawn)))

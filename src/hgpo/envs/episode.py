@@ -1,4 +1,4 @@
-"""One episode: what the environment says, what was done, and the loop between the two.
+"""One episode: what the environment returns, the commands, and the loop between the two.
 
 for step in play_episode(suite.make(), task, lambda now: now.info.admissible_commands[0]):
     print(step.before.observation, step.command, step.after.reward)
@@ -17,14 +17,14 @@ D = TypeVar("D", covariant=True)
 
 @dataclass(frozen=True)
 class TimeStep:
-    """What an environment says at the start of an episode and after every command."""
+    """What an environment returns at the start of an episode and after every command."""
 
     observation: str
     """The text shown to the agent."""
     info: Info
-    """What else is known of the state."""
+    """What else is known about the state."""
     reward: float = 0.0
-    """Of the command before; 0 at the start."""
+    """Reward of the previous command; 0 at the start."""
     terminated: bool = False
     """Whether the task itself has ended."""
     truncated: bool = False
@@ -38,13 +38,13 @@ class TimeStep:
 
 @dataclass(frozen=True)
 class Transition(Generic[D]):
-    """One step of an episode: what was seen, the command, and what came of it."""
+    """One step of an episode: what was seen before, the command, and what was seen after."""
 
     before: TimeStep
     command: str
     after: TimeStep
     decision: D
-    """How an agent came to the command; None where nobody keeps that."""
+    """How the agent chose the command; None if that is not recorded."""
 
 
 def begin(environment: Environment, task: Task, seed: int = 0) -> TimeStep:
@@ -54,7 +54,7 @@ def begin(environment: Environment, task: Task, seed: int = 0) -> TimeStep:
 
 
 def advance(environment: Environment, command: str) -> TimeStep:
-    """What comes of a command (see `Environment.step`)."""
+    """The result of a command (see `Environment.step`)."""
     observation, reward, terminated, truncated, info = environment.step(command)
     return TimeStep(observation, info, reward, terminated, truncated)
 
@@ -62,13 +62,13 @@ def advance(environment: Environment, command: str) -> TimeStep:
 def play_episode(
     environment: Environment, task: Task, choose: Callable[[TimeStep], str | None], seed: int = 0
 ) -> Iterator[Transition[None]]:
-    """The transitions of an episode, each as soon as it has happened.
+    """The transitions of an episode, each yielded as soon as it has happened.
 
     Args:
         environment: plays the task from its start.
-        task: what is played.
-        choose: the next command, given where the episode stands; None leaves the episode there.
-        seed: of the environment's own chance.
+        task: the task to play.
+        choose: returns the next command for the current time step; None ends the episode there.
+        seed: seed of the environment's own randomness.
     """
     now = begin(environment, task, seed)
     while not now.over:

@@ -1,4 +1,4 @@
-"""Keeps what is wrong with one environment from the rest: exceptions, nonsense, and no answer at all."""
+"""Fault isolation: errors, invalid results and hangs in one environment do not affect the others."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ class EnvironmentFault(Exception):
 def run_isolated(jobs: Sequence[Callable[[], T]], timeout: float | None) -> list[T | EnvironmentFault]:
     """What each job returns, or the fault in its place.
 
-    The jobs run one after another in a separate thread. A job that does not return in time is given
-    up: another thread does the rest. Python cannot stop a thread, so one that never ends goes on using
-    its share of a core until the program ends.
+    The jobs run one after another in a separate thread. A job that does not return in time is abandoned, and
+    another thread does the rest. Python cannot stop a thread, so a job that never ends keeps using its share
+    of a core until the program ends.
 
     Args:
         jobs: calls of environments.
-        timeout: seconds that each may take; None waits forever.
+        timeout: seconds allowed per job; None waits forever.
     """
     outcomes: list[Any] = []
     while len(outcomes) < len(jobs):
@@ -40,7 +40,7 @@ def run_isolated(jobs: Sequence[Callable[[], T]], timeout: float | None) -> list
 
 
 def _until_one_hangs(jobs: Sequence[Callable[[], T]], timeout: float | None) -> list[T | EnvironmentFault]:
-    """The outcomes of the jobs up to the first that hangs, that one included, or of all."""
+    """The outcomes of the jobs up to and including the first that hangs, or of all."""
     outcomes: list[T | EnvironmentFault] = []
     finished, given_up = threading.Event(), threading.Event()
     began = time.monotonic()
@@ -53,7 +53,7 @@ def _until_one_hangs(jobs: Sequence[Callable[[], T]], timeout: float | None) -> 
                 outcome: T | EnvironmentFault = job()
             except EnvironmentFault as fault:
                 outcome = fault
-            # Also SystemExit: an environment that calls sys.exit ends nothing but its trajectory.
+            # Also SystemExit: an environment that calls sys.exit must end only its own trajectory.
             except BaseException as error:
                 outcome = EnvironmentFault(f"{type(error).__name__}: {error}")
             if given_up.is_set():
@@ -62,7 +62,8 @@ def _until_one_hangs(jobs: Sequence[Callable[[], T]], timeout: float | None) -> 
         finished.set()
 
     threading.Thread(target=work, daemon=True).start()
-    # Waking up for every outcome would cost more than most environments' steps: only a late one is looked at.
+    # Waking up for every outcome would cost more than most environments' steps, so only late ones are waited
+    # for.
     if timeout is None:
         finished.wait()
         return outcomes
@@ -74,15 +75,15 @@ def _until_one_hangs(jobs: Sequence[Callable[[], T]], timeout: float | None) -> 
 
 
 def checked(now: TimeStep) -> TimeStep:
-    """What an environment says, if an agent can go on from it and learn from it; else a fault.
+    """An environment's result, checked so that an agent can continue from it and learn from it.
 
     Returns:
-        The same, its reward as a float and its flags as bools.
+        The same, with the reward as a float and the flags as bools.
 
     Raises:
         EnvironmentFault: unless the reward is a finite number, the flags are True or False, the observation
-            is a text, the state keys are keys, and the admissible commands are texts, at least one of them
-            where the episode is not over.
+            is a string, the state keys are valid, and the admissible commands are strings, at least one of
+            them if the episode is not over.
     """
     reward: Any = now.reward
     flags: tuple[Any, Any] = now.terminated, now.truncated

@@ -26,14 +26,14 @@ def play(
 
     **Arguments:**
 
-    - split: the first split of the suite, its training tasks, if None.
-    - index: which task of the split; of training tasks, which of those drawn by `seed`.
-    - input: asks for a line, as `input` does; EOFError (Ctrl-D) ends the game.
-    - output: shows a text.
+    - split: the split; None is the suite's training split.
+    - index: index of the task in the split, or among the training tasks drawn by `seed`.
+    - input: reads a line, as `input` does; EOFError (Ctrl-D) ends the game.
+    - output: prints a text.
     """
     split = suite.splits[0] if split is None else split
     if split not in suite.splits:
-        raise ValueError(f"no split {split!r}: there are {', '.join(suite.splits)}")
+        raise ValueError(f"no split {split!r}: choose from {', '.join(suite.splits)}")
     tasks = tasks_of(suite, split, index + 1 if split == suite.splits[0] else None, seed)
     if not 0 <= index < len(tasks):
         raise ValueError(f"{split} has tasks 0 to {len(tasks) - 1}, not {index}")
@@ -42,7 +42,7 @@ def play(
     given: list[str] = []
 
     def choose(now: TimeStep) -> str | None:
-        """What the person wants to do; None to stop."""
+        """The command that the person chooses; None to stop."""
         output(f"\n{now.observation}")
         while True:
             output(_menu(now.info))
@@ -79,7 +79,7 @@ def _menu(info: Info) -> str:
 
 
 def _chosen(line: str, info: Info) -> str | None:
-    """The command that a line stands for; None if it is empty, or a number that does not fit the menu."""
+    """The command that a line means; None if it is empty, or a number that is not in the menu."""
     number, _, words = line.partition(" ")
     if not (number.isascii() and number.isdigit()):
         return line or None
@@ -90,7 +90,7 @@ def _chosen(line: str, info: Info) -> str | None:
 
 
 def _hint(walkthrough: tuple[str, ...] | None, given: list[str]) -> str:
-    """The walkthrough's next command as long as it was followed; other commands are ignored."""
+    """The walkthrough's next command, as long as it was followed; other commands are ignored."""
     if walkthrough is None:
         return "No walkthrough of this task is known."
     done = 0

@@ -1,8 +1,8 @@
-"""Random play as text, under titles that name what the player then happened to do.
+"""Random play as text, with titles that name what the player happened to do.
 
 A language model that has been pretrained connects "mug" in its task with "mug" in a command. A model made
-from scratch learns this from such texts. They stand in for pretraining: no expert takes part, and no reward
-is looked at. Naming goals in hindsight comes from hindsight experience replay (arXiv 1707.01495).
+from scratch learns this from such texts, which replace pretraining: they use no expert and no reward.
+Naming goals in hindsight comes from hindsight experience replay (arXiv 1707.01495).
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ from hgpo.envs.commands import random_command
 from hgpo.envs.episode import TimeStep, Transition, play_episode
 
 Deeds = Callable[[Sequence[Transition[Any]]], Iterator[tuple[int, str]]]
-"""What was done in an episode: after how many steps, and the title that names it."""
+"""Finds what was done in an episode: after how many steps, and the title that names it."""
 
 FUNCTION_WORDS = frozenset(
     "a an and another at for from in it me of on than the them to two under with".split()
 )
-"""Words that name nothing."""
+"""Words that name no thing."""
 
 
 def random_readings(suite: TaskSuite, count: int, seed: int, deeds: Deeds) -> Iterator[Reading]:
-    """Random play of training tasks, cut behind each deed, which is the title of the part before it.
+    """Random play of training tasks, cut after each deed, which becomes the title of the part before it.
 
     Args:
         suite: plays the tasks.
-        count: how many tasks are played; what comes after the last deed of an episode is left out.
-        seed: of the tasks, the commands and the titles.
+        count: number of tasks played; the steps after the last deed of an episode are left out.
+        seed: seed of the tasks, the commands and the titles.
         deeds: names what was done.
     """
     rng = np.random.default_rng(seed)
@@ -56,6 +56,6 @@ def random_readings(suite: TaskSuite, count: int, seed: int, deeds: Deeds) -> It
 
 
 def shares_a_word(command: str, title: str) -> bool:
-    """Whether a word that comes after the command's first one, its verb, names something in the title."""
+    """Whether a word of the command other than the first, its verb, names something in the title."""
     words, of_title = (re.findall("[a-z]+", text.lower()) for text in (command, title))
     return bool(set(words[1:]) & set(of_title) - FUNCTION_WORDS)

@@ -1,4 +1,4 @@
-"""Recorded episodes against our engines: how many steps were compared, and which differ."""
+"""Compares recorded episodes with our engines: how many steps were compared, and which differ."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from typing import Any
 from hgpo.errors import SettingError
 
 MOST_SHOWN = 20
-"""How many differences are printed; the rest are counted."""
+"""Number of differences that are printed; the others are counted."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One thing that differs from the recording."""
+    """A difference from the recording."""
 
     where: str
     """Episode and step."""
@@ -29,27 +29,27 @@ class Difference:
 
 @dataclass
 class Comparison:
-    """What a replay found."""
+    """The result of a replay."""
 
     episodes: int = 0
     steps: int = 0
-    """How many steps, starts not counted, were compared."""
+    """Number of steps compared, not counting starts."""
     differing_steps: int = 0
-    """How many steps or starts differ in anything."""
+    """Number of steps or starts with any difference."""
     differences: list[Difference] = field(default_factory=list)
     searches: int = 0
-    """How many searches were made, in games that have them."""
+    """Number of searches, in environments that have them."""
     ranked_otherwise: int = 0
-    """How many of them found as many things, but in another order or with others among them; the rest of such
-    an episode is not compared."""
+    """Number of searches with the right number of results, but in another order or partly other ones; the
+    rest of such an episode is not compared."""
 
     @property
     def exact(self) -> bool:
-        """Whether something was compared and nothing differs, the ranking of searches included."""
+        """Whether something was compared and nothing differs, including the ranking of searches."""
         return self.steps > 0 and not self.differences and not self.ranked_otherwise
 
     def compare(self, where: str, recorded: dict[str, Any], played: dict[str, Any]) -> None:
-        """Note what differs between two accounts of one moment."""
+        """Record the differences between two descriptions of one step."""
         found = [
             Difference(where, name, recorded.get(name), value)
             for name, value in played.items()
@@ -63,7 +63,7 @@ def read_recordings(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Line numbers and records of a .jsonl or .jsonl.xz file.
 
     Raises:
-        SettingError: if there is no such file, or a line is no JSON object.
+        SettingError: if there is no such file, or a line is not a JSON object.
     """
     number = 0
     try:
@@ -91,7 +91,7 @@ def format_comparison(comparison: Comparison) -> str:
     if not comparison.differences:
         lines = [head + ("all equal" if comparison.steps else "nothing to compare")]
     if comparison.searches:
-        lines.append(f"{comparison.searches} searches, {comparison.ranked_otherwise} rank otherwise")
+        lines.append(f"{comparison.searches} searches, {comparison.ranked_otherwise} ranked differently")
     for difference in comparison.differences[:MOST_SHOWN]:
         lines.append(f"  {difference.where}: {difference.what}")
         lines.append(f"    recorded {difference.recorded!r}")

@@ -1,10 +1,10 @@
-"""State keys: which states of a game count as the same when steps are compared.
+"""State keys: which states of a game are treated as the same when steps are compared.
 
-The paper compares steps whose observations are equal. An observation can stand for several states: two
-closed cabinets look alike. Then the comparison is biased. A finer key is less biased and has fewer peers.
+The paper compares steps with equal observations. One observation can stand for several states: two closed
+cabinets look alike. This biases the comparison. A finer key is less biased, but gives fewer peers.
 
-An environment tells all keys of `STATE_KEYS` in `Info.state_keys`, and in `Info.state_key` the one that its
-suite's setting `state_key` names.
+An environment reports all keys of `STATE_KEYS` in `Info.state_keys`, and in `Info.state_key` the one chosen
+by its suite's setting `state_key`.
 """
 
 from __future__ import annotations
@@ -18,27 +18,27 @@ StateKeyName = Literal["observation", "observation_and_commands", "full_state"]
 
 @dataclass(frozen=True)
 class View:
-    """What can be known of the state after a step."""
+    """What is known about the state after a step."""
 
     observation: str
-    """The text shown."""
+    """The observation."""
     commands: Sequence[str]
     """The admissible commands."""
     unchanged: bool
-    """Whether the last command was not understood, so that the state is the one before."""
+    """Whether the last command was not understood and so left the state unchanged."""
     full_state: Callable[[], Hashable]
-    """Tells the engine's whole state."""
+    """Identifies the engine's whole state."""
 
 
 StateKey = Callable[[View], Hashable]
-"""Two states are the same to the estimator if their keys are equal."""
+"""Maps a view to a state key; states with equal keys are the same to the estimator."""
 
 STATE_KEYS: dict[StateKeyName, StateKey] = {
     "observation": lambda view: view.observation,
     "observation_and_commands": lambda view: (view.observation, tuple(view.commands)),
     "full_state": lambda view: view.full_state(),
 }
-"""The state keys by the name that the settings use; "observation" is the paper's."""
+"""The state keys by name; the paper uses "observation"."""
 
 assert set(get_args(StateKeyName)) == STATE_KEYS.keys()
 
@@ -47,17 +47,18 @@ class EpisodeKeys:
     """The state keys along one episode."""
 
     def __init__(self, name: StateKeyName, keep_if_unchanged: bool) -> None:
-        """Take the name of the key in use, and whether a command that was not understood keeps all keys.
+        """Start with the name of the key in use, and whether a command that is not understood leaves all keys
+        unchanged.
 
-        "Nothing happens." is what every state answers to such a command. As a key of its own it would put
-        steps of all states into one group.
+        Every state answers such a command with "Nothing happens.". As a separate key it would put steps of
+        all states into one group.
         """
         self._name: StateKeyName = name
         self._keep = keep_if_unchanged
         self._last: Mapping[str, Hashable] = {}
 
     def after(self, view: View) -> tuple[Hashable, Mapping[str, Hashable]]:
-        """The key in use of the state that is seen now, and all keys by name."""
+        """The key in use for the state after a step, and all keys by name."""
         if not (view.unchanged and self._keep):
             self._last = {name: key(view) for name, key in STATE_KEYS.items()}
         return self._last[self._name], self._last

@@ -1,7 +1,7 @@
 """Advantage estimators: small frozen dataclasses, each a function from a StepTable to one advantage per row.
 
-A new estimator is a class that follows `Estimator`; `ESTIMATORS` knows it by name. What reports, metrics and
-diagnostics say of its groups they read from its `comparison`. AEM and EMPG go on top of any estimator.
+A new estimator is a class that follows `Estimator` and a line in `ESTIMATORS`. Reports, metrics and
+diagnostics read its groups from its `comparison`. AEM and EMPG can be combined with any estimator.
 """
 
 from typing import Any, Protocol, runtime_checkable
@@ -27,7 +27,7 @@ from hgpo.steps import StepTable
 
 
 class Estimator(Protocol):
-    """Anything that maps a step table to one advantage per row, and says what it compares for that."""
+    """Anything that maps a step table to one advantage per row, and reports which rows it compares."""
 
     def __call__(self, steps: StepTable, /) -> NDArray[np.float64]:
         """Advantages, shape (rows,), in the order of the table."""
@@ -36,9 +36,8 @@ class Estimator(Protocol):
     def comparison(self, steps: StepTable, /) -> Comparison:
         """The returns behind the advantages, and the groups within which they are compared at each level.
 
-        Another trajectory's rewards have a part in the advantage of a row only where the two share a group,
-        other than through weights that are estimated from all rows, or through chains of groups if returns
-        are `pooled`.
+        Another trajectory's rewards affect the advantage of a row only if the two share a group, except
+        through weights that are estimated from all rows, or through chains of groups if returns are `pooled`.
         """
         ...
 
@@ -48,12 +47,12 @@ class CriticEstimator(Estimator, Protocol):
     """An estimator that reads `StepTable.value`, so that training needs a critic."""
 
     def value_targets(self, steps: StepTable, /) -> NDArray[np.float64]:
-        """What the critic should have said of each row, shape (rows,)."""
+        """The critic's target for each row, shape (rows,)."""
         ...
 
 
 def missing_column(estimator: Estimator, steps: StepTable) -> str | None:
-    """The column that an estimator needs and a table lacks; None where it has all."""
+    """The column that an estimator needs and a table lacks; None if the table has all of them."""
     if isinstance(estimator, CriticEstimator) and steps.value is None:
         return "value"
     tells_actions_apart = getattr(estimator, "needs_actions", False)

@@ -1,6 +1,6 @@
-"""The group baseline: a return minus the mean of its group, over the group's standard deviation.
+"""The group baseline: a return minus the mean of its group, divided by the group's standard deviation.
 
-The one place where a group's mean, standard deviation, degrees of freedom and ε are decided.
+Mean, standard deviation, degrees of freedom and ε of a group are defined only here.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from hgpo.returns import Returns
 from hgpo.rounding import ARITHMETIC
 
 Normalization = Literal["mean_std", "mean"]
-"""What a return's distance from the group mean is divided by: the standard deviation, or nothing."""
+"""The denominator of a return's distance from the group mean: the standard deviation, or 1."""
 
 Statistics = Literal["trajectories", "rows"]
-"""What the mean and standard deviation of a task group run over: one value per trajectory, or one per row."""
+"""Whether the mean and standard deviation of a task group have one value per trajectory or one per row."""
 
 Ddof = Literal[0, 1]
 """The standard deviation divides by (group size − ddof): 0 is the population's, 1 Bessel's."""
@@ -34,26 +34,26 @@ def group_advantages(
         A = (R − mean(P)) / (std(G) + ε)      "mean_std"
         A =  R − mean(P)                      "mean"
 
-    P is the row's whole group G, or what of it lies outside the row's block. The standard deviation is always
-    the whole group's: of a single peer there is none. A row without a peer whose return is another gets
-    exactly 0, and so does a row that lies on the mean of its peers but for rounding.
+    P is the row's whole group G, or the part of it outside the row's block. The standard deviation is always
+    the whole group's, because a single peer has none. A row without a peer whose return differs gets exactly
+    0, and so does a row whose return equals the mean of its peers up to rounding.
 
     Args:
-        returns: Of the rows; those of a group that are equal but for rounding are so bit for bit.
-        level: The groups, and what of them mean, standard deviation and the comparison of returns run over.
-        normalization: Which of the two.
+        returns: the rows' returns; those of a group that are equal up to rounding must be exactly equal.
+        level: the groups, the rows that mean and standard deviation run over, and the blocks.
+        normalization: "mean_std" or "mean".
         epsilon: ε added to the standard deviation, in units of return.
         ddof: 0 for the population's standard deviation, 1 for Bessel's.
 
     Returns:
         The advantages and whether the row was compared, i.e. has a peer with another return; both (rows,).
     """
-    # Rows without a peer are left out: deep levels are mostly such rows, and need no statistics.
+    # Rows without a peer are left out: at deep levels most rows have none, and need no statistics.
     members = level.members
     rows, groups, size, sample = members.rows, members.groups, members.size, members.sample
     sampled_groups = groups[sample]
     lowest, highest = extremes(returns.values[rows][sample], sampled_groups, len(size))
-    # Sums are taken above the group's lowest return: they lose no digits to a large common part.
+    # Sums are of differences from the group's lowest return, so that no digits are lost to a large offset.
     above = returns.values[rows] - lowest[groups]
 
     def mean_of_group(amounts: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -69,7 +69,7 @@ def group_advantages(
         different, mean_of_peers = members.others.differ_from(above), members.others.mean
         deviations = above - mean_of_peers(above)
     deviations[~different] = 0.0
-    # Few rows are so near to a mean; only for them is it asked how far the mean itself may be off.
+    # The rounding error of the mean is computed only for the few rows that are this near to it.
     reach = 2.0 * (returns.rounding.max(initial=0.0) + ARITHMETIC * above.max(initial=0.0))
     near = np.abs(deviations) <= reach
     if np.any(near & different):

@@ -1,4 +1,4 @@
-"""Values of contexts from what follows their steps: the fixed point of Bellman's equation on a batch."""
+"""Values of contexts from the steps that follow: the fixed point of Bellman's equation on a batch."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from numpy.typing import NDArray
 from hgpo.steps import StepTable
 
 TOLERANCE = 1e-6
-"""A task's sweeps end where none of its values moves by more than this share of its largest return."""
+"""A task's sweeps end when none of its values changes by more than this share of its largest return."""
 MAX_SWEEPS = 2_000
-"""After so many sweeps the values of a task are taken as they are, with a warning."""
+"""After this number of sweeps the values of a task are used as they are, with a warning."""
 
 PART_ROWS = 30_000
-"""Tasks are swept a few at a time, so that what a sweep reads stays in a core's cache."""
+"""Tasks are processed a few at a time, so that the data of a sweep fits in a core's cache."""
 
 
 @dataclass(frozen=True, eq=False)
 class BellmanValues:
-    """The fixed point as each row sees it, in the order of the table."""
+    """The fixed point for each row, in the order of the table."""
 
     target: NDArray[np.float64]
     """T, shape (rows,): the reward and the discounted value of the step after it."""
     value: NDArray[np.float64]
     """V of the row's deepest context, shape (rows,)."""
     precision: NDArray[np.float64]
-    """Shape (rows,), in units of reward: differences between targets of a task that are no larger than this
-    are what remains of the sweeps."""
+    """Shape (rows,), in units of reward: smaller differences between targets of a task are only the remaining
+    error of the iteration."""
 
 
 def bellman_values(
@@ -41,13 +41,13 @@ def bellman_values(
     discount: float,
     shrinkage: Sequence[float],
 ) -> BellmanValues:
-    """Values of nested contexts, from the steps that were taken in them.
+    """Values of nested contexts, computed from the steps taken in them.
 
         T_i = r_i + γ V_{i+1},   V after the last step = 0
         v_0 = mean_{C_0} T,   v_k = v_{k−1} + n_k / (n_k + κ_k) (mean_{C_k} T − v_{k−1}),   V_i = v_K
 
-    n_k is the number of rows in C_k. The first sweep starts at the same means of the returns to go. A task's
-    sweeps end when its values stand still, so that they depend on that task alone.
+    n_k is the number of rows in C_k. The first sweep starts from the same means of the returns to go. A
+    task's sweeps end when its values converge, so that they depend on that task only.
 
     Args:
         steps: The step table.
@@ -55,13 +55,13 @@ def bellman_values(
             level splits the groups of the level before it.
         returns: Shape (rows,), the discounted returns to go, in units of reward.
         discount: γ, between 0 and 1.
-        shrinkage: κ_1 … κ_K, in rows: how many rows the value of the shallower context counts for.
+        shrinkage: κ_1 … κ_K, in rows: the weight of the shallower context's value.
 
     Warns:
-        RuntimeWarning: Values of some tasks still move after `MAX_SWEEPS` sweeps.
+        RuntimeWarning: if values of some tasks have not converged after `MAX_SWEEPS` sweeps.
     """
     order = steps.time_order
-    # Rows of a context, of the context around it and of a task follow one another: sums run over stretches.
+    # Rows of a context, of the context around it and of a task are consecutive, so sums run over slices.
     by_context = np.lexsort([*(ids[order] for ids in reversed(groups)), steps.task_code[order]])
     place = np.empty_like(by_context)
     place[by_context] = np.arange(len(order))
@@ -85,8 +85,8 @@ def bellman_values(
         precision[rows[part]] = tolerance[equation.task[equation.context]]
     if unsettled:
         warnings.warn(
-            f"the values of {unsettled} tasks still move after {MAX_SWEEPS} sweeps, so that their advantages "
-            "are inexact: with a smaller discount they settle sooner",
+            f"the values of {unsettled} tasks have not converged after {MAX_SWEEPS} sweeps, so their "
+            "advantages are inexact: with a smaller discount they converge sooner",
             RuntimeWarning,
             stacklevel=2,
         )
@@ -102,10 +102,10 @@ class _Rows:
     """The contexts of each row, by level."""
     reward: NDArray[np.float64]
     ahead: NDArray[np.int64]
-    """Where the row of the step after each one is; −1 after the last step."""
+    """Index of the row of the step after each one; −1 after the last step."""
 
     def part(self, rows: slice) -> _Rows:
-        """Those of some tasks that follow one another."""
+        """The rows of some consecutive tasks."""
         ahead = self.ahead[rows]
         return _Rows(
             self.task[rows],
@@ -115,7 +115,7 @@ class _Rows:
         )
 
     def of_tasks(self, rows: NDArray[np.bool_]) -> _Rows:
-        """Those of some tasks, given by all of their rows."""
+        """The rows of some tasks, given by a mask of all their rows."""
         ahead, place = self.ahead[rows], np.cumsum(rows) - 1
         return _Rows(
             self.task[rows],
@@ -127,7 +127,7 @@ class _Rows:
 
 @dataclass(frozen=True, eq=False)
 class _Bellman:
-    """Bellman's equation for all contexts of some tasks; values are those of the deepest contexts."""
+    """Bellman's equation for all contexts of some tasks; its values are those of the deepest contexts."""
 
     rows: _Rows
     discount: float
@@ -137,11 +137,11 @@ class _Bellman:
     ahead: NDArray[np.int64]
     """The deepest context of the step after each row; −1 after the last step."""
     starts: list[NDArray[np.int64]]
-    """Where each context begins: among those of the next level, at the deepest level among the rows."""
+    """Start index of each context among those of the next level, or, at the deepest level, among the rows."""
     size: list[NDArray[np.int64]]
-    """Rows of each context, by level."""
+    """Number of rows of each context, by level."""
     parent: list[NDArray[np.int64]]
-    """The context of level k − 1 around each one of level k, for k = 1 … K."""
+    """Index of the context of level k − 1 around each context of level k, for k = 1 … K."""
     weight: list[NDArray[np.float64]]
     """n / (n + κ) of each context of level k, for k = 1 … K."""
     task: NDArray[np.int64]
@@ -149,7 +149,7 @@ class _Bellman:
     first_of_task: NDArray[np.int64]
     """The first deepest context of each task."""
     rewards: NDArray[np.float64]
-    """The sum over each deepest context."""
+    """Sums amounts per row over each deepest context."""
 
     @classmethod
     def of(cls, rows: _Rows, discount: float, shrinkage: Sequence[float]) -> _Bellman:
@@ -175,7 +175,7 @@ class _Bellman:
         )
 
     def of_tasks(self, tasks: NDArray[np.bool_]) -> _Bellman:
-        """The equation of some tasks alone."""
+        """The equation of a part of the tasks."""
         return _Bellman.of(self.rows.of_tasks(tasks[self.task][self.context]), self.discount, self.shrinkage)
 
     def targets(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -183,11 +183,11 @@ class _Bellman:
         return self.rows.reward + self.discount * np.append(values, 0.0)[self.ahead]
 
     def sums(self, amounts: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Of amounts per row, over each deepest context."""
+        """Sums of amounts per row over each deepest context."""
         return np.add.reduceat(amounts, self.starts[-1])
 
     def largest(self, amounts: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Of amounts per row, in each task."""
+        """Largest of the amounts per row in each task."""
         return np.maximum.reduceat(np.maximum.reduceat(amounts, self.starts[-1]), self.first_of_task)
 
     def values(self, sums: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -211,7 +211,7 @@ class _Bellman:
 def _fixed_point(
     equation: _Bellman, values: NDArray[np.float64], tolerance: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-    """Values that a sweep moves by no more than their task's tolerance, and which tasks have none."""
+    """The values after convergence, and which tasks have not converged."""
     found, contexts = values.copy(), np.arange(len(values))
     unsettled, tasks = np.ones(len(tolerance), np.bool_), np.arange(len(tolerance))
     moving = unsettled.copy()
@@ -220,7 +220,7 @@ def _fixed_point(
         moved = np.maximum.reduceat(np.abs(following - values), equation.first_of_task)
         values = np.where(moving[equation.task], following, values)
         moving &= moved > tolerance[tasks]
-        # Tasks that stand still are left out once they are half of all: leaving them out costs a few sweeps.
+        # Converged tasks are removed once they are half of all, because removing them costs a few sweeps.
         if 2 * np.count_nonzero(moving) <= len(moving):
             found[contexts], unsettled[tasks] = values, moving
             if not moving.any():
@@ -233,7 +233,7 @@ def _fixed_point(
 
 
 def _parts(task: NDArray[np.int64]) -> Iterator[slice]:
-    """Stretches of whole tasks, about as long as `PART_ROWS`."""
+    """Slices of whole tasks with about `PART_ROWS` rows each."""
     starts = _first_rows(task)
     begin = 0
     for end in (*starts[1:].tolist(), len(task)):
@@ -243,10 +243,10 @@ def _parts(task: NDArray[np.int64]) -> Iterator[slice]:
 
 
 def _first_rows(ids: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Where another id begins; equal ids follow one another."""
+    """Start indices of the runs of equal ids."""
     return np.flatnonzero(np.append(True, ids[1:] != ids[:-1])[: len(ids)])
 
 
 def _numbers(first_rows: NDArray[np.int64], rows: int) -> NDArray[np.int64]:
-    """0 for the rows of the first stretch, 1 for those of the second, …"""
+    """0 for the rows of the first slice, 1 for those of the second, …"""
     return np.repeat(np.arange(len(first_rows)), np.diff(first_rows, append=rows))

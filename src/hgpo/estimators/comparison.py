@@ -1,4 +1,4 @@
-"""Who is compared with whom: the levels of an estimator, as its advantages are computed from them."""
+"""Which rows are compared with each other: the levels of an estimator, from which advantages are computed."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from hgpo.steps import StepTable
 
 @dataclass(frozen=True, eq=False)
 class Level:
-    """One comparison: the return of a row against the mean return of its peers, which share its group."""
+    """One comparison: the return of a row against the mean return of its peers, the rows of its group."""
 
     name: str
-    """Short and without spaces, as metrics end in it: "0", "1", "episode", "task", "batch"."""
+    """Short and without spaces, because metric names end in it: "0", "1", "episode", "task", "batch"."""
     meaning: str
     """What the rows of a group have in common, e.g. "the same state"."""
     groups: NDArray[np.int64]
     """Shape (rows,), dense ids; −1 for a row that is not compared at this level."""
     sample: NDArray[np.bool_] | None = None
-    """Shape (rows,), the rows that mean and standard deviation of a group run over; at least one per group.
-    All rows if None."""
+    """Shape (rows,), mask of the rows that mean and standard deviation of a group run over; at least one per
+    group. All rows if None."""
     blocks: NDArray[np.int64] | None = None
-    """Shape (rows,), ids of at least 0: rows of one block, the row itself among them, are left out of one
-    another's mean. If None nothing is left out, and the row itself is part of the mean."""
+    """Shape (rows,), ids of at least 0: rows of the same block, including the row itself, are left out of
+    each other's mean. If None nothing is left out, and the row itself is part of the mean."""
 
     @cached_property
     def members(self) -> Members:
-        """The rows of the groups in which at least two rows are sampled."""
+        """The rows of groups with at least two sampled rows."""
         bucket = self.groups + 1  # bucket 0 takes the rows without a group
         buckets = int(bucket.max(initial=0)) + 1
         size = np.bincount(bucket if self.sample is None else bucket[self.sample], minlength=buckets)
@@ -48,10 +48,10 @@ class Level:
         return Members(rows, groups, size[large], sample, others)
 
     def peer_counts(self) -> NDArray[np.int64]:
-        """How many peers each row has, shape (rows,): sampled rows of its group but for the row's own.
+        """Number of peers of each row, shape (rows,): sampled rows of its group except the row itself.
 
-        Where one row per trajectory is sampled, it stands for all rows of its trajectory. A row without a
-        peer has the advantage 0 at this level.
+        If one row per trajectory is sampled, it represents all rows of its trajectory. A row without a peer
+        has the advantage 0 at this level.
         """
         members = self.members
         counts = np.zeros(len(self.groups), np.int64)
@@ -64,32 +64,32 @@ class Level:
 
 @dataclass(frozen=True, eq=False)
 class Members:
-    """Rows that lie in groups of several: all that statistics of a level have to look at."""
+    """Rows in groups of more than one row: only these are needed for a level's statistics."""
 
     rows: NDArray[np.int64]
-    """Their numbers in the table, rising; every other array follows this order."""
+    """Their indices in the table, ascending; all other arrays follow this order."""
     groups: NDArray[np.int64]
-    """The group of each, dense ids of their own."""
+    """The group of each, as dense ids among these rows."""
     size: NDArray[np.int64]
-    """Sampled rows of each group."""
+    """Number of sampled rows of each group."""
     sample: NDArray[np.bool_] | slice
-    """Which of them are sampled, as an index."""
+    """The sampled rows among them, as an index."""
     others: OtherBlocks | None
-    """What lies outside the block of each, where the level has blocks."""
+    """Statistics of the rows outside each row's block, if the level has blocks."""
 
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
-    """What an estimator compares in a step table, and within which groups."""
+    """The rows that an estimator compares in a step table, and their groups."""
 
     returns: NDArray[np.float64]
-    """Shape (rows,): the return of each row, penalties included, in units of reward. A level of whole
-    trajectories next to levels of steps compares undiscounted sums instead."""
+    """Shape (rows,): the return of each row, penalties included, in units of reward. If there are levels of
+    steps as well, a level of whole trajectories compares undiscounted sums instead."""
     levels: tuple[Level, ...]
-    """The shallowest first. Empty where rows are not compared with one another."""
+    """The levels, shallowest first. Empty if rows are not compared with one another."""
     pooled: bool = False
-    """Whether returns are pooled along chains of groups: a row then hears of every trajectory that a chain of
-    shared states leads to, not only of those it shares a group with."""
+    """Whether returns are pooled along chains of groups: then a row's advantage depends on every trajectory
+    that is connected to it by a chain of shared states, not only on those in its own groups."""
 
 
 def state_levels(
@@ -101,15 +101,15 @@ def state_levels(
     blocks: NDArray[np.int64] | None = None,
     level_keys: Sequence[str] | None = None,
 ) -> Iterator[Level]:
-    """The levels of steps in the same state, one by one, without holding them all.
+    """The levels of steps in the same state, yielded one by one so that memory does not grow.
 
     Args:
         steps: The step table.
-        history_length: K, how many states before the current one are compared at the deepest level.
+        history_length: K, the number of previous states compared at the deepest level.
         start_token: See `hgpo.groups.level_groups`.
-        similarity: Take observations at least so alike for the same state; see `hgpo.near_states`.
+        similarity: treat observations at least this similar as the same state; see `hgpo.near_states`.
         blocks: See `Level`.
-        level_keys: See `hgpo.groups.level_groups`; with them there are as many levels more as keys less one.
+        level_keys: see `hgpo.groups.level_groups`; J keys add J − 1 levels.
     """
     if similarity is not None:
         steps = merge_similar(steps, similarity)

@@ -1,4 +1,4 @@
-"""CRBC: GRPO, and each action judged by what it is worth beyond its state in a task's merged rollouts."""
+"""CRBC: GRPO, and each action compared with its state's value in a task's merged rollouts."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ class CRBC(EpisodeAndStep):
     """Cross-Rollout Bellman Closure: an episode term, and a step term Q − V of the task's merged rollouts.
 
         A       = w_e A_episode + w_s A_step,   A_episode: GRPO's
-        A_step  = (Q(s, a) − V(s)) / max(σ(s), σ_min),   0 where a single action was tried in s
+        A_step  = (Q(s, a) − V(s)) / max(σ(s), σ_min),   0 if only one action was tried in s
         Q(s, a) = mean over the task's rows with the action a in s of γ (r + V(s')),   V after the end = 0
-        V(s)    = mean over all rows in s of the same
+        V(s)    = the same mean over all rows in s
         σ(s)²   = mean over the rows in s of (Q(s, a) − V(s))²
 
-    σ_min is in units of the largest return of the task: the paper's rewards are 1 for success and 0 else, so
-    that V is the discounted chance of success. The table needs `action` or `action_key`.
+    σ_min is in units of the largest return of the task: the paper's rewards are 1 for success and 0
+    otherwise, so that V is the discounted probability of success. The table needs `action` or `action_key`.
     Source: arXiv 2609.35082 (eqs. 5 to 14).
     """
 
@@ -42,7 +42,7 @@ class CRBC(EpisodeAndStep):
     discount: float = 0.98
     """γ, the paper's β."""
     smallest_deviation: float = 0.1
-    """σ_min, in units of the largest return of the task, its sign left aside."""
+    """σ_min, in units of the largest absolute return of the task."""
 
     needs_actions: ClassVar[bool] = True
 
@@ -70,7 +70,7 @@ class CRBC(EpisodeAndStep):
         return self._targets(steps, MergedGraph.of(steps)).values
 
     def _targets(self, steps: StepTable, graph: MergedGraph) -> Returns:
-        """γ (r + V(s')) of every row less penalties, and how far it may be off."""
+        """γ (r + V(s')) of every row minus penalties, and the bound on its error."""
         values = graph.closure(steps, self.discount)
         # There V = mean of r + γ V(s'). The paper's success is a state of value 1 that is reached one step
         # after the last, so that all its values are γ times those.

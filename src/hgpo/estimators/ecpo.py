@@ -1,4 +1,4 @@
-"""ECPO: GRPO, and each action judged by its mean return as far as there is evidence for it."""
+"""ECPO: GRPO, and each action's mean return, shrunk according to the evidence for it."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ class ECPO(EpisodeAndStep):
     discount: float = 0.95
     """γ of the returns to go."""
     shrinkage: float = 2.0
-    """κ: as many returns equal to the state's mean are added to each action's."""
+    """κ: this number of returns equal to the state's mean is added to each action's returns."""
     evidence_scale: float = 4.0
-    """τ, in rows: a state with τ rows has 76 % of the weight of one with very many."""
+    """τ, in rows: a state with τ rows has 76 % of the weight of a state with very many."""
 
     pooled: ClassVar[bool] = False
     """Returns are compared within a state, not pooled along chains of shared states."""

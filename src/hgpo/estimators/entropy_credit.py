@@ -1,4 +1,4 @@
-"""Entropy as credit: the advantages of any estimator, changed by how sure the policy was of each response.
+"""Entropy credit: the advantages of any estimator, changed by the policy's entropy at each response.
 
 H is the table's `entropy`: the mean entropy of the distributions that a response's tokens were drawn from.
 """
@@ -22,31 +22,31 @@ EntropyCreditName = Literal["none", "aem", "empg"]
 
 @dataclass(frozen=True)
 class _EntropyCredit:
-    """What AEM and EMPG share: the estimator whose advantages they change."""
+    """The common part of AEM and EMPG: the estimator whose advantages they change."""
 
     estimator: Any
     """The inner estimator."""
 
     def comparison(self, steps: StepTable) -> Comparison:
-        """What the inner estimator compares."""
+        """The comparison of the inner estimator."""
         return self.estimator.comparison(steps)
 
 
 @dataclass(frozen=True)
 class AEM(_EntropyCredit):
-    """Adaptive Entropy Modulation: a sure response counts more, an unsure one less, within each task.
+    """Adaptive Entropy Modulation: within each task, low-entropy responses weigh more, others less.
 
         A' = α A,   α = exp(−λ H̃) / mean over the task of exp(−λ H̃),
         H̃ = (H − min) / (max − min) over the task's rows
 
-    α is 1 on average in every task. Where the entropies of a task differ by less than `min_range`, α is 1.
+    α is 1 on average in every task. If the entropies of a task differ by less than `min_range`, α is 1.
     Source: arXiv 2605.00425; docs/papers.md says what of it was at hand.
     """
 
     sensitivity: float = 1.0
     """λ: 0 changes nothing."""
     min_range: float = 0.1
-    """Smallest difference between the highest and the lowest entropy of a task, in nats, that counts."""
+    """Smallest range of entropies within a task, in nats, for which advantages are changed."""
 
     def __post_init__(self) -> None:
         require_non_negative("sensitivity", self.sensitivity)
@@ -54,7 +54,7 @@ class AEM(_EntropyCredit):
 
     @property
     def task_local(self) -> bool:
-        """Whether what a task's rows get depends on that task alone."""
+        """Whether the advantages of a task depend on that task only."""
         return getattr(self.estimator, "task_local", False)
 
     def __call__(self, steps: StepTable) -> NDArray[np.float64]:
@@ -74,18 +74,19 @@ class AEM(_EntropyCredit):
 
 @dataclass(frozen=True)
 class EMPG(_EntropyCredit):
-    """Entropy-Modulated Policy Gradients: sure responses count more, and so does what leads to sure ones.
+    """Entropy-Modulated Policy Gradients: low-entropy responses, and steps that lead to them, weigh more.
 
         A'_t = g(H_t) A_t + ζ f(H_{t+1}),   A'' = A' − mean over the batch of A'
         g(H) = exp(−k H̃) / mean over the batch of exp(−k H̃),   f(H) = exp(−k' H̃)
         H̃ = (H − min) / (max − min + ε) over the batch
 
-    A trajectory's last step has no bonus. By the bonus and the last mean, rows without an advantage get one.
+    A trajectory's last step has no bonus. Because of the bonus and the subtracted mean, rows with advantage 0
+    can get another value.
     Source: arXiv 2509.09265 (eq. 8, 10–12).
     """
 
     scaling: float = 1.0
-    """k: how fast g falls with the entropy; 0 leaves the advantages as they are."""
+    """k: how fast g falls with the entropy; 0 leaves the advantages unchanged."""
     clarity: float = 1.0
     """k': how fast the bonus falls with the entropy of the next step."""
     bonus: float = 0.05
@@ -119,7 +120,7 @@ ENTROPY_CREDITS: dict[EntropyCreditName, Callable[[Any], Any]] = {
     "aem": AEM,
     "empg": EMPG,
 }
-"""By name: what makes an estimator of an estimator."""
+"""The entropy credits by name; each makes an estimator from an estimator."""
 
 
 def _entropy(steps: StepTable) -> NDArray[np.float64]:

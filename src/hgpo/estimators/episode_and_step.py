@@ -1,4 +1,4 @@
-"""What estimators with two terms share: one compares whole trajectories, the other judges the step."""
+"""The common part of estimators with two terms: one compares whole trajectories, the other single steps."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ class EpisodeAndStep(ABC):
     normalization: Normalization = "mean_std"
     """In both terms: "mean_std" divides by the standard deviation, "mean" does not."""
     statistics: Statistics = "trajectories"
-    """What the episode term's mean and standard deviation run over; see GRPO."""
+    """What the episode term's mean and standard deviation run over; see GRPO's `group_statistics`."""
     epsilon: float = 1e-6
     """ε added to standard deviations, in units of reward."""
     invalid_penalty: float = 0.0
-    """Taken off a row whose action was not valid where it is compared, in both terms, in units of reward. The
-    values of states are free of it."""
+    """Subtracted where a row with an invalid action is compared, in both terms, in units of reward; the
+    values of states do not include it."""
 
     task_local: ClassVar[bool] = True
-    """What a task's rows get depends on that task alone."""
+    """Whether the advantages of a task depend on that task only."""
     pooled: ClassVar[bool] = True
-    """Whether a state's value comes from rollouts that never saw it; see `Comparison`."""
+    """Whether a state's value depends on rollouts that never visited it; see `Comparison`."""
 
     def __post_init__(self) -> None:
         require_non_negative("episode_weight", self.episode_weight)
@@ -52,7 +52,7 @@ class EpisodeAndStep(ABC):
         return advantages
 
     def comparison(self, steps: StepTable) -> Comparison:
-        """What the step term compares, less penalties, and the groups of both terms."""
+        """The amounts that the step term compares, minus penalties, and the groups of both terms."""
         episode = (self._episode_term().level(steps),) if self.episode_weight else ()
         levels = (*episode, *self._step_levels(steps))
         return Comparison(self._compared(steps), levels, pooled=self.pooled)
@@ -63,7 +63,7 @@ class EpisodeAndStep(ABC):
 
     @abstractmethod
     def _compared(self, steps: StepTable) -> NDArray[np.float64]:
-        """What A_step comes from, shape (rows,)."""
+        """The amounts from which A_step is computed, shape (rows,)."""
 
     def _step_levels(self, steps: StepTable) -> tuple[Level, ...]:
         """The groups within which the step term compares, the shallowest first."""
@@ -78,7 +78,7 @@ class EpisodeAndStep(ABC):
         )
 
     def _within(self, amounts: Returns, level: Level) -> NDArray[np.float64]:
-        """The amounts less the mean of their group, divided as `normalization` says; shape (rows,)."""
+        """The amounts minus the mean of their group, divided according to `normalization`; shape (rows,)."""
         advantages, _ = group_advantages(
             amounts.merged(level.groups),
             level,

@@ -1,4 +1,4 @@
-"""G2PO: GRPO, and each step judged by the value of the state that it leads to."""
+"""G2PO: GRPO, and each step compared by the value of the state that it leads to."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class G2PO(EpisodeAndStep):
     """
 
     discount: float = 0.95
-    """γ."""
+    """γ: discount factor."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -45,7 +45,7 @@ class G2PO(EpisodeAndStep):
         return whole_task(steps), same_state(steps)
 
     def _values(self, steps: StepTable) -> tuple[Returns, Returns]:
-        """V(s') less penalties, and V(s') − V(s)."""
+        """V(s') minus penalties, and V(s') − V(s)."""
         graph = MergedGraph.of(steps)
         whole = whole_returns(steps)
         length = np.bincount(steps.trajectory_code)[steps.trajectory_code]

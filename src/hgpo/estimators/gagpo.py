@@ -1,4 +1,4 @@
-"""GAGPO and GRAFT: generalised advantages from values of states that rollouts give, without a critic."""
+"""GAGPO and GRAFT: generalised advantages from values of states computed from rollouts, without a critic."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from hgpo.steps import StepTable
 
 @dataclass(frozen=True, kw_only=True)
 class _FromStateValues(EpisodeAndStep):
-    """What the two share: generalised advantages from values of states, normalised within groups."""
+    """The common part: generalised advantages from values of states, normalised within groups."""
 
     episode_weight: float = 0.0
-    """w_e, the weight of an episode term, GRPO's; 0 leaves it out."""
+    """w_e, the weight of GRPO's advantage as an episode term; 0 leaves it out."""
     discount: float = 0.95
-    """γ."""
+    """γ: discount factor."""
     gae_lambda: float = 0.95
-    """λ: 1 trusts the returns alone, A = R − V; 0 the values alone, A = δ."""
+    """λ: with 1 only the returns count, A = R − V; with 0 only the values, A = δ."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -45,18 +45,18 @@ class _FromStateValues(EpisodeAndStep):
         return self._within(estimates, level)
 
     def _compared(self, steps: StepTable) -> NDArray[np.float64]:
-        """λ-returns, A_t + V(s_t) less penalties."""
+        """λ-returns, A_t + V(s_t), minus penalties."""
         values = self._values(steps).values
         return self._estimates(steps, values) + values
 
     def _estimates(self, steps: StepTable, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """A_t less penalties, before it is normalised; shape (rows,)."""
+        """A_t minus penalties, before normalisation; shape (rows,)."""
         advantages = generalized_advantages(steps.with_values(values), self.discount, self.gae_lambda)
         return advantages - invalid_penalties(steps, self.invalid_penalty)
 
     @abstractmethod
     def _values(self, steps: StepTable) -> Returns:
-        """V(s_t) of every row, and how far A_t may be off for that."""
+        """V(s_t) of every row, and the resulting bound on the error of A_t."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,15 +89,16 @@ class GRAFT(_FromStateValues):
         δ_t  = r_t + γ V(s_{t+1}) − V(s_t),   V after the last step = 0
         V(s) = mean over the task's rows in s of r + γ V(s')
 
-    Source: a one-line summary of a paper of 2026 whose text was not at hand. The summary has V on the merged
-    graph with γ = 0.99, γ V(s') − V(s), λ = 0.95 (ALFWorld) or 0.8 (WebShop) over the graph's edges, and
-    normalisation in each node. That V averages over what the rollouts did rather than takes the best, that
-    the sum over l follows the row's own trajectory, and Bessel's standard deviation are choices made here.
-    (Averaged over all edges that leave each node, the later δ would cancel, and λ play no part.)
+    Source: a one-line summary of a paper of 2026 whose text was not available. The summary has V on the
+    merged graph with γ = 0.99, γ V(s') − V(s), λ = 0.95 (ALFWorld) or 0.8 (WebShop) over the graph's edges,
+    and normalisation in each node. That V averages over what the rollouts did rather than takes the best,
+    that the sum over l follows the row's own trajectory, and Bessel's standard deviation are choices made
+    here. (Averaged over all edges that leave each node, the later δ would cancel, and λ would have no
+    effect.)
     """
 
     discount: float = 0.99
-    """γ."""
+    """γ: discount factor."""
 
     def _values(self, steps: StepTable) -> Returns:
         values = MergedGraph.of(steps).closure(steps, self.discount)

@@ -23,7 +23,7 @@ class GiGPO:
         A = A_episode + ω A_step
         A_episode: GRPO's.   A_step = (R_t − mean(G)) / (std(G) + ε),  G = the task's rows in the same state
 
-    R_t is the discounted return to go. A row that shares its state with nobody has A_step = 0.
+    R_t is the discounted return to go. A row whose state no other row shares has A_step = 0.
     Source: arXiv 2505.10978.
     """
 
@@ -34,21 +34,21 @@ class GiGPO:
     normalization: Normalization = "mean_std"
     """In both terms: "mean_std" divides by the standard deviation, "mean" does not."""
     statistics: Statistics = "trajectories"
-    """What the episode term's mean and standard deviation run over; see GRPO."""
+    """Whether the episode term's mean and standard deviation run over trajectories or rows; see GRPO."""
     similarity: float | None = None
-    """Take observations at least so alike (0 … 1) for the same state, instead of equal state keys; 0.95 in
-    GiGPO's code. See `hgpo.near_states.similar_text_keys` for the measure, and for what it costs."""
+    """Treat observations at least this similar (0 … 1) as the same state, instead of comparing state keys;
+    0.95 in GiGPO's code. See `hgpo.near_states.similar_text_keys` for the measure and its cost."""
     epsilon: float = 1e-6
     """ε added to the standard deviation, in units of reward."""
     ddof: Ddof = 1
     """In both terms: 1 for Bessel's standard deviation, 0 for the population's."""
     invalid_penalty: float = 0.0
-    """Taken off the return of a row whose action was not valid, in units of reward."""
+    """Subtracted from the return of a row whose action was not valid, in units of reward."""
     propagate_penalty: bool = False
-    """Take the penalty off the reward instead, so that it reaches the returns of earlier steps."""
+    """Subtract the penalty from the reward instead, so that it also lowers the returns of earlier steps."""
 
     task_local: ClassVar[bool] = True
-    """What a task's rows get depends on that task alone."""
+    """Whether the advantages of a task depend on that task only."""
 
     def __post_init__(self) -> None:
         require_non_negative("step_weight", self.step_weight)

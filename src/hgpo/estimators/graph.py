@@ -37,7 +37,7 @@ class MergedGraph:
 
     @cached_property
     def visits(self) -> NDArray[np.int64]:
-        """How many rows each node has, shape (nodes,)."""
+        """Number of rows of each node, shape (nodes,)."""
         return np.bincount(self.node)
 
     @cached_property
@@ -53,8 +53,8 @@ class MergedGraph:
         """The value of the node that each row leads to, shape (rows,).
 
         Args:
-            values: Of the nodes.
-            at_end: Shape (rows,), what stands there after the last step of a trajectory.
+            values: the values of the nodes.
+            at_end: Shape (rows,), the value after the last step of a trajectory.
         """
         return np.where(self.ends, at_end, np.append(values, 0.0)[self.following])
 
@@ -65,14 +65,14 @@ class MergedGraph:
         return largest[self.task]
 
     def distance_ahead(self, goals: NDArray[np.bool_]) -> NDArray[np.int64]:
-        """The fewest steps from where each row leads to the goal, over steps that some rollout took.
+        """The length of the shortest known path to the goal from the node that each row leads to.
 
         Args:
-            goals: Shape (rows,), whether the row's step is a last one and reaches the goal.
+            goals: Shape (rows,), whether the row is a last step and reaches the goal.
 
         Returns:
-            Shape (rows,): 0 where the row reaches the goal; where no path is known, one more than the
-            longest that is known in the task.
+            Shape (rows,): 0 if the row reaches the goal; if no path is known, one more than the longest known
+            path in the task.
         """
         inner = np.flatnonzero(~self.ends)
         by_target = inner[np.argsort(self.following[inner], kind="stable")]
@@ -95,10 +95,10 @@ class MergedGraph:
     def closure(self, steps: StepTable, discount: float) -> BellmanValues:
         """Values of the nodes: V(s) = mean over the rows of s of r + γ V(s'), V after the last step = 0.
 
-        A visit of a state may so go on as any rollout of the task did from there.
+        A visit of a state can therefore continue like any rollout of the task that visited it.
 
         Args:
-            steps: The table that the graph is of.
+            steps: the table from which the graph was made.
             discount: γ.
         """
         returns = discounted_returns(steps, discount)

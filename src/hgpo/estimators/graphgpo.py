@@ -1,4 +1,4 @@
-"""GraphGPO: GRPO, and each step judged by how near to the goal it leads."""
+"""GraphGPO: GRPO, and each step compared by how near to the goal it leads."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ class GraphGPO(EpisodeAndStep):
         A_step = (D − mean(G)) / (std(G) + ε),   D = 10 ω^d,   G = the task's rows in the same state
 
     d is the length of the shortest path from the state that the step leads to, over steps that some rollout
-    of the task took, to the end of a successful rollout: 0 for the last step of one. Where no path is known,
-    d is one more than the longest that is known in the task, so that a task without success has A_step = 0.
+    of the task took, to the end of a successful rollout: 0 for the last step of one. If no path is known, d
+    is one more than the longest known path in the task, so that a task without success has A_step = 0.
     Source: arXiv 2605.26684, and the authors' code.
     """
 
     decay: float = 0.1
-    """ω, the factor for each step of distance, between 0 and 1; the recipes have 0.1 on ALFWorld."""
+    """ω, the factor per step of distance, between 0 and 1; 0.1 on ALFWorld in the authors' recipes."""
     goal_value: float = 10.0
-    """D of a step that reaches the goal, in units of reward; it matters without division."""
+    """D of a step that reaches the goal, in units of reward; it has an effect only without division."""
     success_above: float = 0.0
     """A trajectory is successful if its rewards add up to more than this."""
 

@@ -1,4 +1,4 @@
-"""GRPO, Dr. GRPO and RLOO: trajectories of one task against each other."""
+"""GRPO, Dr. GRPO and RLOO: comparisons of the trajectories of one task."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class GRPO:
 
         A = (R_τ − mean) / (std + ε),  R_τ = Σ_t r_t,  on every row of τ
 
-    A lone trajectory gets 0.
+    A trajectory without others of its task gets 0.
     Source: arXiv 2402.03300, outcome supervision.
     """
 
@@ -42,19 +42,19 @@ class GRPO:
     (the default of the released agent code). With trajectories, the row of step 0 gives its trajectory's
     value, which matters only where a penalty makes rows of one trajectory differ."""
     peers: TrajectoryPeers = "all"
-    """Whose mean the return is compared with: that of "all" trajectories, or of the "other_trajectories"
-    (leave-one-out, see RLOO)."""
+    """The trajectories whose mean the return is compared with: "all", or "other_trajectories" (leave-one-out,
+    see RLOO)."""
     epsilon: float = 1e-6
     """ε added to the standard deviation, in units of reward."""
     ddof: Ddof = 1
     """1 for Bessel's standard deviation, 0 for the population's."""
     invalid_penalty: float = 0.0
-    """Taken off the score of a row whose action was not valid, in units of reward."""
+    """Subtracted from the return of a row whose action was not valid, in units of reward."""
     propagate_penalty: bool = False
-    """Count the penalties into the trajectory's return, on all its rows, instead."""
+    """Include the penalties in the trajectory's return, on all its rows, instead."""
 
     task_local: ClassVar[bool] = True
-    """What a task's rows get depends on that task alone."""
+    """Whether the advantages of a task depend on that task only."""
 
     def __post_init__(self) -> None:
         require_one_of("normalization", self.normalization, Normalization)
@@ -103,15 +103,15 @@ class GRPO:
 
 @dataclass(frozen=True, kw_only=True)
 class _Undivided:
-    """What Dr. GRPO and RLOO share: a GRPO that does not divide by the standard deviation."""
+    """The common part of Dr. GRPO and RLOO: GRPO without division by the standard deviation."""
 
     invalid_penalty: float = 0.0
-    """Taken off the score of a row whose action was not valid, in units of reward."""
+    """Subtracted from the return of a row whose action was not valid, in units of reward."""
     propagate_penalty: bool = False
-    """Count the penalties into the trajectory's return, on all its rows, instead."""
+    """Include the penalties in the trajectory's return, on all its rows, instead."""
 
     task_local: ClassVar[bool] = True
-    """What a task's rows get depends on that task alone."""
+    """Whether the advantages of a task depend on that task only."""
 
     def __post_init__(self) -> None:
         self._grpo()  # checks the settings

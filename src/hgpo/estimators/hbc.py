@@ -1,4 +1,4 @@
-"""HBC: what follows an action, pooled over all steps of its contexts."""
+"""HBC: the value of an action from what followed it, pooled over all steps of its contexts."""
 
 from __future__ import annotations
 
@@ -20,52 +20,52 @@ from hgpo.returns import discounted_returns, invalid_penalties, require_discount
 from hgpo.steps import StepTable
 
 ShrinkageWeights = Literal["constant", "estimated"]
-"""How many rows a shallower context counts for: a number that is given, or one that the batch tells."""
+"""How κ is set: as given, or estimated from the batch."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class HBC:
-    """Hierarchical Bellman Credit: actions against one another by what all steps after them led to.
+    """Hierarchical Bellman Credit: actions are compared by what followed them, pooled over all rollouts.
 
-    HGPO compares the return of one step with those of its contexts; that return holds all the chance of the
-    rest of one episode. Here the rest is pooled: the value of a context is what followed on average in any
-    rollout, so that every later step tells of the actions before it. With n rows in C_k, n_a of them with the
-    row's action a:
+    HGPO compares the return of one step with those of its contexts; that return contains the randomness of
+    the rest of one episode. Here the rest is pooled: the value of a context is the mean of what followed it
+    in any rollout, so that every later step provides information about the actions before it. With n rows in
+    C_k, of which n_a have the row's action a:
 
         T_i = r_i + γ V_{i+1},   V after the last step = 0
         v_0 = mean_{C_0} T,   v_k = v_{k−1} + n / (n + κ) (mean_{C_k} T − v_{k−1}),   V_i = v_K
         a_0 = mean_{C_0,a} T − mean_{C_0} T
         a_k = a_{k−1} + m / (m + κ) [mean_{C_k,a} (T − a_{k−1}) − mean_{C_k} (T − a_{k−1})],
-              m = n_a (n − n_a) / n,   0 where the context has seen one action alone
+              m = n_a (n − n_a) / n,   0 if only one action was tried in the context
         A   = a_K + w (R_τ − mean_task R_τ)
 
     C_0 … C_K are HGPO's contexts: the same state, and the same state with the 1 … K states before it, where a
-    token stands for what is before the start. V is the fixed point of these equations. κ draws deeper
-    contexts, which are less biased and smaller, to the ones before them. With K = 0 the graph of states alone
-    is left; where no state comes twice, w times GRPO's comparison.
+    token stands for what is before the start. V is the fixed point of these equations. κ shrinks deeper
+    contexts, which are less biased but smaller, toward the ones before them. With K = 0 only the graph of
+    states is used; if no state occurs twice, only w times GRPO's comparison is left.
 
     Nothing is divided by a standard deviation. The table needs `action` or `action_key`.
-    Source: this package; docs/theory.md tells what it was measured to bring. The contexts are HGPO's (arXiv
+    Source: this package; docs/theory.md reports the measured effect. The contexts are HGPO's (arXiv
     2602.22817), pooled values by state those of GraphGPO (arXiv 2605.26684) and its relatives.
     """
 
     history_length: int = 2
-    """K, how many states before the current one tell contexts apart at the deepest level."""
+    """K, the number of previous states that distinguish contexts at the deepest level."""
     level_keys: tuple[str, ...] | None = None
-    """Names of state keys, the coarsest first: levels for them come before those of history, as in HGPO; None
-    for the table's `state_key` alone."""
+    """Names of state keys, coarsest first, with a level each before the levels of history, as in HGPO; None
+    uses only the table's `state_key`."""
     shrinkage: float = 1.0
-    """κ, in rows: how many of its rows a deeper context needs to weigh as much as the one before it."""
+    """κ, in rows: with this number of rows a deeper context weighs as much as the one before it."""
     weights: ShrinkageWeights = "constant"
-    """"constant" takes κ as it is. "estimated" takes for each level, from the whole batch, the variance
-    within its contexts over the variance between them, and κ only where nothing comes twice."""
+    """"constant" uses κ as given. "estimated" uses, for each level of the batch, the variance within contexts
+    divided by the variance between them, and κ only if no context occurs twice."""
     episode_weight: float = 0.3
-    """w, the weight of the whole trajectory's return against those of its task."""
+    """w, the weight of the whole trajectory's return compared with those of its task."""
     discount: float = 0.95
-    """γ."""
+    """γ: discount factor."""
     invalid_penalty: float = 0.0
-    """Taken off T of a row whose action was not valid where actions are compared, but not in the values, in
-    units of reward."""
+    """Subtracted from T of a row whose action was not valid when actions are compared, but not in the values,
+    in units of reward."""
 
     needs_actions: ClassVar[bool] = True
 
@@ -80,7 +80,7 @@ class HBC:
 
     @property
     def task_local(self) -> bool:
-        """Whether what a task's rows get depends on that task alone."""
+        """Whether the advantages of a task depend on that task only."""
         return self.weights == "constant"
 
     def __call__(self, steps: StepTable) -> NDArray[np.float64]:
@@ -93,11 +93,11 @@ class HBC:
         return contrasts + self.episode_weight * self._episode_term()(steps)
 
     def values(self, steps: StepTable) -> BellmanValues:
-        """What the advantages are made of: T and V of each row, without penalties."""
+        """T and V of each row, without penalties."""
         return self._values(steps, self._contexts(steps))
 
     def comparison(self, steps: StepTable) -> Comparison:
-        """T of the rows, compared in contexts that have seen several actions; whole trajectories with w."""
+        """T of the rows, compared in contexts with several actions; whole trajectories with weight w."""
         states = list(self._state_levels(steps))
         contexts = [level.groups for level in states]
         target = self._values(steps, contexts).target - invalid_penalties(steps, self.invalid_penalty)

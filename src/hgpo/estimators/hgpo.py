@@ -1,4 +1,4 @@
-"""HGPO: steps are compared with steps of the same state, and the more so the more history they share."""
+"""HGPO: steps are compared with steps in the same state, with more weight the more history they share."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from hgpo.returns import Returns, require_discount, returns_to_go, whole_returns
 from hgpo.steps import StepTable
 
 CountingLevels = Literal["different_returns", "nonzero_advantages"]
-"""Which levels take a share of a row's weight."""
+"""Which levels share a row's weight."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,56 +46,58 @@ class HGPO:
     history_length: int = 2
     """K: the deepest level, in states before the current one. 2 or 4 in the paper."""
     alpha: float = 1.0
-    """α: 0 weighs all levels alike, infinity takes the deepest alone."""
+    """α: with 0 all levels have equal weight, with infinity only the deepest counts."""
     discount: float = 0.95
     """γ of the returns to go."""
     normalization: Normalization = "mean_std"
     """"mean_std" divides by the standard deviation, "mean" does not."""
     peers: Peers = "all"
-    """Whose mean a return is compared with: "all" of the group, the row itself included (the paper);
-    "others", without the row itself, which makes the baseline independent of the action that it judges; or
-    "other_trajectories": a trajectory that comes back to a state gives no second opinion on itself. One
-    independent reproduction reports 96.9 % success on ALFWorld with the last and 90.6 % without, and on
-    WebShop 75.0 % and 56.0 %. The standard deviation stays the whole group's."""
+    """The rows whose mean a return is compared with. "all": the group, including the row itself (the paper).
+    "others": the group without the row itself, which makes the baseline independent of the action.
+    "other_trajectories": the group without all rows of the same trajectory, so that a trajectory that returns
+    to a state is not compared with itself. One independent reproduction reports 96.9 % success on ALFWorld
+    with "other_trajectories" and 90.6 % without, and 75.0 % and 56.0 % on WebShop. The standard deviation is
+    always that of the whole group."""
     start_token: bool = False
-    """Let a token stand for the states before the first, so that rows with t < k are compared at level k
-    with those of step t and the same whole history. Nothing is published on it: it gives the first K steps,
-    which most rollouts share, the deep levels that the paper denies them."""
+    """Let a token stand for the states before the first one, so that rows with t < k are compared at level k
+    with rows of step t and the same whole history. This is not from the paper: there, the first K steps,
+    which most rollouts share, have no deep levels."""
     level_weights: LevelWeights = "power"
-    """"power": (k + 1)^α (the paper). "size": (k + 1)^α times the row's number of peers at level k, as a mean
-    of many is less noisy. "reliability": how far each level's mean is worth more than the level above, by
-    components of variance that are estimated from the batch; α plays no part. In five synthetic cases, from
-    a past that tells nothing to one that tells all, its baseline was the nearest to the truth or within 2 %
-    of the nearest; "size" and each fixed α were far off in some (docs/estimators.md has the derivation and
-    the figures). That an agent learns faster by it is not shown."""
+    """"power": (k + 1)^α (the paper). "size": (k + 1)^α times the row's number of peers at level k, because a
+    mean over more peers is less noisy. "reliability": by how much each level's mean improves on the level
+    above, from components of variance estimated from the batch; α is not used. In five synthetic cases, from
+    an irrelevant history to one that decides everything, its baseline was the nearest to the truth or within
+    2 % of the nearest; "size" and each fixed α were far off in some (docs/estimators.md has the derivation
+    and the figures). It has not been shown that an agent learns faster with it."""
     similarity: float | None = None
-    """Take observations at least so alike (0 … 1) for the same state, instead of equal state keys; 0.95 in
-    GiGPO's code. See `hgpo.near_states.similar_text_keys` for the measure, and for what it costs."""
+    """Treat observations at least this similar (0 … 1) as the same state, instead of comparing state keys;
+    0.95 in GiGPO's code. See `hgpo.near_states.similar_text_keys` for the measure and its cost."""
     level_keys: tuple[str, ...] | None = None
-    """Names of the table's state keys, the coarsest first: the first levels compare rows that agree in the
-    first 1, 2, … of them, and the K levels of history follow, of states that all keys tell apart. With J keys
-    there are J + K levels, and level j weighs (j + 1)^α as before. None compares `StepTable.state_key` alone
-    (the paper)."""
+    """Names of the table's state keys, coarsest first. The first levels compare rows that agree in the first
+    1, 2, … of them; the K levels of history follow, with states that agree in all keys. With J keys there are
+    J + K levels, and level j weighs (j + 1)^α as before. None compares only `StepTable.state_key` (the
+    paper)."""
     level_offset: int = 1
     """Level k weighs (k + level_offset)^α: 1, 2, 3 by default; 2, 3, 4 in the released recipe."""
     counting_levels: CountingLevels = "different_returns"
-    """A level counts where the row has a peer with a different return ("different_returns"), or where the
-    row's advantage is not 0 ("nonzero_advantages", the released recipe: a row that lies on its group's mean
-    gives that level's share to its other levels)."""
+    """A level counts if the row has a peer with a different return ("different_returns"), or if the row's
+    advantage is not 0 ("nonzero_advantages", the released recipe: a row at its group's mean leaves that
+    level's weight to its other levels)."""
     weight_epsilon: float = 0.0
     """Added to the sum of the unnormalised weights; 1e-6 in the released recipe."""
     episode_level: bool = False
-    """Add one more, shallowest level: GRPO's comparison of whole trajectories. It weighs 1^α, and level k
-    then (k + 2)^α at least. An ablation of the paper."""
+    """Add one more level, shallower than all others: GRPO's comparison of whole trajectories. It weighs 1^α,
+    and level k then (k + 2)^α at least. An ablation of the paper."""
     episode_statistics: Statistics = "trajectories"
     """What the episode level's mean and Bessel's standard deviation run over; "rows" in the released
     recipe."""
     epsilon: float = 1e-6
     """ε added to the standard deviation, in units of reward."""
     invalid_penalty: float = 0.0
-    """Taken off the return of a row whose action was not valid, in units of reward; 0.1 in published runs."""
+    """Subtracted from the return of a row whose action was not valid, in units of reward; 0.1 in published
+    runs."""
     propagate_penalty: bool = False
-    """Take the penalty off the reward instead, so that it reaches the returns of earlier steps."""
+    """Subtract the penalty from the reward instead, so that it also lowers the returns of earlier steps."""
 
     def __post_init__(self) -> None:
         check_history_length(self.history_length)
@@ -127,7 +129,7 @@ class HGPO:
 
     @property
     def task_local(self) -> bool:
-        """Whether what a task's rows get depends on that task alone."""
+        """Whether the advantages of a task depend on that task only."""
         return self.level_weights != "reliability"
 
     @classmethod
@@ -139,9 +141,9 @@ class HGPO:
     def reference(cls, **overrides: Any) -> HGPO:
         """The method as the released recipe computes it, with `overrides`.
 
-        It reproduces that code to float32 accuracy, but for two things that are exactly 0 here: the advantage
-        within a group of equal returns (there, rounding noise divided by ε), and the episode level of a task
-        with a single row (there, the raw score).
+        It reproduces that code to float32 accuracy, except for two values that are exactly 0 here: the
+        advantage within a group of equal returns (there, rounding noise divided by ε), and the episode level
+        of a task with a single row (there, the raw score).
         """
         settings: dict[str, Any] = {
             "level_offset": 2,
@@ -163,10 +165,10 @@ class HGPO:
     def advantages_from_returns(
         self, steps: StepTable, returns: Returns, episode_returns: Returns | None = None
     ) -> NDArray[np.float64]:
-        """Advantages from returns that are there already; see `hgpo.returns.given_returns`.
+        """Advantages from returns that are already computed; see `hgpo.returns.given_returns`.
 
         Args:
-            steps: The step table, for the groups alone; its rewards are not read.
+            steps: The step table, used only for the groups; its rewards are not read.
             returns: The return to go of each row, penalties included.
             episode_returns: The return of each row's trajectory; needed with `episode_level`.
 
@@ -180,7 +182,7 @@ class HGPO:
         if self.episode_level and episode_returns is not None:
             level = next(levels)
             advantages, compared = self._episode_term().advantages_from_scores(episode_returns, level)
-            # Weights by size count rows at every level, though trajectories are compared at this one.
+            # Weights by size count rows at every level, although trajectories are compared at this one.
             by_rows = Level(level.name, level.meaning, level.groups, blocks=blocks_of(steps, self.peers))
             mean.add(advantages, self._counting(advantages, compared), by_rows)
         for level in levels:
@@ -197,7 +199,7 @@ class HGPO:
         return returns_to_go(steps, self.discount, **self._penalty())
 
     def _levels(self, steps: StepTable) -> Iterator[Level]:
-        """The levels one by one, the episode level first where there is one."""
+        """The levels one by one, with the episode level first if there is one."""
         if self.episode_level:
             yield self._episode_term().level(steps)
         yield from state_levels(

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from hgpo.steps import StepTable
 
 Peers = Literal["all", "others", "other_trajectories"]
-"""Whose mean a return is compared with: that of the whole group, its own included; of the other rows
-(leave-one-out); of the rows of other trajectories, as a second visit is no second opinion."""
+"""The rows whose mean a return is compared with: the whole group, including the row; the other rows
+(leave-one-out); or only rows of other trajectories, so that a trajectory is not compared with itself."""
 
 
 def blocks_of(steps: StepTable, peers: Peers) -> NDArray[np.int64] | None:
-    """The block of each row, shape (rows,), such that `peers` remain outside it; None for "all"."""
+    """The block of each row, shape (rows,), such that its peers are the rows outside it; None for "all"."""
     if peers == "all":
         return None
     return np.arange(len(steps)) if peers == "others" else steps.trajectory_code
@@ -42,7 +42,7 @@ class OtherBlocks:
         self.count = self._outside(np.ones(len(groups)))
 
     def counts(self) -> NDArray[np.int64]:
-        """How many rows there are, shape (rows,)."""
+        """Number of rows, shape (rows,)."""
         return self.count.astype(np.int64)[self.cell]
 
     def mean(self, amounts: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -50,9 +50,9 @@ class OtherBlocks:
         return (self._outside(amounts) / np.maximum(self.count, 1.0))[self.cell]
 
     def differ_from(self, values: NDArray[np.float64]) -> NDArray[np.bool_]:
-        """Whether one of them has a value that is not the row's own, shape (rows,)."""
+        """Whether at least one of them has a value that differs from the row's own, shape (rows,)."""
         low, high = extremes(values[self.sample], self.cell[self.sample], self.cells)
-        # Where there are no rows the lowest is ∞ and the highest −∞.
+        # Without rows the lowest is ∞ and the highest −∞.
         lowest, highest = self._lowest_outside(low), -self._lowest_outside(-high)
         return (lowest[self.cell] < values) | (highest[self.cell] > values)
 
@@ -77,7 +77,7 @@ class OtherBlocks:
 def extremes(
     values: NDArray[np.float64], ids: NDArray[np.int64], count: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The lowest and the highest value of each id; ∞ and −∞ where there is none."""
+    """The lowest and the highest value of each id; ∞ and −∞ for an id without values."""
     lowest, highest = np.full(count, np.inf), np.full(count, -np.inf)
     np.minimum.at(lowest, ids, values)
     np.maximum.at(highest, ids, values)

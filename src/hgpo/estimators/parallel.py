@@ -1,4 +1,4 @@
-"""Advantages on several cores: tasks are independent of one another, so each thread takes some of them."""
+"""Advantages on several cores: tasks are independent, so each thread processes some of them."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from hgpo.estimators import Estimator
 from hgpo.steps import StepTable
 
 SHARD_ROWS = 250_000
-"""Shards are cut about so small that what is sorted fits into a core's cache."""
+"""Approximate size of a shard, small enough for sorting in a core's cache."""
 
 
 def in_parallel(estimator: Estimator, steps: StepTable, workers: int | None = None) -> NDArray[np.float64]:
     """What `estimator(steps)` returns, bit for bit, computed by several threads.
 
-    The tasks are dealt out to the threads, about as many rows to each; numpy's sorts and sums run outside
-    Python's lock. Within a group the rows keep their order, and so every sum its rounding. An estimator whose
-    statistics run over all tasks (its `task_local` is not True) is computed by one thread.
+    Tasks are divided among the threads, with about equally many rows each; numpy's sorts and sums run outside
+    Python's lock. Within a group the rows keep their order, and therefore every sum its rounding. An
+    estimator with statistics over all tasks (its `task_local` is not True) is computed by one thread.
 
     Args:
         estimator: Any estimator.
         steps: The step table.
-        workers: Threads; as many as there are cores if None.
+        workers: Number of threads; None uses as many as there are cores.
 
     Raises:
         ValueError: `workers` is below 1.

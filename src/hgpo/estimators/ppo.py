@@ -20,26 +20,27 @@ class PPO:
 
         δ_t = r_t + γ V_{t+1} − V_t,   A_t = Σ_l (γ λ)^l δ_{t+l},   V after the last step = 0
 
-    V_t is the table's `value`: what a critic expects of the return to go when the agent sees step t. A
-    trajectory cut off by the step limit ends there like any other: the limit belongs to the task. The
-    critic's target is A_t + V_t, `value_targets`.
+    V_t is the table's `value`: the critic's estimate of the return to go when the agent sees step t. A
+    trajectory that the step limit truncates ends there like any other, because the limit is part of the task.
+    The critic's target is A_t + V_t, `value_targets`.
     Sources: arXiv 1707.06347; GAE arXiv 1506.02438 (eq. 16).
     """
 
     discount: float = 0.95
-    """γ."""
+    """γ: discount factor."""
     gae_lambda: float = 0.95
-    """λ: 1 trusts the returns alone, A = R − V; 0 the critic alone, A = δ."""
+    """λ: with 1 only the returns count, A = R − V; with 0 only the critic, A = δ."""
     whiten: bool = True
-    """Shift and scale the advantages to mean 0 and standard deviation 1 over all rows, as is usual."""
+    """Shift and scale the advantages to mean 0 and standard deviation 1 over all rows, as is common."""
     epsilon: float = 1e-6
     """ε added to that standard deviation, in units of reward."""
     ddof: Ddof = 1
     """1 for Bessel's standard deviation, 0 for the population's."""
     invalid_penalty: float = 0.0
-    """Taken off the advantage of a row whose action was not valid, before whitening, in units of reward."""
+    """Subtracted from the advantage of a row whose action was not valid, before whitening, in units of
+    reward."""
     propagate_penalty: bool = False
-    """Take the penalty off the reward instead, so that the critic expects it and earlier steps feel it."""
+    """Subtract the penalty from the reward instead, so that it also affects the critic and earlier steps."""
 
     def __post_init__(self) -> None:
         require_discount(self.discount)
@@ -65,19 +66,19 @@ class PPO:
         return advantages
 
     def comparison(self, steps: StepTable) -> Comparison:
-        """λ-returns, A_t + V_t less penalties; whitening compares what they differ from V_t by."""
+        """λ-returns, A_t + V_t, minus penalties; whitening compares their differences from V_t."""
         advantages = self._less_penalties(steps)
         assert steps.value is not None
         return Comparison(advantages + steps.value, (whole_batch(steps),) if self.whiten else ())
 
     def value_targets(self, steps: StepTable) -> NDArray[np.float64]:
-        """What the critic should have said, A_t + V_t before whitening; shape (rows,)."""
+        """The critic's targets, A_t + V_t before whitening; shape (rows,)."""
         advantages = self._before_whitening(steps)
         assert steps.value is not None
         return advantages + steps.value
 
     def _less_penalties(self, steps: StepTable) -> NDArray[np.float64]:
-        """The advantages that are whitened."""
+        """The advantages before whitening."""
         advantages = self._before_whitening(steps)
         if self.propagate_penalty:
             return advantages

@@ -14,24 +14,24 @@ from hgpo.returns import Returns, require_discount, returns_to_go
 from hgpo.steps import StepTable
 
 Baseline = Literal["batch", "task"]
-"""What a return is compared with before the division."""
+"""The mean that is subtracted from a return before the division."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ReinforcePlusPlus:
-    """REINFORCE++: the return to go against all rows of the batch, whatever their task.
+    """REINFORCE++: the return to go compared with all rows of the batch, whatever their task.
 
         A = (B_t − mean_batch(B)) / (std_batch(B) + ε)
         B_t = R_t                          baseline "batch"
         B_t = R_t − mean(R of the task)    baseline "task", "REINFORCE++ with baseline" in the paper
 
     R_t is the discounted return to go; means and standard deviation run over rows. The divergence from a
-    reference policy, which the paper takes off the reward, stays a term of the loss here.
+    reference policy, which the paper subtracts from the reward, stays a term of the loss here.
     Source: arXiv 2501.03262.
     """
 
     baseline: Baseline = "batch"
-    """"batch", or "task" where each task has several rollouts."""
+    """"batch", or "task" if each task has several rollouts."""
     discount: float = 1.0
     """γ of the returns to go; 1 in the paper."""
     epsilon: float = 1e-6
@@ -39,9 +39,9 @@ class ReinforcePlusPlus:
     ddof: Ddof = 1
     """1 for Bessel's standard deviation, 0 for the population's."""
     invalid_penalty: float = 0.0
-    """Taken off the return of a row whose action was not valid, in units of reward."""
+    """Subtracted from the return of a row whose action was not valid, in units of reward."""
     propagate_penalty: bool = False
-    """Take the penalty off the reward instead, so that it reaches the returns of earlier steps."""
+    """Subtract the penalty from the reward instead, so that it also lowers the returns of earlier steps."""
 
     def __post_init__(self) -> None:
         require_one_of("baseline", self.baseline, Baseline)
@@ -58,7 +58,7 @@ class ReinforcePlusPlus:
             centred, _ = group_advantages(
                 returns, level, normalization="mean", epsilon=self.epsilon, ddof=self.ddof
             )
-            # The mean is off by no more than the returns are on average.
+            # The error of the mean is at most the mean error of the returns.
             off = np.bincount(level.groups, returns.rounding) / np.bincount(level.groups)
             returns = Returns(centred, returns.rounding + off[level.groups]).merged(batch.groups)
         advantages, _ = group_advantages(
@@ -67,7 +67,7 @@ class ReinforcePlusPlus:
         return advantages
 
     def comparison(self, steps: StepTable) -> Comparison:
-        """Returns to go, compared within each task, where the baseline is the task's, and in the batch."""
+        """Returns to go, compared within each task if the baseline is the task's, and within the batch."""
         return Comparison(self._returns(steps).values, self._levels(steps))
 
     def _returns(self, steps: StepTable) -> Returns:

@@ -1,8 +1,8 @@
-"""How much a deeper level is believed: the variance within its groups over the variance between them.
+"""Shrinkage of deeper levels: the variance within their groups divided by the variance between them.
 
-A mean of n rows whose variance is σ², of a quantity that varies by τ² about what is known without it, is best
-drawn to the known by the weight n / (n + κ), κ = σ² / τ² (empirical Bayes). Both variances are estimated by
-the method of moments from all rows of a table.
+Let a quantity have the variance τ² given what is already known, and let a mean of n rows estimate it, each
+with variance σ². The best estimate gives the mean the weight n / (n + κ), κ = σ² / τ² (empirical Bayes). Both
+variances are estimated by the method of moments from all rows of a table.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from hgpo.estimators.actions import TriedActions
 def value_shrinkage(
     returns: NDArray[np.float64], groups: Sequence[NDArray[np.int64]], *, otherwise: float
 ) -> list[float]:
-    """κ_1 … κ_K, by which the mean return of a level's group is drawn to that of the group around it.
+    """κ_1 … κ_K, by which the mean return of a level's group is shrunk toward that of the group around it.
 
     With means μ_k of the G_k groups of level k:
 
@@ -28,7 +28,7 @@ def value_shrinkage(
 
     Args:
         returns: Shape (rows,), in units of reward.
-        groups: Of the levels 0 … K, dense ids, each level within the one before it.
+        groups: those of the levels 0 … K, dense ids, each level within the one before it.
         otherwise: κ of a level in which no group has two rows, or no group is split.
     """
     sizes = [np.bincount(ids) for ids in groups]
@@ -51,7 +51,7 @@ def value_shrinkage(
 def contrast_shrinkage(
     actions: TriedActions, amounts: NDArray[np.float64], contrast: NDArray[np.float64], *, otherwise: float
 ) -> float:
-    """κ, by which contrasts of actions are drawn to 0.
+    """κ, by which contrasts of actions are shrunk toward 0.
 
     A contrast c of size m has the variance τ² + σ² (1 − n_a/n)² / m, so that over all pairs of context and
     action
@@ -61,14 +61,14 @@ def contrast_shrinkage(
     where σ² is the variance of amounts within pairs.
 
     Args:
-        actions: The pairs.
+        actions: the pairs of context and action.
         amounts: Shape (rows,), what is compared.
         contrast: Shape (rows,), `actions.contrast(amounts)`.
         otherwise: κ where no pair has two rows, or no context two actions.
     """
     within = actions.pair_variance(amounts)
     own = actions.pair_size[actions.pairs]
-    share = 1.0 / own  # each pair counts once, though all of its rows are summed over
+    share = 1.0 / own  # each pair counts once, although all of its rows are summed over
     size = actions.contrast_size
     worth = float(np.sum(size * share))
     if within is None or not worth:

@@ -1,4 +1,4 @@
-"""How the advantages of HGPO's levels become one: weighted means, built up level by level."""
+"""Combines the advantages of HGPO's levels into one: weighted means, built up level by level."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from hgpo.estimators.comparison import Level
 from hgpo.variance import nested_variance
 
 LevelWeights = Literal["power", "size", "reliability"]
-"""What a level's weight follows: its depth, its depth and the row's number of peers, or how well its mean
-is estimated to tell the expected return."""
+"""What a level's weight depends on: its depth; its depth and the row's number of peers; or how well its mean
+is estimated to predict the expected return."""
 
 
 class LevelMean(Protocol):
-    """Σ_k w_k A_k of every row, the weights of a row adding up to 1."""
+    """Σ_k w_k A_k of every row, where the weights of a row add up to 1."""
 
     def add(self, advantages: NDArray[np.float64], counting: NDArray[np.bool_], level: Level) -> None:
         """Add the next deeper level.
 
         Args:
-            advantages: Shape (rows,), the level's.
-            counting: Shape (rows,), where the level counts.
+            advantages: Shape (rows,), those of the level.
+            counting: Shape (rows,), whether the level counts for the row.
             level: Its groups and the peers of each row.
         """
         ...
 
     def result(self) -> NDArray[np.float64]:
-        """The mean of what was added, shape (rows,); exactly 0 for rows where nothing counted."""
+        """The mean of all levels added so far, shape (rows,); exactly 0 for rows where no level counted."""
         ...
 
 
@@ -49,18 +49,18 @@ class PowerMean:
         epsilon: float,
         by_size: bool,
     ) -> None:
-        """Take b_k of every level, α and ε.
+        """Set b_k of every level, α and ε.
 
         Args:
-            rows: How many.
+            rows: number of rows.
             bases: b_k, rising.
             alpha: α.
             epsilon: ε added to the sum of the weights.
-            by_size: n_k is the row's number of peers; else 1.
+            by_size: n_k is the row's number of peers; otherwise 1.
         """
         base = np.array(bases, np.float64)
-        # shrink[i, j] = (b_i / b_j)^α: what level i's share becomes when the deeper level j takes over as the
-        # unit. Only i < j is looked up; the minimum keeps the rest from overflowing.
+        # shrink[i, j] = (b_i / b_j)^α: the factor for level i's share when the deeper level j becomes the
+        # unit. Only i < j is used; the minimum keeps the rest from overflowing.
         self.shrink = np.minimum(base[:, None] / base[None, :], 1.0) ** alpha
         self.unit = base**-alpha
         self.epsilon, self.by_size = epsilon, by_size
@@ -81,26 +81,26 @@ class PowerMean:
         self.number += 1
 
     def result(self) -> NDArray[np.float64]:
-        """The mean of what was added; see `LevelMean`."""
+        """The mean of all levels added so far; see `LevelMean.mean`."""
         total = self.total + self.epsilon * self.unit[self.deepest]
         return np.divide(self.weighted, total, out=np.zeros(len(total)), where=self.deepest >= 0)
 
 
 class ReliabilityMean:
-    """Each deeper level takes over as far as its mean is worth more than what stands above it.
+    """Each deeper level replaces the mean of the levels above it as far as its own mean is more reliable.
 
         A ← A + B_k (A_k − A),   B_k = τ_k² / (τ_k² + σ_k² / n_k)
 
     τ_k² is the variance of expected returns between the level's groups within one group of the level above,
-    what the shallower level leaves untold; σ_k² / n_k that of the mean of n_k returns, its noise. B_k is the
-    weight with which the mean has the least expected squared error, given what the levels above say. The
-    components are estimated from the table (see `nested_variance`), apart for rows of steps 0, 1, 2–3, 4–7,
-    8–15, …: how much a return varies depends on how much of the episode lies ahead. The derivation and its
-    assumptions are in docs/estimators.md.
+    which the shallower level does not explain; σ_k² / n_k is the noise of the mean of n_k returns. B_k is the
+    weight with the least expected squared error, given the levels above. The components are estimated from
+    the table (see `nested_variance`), separately for rows of steps 0, 1, 2–3, 4–7,
+    8–15, …, because the variance of a return depends on how much of the episode lies ahead. The derivation
+    and its assumptions are in docs/estimators.md.
     """
 
     def __init__(self, returns: NDArray[np.float64], step_index: NDArray[np.int64]) -> None:
-        """Take the returns that are compared and their steps, each of shape (rows,)."""
+        """Set the returns that are compared and their step numbers, each of shape (rows,)."""
         self.returns = returns
         self.stretch = np.frexp(step_index)[1]
         self.mean = np.zeros(len(returns))
@@ -109,7 +109,7 @@ class ReliabilityMean:
     def add(self, advantages: NDArray[np.float64], counting: NDArray[np.bool_], level: Level) -> None:
         """Add the next deeper level; see `LevelMean`.
 
-        A level counts wherever the row has peers: that all of them have its return is knowledge too.
+        A level counts wherever the row has peers: peers with equal returns are information as well.
         """
         if self.groups is None:
             self.mean += advantages
@@ -118,18 +118,18 @@ class ReliabilityMean:
         self.groups = level.groups
 
     def _trust(self, outer: NDArray[np.int64], level: Level) -> NDArray[np.float64]:
-        """B_k of every row; 0 without a peer."""
+        """B_k of every row; 0 for a row without a peer."""
         peers = level.peer_counts()
         trust = np.zeros(len(peers))
         for stretch in np.unique(self.stretch):
             rows = np.flatnonzero(self.stretch == stretch)
             variance = nested_variance(self.returns[rows], outer[rows], level.groups[rows])
             if variance.between > 0:
-                # Of the mean that a row is compared with: of its peers, and of itself unless left out.
+                # The mean that a row is compared with includes the row itself unless it is left out.
                 noise = variance.within / np.maximum(peers[rows] + (level.blocks is None), 1)
                 trust[rows] = (peers[rows] > 0) * variance.between / (variance.between + noise)
         return trust
 
     def result(self) -> NDArray[np.float64]:
-        """The mean of what was added; see `LevelMean`."""
+        """The mean of all levels added so far; see `LevelMean.mean`."""
         return self.mean

@@ -1,4 +1,4 @@
-"""What an estimate is off by, split into bias and variance."""
+"""The error of an estimate, split into bias and variance."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Errors:
 
     mean_squared: float
     bias_squared: float
-    """May come out below 0 where it is none: it is an unbiased estimate."""
+    """An unbiased estimate, which may therefore be below 0 if the bias is 0."""
 
     @property
     def variance(self) -> float:
@@ -33,16 +33,16 @@ def split_errors(
 ) -> Errors:
     """Bias and variance from rows of two independent halves.
 
-    The mean error of a kind in one half, times that in the other, has the expectation bias², as their noises
-    have nothing to do with one another; a mean squared would have the noise in it. Each kind counts as often
-    as it occurs; one that is in one half alone counts by none.
+    The mean error of a kind in one half times its mean error in the other half has the expectation bias²,
+    because their noises are independent; the square of one mean would include its noise. Each kind is
+    weighted by how often it occurs; a kind that occurs in only one half is left out.
 
     Args:
         error: Shape (rows,), Â − A.
         kind: Shape (rows,), ids of rows for which A, and the distribution of Â, are the same.
-        half: Shape (rows,), which half of the sample the row is of.
-        other_error: Shape (rows,), where A is an estimate itself: Â less another, independent estimate of it.
-            Then neither part has the noise of A in it.
+        half: Shape (rows,), which half of the sample each row belongs to.
+        other_error: Shape (rows,), given if A is itself an estimate: Â minus another, independent estimate of
+            A. Then neither part contains the noise of A.
     """
     other = error if other_error is None else other_error
     _, number = np.unique(kind, return_inverse=True)

@@ -1,4 +1,4 @@
-"""What is compared: the package's estimators, single levels, oracles, a fitted critic."""
+"""The estimators that are compared: the package's own, single levels, oracles, a fitted critic."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from hgpo.returns import returns_to_go
 from hgpo.steps import StepTable
 
 Estimator = Callable[[StepTable], NDArray[np.float64]]
-"""Advantages of a table's rows, in units of return; NaN where a row is compared with nothing."""
+"""Advantages of a table's rows, in units of return; NaN for a row that is compared with no other."""
 
 
 @dataclass(frozen=True)
 class SingleLevel:
-    """The comparison at one level alone, for rows that have another return to be compared with there."""
+    """The comparison at one level only, for rows with a peer there whose return differs."""
 
     level: int
     discount: float
@@ -35,7 +35,7 @@ class SingleLevel:
 
 @dataclass(frozen=True)
 class WholeHistory:
-    """The paper's oracle: rows with the same state and the same states before it, back to the start."""
+    """The paper's oracle: rows are compared if their states and whole histories are the same."""
 
     discount: float
 
@@ -48,7 +48,7 @@ class WholeHistory:
 
 @dataclass(frozen=True)
 class Compared:
-    """An estimator of the package; a row to which it gives exactly 0 is one that it compares with nothing."""
+    """An estimator of the package; rows to which it gives exactly 0 count as compared with nothing."""
 
     estimator: Estimator
 
@@ -60,7 +60,7 @@ class Compared:
 
 @dataclass(frozen=True)
 class FixedWeights:
-    """Given weights of the levels 0 … K, over those that count for the row."""
+    """The mean over the levels 0 … K that count for the row, with given weights."""
 
     weights: tuple[float, ...]
     discount: float
@@ -82,15 +82,15 @@ class FixedWeights:
 def named_estimators(
     history_length: int, discount: float, *, alpha: float | None = None, peers: Peers = "all"
 ) -> Mapping[str, Estimator]:
-    """By name: what stands in every table but for the critics.
+    """The estimators of every table except the critics, by name.
 
-    All are without a standard deviation in the denominator, which would change the unit from row to row.
+    None divides by a standard deviation, which would change the unit from row to row.
 
     Args:
         history_length: K of HGPO.
-        discount: γ of all of them.
-        alpha: None has HGPO with several α; a number has "HGPO" with this one alone.
-        peers: whom single levels and HGPO compare with, but for the one that says "others".
+        discount: γ of all estimators.
+        alpha: None gives HGPO with several values of α; a number gives only "HGPO" with this α.
+        peers: the peers of single levels and HGPO, except for the estimator named "others".
     """
 
     def hgpo(**settings: object) -> Estimator:
@@ -117,9 +117,9 @@ def named_estimators(
 
 
 def published_estimators(history_length: int, discount: float) -> Mapping[str, Estimator]:
-    """By name: what is compared in gradients and learning. Rows that are compared with nothing get 0.
+    """The estimators compared in gradients and learning, by name. Rows compared with nothing get 0.
 
-    GRPO, GiGPO and HGPO are without a standard deviation in the denominator; the others are as published.
+    GRPO, GiGPO and HGPO do not divide by a standard deviation; the others are as published.
 
     Args:
         history_length: K of the estimators that have one.
@@ -145,16 +145,16 @@ def published_estimators(history_length: int, discount: float) -> Mapping[str, E
 
 
 REFERENCES = ("HGPO", "GiGPO")
-"""Of `published_estimators` those that the others are compared with, process by process and seed by seed."""
+"""The `published_estimators` that the others are compared with, process by process and seed by seed."""
 
 
 def fitted_critic(
     prompt: NDArray[np.int64], returns: NDArray[np.float64]
 ) -> Callable[[NDArray[np.int64]], NDArray[np.float64]]:
-    """A critic that says of a prompt the mean return that followed it; of a new one, the mean of all.
+    """A critic that predicts the mean return that followed a prompt; for a new prompt, the overall mean.
 
     Args:
-        prompt: of each row of rollouts sampled before.
+        prompt: the prompt of each row, from rollouts sampled earlier.
         returns: their returns to go.
     """
     known, number = np.unique(prompt, return_inverse=True)
@@ -171,7 +171,7 @@ def fitted_critic(
 def critics_advantages(
     steps: StepTable, value: NDArray[np.float64], discount: float, gae_lambda: float
 ) -> NDArray[np.float64]:
-    """GAE over steps with a critic's values, not whitened."""
+    """GAE over steps with the critic's values, not normalized."""
     return PPO(discount=discount, gae_lambda=gae_lambda, whiten=False)(steps.with_values(value))
 
 

@@ -1,4 +1,4 @@
-"""Gradients on text games: each estimator's against that of the success rate, known from many rollouts."""
+"""Policy gradients on text games: each estimator's compared with the gradient of the success rate."""
 
 from __future__ import annotations
 
@@ -18,27 +18,28 @@ from hgpo.lab.gradient import batches, corrected_cosine, noisy_cosine
 from hgpo.lab.learning import Adam
 
 LEARNING_RATE = 0.1
-"""Of the agents' training before the measurement."""
+"""Learning rate of the agents' training before the measurement."""
 
 
 @dataclass(frozen=True)
 class GameGradientSetting:
-    """What is played."""
+    """What is played to compare gradients on games."""
 
     group_size: int = 8
-    """N."""
+    """N: number of rollouts per task."""
     agents: int = 16
-    """Agents, each with its own games; intervals are over these."""
+    """Number of agents, each with its own games; intervals are over agents."""
     tasks: int = 8
-    """Games of each agent. A gradient is the sum over them, as in an update."""
+    """Games per agent. A gradient is the sum over them, as in an update."""
     groups: int = 64
-    """Task groups of each game."""
+    """Task groups per game."""
     iterations: int = 10
-    """Updates by GRPO before the gradients are measured, so that some episodes are won and some lost."""
+    """GRPO updates before the gradients are measured, so that the agent wins some episodes and loses
+    others."""
     reference: int = 2048
-    """Other episodes of each game, half of them for each of two estimates of the true gradient."""
+    """Additional episodes per game for the true gradient; each half gives one of two estimates."""
     history_length: int = 2
-    """K of the estimators."""
+    """History depth K of the estimators."""
 
 
 @dataclass(frozen=True)
@@ -47,18 +48,18 @@ class GameAligned:
 
     estimator: str
     expected: Interval
-    """Of the expected gradient: what bias leaves."""
+    """Cosine of the expected gradient, which only bias lowers."""
     few: Interval
-    """Of the gradient of one task group of each game."""
+    """Cosine of the gradient of one task group per game."""
     many: Interval
-    """Of the mean of 16 such gradients."""
+    """Cosine of the mean of 16 such gradients."""
     many_less: Mapping[str, Interval]
-    """The last less that of each of `REFERENCES`, agent by agent."""
+    """`many` minus that of each of `REFERENCES`, agent by agent."""
 
 
 @dataclass(frozen=True)
 class GameGradients:
-    """All estimators' lines, and the agents' success."""
+    """The results of all estimators, and the agents' success rate."""
 
     success: Interval
     lines: list[GameAligned]
@@ -69,13 +70,13 @@ def game_gradient_cosines(
 ) -> GameGradients:
     """The cosines of every estimator on household games.
 
-    The reference is REINFORCE over whole episodes with the mean of the other episodes as its baseline, which
-    is unbiased for the gradient of the success rate; its noise is corrected for by two halves.
+    The reference gradient is REINFORCE over whole episodes with the mean of the other episodes as the
+    baseline, which is unbiased for the gradient of the success rate. Two halves correct for its noise.
 
     Args:
         setting: what is played.
         seed: of games and rollouts.
-        on_done: told how many agents are measured, and of how many.
+        on_done: called with the number of agents measured and the total.
     """
     found: dict[str, list[tuple[float, float, float]]] = {}
     success = []
@@ -85,7 +86,7 @@ def game_gradient_cosines(
         success.append(won)
         played, group = bench.play(setting.groups * setting.group_size, 3)
         steps = steps_of(bench.graph, played, group // setting.group_size, HouseholdSuite.success_reward)
-        # A group of each game goes into one gradient.
+        # One gradient uses one group of each game.
         part = (group // setting.group_size % setting.groups)[played.episode]
         for name, estimator in published_estimators(setting.history_length, DISCOUNT).items():
             gradients = score_gradients(played, estimator(steps), part, setting.groups)[None]
@@ -109,7 +110,7 @@ def game_gradient_cosines(
 
 @dataclass(frozen=True)
 class _Bench:
-    """An agent that wins some of its games."""
+    """An agent that wins some of its games, and the games."""
 
     setting: GameGradientSetting
     graph: GameGraph
@@ -131,7 +132,7 @@ class _Bench:
         return _Bench(setting, graph, weights, stream)
 
     def play(self, episodes: int, draw: int) -> tuple[Played, NDArray[np.int64]]:
-        """Episodes of each game, and the number of each within all, games one after another."""
+        """Episodes of each game, and the index of each episode, counted over all games in order."""
         tasks = np.repeat(np.arange(self.setting.tasks), episodes)
         played = play(
             self.graph,

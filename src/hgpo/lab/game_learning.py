@@ -1,4 +1,4 @@
-"""Learning on text games: a log-linear agent follows an estimator's gradient, many seeds at once."""
+"""Learning on text games: log-linear agents trained with an estimator's gradient, many seeds at once."""
 
 from __future__ import annotations
 
@@ -16,71 +16,71 @@ from hgpo.lab.gradient import GroupSizes
 from hgpo.lab.learning import Adam
 
 RATES = (0.03, 0.1, 0.3)
-"""Learning rates that are tried."""
+"""The learning rates to choose from."""
 DISCOUNT = 0.95
-"""γ of the estimators."""
+"""Discount γ of the estimators."""
 HELD_OUT = "valid_seen"
-"""Split of the games that are played greedily at the end: new games in the training rooms."""
+"""Split of the games that are played greedily after training: new games in the training rooms."""
 
 
 @dataclass(frozen=True)
 class GameLearningSetting:
-    """How agents learn."""
+    """How agents are trained on games."""
 
     group_sizes: GroupSizes = (8,)
-    """N; learning rates are chosen with the first of them."""
+    """N: rollouts per task; learning rates are chosen with the first value."""
     tasks: int = 8
-    """Games of each update."""
+    """Games per update."""
     iterations: int = 60
-    """Updates."""
+    """Number of updates."""
     seeds: int = 20
-    """Agents, each with its own games and random numbers."""
+    """Number of agents, each with its own games and random numbers."""
     games: int = 48
-    """Training games that the tasks of an update are drawn from."""
+    """Number of training games from which each update's tasks are drawn."""
     held_out: int = 36
-    """Games of the held-out split."""
+    """Number of held-out games."""
     tuning_seeds: int = 3
-    """Agents on which each estimator's learning rate is chosen; they play other training games."""
+    """Number of agents for choosing each estimator's learning rate; they play other training games."""
     history_length: int = 2
-    """K of the estimators."""
+    """History depth K of the estimators."""
 
 
 @dataclass(frozen=True)
 class GameCurves:
-    """What one estimator reached."""
+    """The results of one estimator."""
 
     learning_rate: float
     training: NDArray[np.float64]
-    """Success in the rollouts, mean over updates, [seeds]."""
+    """Success rate in the rollouts, mean over updates, [seeds]."""
     held_out: NDArray[np.float64]
-    """Whether each held-out game is won at the end, greedily, [seeds, games]."""
+    """Whether each held-out game is won by greedy play after training, [seeds, games]."""
 
 
 @dataclass(frozen=True)
 class GameLearned:
-    """One estimator's line."""
+    """The results of one estimator with intervals."""
 
     group_size: int
     estimator: str
     learning_rate: float
-    """The one with the most success in training on other games."""
+    """The learning rate with the highest training success on other games."""
     training: Interval
-    """Success in the rollouts, mean over updates."""
+    """Success rate in the rollouts, mean over updates."""
     held_out: Interval
-    """Greedy success on held-out games at the end."""
+    """Success rate of greedy play on held-out games after training."""
     training_less: Mapping[str, Interval]
-    """Training success less that of each of `REFERENCES`, seed by seed."""
+    """`training` minus that of each of `REFERENCES`, seed by seed."""
     held_out_less: Mapping[str, Interval]
-    """The same of the held-out success, seed by seed and game by game."""
+    """`held_out` minus that of each of `REFERENCES`, seed by seed and game by game."""
 
 
 def learn_games(
     setting: GameLearningSetting, seed: int, estimators: Sequence[str] | None = None
 ) -> dict[tuple[int, str], GameCurves]:
-    """Agents learn household games with every estimator; a seed has the same games and chance with each.
+    """Train agents on household games with every estimator; a seed has the same games with each.
 
     Args:
-        setting: how they learn.
+        setting: how they are trained.
         seed: of games and rollouts.
         estimators: names of `published_estimators`; None: all of them.
 
@@ -101,7 +101,7 @@ def learn_games(
 
 
 def compared(curves: Mapping[tuple[int, str], GameCurves]) -> list[GameLearned]:
-    """The lines of all estimators, with their differences to the references."""
+    """The results of all estimators, with their differences from the references."""
     return [
         GameLearned(
             group_size=size,
@@ -123,7 +123,7 @@ def compared(curves: Mapping[tuple[int, str], GameCurves]) -> list[GameLearned]:
 
 @dataclass(frozen=True)
 class _Course:
-    """Games, and the random numbers with which they are learned."""
+    """Games, and the random numbers with which agents are trained on them."""
 
     graph: GameGraph
     setting: GameLearningSetting
@@ -140,7 +140,7 @@ class _Course:
     def learn(
         self, estimator: Estimator, group_size: int, learning_rate: float, seeds: int
     ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Weights of the agents at the end, and the mean training success of each."""
+        """The agents' weights after training, and the mean training success of each."""
         setting = self.setting
         learners = np.arange(seeds)
         learner = np.repeat(learners, setting.tasks * group_size)
@@ -165,7 +165,7 @@ class _Course:
         return weights, success.mean(axis=0)
 
     def held_out(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Whether each agent wins each held-out game, greedily."""
+        """Whether each agent wins each held-out game by greedy play."""
         seeds, games = len(weights), self.setting.held_out
         played = play(
             self.graph,

@@ -1,8 +1,8 @@
 """Text games as graphs, and a log-linear agent that plays thousands of episodes of them at once.
 
-A game without chance is a graph: what an environment says after a command depends on the state and the
-command alone. The graph is explored where episodes go and is shared by all of them, so that playing on is
-indexing arrays.
+A deterministic game is a graph: what the environment returns after a command depends only on the state and
+the command. The graph is explored where episodes go and is shared by all of them, so that playing a known
+part means indexing arrays.
 """
 
 from __future__ import annotations
@@ -21,35 +21,36 @@ from hgpo.errors import SettingError
 from hgpo.steps import StepTable
 
 WORD_FEATURES = 4096
-"""Features of words; a feature's number is the hash of its name, so that two may share one."""
+"""Number of word features; a feature's index is the hash of its name, so that two names may share one."""
 LAST = 3
-"""Commands before the current one that the agent remembers."""
+"""Number of past commands that the agent remembers."""
 CLASSES = 64
-"""Bound on the number of command classes."""
+"""Upper bound on the number of command classes."""
 FEATURES = WORD_FEATURES + 2 * CLASSES + LAST * CLASSES * CLASSES
-"""All features of the agent."""
+"""Total number of the agent's features."""
 _NOTHING = FEATURES
-"""Number of the feature that is always 0, with which lists of features are filled up."""
+"""Index of a feature that is always 0, with which lists of features are padded."""
 
 ENDLESS = HouseholdSuite(max_steps=10**9)
-"""The household games as graphs: they know of no step limit."""
+"""The household games without a step limit, to be explored as graphs."""
 
 
 class GameGraph:
-    """The states of some games, each with its commands and, once taken, what follows them.
+    """The states of some games, each with its commands and, once a command was taken, the next state.
 
-    A node is a state: equal full state and observation. Commands are numbered over all games.
+    A node is a state: two states are one node if full state and observation are equal. Commands are numbered
+    over all games.
     """
 
     def __init__(
         self, suite: TaskSuite, tasks: Sequence[Task], state_key: StateKeyName = "full_state"
     ) -> None:
-        """Begin every game.
+        """Add the start state of every game.
 
         Args:
-            suite: its environments can be forked, have no chance and no step limit.
+            suite: its environments must support fork, be deterministic and have no step limit.
             tasks: the games.
-            state_key: which of the state keys step tables hold.
+            state_key: the state key that the step tables hold.
 
         Raises:
             SettingError: if the environments cannot be forked.
@@ -67,29 +68,29 @@ class GameGraph:
         self._unexplored: list[int] = []
         self._task: list[int] = []
         # One row per node, one column per command. Features come first, so that NumPy adds their weights one
-        # by one, and the sum does not depend on how many zeros follow.
+        # by one and the sum does not depend on the number of zeros that follow.
         self.key = np.zeros(0, np.int64)
         """Number of each node's state key."""
         self.won = np.zeros(0, np.bool_)
-        """Whether the task is achieved there."""
+        """Whether the task is achieved in each node."""
         self.count = np.zeros(0, np.int64)
-        """Commands of each node."""
+        """Number of commands of each node."""
         self._next = np.zeros((0, 0), np.int64)
         self.command = np.zeros((0, 0), np.int64)
         """Numbers of each node's commands."""
         self.command_class = np.zeros((0, 0), np.int64)
-        """Class of each command: its verb, and whether the task names what it is done to; from 1 on."""
+        """Class of each command, from 1 on: its verb, and whether the task names the command's object."""
         self.words = np.zeros((0, 0, 0), np.int32)
         """Features of the task's and the command's words, [features, nodes, commands]."""
         self.start = np.array([self._begin(suite, number) for number in range(len(tasks))])
         """The first node of each task."""
 
     def after(self, nodes: NDArray[np.int64], places: NDArray[np.int64]) -> NDArray[np.int64]:
-        """The nodes after the commands at these places of the nodes' lists."""
+        """The nodes that follow the commands at these positions of the nodes' lists."""
         found = self._next[nodes, places]
         for row in np.flatnonzero(found < 0):
             node, place = int(nodes[row]), int(places[row])
-            # Several rows may take the same new way.
+            # Several rows may take the same unexplored command.
             if self._next[node, place] < 0:
                 self._next[node, place] = self._explore(node, place)
             found[row] = self._next[node, place]
@@ -99,7 +100,9 @@ class GameGraph:
         environment = suite.make()
         observation, info = environment.reset(self.tasks[task])
         if not isinstance(environment, ForkableEnvironment):
-            raise SettingError(f"{type(environment).__name__} cannot be forked, so that it is no graph")
+            raise SettingError(
+                f"{type(environment).__name__} cannot be forked, so it cannot be explored as a graph"
+            )
         return self._node(task, environment, observation, info)
 
     def _explore(self, node: int, place: int) -> int:
@@ -109,7 +112,7 @@ class GameGraph:
         observation, *_, info = fork.step(self._listed[node][place])
         self._unexplored[node] -= 1
         if not self._unexplored[node]:
-            # Nobody goes on from here any more.
+            # No episode continues from here any more.
             self._environments[node] = None
         return self._node(self._task[node], fork, observation, info)
 
@@ -145,7 +148,9 @@ class GameGraph:
         named = any(word in instruction for word in command[1:])
         number = self._classes.setdefault((command[0], named), len(self._classes) + 1)
         if number >= CLASSES:
-            raise SettingError(f"the games have more than {CLASSES // 2} verbs: expected fewer")
+            raise SettingError(
+                f"the games have more than {CLASSES // 2} verbs, which is the most that is supported"
+            )
         return number
 
     def _grow(self, nodes: int, commands: int, features: int) -> None:
@@ -168,8 +173,8 @@ def _grown(array: NDArray, shape: tuple[int, ...], filling: int) -> NDArray:
 
 
 def _word_features(instruction: Sequence[str], command: Sequence[str]) -> list[int]:
-    """The command's words; its verb with whether the task names what it is done to; that with each of the
-    task's words."""
+    """The command's words; its verb together with whether the task names its object; and that together with
+    each of the task's words."""
     verb, objects = command[0], command[1:]
     does = f"{verb}, named: {any(word in instruction for word in objects)}"
     names = [*command, does, *(f"{word}: {does}" for word in dict.fromkeys(instruction))]
@@ -178,20 +183,20 @@ def _word_features(instruction: Sequence[str], command: Sequence[str]) -> list[i
 
 @dataclass(frozen=True)
 class Played:
-    """Episodes, one row per step; rows are in order of step, then of episode."""
+    """Episodes with one row per step; rows are ordered by step, then by episode."""
 
     episode: NDArray[np.int64]
-    """Number of each row's episode."""
+    """Index of each row's episode."""
     step: NDArray[np.int64]
     """Time of each row."""
     node: NDArray[np.int64]
-    """Where the command was given."""
+    """The node in which the command was given."""
     place: NDArray[np.int64]
-    """The command's place in the node's list."""
+    """The command's position in the node's list."""
     features: NDArray[np.int32]
-    """Of every command of the node, [features, rows, commands]."""
+    """Features of every command of the node, [features, rows, commands]."""
     probability: NDArray[np.float64]
-    """Of every command, [rows, commands]."""
+    """Probability of every command, [rows, commands]."""
     won: NDArray[np.bool_]
     """Whether each episode was won, [episodes]."""
 
@@ -213,7 +218,7 @@ def play(
         weights: Shape (learners, FEATURES), θ of each agent.
         learner: Shape (episodes,), which agent plays.
         max_steps: an episode ends after this many commands.
-        rng: the random stream; None takes the likeliest command.
+        rng: the random stream; None takes the most probable command.
     """
     padded = np.concatenate([weights, np.zeros((len(weights), 1))], axis=1).ravel()
     episode = np.arange(len(tasks))
@@ -249,7 +254,7 @@ def play(
 
 
 def _joined(rows: Sequence[tuple[NDArray, ...]]) -> tuple[NDArray, ...]:
-    """The columns of all steps; exploring may have made later ones wider."""
+    """The columns of all steps; later steps may be wider because exploring found nodes with more commands."""
     width = max(features.shape[0] for *_, features, _ in rows)
     commands = max(probability.shape[1] for *_, probability in rows)
     *places, features, probability = zip(*rows, strict=True)
@@ -263,13 +268,13 @@ def _joined(rows: Sequence[tuple[NDArray, ...]]) -> tuple[NDArray, ...]:
 def _features(
     graph: GameGraph, node: NDArray[np.int64], last: NDArray[np.int64], given: NDArray[np.int64]
 ) -> NDArray[np.int32]:
-    """Features of every command, [features, rows, commands]: its class with those of the last commands, and
-    with whether it was given before; its words.
+    """Features of every command, [features, rows, commands]: its class together with those of the last
+    commands, and with whether it was given before; and its words.
 
     Args:
-        graph, node: where the episodes are.
+        graph, node: the current node of each episode.
         last: Shape (rows, LAST), classes of the last commands, the latest first; 0 before the start.
-        given: Shape (rows, steps), numbers of all commands so far; -1 for those to come.
+        given: Shape (rows, steps), indices of all commands so far; -1 for future steps.
     """
     classes, commands = graph.command_class[node], graph.command[node]
     repeated = (commands[:, :, None] == given[:, None, :]).any(axis=2)
@@ -280,7 +285,7 @@ def _features(
 
 
 def steps_of(graph: GameGraph, played: Played, group: NDArray[np.int64], success_reward: float) -> StepTable:
-    """The step table of episodes.
+    """The step table of some episodes.
 
     Args:
         graph, played: what was played.
@@ -308,8 +313,8 @@ def score_gradients(
     Args:
         played: the episodes.
         advantages: Shape (rows,), Â.
-        part: Shape (rows,), which sum each row goes into.
-        parts: how many there are.
+        part: Shape (rows,), the index of the sum that each row belongs to.
+        parts: number of sums.
     """
     kept = np.flatnonzero(advantages)
     taken = np.arange(played.probability.shape[1]) == played.place[kept, None]

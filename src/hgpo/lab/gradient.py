@@ -1,7 +1,7 @@
-"""How well an estimator's policy gradient is aligned with the true one: in expectation, and from few groups.
+"""How well an estimator's policy gradient is aligned with the true one, in expectation and from few groups.
 
-A row's cosine is not the gradient's. Rows share the policy's weights, so the noise of many rows averages out,
-and their bias does not.
+This differs from the cosine of a row's advantage: rows share the policy's weights, so the noise of many rows
+averages out, but their bias does not.
 """
 
 from __future__ import annotations
@@ -38,42 +38,42 @@ GroupSizes = Annotated[tuple[int, ...], tyro.conf.arg(metavar="N …")]
 
 @dataclass(frozen=True)
 class GradientSetting:
-    """What is sampled."""
+    """What is sampled to compare gradients on processes."""
 
     group_sizes: GroupSizes = (8, 16)
-    """N."""
+    """N: number of rollouts per task."""
     groups: int = 192
-    """Task groups of each process. A kind with longer episodes has proportionally fewer."""
+    """Task groups per process. Kinds of processes with longer episodes have proportionally fewer."""
     processes: int = 16
-    """How many are drawn; intervals are over these."""
+    """Number of processes; intervals are over processes."""
     history_length: int = 2
-    """K of the estimators."""
+    """History depth K of the estimators."""
 
 
 @dataclass(frozen=True)
 class Cosines:
-    """Cosines with the truth, each with its interval over processes or tasks."""
+    """Cosines with the true values, each with its interval over processes or tasks."""
 
     row: Interval
-    """Of the advantages of all rows with the exact ones."""
+    """Between the estimated and the exact advantages of all rows."""
     expected: Interval
-    """Of the expected gradient with the true one: what bias leaves."""
+    """Between the expected gradient and the true one, which only bias lowers."""
     few: Interval
-    """Of the gradient of one task group, mean over groups."""
+    """Between the gradient of one task group and the true one, mean over groups."""
     many: Interval
-    """Of the mean gradient of 16 task groups."""
+    """Between the mean gradient of 16 task groups and the true one."""
 
 
 @dataclass(frozen=True)
 class Aligned:
-    """One estimator in one kind of processes."""
+    """One estimator's results in one kind of processes."""
 
     kind: str
     group_size: int
     estimator: str
     cosines: Cosines
     many_less: Mapping[str, Interval]
-    """The cosine of 16 task groups less that of each of `REFERENCES`, process by process."""
+    """`cosines.many` minus that of each of `REFERENCES`, process by process."""
 
 
 def gradient_cosines(kind: str, setting: GradientSetting, seed: int) -> list[Aligned]:
@@ -114,7 +114,7 @@ def _aligned(
         gradients = score_gradients(processes, sample, advantages, sample.steps.task_code, tasks)
         return gradients.reshape(number, tasks // number, -1) / group_size
 
-    # Gradients that differ from the true one by chance alone, and by much of the same chance.
+    # Gradients that differ from the true one only by noise, much of which the estimators share.
     returns = discounted_returns(sample.steps, 1.0)
     controls = [per_group(each) - true[:, None] for each in (sample.advantage, returns - sample.value)]
     found: dict[str, tuple[Cosines, NDArray[np.float64]]] = {}
@@ -142,7 +142,7 @@ def _aligned(
 def _less_noise(
     gradients: NDArray[np.float64], controls: Sequence[NDArray[np.float64]]
 ) -> NDArray[np.float64]:
-    """The gradients of groups less what control variates, which have mean 0, predict of their noise.
+    """The gradients of groups minus the part of their noise that control variates (of mean 0) predict.
 
     Args:
         gradients: Shape (processes, groups, weights).
@@ -158,20 +158,21 @@ def _less_noise(
 
 
 def batches(gradients: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Means of 16 groups each, [processes, groups / 16, weights]."""
+    """Means over 16 groups each, [processes, groups / 16, weights]."""
     return gradients.reshape(len(gradients), -1, MANY, gradients.shape[2]).mean(axis=2)
 
 
 def corrected_cosine(gradients: NDArray[np.float64], truths: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The cosine between the expected gradient and the true one, [processes], free of the noise of both.
+    """The cosine between the expected and the true gradient, [processes], corrected for the noise of both.
 
-    A mean's square has its noise in it, while the product of the means of two independent halves has the
-    square of the expectation as its mean. So the result is no cosine of anything, and may exceed 1 by chance.
+    The square of a mean includes noise, while the product of the means of two independent halves has the
+    square of the expectation as its expectation. The result is therefore not a cosine of two given vectors,
+    and may exceed 1 by chance.
 
     Args:
-        gradients: Shape (processes, groups, weights), of each task group.
-        truths: Shape (2, processes, weights), two estimates of the true gradient with independent errors; the
-            same one twice if it is exact.
+        gradients: Shape (processes, groups, weights), the gradient of each task group.
+        truths: Shape (2, processes, weights), two estimates of the true gradient with independent errors; if
+            the gradient is exact, the same one twice.
     """
     first, second = gradients[:, 0::2].mean(axis=1), gradients[:, 1::2].mean(axis=1)
     product = _dot(first + second, truths[0] + truths[1]) / 4
@@ -188,7 +189,7 @@ def noisy_cosine(
     Args:
         gradients: Shape (processes, gradients, weights).
         true: Shape (processes, weights).
-        true_square: Shape (processes,), square of the true gradient, where `true` is an estimate with noise.
+        true_square: Shape (processes,), the true gradient's squared norm, if `true` is a noisy estimate.
     """
     square = _dot(true, true) if true_square is None else np.maximum(true_square, 0.0)
     product = _dot(gradients, true[:, None])

@@ -1,4 +1,4 @@
-"""Work shared among processes of one machine."""
+"""Distributes work over processes of one machine."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ R = TypeVar("R")
 
 
 def mapped(function: Callable[[J], R], jobs: Sequence[J], workers: int) -> Iterator[R]:
-    """The result of each job, in order; the function is one of a module, so that other processes find it."""
+    """The result of each job, in order. Workers import the function, so it must be defined in a module."""
     if workers == 1:
         yield from map(function, jobs)
         return

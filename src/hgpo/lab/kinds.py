@@ -1,4 +1,4 @@
-"""Kinds of processes: what role history plays, and whether states recur within an episode."""
+"""Kinds of processes: how history matters, and whether states recur within an episode."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ HISTORY: dict[str, ProcessShape] = {
     WEAKLY: ProcessShape(history_reward_scale=0.3),
     STRONGLY: ProcessShape(history_reward_scale=2.0),
 }
-"""What role history plays; observations tell the step, so that no state recurs within an episode.
+"""Kinds that differ in how history matters; observations include the step, so that no state recurs.
 
-In logits the weights of the current observation have the scale 1, those of each remembered one 0, 2, 1 and 1.
-The final reward has the scale 1; a step's reward for each of two remembered observations has 0, 0, 0.3
-and 2."""
+In logits, the weights of the current observation have scale 1, and those of each remembered observation have
+scale 0, 2, 1 and 1. The final reward has scale 1; the reward of a step for each of two remembered
+observations has scale 0, 0, 0.3 and 2."""
 
 RECURRENT: dict[str, ProcessShape] = {
     "states recur, history has no effect": replace(HISTORY[NO_EFFECT], clock=False),
@@ -30,13 +30,13 @@ RECURRENT: dict[str, ProcessShape] = {
         HISTORY[WEAKLY], clock=False, horizon=50
     ),
 }
-"""Observations do not tell the step, so that each of the four states recurs within an episode."""
+"""Kinds whose observations do not include the step, so that each of the four states recurs in an episode."""
 
 KINDS = HISTORY | RECURRENT
-"""All of them."""
+"""All kinds."""
 
 
 def discount_of(shape: ProcessShape) -> float:
-    """γ of the estimators: 1 asks about credit alone; in long episodes it is the published 0.95, as values of
-    states that recur do not settle without a discount. The truth is always that of γ = 1."""
+    """γ of the estimators: 1, so that only credit assignment matters; in long episodes the published 0.95,
+    because values of recurring states do not converge without a discount. True values always have γ = 1."""
     return 1.0 if shape.horizon <= ProcessShape.horizon else 0.95

@@ -1,6 +1,6 @@
-"""Learning on finite processes: log-linear policies follow an estimator's gradient; their values are exact.
+"""Learning on finite processes: log-linear policies trained with an estimator's gradient, evaluated exactly.
 
-All processes of a kind learn at once, one task group of the step table for each of their task groups.
+All processes of a kind are trained at once, with one task group in the step table per task group of each.
 """
 
 from __future__ import annotations
@@ -26,59 +26,59 @@ from hgpo.lab.processes import (
 )
 
 RATES = (0.1, 0.3)
-"""Learning rates that are tried, in logits per update."""
+"""The learning rates to choose from, in logits per update."""
 OPTIMUM_STEPS, OPTIMUM_RATE = 150, 0.3
-"""Updates and learning rate of the exact gradient ascent that finds the optimum."""
+"""Number of updates and learning rate of the exact gradient ascent that finds the optimum."""
 LEAST_GAIN = 0.1
-"""Processes whose optimum is less than this above the start are left out, as a share of it would be noise;
-the scale of the final reward is 1."""
+"""Processes whose optimum is less than this above the initial value are left out, because a fraction of such
+a small gain would be noise; the scale of the final reward is 1."""
 REPORTED, TUNING = 0, 1
-"""Streams that processes are drawn from: a rate is chosen on none of those that are reported."""
+"""Random streams for drawing processes; learning rates are chosen on other processes than those reported."""
 
 
 @dataclass(frozen=True)
 class LearningSetting:
-    """How policies learn."""
+    """How policies are trained on processes."""
 
     group_sizes: GroupSizes = (8, 16)
-    """N."""
+    """N: number of rollouts per task."""
     rollouts: int = 16
-    """Rollouts of each process for each update, in groups of N."""
+    """Rollouts per process and update, in groups of N."""
     iterations: int = 40
-    """Updates."""
+    """Number of updates."""
     processes: int = 128
-    """Seeds: each is a process with a policy of its own. A kind with longer episodes has proportionally
-    fewer, so that it has as many steps."""
+    """Number of processes (seeds), each with its own policy. Kinds with longer episodes have proportionally
+    fewer, so that the number of steps is the same."""
     tuning_processes: int = 24
-    """Other processes, on which each estimator's learning rate is chosen."""
+    """Number of other processes on which each estimator's learning rate is chosen."""
     history_length: int = 2
-    """K of the estimators."""
+    """History depth K of the estimators."""
 
 
 @dataclass(frozen=True)
 class Learned:
-    """What came out for one estimator in one kind of processes."""
+    """The results of one estimator in one kind of processes."""
 
     kind: str
     group_size: int
     estimator: str
     learning_rate: float
-    """The one with the largest share on other processes."""
+    """The learning rate with the largest share on other processes."""
     share: Interval
-    """How much of the way from the value at the start to the optimum the policies have covered, mean over
-    updates and processes."""
+    """The policies' improvement as a share of the difference between the initial value and the optimum, mean
+    over updates and processes."""
     less: Mapping[str, Interval]
-    """This share less that of each of `REFERENCES`, in the same process with the same random numbers."""
+    """`share` minus that of each of `REFERENCES`, in the same process with the same random numbers."""
     processes: int
-    """How many the intervals are over."""
+    """Number of processes that the intervals are over."""
 
 
 def learn_all(kind: str, setting: LearningSetting, seed: int) -> list[Learned]:
-    """Policies learn with every estimator in processes of one kind.
+    """Train policies with every estimator in processes of one kind.
 
     Args:
         kind: one of `KINDS`.
-        setting: how they learn.
+        setting: how they are trained.
         seed: of processes and rollouts.
     """
     named = published_estimators(setting.history_length, discount_of(KINDS[kind]))
@@ -108,7 +108,7 @@ def learn_all(kind: str, setting: LearningSetting, seed: int) -> list[Learned]:
 
 @dataclass(frozen=True)
 class _Course:
-    """Processes with their policies at the start, and the values between which these learn."""
+    """Processes with their initial policies, initial values and optima."""
 
     processes: Processes
     start: NDArray[np.float64]
@@ -130,10 +130,10 @@ class _Course:
 
 
 class Adam:
-    """Gradient ascent with a step size per weight (Kingma and Ba, 2015; β 0.9 and 0.999)."""
+    """Gradient ascent with Adam (Kingma and Ba, 2015; β 0.9 and 0.999)."""
 
     def __init__(self, learning_rate: float) -> None:
-        """Take the learning rate."""
+        """Set the learning rate."""
         self._rate = learning_rate
         self._steps = 0
         self._mean: NDArray[np.float64] | float = 0.0
@@ -162,7 +162,7 @@ def learn(
     """The exact value of each policy at the start and after every update, [iterations + 1, R].
 
     Args:
-        processes: with the policies at the start.
+        processes: with their initial policies.
         estimator: gives the advantages.
         setting: rollouts and updates.
         group_size: N.
@@ -188,10 +188,11 @@ def learn(
 
 
 def optimum(processes: Processes) -> NDArray[np.float64]:
-    """The best value that ascent along the exact gradient reaches, [R]: the optimum up to local optima.
+    """The best value that ascent along the exact gradient reaches, [R]: the optimum, unless ascent ends in a
+    local one.
 
-    The policies are those that learn from the estimators, with the same optimizer. They start where those do,
-    and with all actions equally probable.
+    The policies and the optimizer are the same as for the estimators. The ascent starts once from the initial
+    policies and once from equal probabilities of all actions.
     """
     best = exact_values(processes, 1.0).start
     for weights in (processes.weights, np.zeros_like(processes.weights)):

@@ -1,4 +1,4 @@
-"""One measurement: a process, its sample, and what every estimator makes of it."""
+"""One measurement: a process, its sample, and every estimator's advantages on it."""
 
 from __future__ import annotations
 
@@ -15,52 +15,54 @@ from hgpo.lab.processes import ProcessShape, SampledSteps, draw_processes, exact
 from hgpo.returns import discounted_returns
 
 CRITICS = {"GAE λ=0.95": 0.95, "GAE λ=1": 1.0}
-"""λ of the critics' estimators."""
+"""λ of the estimators that use a critic."""
 CRITIC_GROUPS = 16
-"""Task groups that a critic is fitted on: the rollouts of an iteration before."""
+"""Number of task groups on which a critic is fitted, as if from the previous iteration."""
 
 
 @dataclass(frozen=True)
 class Scores:
-    """What an estimator is worth on a sample."""
+    """The quality of an estimator on a sample."""
 
     errors: Errors
-    """Of the rows that it compares, against the exact advantage."""
+    """Errors against the exact advantage, on the rows that it compares."""
     coverage: float
-    """Share of the rows that it compares with anything."""
+    """Share of the rows that it compares with at least one other."""
     alignment: float
-    """Σ Â A / √(Σ Â² Σ A²) over all rows, 0 where nothing is compared: the cosine between the estimates and
-    the truth. Unlike the errors it is blind to scale, as an optimizer like Adam is."""
+    """Σ Â A / √(Σ Â² Σ A²) over all rows, with 0 for rows compared with nothing: the cosine between estimated
+    and exact advantages. Unlike the errors it does not depend on scale, as an optimizer like Adam does
+    not."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What is measured."""
+    """What is measured on processes."""
 
     shape: ProcessShape = field(default_factory=ProcessShape)
-    """Processes are drawn of this."""
+    """The shape of the processes."""
     group_size: int = 8
-    """N."""
+    """N: number of rollouts per task."""
     history_length: int = 2
-    """K of the estimators."""
+    """History depth K of HGPO."""
     discount: float = 1.0
-    """γ; 1 asks about grouping alone, as any other makes GRPO's return another one."""
+    """Discount γ; 1 measures only the effect of grouping, as any other value changes GRPO's return as
+    well."""
     rows: int = 100_000
-    """Steps sampled of each process."""
+    """Number of steps sampled from each process."""
     processes: int = 8
-    """How many are drawn; intervals are over these."""
+    """Number of processes; intervals are over processes."""
 
 
 def draw_sample(
     setting: Setting, seed: int, number: int, *, draw: int = 0, groups: int | None = None
 ) -> SampledSteps:
-    """Steps of the process with this number, and their truth.
+    """Steps sampled from a process, with their true values.
 
     Args:
-        setting: what is drawn.
-        seed, number: name the process; it is the same whatever is sampled of it.
-        draw: which of many independent samples.
-        groups: task groups; None: as many as the setting's rows make.
+        setting: what is sampled.
+        seed, number: determine the process, whatever is sampled from it.
+        draw: index of the sample, among independent ones.
+        groups: number of task groups; None: as many as give the setting's number of rows.
     """
     process = draw_processes(setting.shape, [np.random.default_rng([seed, number])])
     return sample_steps(
@@ -79,7 +81,7 @@ def estimates(
     extra: Mapping[str, Estimator] | None = None,
     peers: Peers = "all",
 ) -> tuple[SampledSteps, dict[str, NDArray[np.float64]]]:
-    """The sample, and the advantages of every estimator; NaN where a row is compared with nothing."""
+    """The sample, and every estimator's advantages; NaN for a row that is compared with nothing."""
     sample = draw_sample(setting, seed, number)
     before = draw_sample(setting, seed, number, draw=1, groups=CRITIC_GROUPS)
     value = fitted_critic(before.prompt, discounted_returns(before.steps, setting.discount))(sample.prompt)
@@ -93,7 +95,7 @@ def estimates(
 
 
 def score(sample: SampledSteps, estimate: NDArray[np.float64]) -> Scores:
-    """What an estimate is worth; its halves are the even and the odd task groups."""
+    """The quality of an estimate; its two halves are the even and the odd task groups."""
     compared = ~np.isnan(estimate)
     half = (sample.steps.task_code % 2 == 1)[compared]
     return Scores(
@@ -106,7 +108,7 @@ def score(sample: SampledSteps, estimate: NDArray[np.float64]) -> Scores:
 def alignment_of(
     estimate: NDArray[np.float64], truth: NDArray[np.float64], other: NDArray[np.float64]
 ) -> float:
-    """The cosine between an estimate and the truth, of which there may be two independent estimates."""
-    # Their product has no noise in it; by chance it can be negative where there is hardly any truth.
+    """The cosine between an estimate and the truth, which may be given as two independent estimates."""
+    # The product of the two has no noise bias; it can be negative by chance if the truth is near 0.
     norm = np.sqrt(np.square(estimate).sum() * max(0.0, (truth * other).sum()))
     return float((estimate * (truth + other) / 2).sum() / norm) if norm else 0.0

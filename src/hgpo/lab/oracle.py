@@ -1,4 +1,4 @@
-"""Bias and variance on real games: what a step is worth is estimated by many rollouts from that very step."""
+"""Bias and variance on real games: a step's true value is estimated by many rollouts from that step."""
 
 from __future__ import annotations
 
@@ -30,30 +30,30 @@ from hgpo.rounding import sums_are_equal
 from hgpo.steps import StepTable
 
 CHUNK = 512
-"""Episodes that go on at once."""
+"""Number of episodes that are played at the same time."""
 
 History = tuple[str, tuple[str, ...]]
-"""A task's id and the commands so far: in a game without chance it is all that has happened."""
+"""A task's id and the commands so far, which determine the state of a deterministic game."""
 
 
 @dataclass(frozen=True)
 class OracleSetting:
-    """What is played."""
+    """How much is played to estimate the value of every step."""
 
     tasks: int = 8
-    """Training games."""
+    """Number of training games."""
     groups: int = 8
-    """Independent task groups of each game; as many more are what the critic is fitted on."""
+    """Independent task groups per game; the critic is fitted on the same number of other groups."""
     group_size: int = 8
-    """N."""
+    """N: number of rollouts per task."""
     continuations: int = 16
-    """Rollouts from every step, half of them for each of two independent estimates of its value."""
+    """Rollouts from every step; each half gives one of two independent estimates of its value."""
     history_length: int = 2
-    """K of the estimators."""
+    """History depth K of the estimators."""
     discount: float = 0.95
-    """γ."""
+    """γ: discount factor."""
     temperature: float = 1.0
-    """Of the policy."""
+    """Sampling temperature of the policy."""
 
     def __post_init__(self) -> None:
         for name, lowest in (("tasks", 1), ("groups", 2), ("group_size", 2), ("continuations", 2)):
@@ -65,21 +65,21 @@ class OracleSetting:
 
 @dataclass(frozen=True)
 class OracleResult:
-    """What came out."""
+    """The results of the measurement."""
 
     steps: StepTable
-    """All steps that were judged."""
+    """All steps whose value was estimated."""
     scores: Mapping[str, Scores]
-    """By estimator. "level k, common rows" is of the rows that every level compares, where levels can be
-    set against one another."""
+    """Scores by estimator. "level k, common rows" uses only the rows that every level compares, so that
+    levels can be compared with one another."""
     ahead: Mapping[str, Interval]
-    """By estimator: how much better aligned it is than state groups are, mean and interval over games."""
+    """By estimator: its alignment minus that of state groups, mean and interval over games."""
     sizes: Mapping[str, NDArray[np.int64]]
-    """Size of each row's group at every level and in whole histories, by name; 0 where there is none."""
+    """Size of each row's group, by level and for whole histories; 0 if there is no group."""
     histories: int
-    """Different histories, each with a value of its own."""
+    """Number of different histories, each with its own value."""
     value_error: float
-    """Standard error of a value's estimate, root mean square, in units of return."""
+    """Standard error of the value estimates, root mean square, in units of return."""
 
 
 def measure_estimators(
@@ -92,15 +92,15 @@ def measure_estimators(
 ) -> OracleResult:
     """Play task groups, estimate the value of each of their steps, and score every estimator.
 
-    Errors are against two independent estimates of the truth, so that neither bias nor variance has the
-    noise of the values in it (see `split_errors`).
+    Errors are taken against two independent estimates of the true value, so that neither bias nor variance
+    contains the noise of these estimates (see `split_errors`).
 
     Args:
         suite: games whose environments can be forked.
         agent: the policy.
         setting: how much is played.
-        seed: of games and of all that is drawn.
-        on_done: told the phase, and how much of it is done.
+        seed: of games and all sampling.
+        on_done: called with the phase, how much of it is done, and the total.
 
     Raises:
         SettingError: if the environments cannot be forked, or no two rollouts have different returns.
@@ -110,8 +110,8 @@ def measure_estimators(
     before = _played(suite, agent, tasks, setting, [seed, 1], on_done)
     if sums_are_equal([trajectory.rewards for trajectory in played]):
         raise SettingError(
-            f"all {len(played)} rollouts have the same return, so that no step is worth more than another: "
-            "give a --policy that wins now and then, or more --tasks"
+            f"all {len(played)} rollouts have the same return, so that all steps have the same value: "
+            "give a --policy that wins sometimes, or more --tasks"
         )
     points = _snapshots(suite, played)
     values, error = _values(points, agent, setting, [seed, 2], on_done)
@@ -125,7 +125,7 @@ def measure_estimators(
     truths = (steps.reward[:, None] + setting.discount * ahead - here).T
     codes: dict[History, int] = {}
     kind = np.array([codes.setdefault(history, len(codes)) for history in after])
-    # The number of a group counts through the tasks first.
+    # Groups are numbered with the tasks varying fastest.
     numbers = [trajectory.group for trajectory, _ in rows]
     half = np.array([number // len(tasks) % 2 == 1 for number in numbers])
 
@@ -162,7 +162,7 @@ def _played(
     seed: list[int],
     on_done: Callable[[str, int, int], None],
 ) -> list[Trajectory]:
-    # A task repeated is so many task groups, as its number is in the trajectory's id.
+    # A repeated task gives several task groups, because its position is part of the trajectory's id.
     trajectories = rollout(
         suite,
         agent,
@@ -180,7 +180,7 @@ def _history(trajectory: Trajectory, steps: int) -> History:
 
 
 def _snapshots(suite: TaskSuite, trajectories: Sequence[Trajectory]) -> dict[History, Episode]:
-    """Where episodes have stood, each history once."""
+    """A snapshot of the episode at every history, each history once."""
     points: dict[History, Episode] = {}
     for trajectory in trajectories:
         if _history(trajectory, len(trajectory.steps) - 1) in points:
@@ -233,7 +233,7 @@ def _return_from(trajectory: Trajectory, start: int, discount: float) -> float:
 def _critics(
     played: Sequence[Trajectory], before: Sequence[Trajectory], setting: OracleSetting
 ) -> dict[str, NDArray[np.float64]]:
-    """GAE with a critic that has seen other rollouts of the same games: the mean return of each state."""
+    """GAE with a critic fitted on other rollouts of the same games: the mean return of each state."""
     games = [
         [(each.task.id, step.before.info.state_key) for each in trajectories for step in each.steps]
         for trajectories in (played, before)

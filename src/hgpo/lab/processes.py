@@ -1,7 +1,7 @@
 """Finite decision processes, log-linear policies that read the last K observations, and their exact values.
 
-Everything holds a batch of processes of one shape, with the process as its first axis, so that hundreds of
-them are sampled, and their policies updated, at once.
+Every array has the process as its first axis, so that hundreds of processes of one shape are sampled, and
+their policies updated, at once.
 """
 
 from __future__ import annotations
@@ -18,30 +18,30 @@ from hgpo.steps import StepTable
 
 @dataclass(frozen=True)
 class ProcessShape:
-    """What a process is drawn from; the defaults are where sweeps start."""
+    """The parameters of a random process; sweeps start from the defaults."""
 
     states: int = 4
-    """S, at every step; every episode starts in the first one."""
+    """S: number of states at every step; every episode starts in the first one."""
     actions: int = 2
-    """A."""
+    """A: number of actions."""
     horizon: int = 8
-    """T: steps of every episode; the reward comes with the last."""
+    """T: number of steps per episode; the final reward comes with the last step."""
     aliasing: int = 1
-    """States with the same observation: 1 shows each state as it is, S shows none."""
+    """Number of states with the same observation: with 1 every state is observed, with S all look alike."""
     memory: int = 2
-    """K of the policy: how many observations before the current one it reads."""
+    """K of the policy: number of past observations that it reads."""
     history_dependence: float = 1.0
-    """How much the policy depends on the remembered observations, in logits; 0: on the current one alone."""
+    """Scale of the policy's dependence on remembered observations, in logits; 0: none."""
     history_reward_scale: float = 0.0
-    """Scale of the reward that every step gives for each remembered observation; above 0 the value of a state
-    depends on its history."""
+    """Scale of the reward that every step gives for each remembered observation; above 0, the value of a
+    state depends on its history."""
     transition_noise: float = 0.1
     """Probability that an action leads to a random state instead of its own."""
     reward_noise: float = 0.5
     """Standard deviation of a final state's reward about its mean; means are standard normal."""
     clock: bool = True
-    """Whether observations tell the step. Without it the same state occurs at several steps, with a different
-    return to go at each."""
+    """Whether observations include the step. Without it the same state occurs at several steps, each time
+    with a different return to go."""
 
     def __post_init__(self) -> None:
         for name, lowest in (("states", 2), ("actions", 2), ("horizon", 1), ("aliasing", 1), ("memory", 0)):
@@ -56,9 +56,9 @@ class ProcessShape:
 
 @dataclass(frozen=True)
 class Processes:
-    """Processes of one shape, and in each the policy that acts.
+    """Processes of one shape, each with its acting policy.
 
-    A memory is a number, which has the last K observations as its digits. Letters of shapes: R processes,
+    A memory is a number whose digits are the last K observations. Letters in shapes: R processes,
     S states, A actions, O observations, M memories, F features.
     """
 
@@ -66,9 +66,9 @@ class Processes:
     transition: NDArray[np.float64]
     """P(s' | s, a), [R, S, A, S]."""
     final_reward: NDArray[np.float64]
-    """Mean reward of reaching a state with the last step, [R, S]."""
+    """Mean reward for reaching a state with the last step, [R, S]."""
     history_reward: NDArray[np.float64]
-    """Reward of a step for the memory that it begins with, [R, M]."""
+    """Reward of a step for the memory at its start, [R, M]."""
     observation_of: NDArray[np.int64]
     """Observation of each state, [S]."""
     weights: NDArray[np.float64]
@@ -89,7 +89,7 @@ class Processes:
 
     @property
     def empty_memory(self) -> int:
-        """The memory at the start; its digits stand for "before the start"."""
+        """The memory at the start of an episode; all its digits mean "before the start"."""
         return self.memories - 1
 
     def remember(self, memory: NDArray[np.int64], observation: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -98,7 +98,7 @@ class Processes:
 
     @cached_property
     def features(self) -> NDArray[np.int64]:
-        """Numbers of the features that are 1, [O, M, 1 + K]: the observation, and each remembered one."""
+        """Indices of the features that are 1, [O, M, 1 + K]: the observation, and each remembered one."""
         return _features(self.observations, self.shape.memory)
 
     @cached_property
@@ -109,12 +109,12 @@ class Processes:
         return policy / policy.sum(axis=3, keepdims=True)
 
     def take(self, numbers: NDArray[np.int64]) -> Processes:
-        """Some of the processes."""
+        """A selection of the processes."""
         names = ("transition", "final_reward", "history_reward", "weights")
         return replace(self, **{name: getattr(self, name)[numbers] for name in names})
 
     def with_weights(self, weights: NDArray[np.float64]) -> Processes:
-        """The same processes with other policies."""
+        """The same processes with other policy weights."""
         return replace(self, weights=weights)
 
 
@@ -129,8 +129,8 @@ def _features(observations: int, memory: int) -> NDArray[np.int64]:
 
 
 def draw_processes(shape: ProcessShape, rngs: Sequence[np.random.Generator]) -> Processes:
-    """A process from each generator: each action of a state leads to a state of its own, final states pay
-    N(0, 1) on average.
+    """One process per generator: each action of a state leads to a different state, and the mean rewards of
+    final states are drawn from N(0, 1).
 
     The policy's weights are standard normal for the current observation and `history_dependence` times
     standard normal for each remembered one; the reward for a remembered observation is
@@ -167,7 +167,7 @@ def _draw(shape: ProcessShape, rng: np.random.Generator) -> tuple[NDArray[np.flo
 
 @dataclass(frozen=True)
 class ExactValues:
-    """The truth of every step, by process, time, state and memory."""
+    """The true values of every step, by process, time, state and memory."""
 
     value: NDArray[np.float64]
     """V, [R, T, S, M]: the expected return to go."""
@@ -183,7 +183,7 @@ def exact_values(processes: Processes, discount: float) -> ExactValues:
         Q_t(s, m, a) = p(m) + Σ_s' P(s' | s, a) (r_t(s') + γ V_{t+1}(s', m'))
         V_t(s, m) = Σ_a π(a | o(s), m) Q_t(s, m, a)
 
-    p(m) is the reward for the memory, r_t is 0 but for the last step, m' is m with o(s) remembered, and V is
+    p(m) is the reward for the memory, r_t is 0 except in the last step, m' is m with o(s) added, and V is
     0 after the last step.
 
     Args:
@@ -193,7 +193,7 @@ def exact_values(processes: Processes, discount: float) -> ExactValues:
     shape = processes.shape
     number, memories = len(processes), processes.memories
     value = np.zeros((number, shape.horizon + 1, shape.states, memories))
-    # Actions come before memories here: sums over a last axis of two are slow.
+    # Actions come before memories here, because sums over a last axis of size two are slow.
     action_value = np.empty((number, shape.horizon, shape.states, shape.actions, memories))
     policy = processes.policy[:, processes.observation_of].swapaxes(2, 3).copy()  # [R, S, A, M]
     later = processes.remember(np.arange(memories)[None, :], processes.observation_of[:, None])  # [S, M]
@@ -202,7 +202,7 @@ def exact_values(processes: Processes, discount: float) -> ExactValues:
         if time == shape.horizon - 1:
             ahead = ahead + processes.final_reward[:, :, None]
         for state in range(shape.states):
-            # What each action leads to, for every memory that the state may be left with.
+            # The expected value after each action, for every memory that can follow.
             reached = np.matmul(processes.transition[:, state], ahead)  # [R, A, M']
             action_value[:, time, state] = np.take(reached, later[state], axis=2)
         action_value[:, time] += processes.history_reward[:, None, None, :]
@@ -215,8 +215,8 @@ def exact_gradient(processes: Processes, values: ExactValues) -> NDArray[np.floa
 
         ∇θ V = Σ_t Σ_{s, m} d_t(s, m) Σ_a π(a | o(s), m) (Q_t(s, m, a) − V_t(s, m)) ∇θ log π(a | o(s), m)
 
-    d_t(s, m) is the probability to be in s with memory m at step t. For log-linear policies ∇θ log π adds up,
-    over actions, to π (Q − V) at each feature of (o, m).
+    d_t(s, m) is the probability of being in s with memory m at step t. For log-linear policies the sum over
+    actions is π (Q − V) at each feature of (o, m).
     """
     memories, features = processes.memories, processes.weights.shape[1]
     policy = processes.policy[:, processes.observation_of]
@@ -236,7 +236,7 @@ def exact_gradient(processes: Processes, values: ExactValues) -> NDArray[np.floa
 
 @dataclass(frozen=True)
 class SampledSteps:
-    """Steps of many task groups with the truth about each."""
+    """Steps of many task groups, with the true value of each."""
 
     steps: StepTable
     """Tasks are repetitions of the same group of N rollouts; rows are in order of rollout and step."""
@@ -247,13 +247,14 @@ class SampledSteps:
     read: NDArray[np.int64]
     """What the policy reads in each row, as a number: observation · M + memory."""
     kind: NDArray[np.int64]
-    """Number of each row's process, time, state, memory and action: rows of a kind have the same truth."""
+    """Index of each row's combination of process, time, state, memory and action, which determines its
+    truth."""
     value: NDArray[np.float64]
     """V of each row."""
     advantage: NDArray[np.float64]
     """Q − V of each row."""
     prompt: NDArray[np.int64]
-    """Number of each row's state key and memory: what a critic reads."""
+    """Index of each row's state key and memory: what a critic reads."""
 
 
 def sample_steps(
@@ -264,12 +265,12 @@ def sample_steps(
     group_size: int,
     rng: np.random.Generator,
 ) -> SampledSteps:
-    """Rollouts of the processes, one step of all of them at a time.
+    """Rollouts of the processes, sampled one step at a time for all of them.
 
     Args:
-        processes, values: what is sampled, and its truth.
-        groups: independent task groups of each process.
-        group_size: N, rollouts of each.
+        processes, values: what is sampled, and its exact values.
+        groups: number of independent task groups per process.
+        group_size: N, rollouts per task group.
         rng: the random stream.
     """
     shape = processes.shape
@@ -277,7 +278,7 @@ def sample_steps(
     rollouts = len(process)
     state = np.zeros(rollouts, np.int64)
     memory = np.full(rollouts, processes.empty_memory)
-    # Time runs last, so that the rows of a rollout follow one another.
+    # Time is the last axis, so that the rows of a rollout are consecutive.
     states, memories, actions = (np.empty((rollouts, shape.horizon), np.int64) for _ in range(3))
     rewards = np.empty((rollouts, shape.horizon))
     policy_ends, transition_ends = (
@@ -321,7 +322,7 @@ def sample_steps(
 
 
 def _draw_each(ends: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.int64]:
-    """One number per row, by the row's cumulated probabilities."""
+    """One index per row, drawn with the row's cumulative probabilities."""
     # The last sum may be less than 1 by rounding.
     return np.minimum((rng.random(len(ends))[:, None] >= ends).sum(axis=1), ends.shape[1] - 1)
 
@@ -338,8 +339,8 @@ def score_gradients(
     Args:
         processes, sample: what was sampled.
         advantages: Shape (rows,), Â.
-        part: Shape (rows,), which sum each row goes into.
-        parts: how many there are.
+        part: Shape (rows,), the index of the sum that each row belongs to.
+        parts: number of sums.
     """
     actions, features = processes.shape.actions, processes.features.reshape(-1, processes.features.shape[2])
     policy = processes.policy.reshape(len(processes), -1, actions)[sample.process, sample.read]

@@ -1,4 +1,4 @@
-"""What an experiment leaves behind: a table as Markdown and CSV, and pictures as PNG and SVG."""
+"""Writes the results of experiments: tables as Markdown and CSV, plots as PNG and SVG."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SHOWN = {
     "GAE λ=0.95": ("tab:orange", "--"),
     "exact value": ("black", ":"),
 }
-"""Of a sweep's estimators those that are drawn, each with colour and line; the table has all."""
+"""The estimators that a sweep's plots show, each with colour and line style; the table has all of them."""
 PANELS = {
     "bias": "bias (root mean square)",
     "spread": "standard deviation",
@@ -45,7 +45,7 @@ PANELS = {
 def save_figure(figure: Figure, path: Path) -> None:
     """Write PNG and SVG; the same figure gives the same files."""
     save_picture(figure, path.with_suffix(".png"), dpi=120)
-    # Else the names of an SVG's parts would be drawn again each time.
+    # Without a fixed salt the ids in an SVG would be random.
     with matplotlib.rc_context({"svg.hashsalt": "hgpo"}):
         save_picture(figure, path.with_suffix(".svg"), metadata={"Date": None})
 
@@ -60,13 +60,13 @@ def write_table(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]
 def write_crossed(
     path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]], *, by: int, tables: Mapping[str, int]
 ) -> None:
-    """Write all rows as CSV, and as Markdown a table of each figure, with a line per estimator.
+    """Write all rows as CSV and, for each figure, a Markdown table with one row per estimator.
 
     Args:
-        path: without suffix.
-        header, rows: the first columns name a row, the one called "estimator" among them.
-        by: the column with the names of the tables' columns.
-        tables: which columns are tables, by title.
+        path: the file's path without suffix.
+        header, rows: the first columns identify a row; one of them is called "estimator".
+        by: the column whose values become the columns of the Markdown tables.
+        tables: by title, the index of the column that each Markdown table shows.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     line = header.index("estimator")
@@ -110,7 +110,7 @@ def _write_csv(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]])
 
 
 def write_sweep(folder: Path, lines: Sequence[Line]) -> list[Path]:
-    """A table and a picture for every axis; their paths, without suffix."""
+    """Write a table and a plot for every axis; returns their paths, without suffix."""
     written = []
     for axis in dict.fromkeys(line.axis for line in lines):
         of_axis = [line for line in lines if line.axis == axis]
@@ -170,7 +170,7 @@ def _short(value: Any) -> str:
 
 
 def write_claims(folder: Path, claims: Sequence[Claim]) -> Path:
-    """The table of assumptions; its path, without suffix."""
+    """Write the table of assumptions; returns its path, without suffix."""
     path = folder / "theory_claims"
     header = ["processes", "assumption", "expected", "found", "verdict"]
     write_table(path, header, [[c.process, c.claim, c.expected, c.found, c.verdict] for c in claims])
@@ -178,7 +178,7 @@ def write_claims(folder: Path, claims: Sequence[Claim]) -> Path:
 
 
 def write_weights(folder: Path, lines: Sequence[Line]) -> Path:
-    """The table of weights next to one another; its path, without suffix."""
+    """Write the table that compares weights; returns its path, without suffix."""
     path = folder / "theory_weights"
     header = ["processes", "weights", *FIGURES, AHEAD]
     write_table(path, header, [[line.axis, line.estimator, *line.figures.values()] for line in lines])
@@ -186,7 +186,7 @@ def write_weights(folder: Path, lines: Sequence[Line]) -> Path:
 
 
 def write_gradients(folder: Path, lines: Sequence[Aligned]) -> list[Path]:
-    """The cosines of gradients on processes, a file per N; their paths, without suffix."""
+    """Write the cosines of gradients on processes, one file per N; returns the paths, without suffix."""
     less = [f"16 groups less {other}" for other in REFERENCES]
     header = ["kind", "estimator", "row", "expected", "1 group", "16 groups", *less]
     tables = {
@@ -210,7 +210,7 @@ def write_gradients(folder: Path, lines: Sequence[Aligned]) -> list[Path]:
 
 
 def write_game_gradients(folder: Path, name: str, found: GameGradients) -> Path:
-    """The cosines of gradients on games; the path, without suffix."""
+    """Write the cosines of gradients on games; returns the path, without suffix."""
     path = folder / f"gradient_{name}"
     less = [f"16 groups less {other}" for other in REFERENCES]
     header = ["estimator", "expected", "1 group", "16 groups", *less, "success"]
@@ -223,7 +223,7 @@ def write_game_gradients(folder: Path, name: str, found: GameGradients) -> Path:
 
 
 def write_learning(folder: Path, lines: Sequence[Learned]) -> list[Path]:
-    """What policies learned on processes, a file per N; their paths, without suffix."""
+    """Write the results of learning on processes, one file per N; returns the paths, without suffix."""
     less = [f"less {other}" for other in REFERENCES]
     header = ["kind", "estimator", "share", *less, "learning rate", "processes"]
     tables = {
@@ -244,7 +244,7 @@ def write_learning(folder: Path, lines: Sequence[Learned]) -> list[Path]:
 
 
 def write_game_learning(folder: Path, name: str, lines: Sequence[GameLearned]) -> list[Path]:
-    """What agents learned on games, a file per N; their paths, without suffix."""
+    """Write the results of learning on games, one file per N; returns the paths, without suffix."""
     header = ["estimator", "training success"]
     header += [f"training less {other}" for other in REFERENCES]
     header += ["held-out success", *(f"held-out less {other}" for other in REFERENCES), "learning rate"]
@@ -269,7 +269,7 @@ def write_game_learning(folder: Path, name: str, lines: Sequence[GameLearned]) -
 
 
 def write_oracle(folder: Path, name: str, result: OracleResult) -> list[Path]:
-    """Table and picture of the estimators, and of the groups' sizes; their paths, without suffix."""
+    """Write table and plot of the estimators, and of group sizes; returns the paths, without suffix."""
     scores, sizes = folder / f"oracle_{name}", folder / f"oracle_{name}_sizes"
     rows = [
         [estimator, *(figure(each) for figure in FIGURES.values()), result.ahead[estimator]]
@@ -308,7 +308,7 @@ def _size_curves(result: OracleResult) -> Figure:
         axes.step(sizes, 1 - np.arange(len(sizes)) / len(sizes), where="post", label=level)
     axes.set(
         xscale="symlog",
-        xlabel="size of a step's group, itself included; 0: there is none",
+        xlabel="size of a step's group, including itself; 0: no group",
         ylabel="share of steps whose group is at least as large",
         ylim=(0, 1),
     )

@@ -1,4 +1,4 @@
-"""One thing varied at a time: where state groups win, and where deep ones do."""
+"""Sweeps vary one parameter at a time: they show when state groups are better, and when deep groups are."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ FIGURES: dict[str, Callable[[Scores], float]] = {
     "coverage": lambda scores: scores.coverage,
     "alignment": lambda scores: scores.alignment,
 }
-"""What a table says of each estimator. Bias, spread and error are root mean squares over the rows that it
-compares, in units of return, error² = bias² + spread²; coverage and alignment are of all rows."""
+"""The figures of each estimator in a table. Bias, spread and error are root mean squares over the rows that
+it compares, in units of return, error² = bias² + spread²; coverage and alignment are over all rows."""
 STATE_GROUPS = "level 0"
-"""The estimator that the others are set against."""
+"""The estimator with which the others are compared."""
 AHEAD = "alignment ahead of level 0"
-"""One more figure: by how much it is better aligned than state groups are in the same process. Processes
-differ by more than estimators do, so that this difference is known far better than either."""
+"""One more figure: an estimator's alignment minus that of state groups in the same process. Processes differ
+more than estimators, so this difference is more precise than either alignment."""
 
 AXES: dict[str, tuple[float, ...]] = {
     "N": (4, 8, 16, 32),
@@ -38,7 +38,7 @@ AXES: dict[str, tuple[float, ...]] = {
     "history_reward_scale": (0, 0.1, 0.3, 1),
     "clock": (1, 0),
 }
-"""What is varied, and over which values."""
+"""The parameters that are varied, with their values."""
 TITLES = {
     "N": "rollouts per task, N",
     "K": "deepest level of HGPO, K",
@@ -49,7 +49,7 @@ TITLES = {
     "history_reward_scale": "scale of the reward's dependence on history",
     "clock": "observations tell the step: 1 yes, 0 no",
 }
-"""What each axis is called in pictures."""
+"""The label of each axis in plots."""
 _SHAPED: dict[str, type] = {
     "horizon": int,
     "aliasing": int,
@@ -62,23 +62,23 @@ _SHAPED: dict[str, type] = {
 
 @dataclass(frozen=True)
 class Line:
-    """One line of a table."""
+    """One row of a table."""
 
     axis: str
     at: float
     estimator: str
     figures: Mapping[str, Interval]
-    """By the names of `FIGURES`; intervals are over processes."""
+    """The figures by the names in `FIGURES`; intervals are over processes."""
 
 
 def setting_at(base: Setting, axis: str, at: float) -> Setting:
-    """The base with one thing changed; α changes no setting, as all its values are estimators.
+    """The base with one parameter changed; α changes nothing, because each value is a separate estimator.
 
     Raises:
         SettingError: if there is no such axis.
     """
     if axis not in AXES:
-        raise SettingError(f"no axis {axis!r}: there are {', '.join(AXES)}")
+        raise SettingError(f"no axis {axis!r}: choose from {', '.join(AXES)}")
     if axis in _SHAPED:
         return replace(base, shape=replace(base.shape, **{axis: _SHAPED[axis](at)}))
     return {
@@ -96,14 +96,15 @@ def sweep(
     workers: int,
     on_done: Callable[[int, int], None] = lambda done, total: None,
 ) -> Iterator[Line]:
-    """The lines of every axis, each process measured for itself.
+    """The table rows of every axis; each process is measured separately.
 
     Args:
-        base: what the axes start from.
+        base: the values that are not varied.
         axes: their names.
-        seed: of the processes; process number i is drawn alike wherever only the sample's size differs.
-        workers: processes of this machine that share the work; the numbers do not depend on it.
-        on_done: told how many measurements are done, and of how many.
+        seed: of the processes; process number i is the same for all settings that differ only in the sample's
+            size.
+        workers: number of parallel workers on this machine; the results do not depend on it.
+        on_done: called with the number of measurements done and the total.
     """
     jobs = [
         (axis, at, setting_at(base, axis, at), seed, number)
@@ -121,14 +122,14 @@ def sweep(
 
 
 def summary(scores: Sequence[Scores], state_groups: Sequence[Scores]) -> dict[str, Interval]:
-    """The figures over processes, each with its interval; what is ahead is ahead in the same process."""
+    """The figures over processes with intervals; differences from state groups are taken within a process."""
     ahead = [ours.alignment - theirs.alignment for ours, theirs in zip(scores, state_groups, strict=True)]
     figures = {name: [figure(each) for each in scores] for name, figure in FIGURES.items()}
     return {name: bootstrap(np.array(each)[:, None]) for name, each in (figures | {AHEAD: ahead}).items()}
 
 
 def _measure(job: tuple[str, float, Setting, int, int]) -> dict[tuple[float, str], Scores]:
-    """The scores by place on the axis and name of the estimator."""
+    """The scores by value on the axis and name of the estimator."""
     axis, place, setting, seed, number = job
     sample, found = estimates(setting, seed, number)
     if axis != "alpha":

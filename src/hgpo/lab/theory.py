@@ -1,4 +1,4 @@
-"""The assumptions behind HGPO's weights, measured where the truth is known."""
+"""The assumptions behind HGPO's weights, measured where the true advantages are known."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from hgpo.lab.sweeps import STATE_GROUPS, Line, summary
 from hgpo.returns import returns_to_go
 
 Part = Literal["advantage", "baseline"]
-"""What is off: the advantage, or only the baseline in it, without the noise of the row's own return."""
+"""Which error: of the advantage, or only of its baseline, without the noise of the row's own return."""
 
 
 @dataclass(frozen=True)
 class Moments:
-    """Second moments of the errors of the levels 0 … K, over the rows where all of them count."""
+    """Second moments of the errors of the levels 0 … K, over the rows for which all of them count."""
 
     bias: NDArray[np.float64]
     """E b_j b_k of the levels' biases, [levels, levels]; its diagonal is bias²."""
     noise: NDArray[np.float64]
     """Covariance of the levels' errors given the row's kind, [levels, levels]; its diagonal is variance."""
     share: float
-    """Rows where all levels count / rows."""
+    """Share of rows for which all levels count."""
 
     @property
     def total(self) -> NDArray[np.float64]:
@@ -39,7 +39,7 @@ class Moments:
         return self.bias + self.noise
 
     def correlation(self) -> NDArray[np.float64]:
-        """Of the noises, [levels, levels]."""
+        """Correlation of the levels' noise, [levels, levels]."""
         deviation = np.sqrt(np.diag(self.noise))
         return self.noise / np.outer(deviation, deviation)
 
@@ -48,7 +48,7 @@ class Moments:
 
             w = M⁻¹ 1 / (1ᵀ M⁻¹ 1),  M = E e eᵀ
 
-        They may be negative: where errors are alike, the difference of two levels tells of a third.
+        They may be negative: if errors are similar, the difference of two levels predicts that of a third.
         """
         raw = np.linalg.solve(self.total, np.ones(len(self.total)))
         return raw / raw.sum()
@@ -57,15 +57,15 @@ class Moments:
 def level_moments(
     setting: Setting, seed: int, number: int, *, peers: Peers = "all", part: Part = "advantage"
 ) -> Moments:
-    """What the levels of one process are off by, together.
+    """The joint moments of the errors of all levels in one process.
 
-    Products of kinds' means in two independent halves give the biases without the noise (`split_errors`).
+    Products of a kind's means in two independent halves give the biases without noise (`split_errors`).
 
     Args:
         setting: process, N, K and γ.
-        seed, number: which process is drawn.
-        peers: with whom rows are compared.
-        part: what is looked at. The baseline is R − Â, and its truth V.
+        seed, number: determine the process.
+        peers: which rows are compared.
+        part: the error to measure. The baseline is R − Â, and its true value is V.
     """
     sample = draw_sample(setting, seed, number)
     steps = sample.steps
@@ -93,7 +93,7 @@ def level_moments(
 def _means(
     error: NDArray[np.float64], kind: NDArray[np.int64], kinds: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """The mean of each kind, [levels, kinds]; NaN where there is none."""
+    """The mean of each kind, [levels, kinds]; NaN for a kind without rows."""
     size = int(kinds.max()) + 1
     count = np.bincount(kind, minlength=size)
     sums = np.stack([np.bincount(kind, row, size) for row in error])
@@ -102,19 +102,19 @@ def _means(
 
 @dataclass(frozen=True)
 class Claim:
-    """An assumption as a number: what it should be, what it is, and what follows."""
+    """An assumption with its expected number, the measured number and the verdict."""
 
     process: str
     claim: str
     expected: str
     found: Interval
     verdict: str
-    """"holds", "fails", or "open" where the interval leaves it so."""
+    """"holds", "fails", or "open" if the interval allows both."""
 
 
 ErrorKind = Literal["all", "alone", "baselines"]
-"""Which errors are looked at: those of advantages against all of the group; of advantages that leave the row
-itself out; of the baselines that leave it out."""
+"""Which errors are examined: those of advantages against the whole group; of advantages that leave the row
+itself out; of baselines that leave it out."""
 
 
 def _bias_falls(moments: Moments) -> NDArray[np.float64]:
@@ -170,14 +170,14 @@ def _about_1(found: Interval) -> str:
 
 @dataclass(frozen=True)
 class _Assumption:
-    """An assumption behind HGPO's weights, and how it is read off the moments of a process."""
+    """An assumption behind HGPO's weights, and how it is computed from the moments of a process."""
 
     claim: str
-    """In words; {level} and {next} stand for the levels, where it is about each pair of neighbours."""
+    """A sentence; {level} and {next} stand for the levels if it concerns each pair of neighbours."""
     expected: str
-    """What its numbers should be."""
+    """The expected value of its numbers."""
     numbers: Callable[[Moments], NDArray[np.float64]]
-    """One for each pair of neighbouring levels, or a single one."""
+    """Gives one number per pair of neighbouring levels, or a single number."""
     verdict: Callable[[Interval], str]
     errors: ErrorKind = "all"
 
@@ -205,15 +205,15 @@ _ASSUMPTIONS = (
     ),
     _Assumption("the weighted mean has less bias² than level 0", "above 0", _mean_has_less_bias, _above_0),
 )
-"""Every assumption, in the order of the tables."""
+"""All assumptions, in the order of the tables."""
 
 
 def claims(name: str, moments: Mapping[ErrorKind, Sequence[Moments]]) -> Iterator[Claim]:
-    """Every assumption, looked at in one kind of process.
+    """All assumptions, tested in one kind of process.
 
     Args:
         name: of the kind of process.
-        moments: of each kind of errors, one per process.
+        moments: for each kind of errors, one per process.
     """
     for assumption in _ASSUMPTIONS:
         by_process = np.array([assumption.numbers(one) for one in moments[assumption.errors]])
@@ -229,11 +229,11 @@ KINDS: dict[str, dict[str, float]] = {
     "reward depends weakly on history": {"history_reward_scale": 0.3},
     "reward depends strongly on history": {"history_reward_scale": 2.0},
 }
-"""Kinds of processes by name: what of a shape they change."""
+"""Kinds of processes by name, with the parameters of the shape that they change."""
 
 
 def settings_of_kinds(base: Setting) -> dict[str, Setting]:
-    """The base for each kind of process."""
+    """The base setting, changed for each kind of process."""
     return {
         name: replace(base, shape=replace(base.shape, **changes))  # pyright: ignore[reportArgumentType]
         for name, changes in KINDS.items()
@@ -241,7 +241,7 @@ def settings_of_kinds(base: Setting) -> dict[str, Setting]:
 
 
 def check_claims(setting: Setting, name: str, seed: int) -> list[Claim]:
-    """The assumptions in one kind of process, over as many processes as the setting has."""
+    """The assumptions tested in one kind of process, over the setting's number of processes."""
     numbers = range(setting.processes)
     moments: dict[ErrorKind, list[Moments]] = {
         "all": [level_moments(setting, seed, number) for number in numbers],
@@ -252,10 +252,10 @@ def check_claims(setting: Setting, name: str, seed: int) -> list[Claim]:
 
 
 def best_weights(setting: Setting, seed: int) -> NDArray[np.float64]:
-    """The weights of least mean squared error, from processes of the kind on which nothing is scored.
+    """The weights of least mean squared error, fitted on processes that are not used for scores.
 
-    The row itself is left out of the baselines: else the deepest level, whose advantages its own return
-    shrinks most, would win by being small.
+    Baselines leave the row itself out. Otherwise the deepest level would win because its advantages are the
+    smallest: there a row's own return has the largest share in its baseline.
     """
     held_back = range(setting.processes, 2 * setting.processes)
     moments = [level_moments(setting, seed, number, peers="others") for number in held_back]
@@ -268,9 +268,9 @@ def best_weights(setting: Setting, seed: int) -> NDArray[np.float64]:
 
 
 def weights_compared(setting: Setting, name: str, seed: int) -> list[Line]:
-    """What the weights of least error are worth compared with the power law and the estimated ones.
+    """The weights of least error compared with the power law and the estimated weights.
 
-    The row itself is left out everywhere, as in `best_weights`.
+    All baselines leave the row itself out, as in `best_weights`.
     """
     best = best_weights(setting, seed)
     label = "least error (" + ", ".join(f"{weight:.2f}" for weight in best) + ")"

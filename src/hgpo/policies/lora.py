@@ -1,4 +1,4 @@
-"""LoRA adapters: their names, and a model's weights and configuration with an adapter merged in."""
+"""LoRA adapters: their names, and a model's weights and configuration with the adapter merged in."""
 
 from __future__ import annotations
 
@@ -12,39 +12,39 @@ import torch
 from torch import Tensor, nn
 
 ADAPTER = "default"
-"""The name under which peft knows the adapter that learns."""
+"""The name of the trained adapter in peft."""
 
 
 @contextmanager
 def quiet_peft() -> Iterator[Any]:
-    """The package peft, imported when it is needed, without warnings about what is handled here."""
+    """The package peft, imported on demand, without warnings about cases that are handled here."""
     import peft
 
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*gradient_checkpointing", FutureWarning)
         warnings.filterwarnings("ignore", "fan_in_fan_out is set to False", UserWarning)
-        # What an adapter of the embedding or the head makes of a tied pair: see `whole_config`.
+        # For an adapter of a tied embedding or head, see `whole_config`.
         warnings.filterwarnings("ignore", ".*tie_word_embeddings", UserWarning)
         yield peft
 
 
 def plain_model(model: Any) -> Any:
-    """The model of transformers inside a model of peft; any other model itself."""
+    """The transformers model inside a peft model; any other model is returned unchanged."""
     return model.get_base_model() if has_adapter(model) else model
 
 
 def has_adapter(model: Any) -> bool:
-    """Whether it is a model of peft."""
+    """Whether this is a peft model."""
     return hasattr(model, "get_base_model")
 
 
 def whole_weights(model: Any) -> Iterator[tuple[str, Tensor]]:
-    """The weights by the names that they have without adapter, the adapter merged into them.
+    """The weights with the adapter merged in, by the names that they have in the model without adapter.
 
         W' = W + (alpha / rank) B A
 
-    for LoRA; for other kinds what peft's own merging makes of them. Each adapted layer is copied, merged in
-    float32 and rounded to its own type, so that nothing changes in place: what is added in bfloat16 could not
+    for LoRA; for other adapters, the result of peft's own merge. Each adapted layer is copied, merged in
+    float32 and rounded to its own type. Nothing changes in place, because what is added in bfloat16 could not
     be subtracted again exactly.
     """
     adapted = _adapted_layers(model)
@@ -52,7 +52,7 @@ def whole_weights(model: Any) -> Iterator[tuple[str, Tensor]]:
         if not any(name.startswith(f"{layer}.") for layer in adapted):
             yield name, tensor
     for layer, module in adapted.items():
-        # The first parameter of an adapted layer is one of the layer's own.
+        # The first parameter of an adapted layer belongs to the layer itself, not to the adapter.
         dtype = next(module.parameters()).dtype
         for name, tensor in _merged(module).state_dict().items():
             yield f"{layer}.{name}", tensor.to(dtype)
@@ -61,9 +61,9 @@ def whole_weights(model: Any) -> Iterator[tuple[str, Tensor]]:
 def whole_config(model: Any) -> Any:
     """The configuration of the model with these `whole_weights`.
 
-    A model's output head can be its input embedding (`tie_word_embeddings`). An adapter of either is added to
-    that one alone, so that they differ from then on; readers that believe the configuration would ignore the
-    head's weights (vLLM does).
+    A model's output head can be tied to its input embedding (`tie_word_embeddings`). An adapter of one of the
+    two is merged into that one only, so that they differ afterwards; libraries that believe the
+    configuration, such as vLLM, would ignore the head's weights.
     """
     config = copy.deepcopy(plain_model(model).config)
     if not has_tied_head(model):
@@ -72,7 +72,7 @@ def whole_config(model: Any) -> Any:
 
 
 def has_tied_head(model: Any) -> bool:
-    """Whether the output head and the input embedding have the same weights, whatever an adapter learns."""
+    """Whether the output head and the input embedding share their weights, apart from adapters."""
     plain = plain_model(model)
     head, embedding = plain.get_output_embeddings(), plain.get_input_embeddings()
     if head is None or head.weight is not embedding.weight:
@@ -82,13 +82,13 @@ def has_tied_head(model: Any) -> bool:
 
 
 def say_untied(config: Any) -> None:
-    """Make a configuration say that head and embedding have separate weights, in all of its parts."""
+    """Mark head and embedding as separate weights in a configuration and all its parts."""
     for part in (config, config.get_text_config()):
         part.tie_word_embeddings = False
 
 
 def _adapted_layers(model: Any) -> dict[str, Any]:
-    """The outermost layers of the plain model that peft has put its own in place of, by name."""
+    """The outermost layers of the plain model that peft has replaced by its own, by name."""
     if not has_adapter(model):
         return {}
     from peft.tuners.tuners_utils import BaseTunerLayer
@@ -105,7 +105,7 @@ def _adapted_layers(model: Any) -> dict[str, Any]:
 @torch.no_grad()
 def _merged(module: Any) -> nn.Module:
     """The plain layer with the adapter merged into it, a float32 copy."""
-    # A layer whose adapter is tied to another's keeps views of that one, which are not copied.
+    # A layer whose adapter is tied to that of another layer keeps views of it, which are not copied.
     views = getattr(module, "kwargs", {}).get("tied_adapter") or {}
     alone = copy.deepcopy(module, {id(view): view.detach() for view in views.values()}).float()
     if hasattr(alone, "unload_and_optionally_merge_module"):

@@ -1,4 +1,4 @@
-"""What a run says about its models, read and checked without torch."""
+"""A run's settings for its models, read and checked without torch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hgpo.errors import SettingError
 ADAPTER_CONFIG = "adapter_config.json"
 
 Precision = Literal["auto", "float32", "bfloat16"]
-"""Of products; "auto" is bfloat16 on a GPU that has it, float32 elsewhere."""
+"""Precision of matrix products; "auto" is bfloat16 on a GPU that supports it, float32 elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ class TinyModel:
     heads: int = 4
     """Attention heads per block."""
     merges: int = 25
-    """Merges of the tokenizer, by which common phrases of several words become one token each; with 0 every
-    word is a token."""
+    """Merges of the tokenizer; each makes a frequent phrase of several words one token. With 0 every word is
+    a token."""
 
     def __post_init__(self) -> None:
         if self.merges < 0:
@@ -37,14 +37,14 @@ class TinyModel:
 
 @dataclass(frozen=True)
 class Lora:
-    """A low-rank adapter that learns in the model's place (arXiv 2106.09685): W + (alpha / rank) B A."""
+    """A low-rank adapter that is trained instead of the model (arXiv 2106.09685): W + (alpha / rank) B A."""
 
     rank: int = 0
-    """Rows of A; 0 trains all weights instead."""
+    """Rank of the adapter, the number of rows of A; 0 trains all weights instead."""
     alpha: float = 32.0
-    """How much the adapter counts."""
+    """Scale of the adapter's contribution (see the formula)."""
     targets: str = "all-linear"
-    """Which layers have one: "all-linear", or a regular expression for their names."""
+    """Which layers get an adapter: "all-linear", or a regular expression for their names."""
 
     def __post_init__(self) -> None:
         if self.rank < 0 or not self.alpha > 0:
@@ -55,7 +55,7 @@ class Lora:
 
 
 def check_source(source: str) -> None:
-    """Raise a SettingError if a model can be neither on disk nor on the hub."""
+    """Raise a SettingError if a model is neither on disk nor a possible name on the hub."""
     path = Path(source)
     if is_gguf(path) or (path / "config.json").is_file() or (path / ADAPTER_CONFIG).is_file():
         return
@@ -85,16 +85,16 @@ def is_model(folder: Path) -> bool:
 
 @dataclass(frozen=True)
 class CriticTraining:
-    """How the critic learns, where the estimator needs one."""
+    """How the critic is trained, if the estimator needs one."""
 
     learning_rate: float = 1e-3
-    """Of AdamW; 1e-5 for models of 1.5B parameters and more."""
+    """AdamW's learning rate; 1e-5 for models of 1.5B parameters and more."""
     ppo_epochs: int = 2
-    """Times that each iteration's prompts are used."""
+    """Number of passes over each iteration's prompts."""
     num_minibatches: int = 4
-    """Mini-batches that the prompts are dealt into at each pass."""
+    """Mini-batches per pass, with one optimizer step each."""
     max_gradient_norm: float = 1.0
-    """Longer gradients are scaled down to this norm."""
+    """Gradients with a larger norm are scaled down to this norm."""
 
     def __post_init__(self) -> None:
         if not 0 < self.learning_rate < float("inf") or not 0 < self.max_gradient_norm < float("inf"):

@@ -1,4 +1,4 @@
-"""vLLM as a rollout engine: it samples, and the policy that learns hands it its weights."""
+"""vLLM as a rollout engine: it samples with the weights of the trained policy."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ class VllmEngine(Policy):
     def __init__(
         self, policy: TransformersPolicy, folder: Path, *, max_tokens: int, memory_share: float
     ) -> None:
-        """Start vLLM; it has no weights before the first `synchronize`.
+        """Start vLLM; it has no weights before the first call of `synchronize`.
 
         Args:
-            policy: gives the weights and the tokenizer.
-            folder: where vLLM finds the model's shape and tokenizer; it is written.
-            max_tokens: longest prompt and response together.
-            memory_share: how much of the GPU's memory vLLM may take; the update needs the rest.
+            policy: provides the weights and the tokenizer.
+            folder: a folder to write to, from which vLLM reads the model's configuration and tokenizer.
+            max_tokens: largest total length of a prompt and its response.
+            memory_share: fraction of the GPU's memory that vLLM may use; the update needs the rest.
         """
-        # In this process the weights can be handed over; to another they would have to be copied.
+        # In the same process vLLM can share the weights; another process would need a copy.
         os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
         os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
         from vllm import LLM  # pyright: ignore[reportMissingImports]
@@ -41,14 +41,14 @@ class VllmEngine(Policy):
             load_format="dummy",
             max_model_len=max_tokens,
             gpu_memory_utilization=memory_share,
-            # What the response was drawn from, temperature and all.
+            # Log-probabilities of the distribution that was sampled from, including temperature.
             logprobs_mode="processed_logprobs",
             enable_prefix_caching=True,
             generation_config="vllm",
         )
 
     def synchronize(self) -> None:
-        """Take the policy's weights; what was remembered of prompts under the old ones is forgotten."""
+        """Copy the policy's weights to vLLM and clear its prefix cache, which belongs to the old weights."""
         weights = list(whole_weights(self._policy.model))
         self._llm.collective_rpc("reload_weights", kwargs={"weights_iterator": weights})
         self._llm.reset_prefix_cache()
@@ -63,8 +63,8 @@ class VllmEngine(Policy):
     ) -> list[Completion]:
         """One completion per prompt (see `Policy.generate`).
 
-        vLLM draws each row with a separate generator, seeded by the row's first number: a row does not depend
-        on the other rows, but its tokens are not those that transformers would draw.
+        vLLM draws each row with a separate generator, seeded by the row's first number. A row therefore does
+        not depend on the other rows, but its tokens differ from those that transformers would draw.
         """
         from vllm import SamplingParams  # pyright: ignore[reportMissingImports]
 
@@ -74,7 +74,7 @@ class VllmEngine(Policy):
                 max_tokens=uniforms.shape[1],
                 seed=int(row[0] * 2**31),
                 logprobs=0,
-                # The policy knows all of them; what vLLM would find in the model's folder may be fewer.
+                # The policy knows all end tokens; the model's folder may name only some of them.
                 ignore_eos=True,
                 stop_token_ids=list(self._policy.chat.ends),
                 detokenize=False,

@@ -1,4 +1,4 @@
-"""The settings of a training run, checked before anything is made, and their place in the run's folder."""
+"""The settings of a training run, checked before anything is created, and their file in the run's folder."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from hgpo.training.reward_shaping import OverlongShaping
 from hgpo.training.schedules import Decay, EntropyTarget
 
 AS_PROMPTED: Any = None
-"""Stands for the default estimator; its depth K follows from the prompt's history."""
+"""Stands for the default estimator, whose depth K follows `prompt_history`."""
 
 
 if TYPE_CHECKING:
@@ -47,171 +47,172 @@ OldLogprobs = Literal["sampler", "recomputed"]
 
 @dataclass(frozen=True)
 class Imitation:
-    """How a policy learns from texts of play by cross-entropy."""
+    """How a policy is trained by cross-entropy on played episodes."""
 
     tasks: int
-    """How many training tasks are played for them; 0 for none."""
+    """Number of training tasks that are played for the texts; 0 skips this phase."""
     epochs: int = 5
-    """How many times each step of them is learned from."""
+    """Number of passes over the texts."""
     batch_rows: int = 32
-    """Steps that share an optimizer step."""
+    """Steps per mini-batch."""
     learning_rate: float = 3e-3
     """Peak learning rate; it rises over the first tenth of the steps and falls linearly to 0."""
     prompt_weight: float = 0.3
-    """Weight of the mean loss of the prompts' own tokens: a model made from scratch has to learn to read."""
+    """Weight of the mean loss over the prompt tokens: a model made from scratch must also learn to read."""
 
 
 @dataclass(frozen=True)
 class ReadingSettings(Imitation):
-    """How long a model made from scratch reads before it acts: random play under titles in hindsight."""
+    """Reading: a model made from scratch is first trained on random play with titles given in hindsight."""
 
     tasks: int = 3000
-    """How many training tasks are played at random; a suite without readings has none, however many. 0 reads
-    nothing."""
+    """Number of training tasks that are played at random; 0 skips this phase, as does an environment without
+    readings."""
     epochs: int = 1
     batch_rows: int = 64
     other_weight: float = 0.1
-    """Weight of an answer that shares no word with the title; the others weigh 1."""
+    """Weight of an answer that shares no word with the title; all other answers have weight 1."""
 
 
 @dataclass(frozen=True)
 class WarmStart(Imitation):
-    """How long a policy imitates walkthroughs. With 0 tasks it imitates none."""
+    """Warm start: the policy imitates walkthroughs. 0 tasks skip it."""
 
     tasks: int = 60
-    """How many training tasks give a walkthrough to imitate."""
+    """Number of training tasks with a walkthrough to imitate."""
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """All settings of a training run; the defaults make an agent learn household games on two cores."""
+    """All settings of a training run. With the defaults an agent learns household games on two cores."""
 
     env: SuiteChoice = field(default_factory=next(iter(ENVIRONMENTS.values())))
     """The games."""
     estimator: EstimatorChoice = AS_PROMPTED
-    """How advantages are computed; if not given, by HGPO, as deep as the prompt shows."""
+    """The method that computes advantages; by default HGPO with K equal to --prompt-history."""
     entropy_credit: EntropyCreditName = "none"
-    """Change the advantages by the entropy of each response, on top of any estimator: aem (arXiv 2605.00425)
-    or empg (arXiv 2509.09265). The policy reads every row once more for that."""
+    """Also change the advantages by the entropy of each response, with any estimator: aem (arXiv 2605.00425)
+    or empg (arXiv 2509.09265). This needs one more forward pass over every row."""
     loss: PolicyLoss = field(default_factory=lambda: PolicyLoss(kl_coefficient=0.0, entropy_coefficient=0.05))
-    """The policy's objective."""
+    """The policy loss."""
     overlong: OverlongShaping = field(default_factory=OverlongShaping)
-    """What a response costs for being too long."""
+    """Penalty for responses near the length limit."""
     critic: CriticTraining = field(default_factory=CriticTraining)
-    """How the critic learns; PPO alone has one."""
+    """How the critic is trained; only PPO has one."""
     reading: ReadingSettings = field(default_factory=ReadingSettings)
-    """What a model made from scratch reads before the warm start."""
+    """Training of a model made from scratch on random play, before the warm start."""
     warm_start: WarmStart = field(default_factory=WarmStart)
     """Imitation before reinforcement learning."""
     tiny: TinyModel = field(default_factory=TinyModel)
-    """Shape of the model that is made where --model is not given."""
+    """Shape of the model that is made from scratch if --model is not given."""
     model: Annotated[str | None, tyro.conf.arg(metavar="PATH_OR_NAME")] = None
-    """A causal LM with its tokenizer: a folder in transformers' format, a GGUF file, or a name on the Hugging
-    Face hub; None makes a tiny one here."""
+    """A causal language model with its tokenizer: a folder in transformers' format, a GGUF file, or a name on
+    the Hugging Face hub. None makes a tiny model from scratch."""
     lora: Lora = field(default_factory=Lora)
-    """Train a low-rank adapter of the model instead of all its weights; it wants a learning rate ten times as
-    high or more."""
+    """Train a low-rank adapter (LoRA) instead of all weights; this needs a learning rate at least ten times
+    as high."""
     device: str | None = None
-    """Where the model is, as PyTorch names it; None: a GPU if there is one."""
+    """The model's device, in PyTorch's notation; None uses a GPU if there is one."""
     precision: Precision = "auto"
-    """Of the model's products; auto: bfloat16 for --model on a GPU that has it, else float32. Weights that
-    learn are float32 always."""
+    """Precision of matrix products. auto: bfloat16 for --model on a GPU that supports it, else float32.
+    Trained weights are always float32."""
     gradient_checkpointing: tyro.conf.FlagCreatePairsOff[bool] = False
-    """Compute what a gradient needs of a layer twice rather than keep it: less memory, a third more time."""
+    """Compute activations again in the backward pass instead of storing them: less memory, a third more
+    time."""
     engine: EngineName = "transformers"
-    """What samples in rollouts: the model that learns, or vLLM, which takes over its weights once per
-    iteration (pip install 'hgpo[vllm]')."""
+    """What samples the rollouts: the trained model itself (transformers), or vLLM, which receives its weights
+    once per iteration (pip install 'hgpo[vllm]')."""
     engine_memory: float = 0.4
     """Share of the GPU's memory that vLLM may take; the update needs the rest."""
     seed: int = 0
-    """Fixes everything that is drawn: weights, tasks, actions, batches."""
+    """Seed of everything random: weights, tasks, actions, mini-batches."""
     iterations: int = 300
-    """Rounds of rollout and update."""
+    """Number of iterations, each with one rollout phase and one update."""
     budget_steps: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
-    """End after the iteration in which this number of environment steps is reached, if --iterations does not
-    end the run earlier; None: no such limit."""
+    """End after the iteration in which the total of environment steps reaches this number, unless
+    --iterations ends the run earlier; None: no limit."""
     tasks_per_iteration: int = 16
     """Tasks per iteration."""
     group_size: int = 16
-    """N: how many rollouts try each task; at least 2, because they are compared with one another."""
+    """N: number of rollouts per task; at least 2, because they are compared with one another."""
     dynamic_sampling_rounds: int = 1
-    """DAPO's dynamic sampling with more than 1: groups of equal returns are dropped and other tasks are
-    tried instead, for at most this number of rounds."""
+    """Values above 1 switch on DAPO's dynamic sampling: groups whose returns are all equal are dropped and
+    other tasks are tried instead, in at most this number of rounds."""
     temperature: float = 1.0
-    """Of sampling in training rollouts."""
+    """Sampling temperature of training rollouts."""
     prompt_history: int = 2
-    """How many of the last observations and actions the prompt shows. HGPO's depth K
-    (--estimator.history-length) is as large unless it is given."""
+    """Number of past steps (observation and action) that the prompt shows. It is also the default of HGPO's
+    depth K (--estimator.history-length)."""
     response: ResponseFormatName = "text"
-    """Whether the agent answers with a listed command's text, with its number, or, as chat models do in
-    published runs, with a thought and then the command in tags."""
+    """The form of an answer: text (a listed command), number (its number), or think_action (a thought, then
+    the command in tags, as chat models answer in published runs)."""
     max_prompt_tokens: int = 320
-    """The oldest history is left out of a longer prompt."""
+    """Longest prompt in tokens; the oldest steps are left out of a prompt that would be longer."""
     max_response_tokens: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
-    """None: as many as the longest answer needs."""
+    """Longest response in tokens; None: as many as the longest answer needs."""
     learning_rate: float = 6e-4
-    """Of AdamW in reinforcement learning; 1e-6 for models of 1.5B parameters and more."""
+    """AdamW's learning rate in reinforcement learning; 1e-6 for models of 1.5B parameters and more."""
     learning_rate_warmup: int = 5
-    """Iterations before the learning rate is reached; Adam's first steps know little of the noise."""
+    """Iterations of linear warm-up: Adam's first steps rest on poor estimates of the gradient's variance."""
     learning_rate_decay: Decay = field(default_factory=lambda: Decay("linear", 0.2))
     """How the learning rate falls after the warm-up."""
     entropy_decay: Decay = field(default_factory=lambda: Decay("linear", 0.6))
     """How --loss.entropy-coefficient changes over the run."""
     entropy_target: EntropyTarget = field(default_factory=EntropyTarget)
-    """The entropy to hold by changing --loss.entropy-coefficient."""
+    """A target for the policy's entropy, held by adapting --loss.entropy-coefficient."""
     kl_decay: Decay = field(default_factory=Decay)
     """How --loss.kl-coefficient changes over the run."""
     ppo_epochs: int = 1
-    """Times that each iteration's rows are used."""
+    """Number of passes over each iteration's rows."""
     num_minibatches: int = 4
-    """Mini-batches that the rows are dealt into at each pass, one optimizer step each."""
+    """Mini-batches per pass, with one optimizer step each."""
     mini_batch_rows: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
-    """Rows of the iteration for each mini-batch, in place of --num-minibatches."""
+    """Rows per mini-batch; replaces --num-minibatches."""
     old_logprobs: OldLogprobs = "sampler"
-    """Where the log-probabilities come from that the policy's are compared with: from what sampled, or
-    recomputed by the model that learns before the update. The metric logprob_mismatch says how far they are
-    apart."""
+    """The old log-probabilities in the loss: those of the sampler, or those recomputed by the trained model
+    before the update. The metric logprob_mismatch measures the difference."""
     advantage_scale: AdvantageScale = "own"
-    """"own" takes advantages as the estimator gives them. "match" scales those of every iteration to the root
-    mean square that HGPO has on the same rows, so that entropy bonus, KL penalty and subsampling weigh the
-    same whatever the estimator."""
+    """own: advantages as the estimator gives them. match: in every iteration they are scaled to the root mean
+    square of HGPO's advantages on the same rows, so that entropy bonus, KL penalty and subsampling have the
+    same relative weight with every estimator."""
     subsample_below: float = 0.5
-    """Rows with a smaller advantage are kept at random, in proportion to it, and weigh that much more; the
-    gradient is the same on average and costs less. 0 keeps all rows."""
+    """Rows whose absolute advantage is below this are kept with a probability proportional to it and weighted
+    by its inverse; the gradient is the same in expectation and costs less. 0 keeps all rows."""
     max_gradient_norm: float = 1.0
-    """Longer gradients are scaled down to this norm."""
+    """Gradients with a larger norm are scaled down to this norm."""
     merge_rows: bool = True
-    """Read rows with the same prompt and response once; the gradient is the same without."""
+    """Process rows with the same prompt and response only once; this does not change the gradient."""
     token_budget: int = 16_384
-    """Most tokens in one forward pass: what bounds the memory."""
+    """Largest number of tokens in one forward pass, which bounds the memory used."""
     weight_average_decay: float = 0.0
-    """d: evaluations play with a moving average of the policy's weights, such as 0.9; after every iteration
-    average ← d average + (1 − d) weights. Training is the same. 0 switches it off."""
+    """d: evaluations use a moving average of the policy's weights; after every iteration
+    average ← d average + (1 − d) weights, for example with 0.9. Training is unaffected. 0 switches it off."""
     evaluate_every: int = 0
-    """Iterations between evaluations on the held-out splits; 0 evaluates before and after only."""
+    """Iterations between evaluations on the held-out splits; 0 evaluates only before and after training."""
     evaluation_temperature: float = 0.4
-    """Of the sampled evaluation; the other one is greedy."""
+    """Temperature of the sampled evaluation; the other evaluation is greedy."""
     evaluation_tasks: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
     """Only the first N tasks of each split; None plays all."""
     environment_timeout: float = 60.0
-    """Seconds that an environment may take for a step; then its trajectory fails, and the group goes on
-    without it. 0 waits for ever."""
+    """Seconds that an environment may take per step; after that its trajectory fails and the rest of the
+    group continues. 0 waits forever."""
     information_prompts: int = 16
-    """Prompts of each iteration whose answers are scored under one another's prompts, for the metric
-    answer_information: it is near 0 when answers no longer depend on what is read. 0 leaves it out."""
+    """Number of prompts per iteration whose answers are also scored under each other's prompts, for the
+    metric answer_information, which is near 0 when answers do not depend on the prompt. 0 leaves it out."""
     keep_rollouts: tyro.conf.FlagCreatePairsOff[bool] = False
     """Keep every iteration's rollouts in the run's folder, as rollouts/NUMBER.parquet."""
     checkpoint_every: int = 1
-    """Iterations between checkpoints: what is lost at most if the run is killed."""
+    """Iterations between checkpoints: at most the work of this number of iterations is lost if the run is
+    killed."""
     sample_every: int = 20
-    """Iterations between samples: transcripts, and the rollouts that the report shows."""
+    """Iterations between samples: transcripts, and the rollouts shown in the report."""
     track: tuple[TrackerName, ...] = ()
-    """Experiment trackers that get the metrics, too: tensorboard and wandb keep them in the run's folder
+    """Experiment trackers that also receive the metrics: tensorboard and wandb write to the run's folder
     (wandb online with WANDB_MODE=online), trackio in its local database."""
     threads: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
-    """Threads of the model's arithmetic; None takes one per core. With the small model that is made here each
-    thread computes a part of the update by itself, and the numbers are the same for any number of them; with
-    --model all threads share each sum, and the last digits depend on it."""
+    """Number of threads; None uses one per core. With the small model made from scratch, each thread computes
+    a separate part of the update and the results do not depend on the number. With --model, all threads share
+    each operation, and the last digits depend on the number."""
 
     def __post_init__(self) -> None:
         self._check_positive("seed", "prompt_history", at_least=0)
@@ -267,12 +268,12 @@ class TrainConfig:
         if self.model is not None:
             check_source(self.model)
         if self.lora.rank and self.model is None:
-            raise SettingError("--lora.rank needs --model: an adapter adapts a model that is there")
+            raise SettingError("--lora.rank needs --model: an adapter needs a pretrained model")
         if self.lora.rank and isinstance(self.estimator, CriticEstimator):
             raise SettingError("PPO needs --lora.rank 0: its critic is a second model, not an adapter")
         if self.model is None and self.warm_start.tasks == 0 and self.iterations > 0:
             raise SettingError(
-                "--warm-start.tasks 0 needs --model: a model made from scratch wins nothing to learn from"
+                "--warm-start.tasks 0 needs --model: a model made from scratch never wins, and learns nothing"
             )
 
     def _check_imitation(self, group: str, settings: Imitation) -> None:
@@ -292,15 +293,15 @@ class TrainConfig:
             )
 
     def compute(self) -> Compute:
-        """Where and how the run's model computes.
+        """The device, precision and batch size of the run's computation.
 
         Raises:
             SettingError: if there is no such device.
         """
-        # Settings are read and shown without torch.
+        # Reading and printing settings must not need torch.
         from hgpo.policies.compute import choose_compute, usable_cores
 
-        # The tiny model gains nothing by short numbers, and its README's figures are of long ones.
+        # bfloat16 does not speed up the tiny model, and the figures in the README were measured with float32.
         precision = "float32" if self.model is None and self.precision == "auto" else self.precision
         return choose_compute(
             self.device,
@@ -311,10 +312,10 @@ class TrainConfig:
         )
 
     def set_threads(self) -> None:
-        """Set how many threads PyTorch computes one sum with, in the whole process.
+        """Set the number of threads that PyTorch uses per operation, in the whole process.
 
-        It is one for the small model that is made here: threads that share sums as small as its own wait for
-        one another most of the time, and on a busy machine for other programs, too.
+        For the small model made from scratch it is 1: with such small operations threads mostly wait for one
+        another and, on a busy machine, for other programs.
         """
         import torch
 
@@ -332,9 +333,9 @@ class TrainConfig:
 
 
 def as_deep_as_shown(estimator: Estimator, prompt_history: int) -> Estimator:
-    """The estimator, HGPO and HBC with as many levels of history as the prompt shows.
+    """The estimator; HGPO and HBC get the prompt's history length as their depth K.
 
-    Deeper groups separate steps that the agent cannot tell apart, and have fewer peers.
+    Deeper groups would separate steps that the agent cannot tell apart, and have fewer peers.
     """
     if not isinstance(estimator, HGPO | HBC):
         return estimator
@@ -342,7 +343,7 @@ def as_deep_as_shown(estimator: Estimator, prompt_history: int) -> Estimator:
 
 
 def with_prompt_history(config: TrainConfig, length: int) -> TrainConfig:
-    """The settings with prompts of this history, and an estimator that compares by as much."""
+    """The settings with this prompt history, and with an estimator of the same depth."""
     estimator = as_deep_as_shown(config.estimator, length)
     return dataclasses.replace(config, prompt_history=length, estimator=estimator)
 
@@ -355,7 +356,7 @@ def mini_batches_of(config: TrainConfig, rows: int) -> int:
 
 
 def depth_warning(config: TrainConfig) -> str | None:
-    """The warning that steps are compared by more history than the agent is shown; None if they are not."""
+    """A warning if the estimator's K is larger than the prompt's history; None otherwise."""
     estimator = config.estimator
     if not isinstance(estimator, HGPO | HBC) or estimator.history_length <= config.prompt_history:
         return None
@@ -379,7 +380,8 @@ BEFORE: dict[str, dict[str, Any]] = {
     },
     "TinyModel": {"merges": 0},
 }
-"""What runs did that are older than a setting and do not name it, where that is not its default."""
+"""The values that older runs used for settings that their config files do not name, where the default has
+changed."""
 
 _TYPES: dict[str, Any] = {
     cls.__name__: cls
@@ -407,7 +409,7 @@ def to_json(config: Any) -> Any:
 
 
 def from_json(value: Any) -> Any:
-    """The config that `to_json` was given.
+    """The config from which `to_json` made the value.
 
     Raises:
         SettingError: if a class or a setting is unknown, as in a file of another version, or if a class of
@@ -440,7 +442,7 @@ def load_config(path: Path) -> TrainConfig:
     try:
         config = from_json(json.loads(path.read_text()))
     except FileNotFoundError:
-        raise SettingError(f"no run in {path.parent}: {path.name} is missing there") from None
+        raise SettingError(f"no run in {path.parent}: it has no {path.name}") from None
     except json.JSONDecodeError as error:
         raise SettingError(f"{path} is not JSON: {error}") from None
     if not isinstance(config, TrainConfig):

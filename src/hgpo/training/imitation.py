@@ -1,4 +1,4 @@
-"""Learning from texts of play by cross-entropy, before a policy learns from reward."""
+"""Training by cross-entropy on played episodes, before reinforcement learning."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Demonstration:
     response: tuple[int, ...]
     """Token ids."""
     weight: float = 1.0
-    """How much the response counts."""
+    """Weight of the response in the loss."""
 
 
 def demonstrations(
@@ -45,7 +45,7 @@ def demonstrations(
     max_prompt_tokens: int,
     max_response_tokens: int,
 ) -> list[Demonstration]:
-    """What an expert reads and answers in a rollout of the tasks' walkthroughs, step by step, in order.
+    """The demonstrations from the tasks' walkthroughs, step by step, in order.
 
     Tasks without a walkthrough are left out.
 
@@ -57,7 +57,7 @@ def demonstrations(
     shown = [task for task in tasks if expert.walkthrough(task)]
     if not shown:
         raise SettingError(
-            f"none of {len(tasks)} tasks has a walkthrough to imitate: set --warm-start.tasks 0"
+            f"none of the {len(tasks)} tasks has a walkthrough to imitate: set --warm-start.tasks 0"
         )
     rows = []
     for played in rollout(suite, expert, shown, group_size=1, temperature=0.0, seed=()):
@@ -65,7 +65,7 @@ def demonstrations(
             raise RunError(f"the walkthrough of task {played.task.id} cannot be played: {played.failure}")
         if not played.won:
             raise SettingError(
-                f"the walkthrough of task {played.task.id} does not win it within an episode's step limit: "
+                f"the walkthrough of task {played.task.id} does not win within the step limit of an episode: "
                 "raise --env.max-steps, or set --warm-start.tasks 0"
             )
         rows += rows_of_play(
@@ -91,17 +91,17 @@ def rows_of_play(
     max_response_tokens: int,
     weigh: Callable[[str], float] = lambda command: 1.0,
 ) -> list[Demonstration]:
-    """What is read and answered in the steps of an episode, in order.
+    """The prompts and answers of an episode's steps, in order.
 
     Args:
-        policy: makes tokens of texts.
+        policy: its tokenizer is used.
         task: what is to be achieved.
         steps: the steps.
-        response_format: how prompts and answers look.
-        prompt_history: how many of the last steps a prompt shows.
-        max_prompt_tokens: the oldest history is left out of longer prompts.
-        max_response_tokens: longer answers are cut off.
-        weigh: how much a command counts.
+        response_format: defines the form of prompts and answers.
+        prompt_history: number of past steps in the prompt.
+        max_prompt_tokens: the oldest steps are left out of a prompt that would be longer.
+        max_response_tokens: longer answers are truncated.
+        weigh: gives the weight of a command.
     """
     turns = [turn_at(task, steps[:number], step.before, prompt_history) for number, step in enumerate(steps)]
     prompts = fit_prompts(turns, response_format, policy.encode, max_prompt_tokens)
@@ -122,14 +122,14 @@ def imitate(
     on_step: Callable[[int, int], None] = lambda done, total: None,
     processes: ProcessGroup | None = None,
 ) -> list[float]:
-    """Fit the policy to demonstrations by cross-entropy; the mean loss of each epoch in nats per token.
+    """Fit the policy to demonstrations by cross-entropy; returns each epoch's mean loss in nats per token.
 
     Args:
         policy: changed in place.
         rows: the demonstrations.
         settings: epochs, batch size and learning rate.
         rng: draws the order of the rows.
-        on_step: told after every optimizer step how many are done, and of how many.
+        on_step: called after every optimizer step with the number done and the total.
         processes: the processes that share the rows.
     """
     processes = processes or SingleProcess()
@@ -162,15 +162,15 @@ def imitate(
 def _backward(
     policy: TransformersPolicy, rows: Sequence[Demonstration], prompt_weight: float, processes: ProcessGroup
 ) -> tuple[float, float]:
-    """This process's share of the gradients of the weighted mean cross-entropy per response token; the
-    weighted sum of that over all processes, and the sum of the weights.
+    """Add this process's part of the gradient of the weighted mean cross-entropy per response token; returns
+    the weighted sum of the cross-entropy over all processes, and the sum of the weights.
 
-    The prompts' tokens add their own mean, times `prompt_weight`.
+    The mean cross-entropy of the prompt tokens is added with weight `prompt_weight`.
     """
     tokens = sum(row.weight * len(row.response) for row in rows)
     prompt_tokens = sum(len(row.prompt) - 1 for row in rows)
     summed = torch.zeros(1, dtype=torch.float64)
-    # To score the prompt too, all but its first token is taken for part of the response.
+    # To score the prompt as well, all tokens after its first are treated as the response.
     starts = [1 if prompt_weight else len(row.prompt) for row in rows]
     prompts = [row.prompt[:start] for row, start in zip(rows, starts, strict=True)]
     rest = [np.array(row.prompt[start:] + row.response) for row, start in zip(rows, starts, strict=True)]

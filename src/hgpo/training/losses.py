@@ -1,4 +1,4 @@
-"""The policy loss: ratios, clip and mask, the divergence from a reference policy, an entropy bonus."""
+"""The policy loss: ratios, clip, mask, KL divergence from a reference policy, and entropy bonus."""
 
 from __future__ import annotations
 
@@ -11,35 +11,35 @@ if TYPE_CHECKING:
 RatioName = Literal["token", "action", "sequence"]
 """Which tokens of a response share a probability ratio."""
 ClipName = Literal["ppo", "cispo", "sapo"]
-"""How the ratio is kept near 1."""
+"""How the effect of a ratio far from 1 is limited."""
 LossAverage = Literal["tokens", "rows", "constant"]
-"""What the summed loss of an update is divided by."""
+"""The denominator of an update's summed loss."""
 
 
 @dataclass(frozen=True)
 class PolicyLoss:
-    """A surrogate of the expected return, KL to the reference (k3) and entropy, summed over response tokens.
+    """Surrogate loss, KL divergence from the reference (k3) and entropy, summed over response tokens.
 
     A row is a step: one prompt and one response. With ρ the probability ratio of a token, π / π_old, and A
     the advantage of its row:
 
         A > 0:  −A gain(ρ)
-        A < 0:  |A| harm(ρ), or 0 where the row is masked
+        A < 0:  |A| harm(ρ), or 0 if the row is masked
         both:   + β (π_ref/π − log(π_ref/π) − 1) − η H(π)
 
-    The ratio is shared by the tokens that `ratio` says; gain and harm are those of `clip`, by default PPO's:
-    gain(ρ) = min(ρ, 1 + ε_high), harm(ρ) = min(max(ρ, 1 − ε_low), c). A row with A = 0 is not in the update;
-    its divergence and its entropy do not count either. Sources: `hgpo.training.surrogates`; k3 as in GRPO,
+    `ratio` says which tokens share a ratio. gain and harm are those of `clip`; by default PPO's:
+    gain(ρ) = min(ρ, 1 + ε_high), harm(ρ) = min(max(ρ, 1 − ε_low), c). A row with A = 0 is left out of the
+    update, including its divergence and entropy. Sources: `hgpo.training.surrogates`; k3 as in GRPO,
     arXiv 2402.03300 (eq. 4).
     """
 
     ratio: RatioName = "token"
-    """"token": each token has a ratio of its own (PPO, GRPO). "sequence": the tokens of a response share the
-    geometric mean of their ratios (GSPO). "action": the tokens between the action tags share theirs, and all
-    others of the response theirs; without tags the whole response is the action (GAGPO)."""
+    """"token": each token has its own ratio (PPO, GRPO). "sequence": all tokens of a response share the
+    geometric mean of their ratios (GSPO). "action": the tokens between the action tags share one ratio, and
+    the other tokens of the response share another; without tags the whole response is the action (GAGPO)."""
     clip: ClipName = "ppo"
-    """"ppo": beyond the bounds a token has no gradient. "cispo": the ratio, cut off at the bounds, weighs the
-    gradient of each token. "sapo": a smooth gate, without bounds."""
+    """"ppo": a token whose ratio is beyond the bounds has no gradient. "cispo": the clipped ratio weights the
+    gradient of each token. "sapo": a smooth gate without bounds."""
     clip_low: float = 0.2
     """ε_low of ppo and cispo: how far the ratio may fall below 1; with 1 there is no lower bound."""
     clip_high: float = 0.2
@@ -47,20 +47,21 @@ class PolicyLoss:
     dual_clip: float = 3.0
     """c of ppo: the ratio at which the loss of a row with negative advantage stops growing; above 1."""
     gate_positive: float = 1.0
-    """τ of sapo for positive advantages: the higher, the faster the gradient falls away from ratio 1."""
+    """τ of sapo for positive advantages: with larger τ the gradient falls off faster as the ratio leaves
+    1."""
     gate_negative: float = 1.05
     """τ of sapo for negative advantages."""
     mask_below: float = 0.0
-    """Mask of rows with negative advantage: if the geometric mean of the ratios of all tokens of the response
-    is below this, only KL and entropy of the row count. 0 masks none; 0.997 was published for agents."""
+    """A row with negative advantage whose geometric mean ratio is below this is masked: only its KL and
+    entropy terms count. 0 masks no row; 0.997 was published for agents."""
     kl_coefficient: float = 0.01
     """β: weight of the divergence from the reference policy."""
     entropy_coefficient: float = 0.0
-    """η: weight of the entropy bonus; the published setting has none."""
+    """η: weight of the entropy bonus; 0 in the published settings."""
     average: LossAverage = "tokens"
-    """"tokens": the mean over all response tokens of the update, so that a long response weighs more (DAPO's
-    token-level loss). "rows": each response's mean first, then the mean over responses (GRPO as published).
-    "constant": the sum over tokens by responses times the most tokens that one may have (Dr. GRPO)."""
+    """"tokens": the mean over all response tokens of the update, so that longer responses weigh more (DAPO's
+    token-level loss). "rows": the mean over responses of each response's mean (GRPO as published).
+    "constant": the sum over tokens, divided by responses times the longest allowed response (Dr. GRPO)."""
 
     def __post_init__(self) -> None:
         for name, known in (("ratio", RatioName), ("clip", ClipName), ("average", LossAverage)):
@@ -83,7 +84,7 @@ class PolicyLoss:
             raise ValueError("kl_coefficient and entropy_coefficient must be at least 0")
 
     def denominator(self, *, tokens: int, rows: int, max_response_tokens: int) -> float:
-        """What the summed loss of a whole update is divided by.
+        """The number by which the summed loss of a whole update is divided.
 
         Args:
             tokens: response tokens of all its rows.
@@ -109,13 +110,13 @@ class PolicyLoss:
 
         Args:
             logprobs, old_logprobs, reference_logprobs: log-probability of each token, [pairs, tokens].
-            entropy: of the distribution each token was drawn from, in nats, [pairs, tokens].
+            entropy: entropy of the distribution that each token was drawn from, in nats, [pairs, tokens].
             positive, negative: Σ max(A, 0) and Σ max(−A, 0) over the rows of each pair, [pairs].
             positive_rows, negative_rows: how many rows of each pair have A > 0 and A < 0, [pairs].
             mask: where there is a response token, [pairs, tokens].
             action: where a response token belongs to the action, [pairs, tokens].
         """
-        # The settings are read and shown without torch.
+        # Reading and printing settings must not need torch.
         import torch
 
         from hgpo.training.surrogates import CLIPS, mean_within, probability_ratio
@@ -125,12 +126,12 @@ class PolicyLoss:
         surrogate = CLIPS[self.clip](self, ratio)
         masked = mean_within(log_ratio.detach(), mask).squeeze(1).exp() < self.mask_below
         policy = (negative * ~masked)[:, None] * surrogate.harm - positive[:, None] * surrogate.gain
-        # Beyond e^20 the estimate means nothing; the bound keeps it finite.
+        # Ratios beyond e^20 carry no information; the bound keeps the estimate finite.
         reference_log_ratio = torch.where(mask, reference_logprobs - logprobs, 0.0).clamp(-20, 20)
         divergence = reference_log_ratio.exp() - reference_log_ratio - 1
         positive_tokens, negative_tokens = positive_rows[:, None] * mask, negative_rows[:, None] * mask
         weight = positive_tokens + negative_tokens
-        # With an average over rows a token weighs one over its response's length.
+        # With an average over rows, each token is weighted by 1 / (length of its response).
         share = mask / mask.sum(dim=1, keepdim=True) if self.average == "rows" else mask.float()
         kl, bonus = (divergence * weight * share).sum(), (entropy * weight * share).sum()
         return LossTerms(
@@ -153,12 +154,12 @@ class PolicyLoss:
 
 @dataclass(frozen=True)
 class LossTerms:
-    """The loss of a batch, to be divided by the update's denominator, and the sums behind its metrics."""
+    """The loss of a batch, before the division by the update's denominator, and the sums for its metrics."""
 
     total: Tensor
     """What is minimised."""
     sums: LossSums
-    """From which the update's metrics are computed."""
+    """The sums from which the update's metrics are computed."""
 
 
 @dataclass(frozen=True)
@@ -170,7 +171,7 @@ class LossSums:
     entropy: Tensor
     """Entropy in nats."""
     moved: Tensor
-    """By how much the log-probabilities differ from the old ones, as magnitudes."""
+    """Absolute differences between the log-probabilities and the old ones."""
     positive_tokens: Tensor
     """Tokens of rows with positive advantage."""
     negative_tokens: Tensor
@@ -189,18 +190,18 @@ class LossSums:
     """Rows that are masked."""
 
     def vector(self) -> Tensor:
-        """The sums in their order, without derivatives, as float64 on the CPU: vectors add up."""
+        """The sums in the order of the fields, without gradients, as a float64 vector on the CPU."""
         import torch
 
         return torch.stack([getattr(self, each.name) for each in fields(self)]).detach().double().cpu()
 
     @classmethod
     def of(cls, vector: Tensor) -> LossSums:
-        """The sums that a vector holds."""
+        """The sums in a vector made by `vector`."""
         return cls(*vector)
 
     def means(self) -> dict[str, float]:
-        """The metrics by name, means over tokens or rows. Of no token a ratio is 1, all others 0."""
+        """The metrics by name, means over tokens or rows; without tokens a ratio is 1 and the rest are 0."""
         tokens = self.positive_tokens + self.negative_tokens
         clipped = self.positive_clipped + self.negative_clipped
         return {
@@ -216,7 +217,7 @@ class LossSums:
 
     @property
     def logprob_mismatch(self) -> float:
-        """Mean magnitude of the difference between the log-probabilities and the old ones."""
+        """Mean absolute difference between the log-probabilities and the old ones."""
         return _mean(self.moved, self.positive_tokens + self.negative_tokens)
 
 

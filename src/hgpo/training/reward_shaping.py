@@ -1,4 +1,4 @@
-"""Reward shaping: what a response costs for being too long."""
+"""Reward shaping: a penalty for responses near the length limit."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from hgpo.steps import StepTable
 
 @dataclass(frozen=True)
 class OverlongShaping:
-    """DAPO's soft punishment of responses that come near to the limit, off by default.
+    """DAPO's soft penalty for responses near the length limit; off by default.
 
         0                                 |y| ≤ L − b
         −c (|y| − (L − b)) / b            L − b < |y| ≤ L
 
-    |y| is the response's length in tokens, L the most that it may have: a response that was cut off there
-    gets −c. It is added to the reward of the step. Source: arXiv 2503.14476 (eq. 13).
+    |y| is the response's length in tokens and L the limit; a truncated response gets −c. The penalty is added
+    to the reward of the step. Source: arXiv 2503.14476 (eq. 13).
     """
 
     buffer: int = 0

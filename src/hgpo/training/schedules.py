@@ -2,7 +2,7 @@
 
 A schedule is a function of the iteration and keeps no state, so that a resumed run follows it exactly. The
 shapes are those of transformers' `get_wsd_schedule`, which only knows learning rates. The one exception is
-the entropy coefficient that holds the entropy at a target: its value is saved with each checkpoint.
+entropy coefficient with a target, whose value is saved with each checkpoint.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ _SHAPES: dict[DecayShape, Callable[[float], float]] = {
     "linear": lambda progress: 1.0 - progress,
     "cosine": lambda progress: (1.0 + math.cos(math.pi * progress)) / 2,
 }
-"""From 1 to 0 as the progress goes from 0 to 1; "constant" stays at 1."""
+"""Falls from 1 to 0 as the progress goes from 0 to 1; "constant" stays at 1."""
 
 
 @dataclass(frozen=True)
 class Decay:
-    """How a setting changes from its own value, at the start, to a fraction of it, at the end.
+    """How a setting changes from its initial value to a fraction of it at the end of the run.
 
         value × (f + (1 − f) s(p))
 
@@ -33,9 +33,10 @@ class Decay:
     """
 
     shape: DecayShape = "constant"
-    """"constant" keeps the value, whatever the final fraction; "linear" and "cosine" lead it there."""
+    """"constant" keeps the initial value, whatever `final` is; "linear" and "cosine" decay to the
+    fraction."""
     final: float = 0.0
-    """f: the value in the last iteration as a fraction of the setting; 0.2 leads 6e-4 to 1.2e-4."""
+    """f: the last iteration's value as a fraction of the initial one; with 0.2, 6e-4 falls to 1.2e-4."""
 
     def __post_init__(self) -> None:
         if self.shape not in _SHAPES:
@@ -44,26 +45,26 @@ class Decay:
             raise ValueError(f"final is {self.final}: expected a fraction of at least 0")
 
     def fraction(self, progress: float) -> float:
-        """The factor of the setting at a progress from 0 to 1."""
+        """The factor that multiplies the setting at a progress from 0 to 1."""
         return self.final + (1.0 - self.final) * _SHAPES[self.shape](progress)
 
 
 @dataclass(frozen=True)
 class EntropyTarget:
-    """Holds the policy's entropy at a target by means of the entropy coefficient η; off by default.
+    """Holds the policy's entropy at a target by changing the entropy coefficient η; off by default.
 
         η ← max(0, η + λ (H* − H))
 
-    after every iteration, with H the entropy that the update measured (the metric `entropy`), and η at first
+    after every iteration, where H is the entropy measured in the update (the metric `entropy`). η starts at
     the loss's entropy coefficient. Soft actor-critic adjusts its temperature by the same gradient step, for
     the entropy of actions: arXiv 1812.05905 (section 5).
     """
 
     nats: float | None = None
-    """H*: the mean entropy of token distributions to hold; None: the coefficient does not follow the
-    entropy."""
+    """H*: target for the mean entropy of the token distributions; None: the coefficient does not depend on
+    the entropy."""
     rate: float = 0.01
-    """λ: change of the coefficient per iteration and nat that the entropy is off."""
+    """λ: change of the coefficient per iteration and per nat of difference from the target."""
 
     def __post_init__(self) -> None:
         if self.nats is not None and not 0 < self.nats < math.inf:
@@ -75,47 +76,47 @@ class EntropyTarget:
         """The entropy coefficient of the next iteration.
 
         Args:
-            coefficient: of this iteration.
-            entropy: that was measured in it, in nats.
+            coefficient: that of this iteration.
+            entropy: measured in this iteration, in nats.
         """
         return coefficient if self.nats is None else max(0.0, coefficient + self.rate * (self.nats - entropy))
 
 
 class EntropyControl:
-    """The entropy coefficient of a run, which follows the measured entropy where there is a target."""
+    """A run's entropy coefficient, which follows the measured entropy if there is a target."""
 
     def __init__(self, target: EntropyTarget, coefficient: float) -> None:
         """Start with the loss's entropy coefficient."""
         self.target, self.coefficient = target, coefficient
 
     def update(self, entropy: float) -> None:
-        """Set the next iteration's coefficient by the entropy that this one measured, in nats."""
+        """Set the next iteration's coefficient from the entropy measured in this one, in nats."""
         self.coefficient = self.target.next_coefficient(self.coefficient, entropy)
 
 
 def warm_up(iteration: int, length: int) -> float:
-    """The factor of the learning rate in the first iterations: min(1, (i + 1) / (w + 1)).
+    """The factor of the learning rate during warm-up: min(1, (i + 1) / (w + 1)).
 
     Args:
-        iteration: i, how many iterations were done before.
-        length: w, iterations below the full rate.
+        iteration: i, the number of iterations done so far.
+        length: w, the number of iterations below the full rate.
     """
     return min(1.0, (iteration + 1) / (length + 1))
 
 
 def progress_at(iteration: int, iterations: int, *, warmup: int = 0, budget_used: float = 0.0) -> float:
-    """How far a schedule has come: 0 in the first iteration after the warm-up, 1 in the last iteration.
+    """Progress of a schedule: 0 in the first iteration after the warm-up, 1 in the last iteration.
 
         p = max((i − w) / (n − 1 − w), budget used), limited to 0 … 1
 
-    A run that ends by a budget may have any number of iterations, so the used part of the budget counts if it
-    is the larger one.
+    A run that ends by a budget has no fixed number of iterations, so the used fraction of the budget counts
+    if it is larger.
 
     Args:
-        iteration: i, how many iterations were done before.
-        iterations: n, of the whole run.
-        warmup: w, iterations of warm-up.
-        budget_used: the part of the run's budget that was used before this iteration, from 0 to 1.
+        iteration: i, the number of iterations done so far.
+        iterations: n, iterations of the whole run.
+        warmup: w, number of warm-up iterations.
+        budget_used: the fraction of the budget used before this iteration, from 0 to 1.
     """
     by_iteration = (iteration - warmup) / max(1, iterations - 1 - warmup)
     return min(1.0, max(0.0, by_iteration, budget_used))

@@ -1,4 +1,4 @@
-"""Probability ratios, and how they enter the policy loss: a table of each, by the names of the settings.
+"""Probability ratios and how they enter the policy loss: tables with the functions for each setting.
 
 The loss of a token is linear in its row's advantage A for each sign, so that rows with the same prompt and
 response add up exactly:
@@ -21,29 +21,29 @@ if TYPE_CHECKING:
     from hgpo.training.losses import PolicyLoss
 
 LARGEST_LOG_RATIO = 20.0
-"""Beyond e^20 a ratio means nothing; the bound keeps it finite."""
+"""Larger log-ratios are cut off so that the ratio stays finite; beyond e^20 it carries no information."""
 
 RATIOS: dict[RatioName, Callable[[Tensor, Tensor], tuple[Tensor, ...]]] = {
     "token": lambda mask, action: (),
     "action": lambda mask, action: (mask & action, mask & ~action),
     "sequence": lambda mask, action: (mask,),
 }
-"""By name, the parts of a response in which tokens share their ratio, given where it has tokens and where
-these belong to the action."""
+"""For each setting, the parts of a response whose tokens share a ratio, from the token mask and the mask of
+the action's tokens."""
 
 
 def mean_within(log_ratio: Tensor, part: Tensor) -> Tensor:
-    """The mean over a part of each response, [pairs, 1]; 0 where a response has no such part."""
+    """The mean over one part of each response, [pairs, 1]; 0 for a response without that part."""
     return (log_ratio * part).sum(dim=1, keepdim=True) / part.sum(dim=1, keepdim=True).clamp(min=1)
 
 
 def probability_ratio(name: RatioName, log_ratio: Tensor, mask: Tensor, action: Tensor) -> Tensor:
-    """The ratio ρ of each token, [pairs, tokens]: within a part, the geometric mean of its tokens' ratios.
+    """The ratio ρ of each token, [pairs, tokens]: the geometric mean of the ratios in the token's part.
 
         ρ = exp((1/n) Σ_{t in part} log π(t) − log π_old(t)),  n: tokens of the part
 
-    Each of the n tokens has this ratio, whose derivative by one token's log π is ρ / n. Summed over the n
-    tokens of the part this is ρ, as with a ratio of the token's own.
+    Each of the n tokens has this ratio, whose derivative with respect to one token's log π is ρ / n. The sum
+    of these derivatives over the part's n tokens is therefore ρ, as if each token had its own ratio.
 
     Args:
         name: which tokens share their ratio.
@@ -61,9 +61,9 @@ class Surrogate:
     """What a token adds to the objective per unit of advantage, each [pairs, tokens]."""
 
     gain: Tensor
-    """For a positive advantage."""
+    """The term for a positive advantage."""
     harm: Tensor
-    """For a negative advantage, to be subtracted."""
+    """The term for a negative advantage, which is subtracted."""
     gain_clipped: Tensor
     """Where the clip changes the gain's gradient."""
     harm_clipped: Tensor
@@ -87,9 +87,9 @@ def ppo_clip(loss: PolicyLoss, ratio: Tensor) -> Surrogate:
 
 
 def clipped_weight(loss: PolicyLoss, ratio: Tensor) -> Surrogate:
-    """CISPO: the clipped ratio weighs the gradient of log π, which no token loses.
+    """CISPO: the clipped ratio weights the gradient of log π, and every token keeps its gradient.
 
-        gain = harm = sg(w) ρ / sg(ρ),  w = clip(ρ, 1 − ε_low, 1 + ε_high),  sg(x): x as a constant
+        gain = harm = sg(w) ρ / sg(ρ),  w = clip(ρ, 1 − ε_low, 1 + ε_high),  sg: stop-gradient
 
     As ∇ρ / ρ = ∇ log π, the gradient is that of sg(w) log π. Source: arXiv 2506.13585 (eq. 4 and 5).
     """
@@ -119,6 +119,6 @@ CLIPS: dict[ClipName, Callable[[PolicyLoss, Tensor], Surrogate]] = {
     "cispo": clipped_weight,
     "sapo": soft_gate,
 }
-"""By name, how the ratios of tokens enter the objective."""
+"""The surrogate for each value of `PolicyLoss.clip`."""
 
 assert set(RATIOS) == set(get_args(RatioName)) and set(CLIPS) == set(get_args(ClipName))

@@ -1,4 +1,4 @@
-"""What a policy learns before it acts for reward: it reads random play, then it imitates walkthroughs."""
+"""Training before reinforcement learning: the policy reads random play, then imitates walkthroughs."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from hgpo.training.tasks import training_tasks
 
 
 def read(run: RunContext, policy: TransformersPolicy, agent: LanguageAgent) -> None:
-    """Let the policy read random play, as much as the settings say.
+    """Train the policy on the text of random play, as the settings say.
 
     Args:
         run: the settings.
         policy: changed in place.
-        agent: says how prompts and answers look.
+        agent: defines the form of prompts and answers.
     """
     settings, suite = run.config.reading, run.config.env
     if settings.tasks == 0 or not isinstance(suite, ReadingSuite):
@@ -43,7 +43,7 @@ def read(run: RunContext, policy: TransformersPolicy, agent: LanguageAgent) -> N
         )
     ]
     if not rows:
-        run.display.say(f"reading: no text came of random play in {settings.tasks} tasks")
+        run.display.say(f"reading: random play of {settings.tasks} tasks gave no text")
         return
     with run.display.phase("reading") as advance:
         losses = imitate(policy, rows, settings, run.streams.generator(READING_ORDER), advance, run.processes)
@@ -54,12 +54,12 @@ def read(run: RunContext, policy: TransformersPolicy, agent: LanguageAgent) -> N
 
 
 def warm_start(run: RunContext, policy: TransformersPolicy, agent: LanguageAgent) -> None:
-    """Let the policy imitate walkthroughs, as many as the settings say.
+    """Train the policy to imitate walkthroughs, as the settings say.
 
     Args:
         run: the settings.
         policy: changed in place.
-        agent: says how prompts and answers look.
+        agent: defines the form of prompts and answers.
     """
     settings = run.config.warm_start
     if settings.tasks == 0:
@@ -75,7 +75,7 @@ def warm_start(run: RunContext, policy: TransformersPolicy, agent: LanguageAgent
 
 
 def _how(agent: LanguageAgent) -> dict[str, Any]:
-    """How an agent's prompts and answers look, as `rows_of_play` takes it."""
+    """The form of an agent's prompts and answers, as keyword arguments of `rows_of_play`."""
     return {
         "response_format": agent.response_format,
         "prompt_history": agent.prompt_history,

@@ -1,8 +1,8 @@
 """HGPO in verl: a plugin of stock verl, without a fork.
 
-`plugin` is what verl imports in every process. The data goes through `tasks`, which names the games that are
-played, `environments`, which plays them in a few processes, `agent_loop`, where verl's model acts in them and
-every step becomes a row, `rows`, which makes a StepTable of these, `advantages`, and `trainers`, which fits
-that into verl's own. `settings` and `configuration` check what is asked for, `presets` holds what is
-published. `launch` and `check` are `hgpo verl train` and `hgpo verl check`; `cpu` is for dry runs.
+verl imports `plugin` in every process. The modules in the order of the data: `tasks` names the tasks to
+play; `environments` plays them in a few processes; in `agent_loop` verl's model acts, and every step becomes
+a row; `rows` makes a StepTable of the rows; `advantages` computes their advantages; `trainers` connects all
+this to verl's trainers. `settings` and `configuration` check the configuration, and `presets` holds the
+published ones. `launch` and `check` are `hgpo verl train` and `hgpo verl check`; `cpu` is for dry runs.
 """

@@ -22,18 +22,18 @@ from hgpo.steps import StepTable
 
 @dataclass
 class AdvantageContext:
-    """What a trainer gives to the advantage function without verl passing it on, and its other results."""
+    """What the trainer and the advantage function exchange in addition to verl's own arguments."""
 
     steps: StepTable
     """The batch's steps."""
     places: NDArray[np.int64]
-    """The rows of the batch that they are; all others are padding."""
+    """The row of the batch that each step belongs to; all other rows are padding."""
     scores: NDArray[np.float32]
-    """Of each step, the return of its trajectory, as precise as verl keeps it."""
+    """The return of each step's trajectory, with verl's precision."""
     read: StepTable | None = None
-    """The steps as the estimator has read them, their rewards less verl's penalties."""
+    """The steps that the estimator received: rewards minus verl's penalties."""
     advantages: NDArray[np.float64] | None = None
-    """One per step, once they are computed."""
+    """The advantages, one per step, once they are computed."""
 
 
 def advantage_context(rows: Sequence[StepRow], places: NDArray[np.int64], **columns: Any) -> AdvantageContext:
@@ -41,7 +41,7 @@ def advantage_context(rows: Sequence[StepRow], places: NDArray[np.int64], **colu
 
     Args:
         rows: the steps.
-        places: their rows in the batch.
+        places: their row numbers in the batch.
         columns: further columns of the step table.
     """
     scores = np.array([row.total for row in rows], dtype=np.float32)
@@ -70,16 +70,18 @@ def stepwise_advantages(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Advantages and returns of a batch, each [rows, response tokens].
 
-    A step's advantage is on each of its response's tokens; padding rows get 0. The returns are what a critic
-    is to learn, where the estimator has one, else the advantages again, as in verl's own group estimators.
+    A step's advantage is repeated on all tokens of its response; padding rows get 0. The returns are the
+    critic's targets if the estimator has a critic; otherwise they equal the advantages, as in verl's group
+    estimators.
 
     Args:
-        adv_estimator: its name in verl.
+        adv_estimator: the estimator's name in verl.
         config: verl's section `algorithm`.
-        context: the steps; what the estimator has read and its advantages are left in it.
-        token_level_rewards: the trajectory's return on the last token of each of its rows, less the penalty
-            on each token for diverging from the reference policy, where verl takes one. That penalty is taken
-            off the reward of the step whose tokens they are.
+        context: the steps; the function stores the steps that the estimator received, and its advantages, in
+            it.
+        token_level_rewards: the trajectory's return on the last token of each of its rows, minus, on each
+            token, verl's penalty for diverging from the reference policy, if there is one. This penalty is
+            subtracted from the reward of the step to which the tokens belong.
         response_mask: 1 on the tokens that the loss counts.
     """
     estimator = estimator_of(adv_estimator, config.get("stepwise"))
@@ -88,7 +90,7 @@ def stepwise_advantages(
     tokens = token_level_rewards[places].double().cpu().numpy()
     penalty = context.scores - tokens.sum(axis=-1)
     if penalty.any():
-        # The score is on the last token, less that token's own penalty, which is as inexact as the sum.
+        # The score is on the last token, minus that token's own penalty, which is as imprecise as the sum.
         size = np.abs(context.scores) + np.abs(tokens).sum(axis=-1)
         rounding = kept_rounding(size, token_level_rewards)
         steps = steps.with_rewards(steps.reward - penalty, rounding)
@@ -102,9 +104,9 @@ def stepwise_advantages(
 
 
 def value_of_steps(values: torch.Tensor) -> NDArray[np.float64]:
-    """What a critic says of each step's state, [rows], of what it says at each token, [rows, tokens].
+    """The critic's value of each step's state, [rows], from its values at each token, [rows, tokens].
 
-    The value at a response's first token is read before that token, where the prompt ends.
+    The critic computes the value at a response's first token before that token, at the end of the prompt.
     """
     return values[:, 0].double().cpu().numpy()
 
@@ -112,15 +114,15 @@ def value_of_steps(values: torch.Tensor) -> NDArray[np.float64]:
 def entropy_of_steps(
     entropies: Sequence[torch.Tensor] | None, logprobs: Sequence[torch.Tensor] | None
 ) -> dict[str, Any]:
-    """The column `entropy` of the step table, in nats; empty where neither is known.
+    """The column `entropy` of the step table, in nats; empty if neither source is given.
 
-    verl computes entropies with the old log-probabilities. Where it takes the rollout's log-probabilities
-    instead (`bypass_mode`), it is minus their mean: one sample of each distribution, whose expectation is the
-    entropy.
+    verl computes entropies together with the old log-probabilities. If it uses the rollout's
+    log-probabilities instead (`bypass_mode`), the entropy is estimated by minus their mean: one sample from
+    each distribution, with the entropy as its expectation.
 
     Args:
-        entropies: of each step, the entropies of its response's tokens.
-        logprobs: of each step, the log-probabilities of its response's tokens.
+        entropies: for each step, the entropies of its response's tokens.
+        logprobs: for each step, the log-probabilities of its response's tokens.
     """
     if entropies is not None:
         return {"entropy": [row.double().mean().item() for row in entropies]}
@@ -140,10 +142,10 @@ def _on_tokens(
 def _context_of_fields(
     non_tensor_batch: Mapping[str, Any] | None, index: Any, batch: Any, response_mask: torch.Tensor
 ) -> AdvantageContext:
-    """The advantage context of a verl that passes the samples' fields on."""
+    """The advantage context if verl itself passes the samples' fields to the advantage function."""
     if non_tensor_batch is None or "extra_fields" not in non_tensor_batch:
         raise SettingError(
-            "the estimators of hgpo need each row's step, which verl's own trainers do not hand to them: "
+            "the estimators of hgpo need each row's step, which verl's own trainers do not pass to them: "
             "set trainer.v1.trainer_mode to hgpo_sync, hgpo_colocate_async or hgpo_separate_async"
         )
     rows, places = step_rows(non_tensor_batch["extra_fields"], index)
@@ -159,7 +161,7 @@ def _context_of_fields(
 
 
 def advantage_function(adv_estimator: str) -> Callable[..., tuple[torch.Tensor, torch.Tensor]]:
-    """What verl calls for this estimator, with verl's names of its arguments; see `stepwise_advantages`."""
+    """The function that verl calls for this estimator, with verl's argument names (`stepwise_advantages`)."""
 
     def compute(
         token_level_rewards: torch.Tensor,
@@ -176,14 +178,14 @@ def advantage_function(adv_estimator: str) -> Callable[..., tuple[torch.Tensor, 
 
 
 def register_estimators() -> None:
-    """Make every estimator with a name known to verl, as stepwise_hgpo, stepwise_gigpo and so on."""
+    """Register every estimator that has a name in verl, as stepwise_hgpo, stepwise_gigpo and so on."""
     for name in ESTIMATORS:
         register_estimator(PREFIX + name)
 
 
 def register_estimator(adv_estimator: str) -> None:
-    """Make an estimator known to verl by the name that `algorithm.adv_estimator` has for it."""
-    # Here, as verl imports the plugin, and so this module, while it is imported itself.
+    """Register an estimator in verl under the name that `algorithm.adv_estimator` has for it."""
+    # Imported here, because verl imports the plugin, and so this module, while it is being imported itself.
     from verl.trainer.ppo.core_algos import register_adv_est
 
     register_adv_est(adv_estimator)(advantage_function(adv_estimator))

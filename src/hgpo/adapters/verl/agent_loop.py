@@ -1,4 +1,4 @@
-"""The agent loop: verl's model plays a game, and every step becomes a row of its own."""
+"""The agent loop: verl's model plays an episode, and every step becomes a separate row."""
 
 from __future__ import annotations
 
@@ -34,20 +34,20 @@ from hgpo.rollouts.prompts import RESPONSE_FORMATS, fit_prompts
 logger = logging.getLogger(__name__)
 
 NAME = "hgpo"
-"""What the agent loop is called in a configuration."""
+"""Name of the agent loop in a configuration."""
 
 
 @dataclass(frozen=True)
 class _Reply(Decision):
-    """A decision with what verl's server said."""
+    """A decision together with the output of verl's server."""
 
     output: Any = None
-    """verl's TokenOutput, whose tokens and log-probabilities go back to verl as they came."""
+    """verl's TokenOutput; its tokens and log-probabilities are returned to verl unchanged."""
 
 
 @dataclass
 class _Clock:
-    """Seconds of a trajectory that went into answers and into steps of the game."""
+    """Seconds of a trajectory spent on generation and in the environment."""
 
     answers: float = 0.0
     steps: float = 0.0
@@ -55,7 +55,7 @@ class _Clock:
 
 @register(NAME)
 class StepwiseAgentLoop(AgentLoopBase):
-    """Plays one rollout of a task; verl makes one for each."""
+    """Plays one rollout of a task; verl creates one object per rollout."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -71,15 +71,15 @@ class StepwiseAgentLoop(AgentLoopBase):
 
     tokenizer: Any
 
-    # verl takes a list, too, though its base class does not say so.
+    # verl also accepts a list, although its base class does not say so.
     async def run(  # pyright: ignore[reportIncompatibleMethodOverride]
         self, sampling_params: dict[str, Any], **kwargs: Any
     ) -> list[AgentLoopOutput]:
-        """The rows of the trajectory, in the order of its steps; none if it had to be dropped.
+        """The rows of the trajectory, in the order of its steps; none if the trajectory was dropped.
 
         Args:
-            sampling_params: of verl; the response's length is added.
-            kwargs: the columns of the dataset's row, verl's uid and session_id among them.
+            sampling_params: verl's; the response length is added.
+            kwargs: the columns of the dataset's row, including verl's uid and session_id.
         """
         trajectory = f"{kwargs['uid']}_{kwargs['session_id']}"
         reference = TaskReference(**kwargs["task_reference"])
@@ -136,7 +136,7 @@ class StepwiseAgentLoop(AgentLoopBase):
     ) -> list[AgentLoopOutput]:
         end = played[-1].after.info
         total = sum(step.after.reward for step in played)
-        # What verl reports of a validation episode, by its last row.
+        # verl reports a validation episode by its last row.
         report = {"acc": float(end.won), **({} if end.score is None else {"score": end.score})}
         rows = []
         for number, step in enumerate(played):
@@ -157,7 +157,7 @@ class StepwiseAgentLoop(AgentLoopBase):
                     response_ids=tokens,
                     response_mask=mask,
                     response_logprobs=logprobs,
-                    # As verl gives all rows the last one's, it is the trajectory's.
+                    # verl gives all rows the value of the last one, so it is the trajectory's.
                     reward_score=total,
                     num_turns=len(played),
                     metrics=AgentLoopMetrics(generate_sequences=clock.answers, tool_calls=clock.steps),
@@ -171,9 +171,9 @@ class StepwiseAgentLoop(AgentLoopBase):
         return rows
 
     def _response(self, output: Any) -> tuple[list[int], list[float] | None, list[int]]:
-        """Tokens up to the first that ends an answer, log-probabilities and mask.
+        """Tokens up to and including the first end token, with log-probabilities and mask.
 
-        A row needs a token; one that nobody drew is masked.
+        A row needs at least one token; a token that was not sampled is masked.
         """
         length = self.chat.length(output.token_ids)
         logprobs = output.log_probs
@@ -184,7 +184,7 @@ class StepwiseAgentLoop(AgentLoopBase):
 
 @lru_cache(maxsize=1)
 def _of_this_process(section: str) -> tuple[StepwiseSettings, EnvironmentPool]:
-    """Settings and pool, made once, as verl makes an agent loop for every rollout."""
+    """Settings and pool, made once per process, because verl makes an agent loop for every rollout."""
     settings = StepwiseSettings.of(OmegaConf.to_container(OmegaConf.create(section)))  # pyright: ignore
     return settings, open_pool(settings)
 
@@ -193,13 +193,13 @@ def _of_this_process(section: str) -> tuple[StepwiseSettings, EnvironmentPool]:
 def _chat_of_this_process(
     tokenizer: Any, path: str, trust_remote_code: bool, arguments: str
 ) -> ChatTokenizer:
-    """The tokenizer with what the model's files say of where an answer ends, made once.
+    """The tokenizer with the end tokens from the model's files, made once per process.
 
     Args:
-        tokenizer: of the model.
-        path: of the model's configuration, wherever verl finds it.
-        trust_remote_code: whether that may be code.
-        arguments: of the chat template, as YAML.
+        tokenizer: the model's.
+        path: the path of the model's configuration, in any form that verl accepts.
+        trust_remote_code: whether the configuration may contain code.
+        arguments: for the chat template, as YAML.
     """
     source = copy_to_local(path)
     configurations: list[Any] = []

@@ -1,4 +1,4 @@
-"""Whether the plugin is loaded in every process, and whether verl's hooks are as it expects them."""
+"""Checks that the plugin is loaded in every process, and that verl's hooks are as the plugin expects."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from hgpo.adapters.verl.cluster import named_address, why_not_joined
 from hgpo.adapters.verl.versions import SUPPORTED, verl_version
 
 ENTRY_POINT = "hgpo"
-"""Our name in the entry-point group "verl.plugins"."""
+"""The plugin's name in the entry-point group "verl.plugins"."""
 
 
 @dataclass(frozen=True)
 class Hook:
-    """A part of verl's that the plugin calls or overrides."""
+    """A function or method of verl that the plugin calls or overrides."""
 
     path: str
     """MODULE:NAME, or MODULE:CLASS.NAME."""
     parameters: tuple[str, ...]
     """Its parameters in order, "self" included."""
     use: str
-    """What it is needed for."""
+    """What the plugin needs it for."""
 
 
 V1 = "verl.trainer.ppo.v1"
@@ -103,23 +103,23 @@ HOOKS = (
     ),
     Hook("transfer_queue:kv_batch_get", ("keys", "partition_id", "select_fields"), "a batch's rows"),
 )
-"""What of verl's the plugin leans on, with the parameters that it has in the supported versions."""
+"""The functions of verl that the plugin depends on, with their parameters in the supported versions."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at."""
+    """The result of one check."""
 
     what: str
     problem: str | None
-    """What is wrong, with what to do; None if all is well."""
+    """What is wrong and what to do about it; None if nothing is wrong."""
 
 
 def check() -> Iterator[Finding]:
-    """Everything that is looked at, one after the other: version, processes, hooks.
+    """Run all checks one after the other: version, processes, hooks.
 
     Raises:
-        SettingError: if verl is missing or not in a version that the plugin is written for.
+        SettingError: if verl is missing or its version is not supported.
     """
     yield Finding(f"verl {verl_version()}, supported {SUPPORTED}", None)
     yield from _processes()
@@ -141,7 +141,7 @@ def _difference(hook: Hook) -> str | None:
         # Ray adds a parameter of its own to the methods of its actors.
         parameters = tuple(name for name in inspect.signature(found).parameters if name[:4] != "_ray")
     except (ImportError, AttributeError, TypeError, ValueError) as error:
-        return f"is not there: {error}; {REMEDY}"
+        return f"does not exist: {error}; {REMEDY}"
     if parameters != hook.parameters:
         return (
             f"has the parameters ({', '.join(parameters)}), expected ({', '.join(hook.parameters)}); {REMEDY}"
@@ -153,8 +153,8 @@ REMEDY = f"install a verl that is supported: pip install 'verl{SUPPORTED}'"
 
 
 def plugin_state() -> str | None:
-    """What is wrong with the plugin in this process, after it has imported verl; None if it is loaded."""
-    # verl warns of every engine that is not installed.
+    """What is wrong with the plugin in this process after verl has been imported; None if it is loaded."""
+    # verl prints a warning for every engine that is not installed.
     warnings.filterwarnings("ignore", category=UserWarning, module="verl")
     import verl  # noqa: F401
 
@@ -169,13 +169,13 @@ def plugin_state() -> str | None:
 
 
 def _processes() -> Iterator[Finding]:
-    """The state of the plugin in this process, and in one on every node that Ray reaches."""
+    """The state of the plugin in this process, and in one process on every node of the Ray cluster."""
     import ray
     from ray.exceptions import RayError
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
     ours, address = not ray.is_initialized(), named_address()
-    # The answer comes before verl is imported, which takes longer.
+    # Check the connection before importing verl, which takes longer.
     no_ray = why_not_joined(address) if ours and address is not None else None
     if address is not None:
         yield Finding(f"Ray at {address}", no_ray)

@@ -1,4 +1,4 @@
-"""The Ray that RAY_ADDRESS names, and whether it can be joined: Ray itself takes minutes to say it cannot."""
+"""Checks whether the Ray that RAY_ADDRESS names can be joined; Ray itself takes minutes to report failure."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import subprocess
 import sys
 
 VARIABLE = "RAY_ADDRESS"
-"""The environment variable that names the Ray to join; without it this machine is the cluster."""
+"""The environment variable with the address of the Ray cluster; without it this machine is the cluster."""
 PATIENCE = 30.0
-"""Seconds in which Ray has to answer."""
+"""Seconds to wait for Ray's answer."""
 
 REMEDY = f"start it there (ray start --head), or unset {VARIABLE} to use this machine alone"
 TOKEN = "set RAY_AUTH_MODE=token, and copy ~/.ray/auth_token from the head's machine"
@@ -23,11 +23,11 @@ try:
 except (Exception, SystemExit) as error:
     sys.exit(" ".join(str(error).split()) or type(error).__name__)
 """
-"""A program that joins Ray; its last line on stderr is why it could not."""
+"""A program that joins Ray; if it fails, its last line on stderr is the reason."""
 
 
 def named_address() -> str | None:
-    """What RAY_ADDRESS says, None where it says nothing."""
+    """The value of RAY_ADDRESS; None if it is not set or empty."""
     return os.environ.get(VARIABLE) or None
 
 
@@ -38,7 +38,7 @@ def why_not_joined(address: str) -> str | None:
 
 
 def _no_connection(address: str) -> str | None:
-    """Why nothing listens at an address of the form [ray://]HOST:PORT; of other forms Ray knows more."""
+    """Why nothing listens at an address of the form [ray://]HOST:PORT; other forms are left to Ray."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if "://" in host:
         return None
@@ -52,7 +52,7 @@ def _no_connection(address: str) -> str | None:
 
 
 def _no_ray(address: str) -> str | None:
-    """Why a process of its own, which can be given up, does not join."""
+    """Why a separate process, which can be stopped after a timeout, does not join."""
     command = [sys.executable, "-P", "-c", _JOIN, address]
     try:
         tried = subprocess.run(command, capture_output=True, check=False, timeout=PATIENCE)

@@ -1,4 +1,4 @@
-"""A whole verl configuration, seen from the plugin: what it has to say before anything is started."""
+"""Checks of a whole verl configuration before anything is started."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hgpo.estimators import CriticEstimator, Estimator
 
 
 def plain(section: Any) -> Any:
-    """A section as plain values, with what it refers to put in; None where there is none."""
+    """A section as plain values with all references resolved; None if it is missing."""
     return None if section is None else OmegaConf.to_container(section, resolve=True)
 
 
@@ -27,13 +27,13 @@ def configured_estimator(config: Any) -> Estimator:
 
 
 def check_configuration(config: Any) -> None:
-    """Look for what cannot work.
+    """Check a configuration for settings that cannot work.
 
     Args:
         config: verl's whole configuration.
 
     Raises:
-        SettingError: with what to change.
+        SettingError: if one is found; the message says what to change.
     """
     settings = stepwise_settings(config)
     estimator = configured_estimator(config)
@@ -46,9 +46,11 @@ def check_configuration(config: Any) -> None:
             "the rollouts of a task are compared with one another"
         )
     if config.reward.reward_model.enable:
-        raise SettingError("rewards come from the games: set reward.reward_model.enable=False")
+        raise SettingError("rewards come from the environment: set reward.reward_model.enable=False")
     if config.data.get("shuffle"):
-        raise SettingError("data.shuffle=True would mix what the seed draws in order: set data.shuffle=False")
+        raise SettingError(
+            "data.shuffle=True would change the order drawn by the seed: set data.shuffle=False"
+        )
     tasks = config.data.train_batch_size
     if settings.tasks_per_update is not None and settings.tasks_per_update > tasks:
         raise SettingError(
@@ -57,7 +59,7 @@ def check_configuration(config: Any) -> None:
         )
     if config.trainer.v1.trainer_mode == "hgpo_separate_async" and settings.tasks_per_update is None:
         raise SettingError(
-            "hgpo_separate_async wants data.train_batch_size = parameter_sync_step * ppo_mini_batch_size; "
+            "hgpo_separate_async needs data.train_batch_size = parameter_sync_step * ppo_mini_batch_size; "
             "counted in rows, such mini-batches are far too small: set hgpo.tasks_per_update"
         )
     settings.suite()

@@ -1,4 +1,4 @@
-"""What a batch's steps say of the rollouts and their groups, as metrics under `hgpo/`."""
+"""Metrics of a batch's rollouts and groups, reported under `hgpo/`."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def diagnostics(
     *,
     tried: int,
 ) -> dict[str, float]:
-    """Every figure by its name; docs/metrics.md and docs/verl.md have the formulas.
+    """Every metric by its name; docs/metrics.md and docs/verl.md have the formulas.
 
     Args:
         rows: the batch's steps.
-        steps: the same as a table, with the rewards that the estimator read.
+        steps: the same steps as a table, with the rewards that the estimator received.
         advantages: one per step.
-        estimator: what computed them.
-        tried: how many trajectories were begun; those without a row were dropped.
+        estimator: the one that computed the advantages.
+        tried: number of trajectories that were started; those without a row were dropped.
     """
     figures = {**_trajectories(rows, tried), **step_metrics(steps), **advantage_metrics(advantages)}
     for level in level_statistics(steps, estimator.comparison(steps)):
@@ -51,11 +51,11 @@ def diagnostics(
 
 
 def no_valid_answer(rows: Sequence[StepRow], texts: Sequence[str]) -> str:
-    """The warning that none of a batch's answers was valid, with those of the first steps.
+    """The warning that none of a batch's answers was valid, with the answers of the first steps.
 
     Args:
         rows: the batch's steps.
-        texts: what the model wrote in each.
+        texts: the model's answer in each step.
     """
     first = sorted(zip(rows, texts, strict=True), key=lambda answer: answer[0].step)[:SAMPLES]
     return warning_of(

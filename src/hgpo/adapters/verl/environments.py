@@ -24,25 +24,25 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 MOST_PROCESSES = 4
-"""Processes by default where there are cores enough; docs/verl.md has what one of them can do."""
+"""Default number of processes if there are enough cores; docs/verl.md says what one process can do."""
 
 
 class ProcessLost(Exception):
-    """The process of an episode has died, and the episode with it."""
+    """The process of an episode has died, and with it the episode."""
 
 
 class EnvironmentHost:
-    """Episodes by key, in one process. What goes wrong in one is told to whoever plays it, no other."""
+    """Episodes by key, in one process. A failure in one is reported only to the caller that plays it."""
 
     def __init__(self, settings: StepwiseSettings) -> None:
-        """Make the suite; no game is loaded yet."""
+        """Make the suite; no task is loaded yet."""
         self.suite = settings.suite()
         self.timeout = settings.timeout
         self.live: dict[str, Environment] = {}
         self.drawn = lru_cache(maxsize=32)(self.suite.tasks)
 
     def start(self, key: str, reference: TaskReference) -> tuple[Task, TimeStep]:
-        """Begin an episode; the task without its game, which stays here, and what the environment says.
+        """Begin an episode; returns the task without its data, which stay here, and the first observation.
 
         Raises:
             EnvironmentFault: if the environment fails or does not answer in time.
@@ -61,18 +61,18 @@ class EnvironmentHost:
         """Carry out a command in an episode.
 
         Raises:
-            KeyError: if this process does not have the episode (any more).
+            KeyError: if this process does not have the episode, or no longer has it.
             EnvironmentFault: if the environment fails or does not answer in time.
         """
         environment = self.live[key]
         return self._guarded(lambda: checked(advance(environment, command)))
 
     def end(self, key: str) -> None:
-        """Forget an episode."""
+        """Remove an episode."""
         self.live.pop(key, None)
 
     def episodes(self) -> int:
-        """How many episodes are live."""
+        """Number of live episodes."""
         return len(self.live)
 
     def _guarded(self, job: Callable[[], T]) -> T:
@@ -83,32 +83,32 @@ class EnvironmentHost:
 
 
 class Episode:
-    """One episode, as whoever plays it sees it."""
+    """One episode, as its player sees it."""
 
     def __init__(self, host: Any, key: str) -> None:
         self._host, self._key = host, key
 
     async def start(self, reference: TaskReference) -> tuple[Task, TimeStep]:
-        """Start the task of a reference: the task and what it shows; ProcessLost if its process has died."""
+        """Start a task; returns it and its first observation. ProcessLost if the process has died."""
         return await self._asked(self._host.start.remote(self._key, reference))
 
     async def step(self, command: str) -> TimeStep:
-        """Carry out a command: what the environment shows after it; ProcessLost if its process has died."""
+        """Carry out a command; returns the environment's answer. ProcessLost if the process has died."""
         return await self._asked(self._host.step.remote(self._key, command))
 
     async def _asked(self, answer: Any) -> Any:
         try:
             return await answer
-        # A process that was started again does not know the episodes of the one before it.
+        # A restarted process does not know the episodes of the process before it.
         except (RayActorError, KeyError) as error:
             raise ProcessLost(str(error).splitlines()[0] if str(error) else type(error).__name__) from None
 
 
 class EnvironmentPool:
-    """The games' processes, as one agent loop worker sees them; it gives an episode to its least busy."""
+    """The environment processes, as one agent loop worker sees them; an episode goes to the least busy."""
 
     def __init__(self, hosts: Sequence[Any]) -> None:
-        """Take the handles of the processes, each an actor of `EnvironmentHost`."""
+        """Store the handles of the processes, each an actor of `EnvironmentHost`."""
         self.hosts = dict(enumerate(hosts))
         self.busy = dict.fromkeys(self.hosts, 0)
         self.restarting: dict[int, asyncio.Task[None]] = {}
@@ -116,10 +116,10 @@ class EnvironmentPool:
 
     @asynccontextmanager
     async def episode(self, key: str) -> AsyncIterator[Episode]:
-        """An episode of this key, which its process forgets at the end.
+        """An episode with this key; its process removes it at the end of the block.
 
         Raises:
-            RuntimeError: if all processes have died for good.
+            RuntimeError: if all processes have died and are not restarted.
         """
         number = await self._least_busy()
         host = self.hosts[number]
@@ -141,16 +141,16 @@ class EnvironmentPool:
             if ready:
                 return min(ready, key=lambda number: (self.busy[number], (number - first) % len(self.busy)))
             await asyncio.wait(list(self.restarting.values()), return_when=asyncio.FIRST_COMPLETED)
-        raise RuntimeError("all processes that play the games have died, and Ray does not start them again")
+        raise RuntimeError("all environment processes have died, and Ray does not restart them")
 
     async def _await_restart(self, number: int) -> None:
-        """Let a process have no episodes until it answers again, or for ever if it has died for good."""
+        """Give a process no episodes until it answers again, or ever again if Ray does not restart it."""
         while True:
             try:
                 await self.hosts[number].episodes.remote()
                 break
             except ActorDiedError as error:
-                logger.error("a process that plays the games has died for good: %s", error)
+                logger.error("an environment process has died and is not restarted: %s", error)
                 del self.hosts[number]
                 break
             except RayActorError:
@@ -159,9 +159,9 @@ class EnvironmentPool:
 
 
 def open_pool(settings: StepwiseSettings) -> EnvironmentPool:
-    """The pool of this job: the first who asks starts the processes, all others find them by name.
+    """The pool of this job: the first caller starts the processes, all others find them by name.
 
-    Ray starts a process again that has died, and ends all of them with the job.
+    Ray restarts a process that has died, and ends all of them with the job.
     """
     count = settings.environment_processes or _default_processes()
     actor: Any = ray.remote(EnvironmentHost)
@@ -170,7 +170,7 @@ def open_pool(settings: StepwiseSettings) -> EnvironmentPool:
             actor.options(
                 name=f"hgpo_environments_{number}",
                 get_if_exists=True,
-                # Games wait for a model most of the time: a core of their own would be idle.
+                # Environments wait for the model most of the time, so a reserved core would be idle.
                 num_cpus=0,
                 max_restarts=-1,
                 scheduling_strategy="SPREAD",

@@ -1,4 +1,4 @@
-"""From a preset or a file of yours to a running verl."""
+"""Starts verl from a preset or from your own file."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from hgpo.training.presets import METHODS
 PRESETS = Path(__file__).parent / "presets"
 """Folder of the published settings."""
 COMMON = "stepwise"
-"""The preset that the others stand on."""
+"""The preset on which the others are based."""
 
 SEARCH_PATH = "hydra.searchpath=[pkg://hgpo.adapters.verl.presets,pkg://verl.trainer.config]"
-"""Where a file's `defaults` are found, as the presets say, too, for verl's own command."""
+"""The search path of a file's `defaults`; the presets also contain it, for verl's own command."""
 
 
 def preset_names() -> list[str]:
@@ -34,12 +34,12 @@ def preset_file(name: str) -> Path:
     """
     if name not in (COMMON, *preset_names()):
         runs, methods = ", ".join(preset_names()), ", ".join(METHODS)
-        raise SettingError(f"no preset {name!r}: there are {runs}, and {methods} on top of them")
+        raise SettingError(f"no preset {name!r}: choose from {runs}; {methods} can be added to one")
     return PRESETS / f"{name}.yaml"
 
 
 def compose(file: Path, overrides: Sequence[str]) -> Any:
-    """The configuration of a file, on top of what it stands on, with overrides in Hydra's words.
+    """The configuration of a file, including its `defaults`, with overrides in Hydra's syntax.
 
     Raises:
         SettingError: if the file is missing, or it or an override does not fit verl's configuration.
@@ -50,7 +50,7 @@ def compose(file: Path, overrides: Sequence[str]) -> Any:
     from yaml import YAMLError
 
     if not file.is_file():
-        raise SettingError(f"no file {file}; hgpo verl preset NAME > {file} makes one to start from")
+        raise SettingError(f"no file {file}; hgpo verl preset NAME > {file} writes one to start from")
     try:
         with hydra.initialize_config_dir(str(file.parent.resolve()), version_base=None):
             return hydra.compose(file.stem, overrides=[SEARCH_PATH, *overrides])
@@ -62,7 +62,7 @@ def train(config: Any) -> None:
     """Run verl with a configuration, as its own command does.
 
     Raises:
-        SettingError: if it cannot work with the plugin.
+        SettingError: if the configuration cannot work with the plugin.
     """
     verl_version()
     from hgpo.adapters.verl.configuration import check_configuration, stepwise_settings
@@ -72,7 +72,7 @@ def train(config: Any) -> None:
     address = named_address()
     if address is not None and (problem := why_not_joined(address)) is not None:
         raise SettingError(problem)
-    # That the games are there is better said before anything is started.
+    # Find out that the environment's data is missing before anything is started.
     for splits in (config.data.train_files, config.data.val_files):
         TaskDataset(splits, None, config.data)
     print(f"tasks: {describe(stepwise_settings(config).suite())}", flush=True)

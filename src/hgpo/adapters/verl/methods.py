@@ -1,4 +1,4 @@
-"""The presets of methods as settings of verl, and which of their settings verl does not have."""
+"""The presets of methods as settings of verl, and the settings for which verl has no counterpart."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LOSS_MODES = {
     ("token", "cispo"): "cispo",
     ("token", "sapo"): "sapo",
 }
-"""verl's loss for each pair of ratio and clip that it has. Its gspo has no dual clip."""
+"""verl's loss for each supported pair of ratio and clip. Its gspo has no dual clip."""
 
 AVERAGES = {"tokens": "token-mean", "rows": "seq-mean-token-mean"}
 """verl's name for each average."""
@@ -31,10 +31,10 @@ SETTINGS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "loss.gate_negative": (f"{ACTOR}.tau_neg", float),
     "loss.average": (f"{ACTOR}.loss_agg_mode", AVERAGES.__getitem__),
     "old_logprobs": ("algorithm.rollout_correction.bypass_mode", lambda source: source == "sampler"),
-    # verl's trainers draw tasks until the batch is full, whatever the number of rounds.
+    # verl's trainers always draw tasks until the batch is full, so the number of rounds is ignored.
     "dynamic_sampling_rounds": ("algorithm.filter_groups.enable", lambda rounds: rounds > 1),
 }
-"""verl's setting for each of ours, and its value for ours."""
+"""verl's name for each of our settings, and the conversion of its value."""
 
 
 @dataclass(frozen=True)
@@ -48,16 +48,16 @@ class InVerl:
 
 
 def in_verl(names: Sequence[str]) -> InVerl:
-    """The settings of verl that the presets of methods stand for.
+    """The settings of verl to which the presets of methods correspond.
 
     Args:
-        names: of methods, the last one on top.
+        names: the methods; a later one overrides an earlier one.
 
     Raises:
         SettingError: if there is no such method.
     """
     if unknown := [name for name in names if name not in METHODS]:
-        raise SettingError(f"no method {unknown[0]!r}: there are {', '.join(METHODS)}")
+        raise SettingError(f"no method {unknown[0]!r}: choose from {', '.join(METHODS)}")
     overrides, missing = [], []
     values = {setting: value for setting, (value, _) in combined(names).values.items()}
     if names:
@@ -69,7 +69,7 @@ def in_verl(names: Sequence[str]) -> InVerl:
         if setting == "estimator":
             overrides.append(f"algorithm.adv_estimator={PREFIX}{estimator}")
         elif section == "estimator":
-            # ++ sets it whether the configuration names it already or not.
+            # ++ sets the value whether or not the configuration already has the name.
             overrides.append(f"++algorithm.stepwise.{estimator}.{own}={value}")
         elif setting in SETTINGS:
             theirs, convert = SETTINGS[setting]

@@ -1,7 +1,6 @@
-"""What verl imports in every process by the entry point "verl.plugins": it makes hgpo's parts known there.
+"""The module that verl imports in every process by the entry point "verl.plugins"; it registers hgpo's parts.
 
-verl goes on without a plugin that fails and says nothing of it, so what went wrong is kept for
-`hgpo verl check`.
+verl silently continues without a plugin that fails, so the error is kept for `hgpo verl check`.
 """
 
 from __future__ import annotations
@@ -9,11 +8,11 @@ from __future__ import annotations
 import traceback
 
 problem: str | None = None
-"""Why the plugin could not be loaded in this process, None if all went well."""
+"""Why the plugin could not be loaded in this process; None if it was loaded."""
 
 
 def load() -> str | None:
-    """Register agent loop, estimators and trainers; what went wrong, if something did."""
+    """Register agent loop, estimators and trainers; returns an error message if this fails."""
     try:
         from hgpo.adapters.verl.versions import verl_version
 
@@ -24,7 +23,7 @@ def load() -> str | None:
         from hgpo.adapters.verl.advantages import register_estimators
 
         register_estimators()
-    # Whatever it is, this process can go on as verl without a plugin, and `check` says so.
+    # Whatever the error is, this process can continue as verl without a plugin; `check` reports the error.
     except Exception:
         return traceback.format_exc(limit=-1).strip().splitlines()[-1]
     return None

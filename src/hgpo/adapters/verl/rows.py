@@ -1,4 +1,4 @@
-"""What a row of verl's batch says of its step, and the step table that these rows make."""
+"""The step in each row of verl's batch, and the step table made from these rows."""
 
 from __future__ import annotations
 
@@ -14,40 +14,40 @@ from hgpo.rollouts.episodes import STEP_COLUMNS
 from hgpo.steps import StepTable
 
 FIELD = "hgpo"
-"""The name under which a row's `extra_fields` carry its step."""
+"""The name of the step in a row's `extra_fields`."""
 
 
 @dataclass(frozen=True)
 class StepRow:
-    """A step, as it travels with its row: verl gives every row of a trajectory the same score."""
+    """A step that is stored with its row, because verl gives every row of a trajectory the same score."""
 
     task: str
-    """verl's uid of the prompt: a task drawn twice is two tasks."""
+    """verl's uid of the prompt; a task that is drawn twice counts as two tasks."""
     trajectory: str
-    """Which rollout of the task it is, unique among all."""
+    """Identifier of the rollout, unique in the batch."""
     step: int
-    """Its number in the trajectory, counted from 0."""
+    """The step's number in the trajectory, counted from 0."""
     state_key: Any
-    """Of the state before the action."""
+    """Key of the state before the action."""
     observation: str
     action: str
     action_valid: bool
     reward: float
-    """Of this step alone."""
+    """Reward of this step only."""
     terminated: bool
     truncated: bool
     total: float
     """The trajectory's return: verl's score of each of its rows."""
     won: bool
-    """Whether the trajectory has achieved the task in the end."""
+    """Whether the trajectory achieved the task."""
     score: float | None
-    """How well it has done so in the end, from 0 to 1, in games that measure it."""
+    """Final score of the task from 0 to 1, in environments that report one."""
     restarts: int
-    """How often the trajectory had to be started again."""
+    """Number of times that the trajectory was restarted."""
     invalid_reason: str = ""
-    """Why the answer is no valid action, an `InvalidReason`; empty where it is one."""
+    """Why the answer is not a valid action, as an `InvalidReason`; empty if it is valid."""
     state_keys: Mapping[str, Any] = field(default_factory=dict)
-    """Further keys of the state before the action, by name."""
+    """Additional keys of the state before the action, by name."""
 
     def as_field(self) -> dict[str, Any]:
         """The step as plain values, for `extra_fields`."""
@@ -57,14 +57,14 @@ class StepRow:
 def step_rows(
     extra_fields: Sequence[Mapping[str, Any]], uids: Sequence[Any]
 ) -> tuple[list[StepRow], NDArray[np.int64]]:
-    """The steps of a batch, and the places of their rows in it.
+    """The steps of a batch, and the row number of each.
 
-    A padding row is a copy of a real one under a uid of its own: it is left out, as its step belongs to
-    another row.
+    A padding row is a copy of a real row with a different uid. It is left out, because its step belongs to
+    the other row.
 
     Args:
-        extra_fields: of each row, as the agent loop made them.
-        uids: of each row, what verl calls its prompt.
+        extra_fields: those of each row, as the agent loop made them.
+        uids: verl's identifier of each row's prompt.
 
     Raises:
         SettingError: if a row has no step.
@@ -84,7 +84,7 @@ def step_rows(
 
 
 def _with_tuples(values: Any) -> Any:
-    """The values with tuples for lists: verl's queue passes tuples on as lists, which are no keys."""
+    """The values with tuples instead of lists: verl's queue turns tuples into lists, which cannot be keys."""
     if isinstance(values, Mapping):
         return {name: _with_tuples(value) for name, value in values.items()}
     return tuple(map(_with_tuples, values)) if isinstance(values, list | tuple) else values
@@ -95,7 +95,7 @@ def step_table(rows: Sequence[StepRow], **columns: Any) -> StepTable:
 
     Args:
         rows: the steps.
-        columns: further columns of the table by name, such as prompt_tokens, in the same order.
+        columns: additional columns of the table by name, such as prompt_tokens, in the same order.
     """
     return StepTable(
         task_id=[row.task for row in rows],

@@ -16,32 +16,34 @@ from hgpo.rollouts.prompts import RESPONSE_FORMATS
 from hgpo.runs.old_names import current_verl_settings
 
 PREFIX = "stepwise_"
-"""An estimator's name in verl is this and its name here; verl has a grpo and a rloo of its own."""
+"""Prefix of an estimator's name in verl, which has its own grpo and rloo."""
 
 
 @dataclass(frozen=True)
 class StepwiseSettings:
-    """The section `hgpo`: how episodes are played, and what makes an update."""
+    """The section `hgpo`: how episodes are played and how updates are counted."""
 
     env: Mapping[str, Any] = field(default_factory=lambda: {"type": HouseholdSuite.name})
-    """The games: under "type" their name, or MODULE:CLASS or FILE.py:CLASS of your own; their settings."""
+    """The environment: its name under "type", or MODULE:CLASS or FILE.py:CLASS of your own suite; then the
+    suite's settings."""
     prompt_history: int = 2
-    """How many of the last observations and actions the prompt shows."""
+    """Number of past steps (observation and action) that the prompt shows."""
     response: str = "think_action"
-    """How the model answers: think_action, text or number."""
+    """The form of an answer: think_action, text or number."""
     seed: int = 0
-    """Of the training games; `hgpo train` with this seed draws the same ones in the same order."""
+    """Seed of the training tasks; `hgpo train` with this seed draws the same tasks in the same order."""
     tasks_per_update: int | None = None
-    """Tasks for each optimizer step, so that the length of episodes does not change how many there are. None
-    counts rows, as verl does: ppo_mini_batch_size times rollout.n for each optimizer step."""
+    """Tasks per optimizer step, so that the number of optimizer steps does not depend on the length of
+    episodes. None counts rows, as verl does: ppo_mini_batch_size times rollout.n per optimizer step."""
     environment_processes: int | None = None
-    """Processes that play the games; None takes one for each core of the cluster, and at most 4."""
+    """Number of environment processes; None uses one per core of the cluster, but at most 4."""
     environment_timeout: float = 60.0
-    """Seconds that a game may take for a step; then its trajectory is dropped. 0 waits for ever."""
+    """Seconds that an environment may take per step; after that its trajectory is dropped. 0 waits
+    forever."""
     environment_retries: int = 1
-    """How often a trajectory is started again whose process has died, before it is dropped."""
+    """How many times a trajectory is restarted after its process has died, before it is dropped."""
     keep_rollouts: bool = False
-    """Keep every update's rows next to verl's checkpoints, as rollouts/NUMBER.parquet."""
+    """Keep the rows of every update next to verl's checkpoints, as rollouts/NUMBER.parquet."""
 
     def __post_init__(self) -> None:
         for name, lowest in (
@@ -68,7 +70,7 @@ class StepwiseSettings:
         """The settings of a configuration's section, as plain values.
 
         Raises:
-            SettingError: if it is missing, or has a setting that is unknown or cannot work.
+            SettingError: if the section is missing, or a setting is unknown or invalid.
         """
         if section is None:
             raise SettingError(
@@ -80,17 +82,17 @@ class StepwiseSettings:
         return _made("hgpo", cls, settings)
 
     def suite(self) -> TaskSuite:
-        """The games.
+        """The task suite.
 
         Raises:
-            SettingError: if there are no such games, or a setting of theirs is unknown or cannot work.
+            SettingError: if there is no such suite, or one of its settings is unknown or invalid.
         """
         settings = {name: value for name, value in self.env.items() if name != "type"}
         return _made("hgpo.env", ENVIRONMENTS.find(self.env["type"], "hgpo.env.type"), settings)
 
     @property
     def timeout(self) -> float | None:
-        """Seconds for a step, None without a limit."""
+        """Timeout of a step in seconds; None for no limit."""
         return self.environment_timeout or None
 
 
@@ -100,11 +102,11 @@ def estimator_of(adv_estimator: str, stepwise: Mapping[str, Any] | None) -> Esti
     Args:
         adv_estimator: `algorithm.adv_estimator`, with the prefix: the name of an estimator, or MODULE:CLASS
             or FILE.py:CLASS of the user's own.
-        stepwise: `algorithm.stepwise`, with a section of settings for each estimator by its name here, of the
-            user's own by the name of its class; one without a section has its defaults.
+        stepwise: `algorithm.stepwise`, with a section of settings per estimator, under its name or, for the
+            user's own, the name of its class; an estimator without a section has its defaults.
 
     Raises:
-        SettingError: if it is not one of hgpo, or a setting is unknown or cannot work.
+        SettingError: if hgpo has no such estimator, or a setting is unknown or invalid.
     """
     name = adv_estimator.removeprefix(PREFIX)
     if name == adv_estimator or (name not in ESTIMATORS and ":" not in name):
@@ -118,7 +120,7 @@ def estimator_of(adv_estimator: str, stepwise: Mapping[str, Any] | None) -> Esti
 
 
 def entropy_credit_of(stepwise: Mapping[str, Any] | None) -> Callable[[Estimator], Estimator]:
-    """What goes on top of the estimator: `algorithm.stepwise.entropy_credit`, none by default.
+    """Wraps an estimator with the entropy credit in `algorithm.stepwise.entropy_credit`; by default none.
 
     Raises:
         SettingError: if there is no such entropy credit.

@@ -1,4 +1,4 @@
-"""Which games are played: a dataset of verl's whose rows name tasks of a suite."""
+"""A dataset for verl with rows that name tasks of a suite."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from hgpo.errors import SettingError
 from hgpo.random_streams import TASKS, RandomStreams
 
 STREAM = 1_000_000
-"""How many tasks the training split is said to have: it is drawn without end."""
+"""The reported length of the training split, which can be drawn from without end."""
 
 
 @dataclass(frozen=True)
 class TaskReference:
-    """A task by the draw that it comes from: small enough to travel, and to be redone where the suite is."""
+    """A task, identified by its draw: small to send, and any process with the suite can repeat the draw."""
 
     split: str
-    """Of the suite."""
+    """The split's name in the suite."""
     count: int | None
-    """How many tasks the draw has; None is the whole of a held-out split."""
+    """Number of tasks in the draw; None for the whole of a held-out split."""
     seed: int
-    """Of the draw."""
+    """Seed of the draw."""
     number: int
-    """Which of its tasks it is, counted from 0."""
+    """Position of the task in the draw, counted from 0."""
 
 
 class TaskDataset(Dataset):
     """The tasks of some splits of `hgpo.env`.
 
-    Of the training split it is the stream that `hgpo train` plays with the same seed: task by task, those of
-    an iteration drawn together. Of another split it is the split, each task once.
+    For the training split these are the tasks that `hgpo train` plays with the same seed, in the same order;
+    the tasks of one iteration are drawn together. A held-out split has each of its tasks once.
     """
 
     def __init__(
@@ -47,16 +47,16 @@ class TaskDataset(Dataset):
         processor: Any = None,
         max_samples: int = -1,
     ) -> None:
-        """Take verl's arguments of a dataset.
+        """Create the dataset from verl's arguments.
 
         Args:
-            data_files: names of splits, in the place where verl has files.
-            tokenizer, processor: not needed, as prompts are made while a game is played.
-            config: verl's section `data`, with ours in its `hgpo`.
-            max_samples: the most tasks of each split; −1 takes all.
+            data_files: names of splits instead of files.
+            tokenizer, processor: not used, because prompts are made while an episode is played.
+            config: verl's section `data`, which contains a copy of `hgpo`.
+            max_samples: largest number of tasks per split; −1 takes all.
 
         Raises:
-            SettingError: if the suite has no such split, or one without tasks.
+            SettingError: if the suite has no such split, or a split has no tasks.
         """
         del tokenizer, processor
         self.settings = StepwiseSettings.of(config.get("hgpo"))
@@ -72,7 +72,7 @@ class TaskDataset(Dataset):
         self.training = suite.splits[0]
         sizes = []
         for split in self.splits:
-            # Of the training games one shows that there are some; they are drawn when they are played.
+            # Drawing one training task shows that there are some; the others are drawn when they are played.
             tasks = tasks_of(suite, split, 1 if split == self.training else None)
             sizes.append(STREAM if split == self.training else len(tasks))
         self.sizes = [min(size, max_samples) if max_samples > 0 else size for size in sizes]
@@ -81,13 +81,13 @@ class TaskDataset(Dataset):
         return sum(self.sizes)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """What verl carries to the agent loop, and the names under which it reports."""
+        """The values that verl passes to the agent loop, and the names for its reports."""
         reference = self._reference(index)
         return {
             "task_reference": asdict(reference),
             "index": index,
             "data_source": reference.split,
-            # verl counts the prompts of a batch by this column; what is read is made step by step.
+            # verl counts the prompts of a batch by this column; the real prompts are made step by step.
             "raw_prompt": [{"role": "user", "content": f"{reference.split} {index}"}],
             "reward_model": {"ground_truth": None},
         }

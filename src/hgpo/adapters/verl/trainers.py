@@ -1,4 +1,4 @@
-"""verl's V1 trainers with advantages of hgpo: a mixin, and what it makes of each of the three."""
+"""verl's V1 trainers with advantages from hgpo: a mixin, and its combination with each of the three."""
 
 from __future__ import annotations
 
@@ -32,60 +32,60 @@ from hgpo.rollout_files import write_rollouts
 logger = logging.getLogger(__name__)
 
 PREFIX = "hgpo_"
-"""A trainer's name in `trainer.v1.trainer_mode` is this and the upstream mode."""
+"""Prefix of a trainer's name in `trainer.v1.trainer_mode`, before verl's mode."""
 
 
 class Stepwise:
-    """Mixin for a V1 trainer of verl: groups steps, and counts an update in tasks where that is asked for.
+    """Mixin for a V1 trainer of verl that computes stepwise advantages and can count updates in tasks.
 
-    What upstream does around the advantages, the penalty for diverging from the reference policy and the
-    correction for the rollout's precision, it goes on doing.
+    verl still applies the penalty for diverging from the reference policy and the correction for the
+    rollout's precision.
     """
 
     upstream_mode: ClassVar[str]
-    """The mode of verl's that the trainer is."""
+    """verl's mode on which the trainer is based."""
     config: Any
     tokenizer: Any
     parameter_sync_step: int
     global_steps: int
 
     def __init__(self, config: Any) -> None:
-        """Take verl's whole configuration.
+        """Create the trainer from verl's whole configuration.
 
         Raises:
-            SettingError: if it cannot work with the plugin.
+            SettingError: if the configuration cannot work with the plugin.
         """
         check_configuration(config)
         if config.algorithm.adv_estimator not in ADV_ESTIMATOR_REGISTRY:
             # One of the user's own has no name that the plugin could have registered.
             register_estimator(config.algorithm.adv_estimator)
         self.settings = stepwise_settings(config)
-        # verl compares this name with its own in many places.
+        # verl compares this name with its own names in many places.
         config.trainer.v1.trainer_mode = self.upstream_mode
         super().__init__(config)  # pyright: ignore[reportCallIssue]
 
     @property
     def _tasks(self) -> int:
-        """Tasks of a batch, as verl samples it."""
+        """Number of tasks in a batch, as verl samples it."""
         return self.config.data.train_batch_size // self.parameter_sync_step
 
     @property
     def _optimizer_steps(self) -> int | None:
-        """Of a batch, where they are counted in tasks."""
+        """Optimizer steps per batch, if they are counted in tasks."""
         per_update = self.settings.tasks_per_update
         return None if per_update is None else math.ceil(self._tasks / per_update)
 
     def _get_required_batch_multiple(self, dp_size: int) -> int:
         if self._optimizer_steps is None:
             return super()._get_required_batch_multiple(dp_size)  # pyright: ignore
-        # verl counts the rows of a mini-batch in units of rollout.n, and each rank takes a share of them.
+        # verl counts the rows of a mini-batch in units of rollout.n, and each rank processes a share of them.
         return self._optimizer_steps * math.lcm(
             self.config.actor_rollout_ref.rollout.n, dp_size * self._rows_at_once
         )
 
     @property
     def _rows_at_once(self) -> int:
-        """What a rank's share of a mini-batch has to be a multiple of."""
+        """The number of which a rank's share of a mini-batch must be a multiple."""
         actor = self.config.actor_rollout_ref.actor
         return 1 if actor.use_dynamic_bsz else actor.ppo_micro_batch_size_per_gpu or 1
 
@@ -153,20 +153,20 @@ class Stepwise:
 
 @register_trainer(PREFIX + "sync")
 class StepwiseSync(Stepwise, PPOTrainerSync):
-    """Rollouts and updates take turns."""
+    """Rollouts and updates alternate."""
 
     upstream_mode = "sync"
 
 
 @register_trainer(PREFIX + "colocate_async")
 class StepwiseColocateAsync(Stepwise, PPOTrainerColocateAsync):
-    """Rollouts that are not done when an update begins go on after it."""
+    """Rollouts that are unfinished when an update begins continue after it."""
 
     upstream_mode = "colocate_async"
 
 
 @register_trainer(PREFIX + "separate_async")
 class StepwiseSeparateAsync(Stepwise, PPOTrainerSeparateAsync):
-    """Rollouts have GPUs of their own and never stop."""
+    """Rollouts have their own GPUs and never stop."""
 
     upstream_mode = "separate_async"

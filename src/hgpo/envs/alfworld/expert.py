@@ -1,8 +1,8 @@
-"""Wins official games: it knows the goal and the whole state, and needs no search.
+"""An expert that wins official games: it knows the goal and the whole state, and needs no search.
 
-The next command follows from the state alone, so the expert can take over anywhere. It decides on an action
-of the domain and the objects that it is done to; how the command for it is worded, which differs between
-releases, is read from the game.
+The next command depends only on the state, so the expert can take over at any step. It chooses an action of
+the domain and its objects; the wording of the command, which differs between releases, is read from the
+game.
 """
 
 from __future__ import annotations
@@ -17,22 +17,23 @@ from hgpo.envs.textgame.errors import GameFormatError
 from hgpo.envs.textgame.task_types import CLEAN, COOL, HEAT, TWO
 
 MOST_STEPS = 60
-"""Commands after which the search for a walkthrough gives up; the longest needed has fewer than half."""
+"""Number of commands after which the search for a walkthrough stops; the longest needed has fewer than
+half."""
 
 
 GO, OPEN, TAKE, PUT, USE = "gotolocation", "openobject", "pickupobject", "putobject", "toggleobject"
-"""Actions of ALFWorld's domain. Their parameters for the receptacle and the thing are called r and o."""
+"""Actions of ALFWorld's domain. Their parameters for the receptacle and the object are called r and o."""
 
 
 @dataclass(frozen=True)
 class Treatment:
-    """What is done to a thing on its way."""
+    """A treatment of a thing on its way to the target."""
 
     action: str
     appliance: str
-    """The receptacle type where it is done."""
+    """The type of receptacle in which it is done."""
     result: str
-    """The predicate that then holds of the thing."""
+    """The predicate that is true of the thing afterwards."""
 
 
 TREATMENTS = {
@@ -44,31 +45,31 @@ TREATMENTS = {
 
 @dataclass(frozen=True)
 class Goal:
-    """What a game asks for, in the words of its PDDL problem."""
+    """The goal of a game, in the words of its PDDL problem."""
 
     thing: str
     """The object type that is wanted."""
     target: str | None
-    """The receptacle type it belongs in; None where it is to be looked at in light."""
+    """The type of receptacle that it belongs in; None if it is to be looked at in light."""
     lamp: str | None
     """The object type to be switched on, if any."""
     treatment: Treatment | None
     count: int
-    """How many things must lie in one and the same receptacle."""
+    """How many things must be in the same receptacle."""
 
 
 def goal_of(about: Mapping[str, Any]) -> Goal:
-    """The goal that a traj_data.json tells of.
+    """The goal described by a traj_data.json.
 
     Raises:
-        GameFormatError: if it tells of none.
+        GameFormatError: if it describes none.
     """
     try:
         kind, parameters = str(about["task_type"]), about["pddl_params"]
         target, lamp = (str(parameters[key] or "").lower() for key in ("parent_target", "toggle_target"))
         thing = str(parameters["object_target"]).lower()
     except (KeyError, TypeError) as error:
-        raise GameFormatError(f"traj_data.json tells of no goal: {error!r} is missing") from None
+        raise GameFormatError(f"traj_data.json describes no goal: {error!r} is missing") from None
     return Goal(
         thing=f"{thing}type",
         target=f"{target}type" if target else None,
@@ -79,7 +80,7 @@ def goal_of(about: Mapping[str, Any]) -> Goal:
 
 
 def solve(game: Game, goal: Goal) -> tuple[str, ...] | None:
-    """Commands that win the game from its start; None if the expert does not find any."""
+    """Commands that win the game from its start; None if the expert finds none."""
     episode = Episode(game)
     commands: list[str] = []
     while not episode.won:
@@ -92,7 +93,7 @@ def solve(game: Game, goal: Goal) -> tuple[str, ...] | None:
 
 
 def next_command(episode: Episode, goal: Goal) -> str | None:
-    """What the expert does now: the first of its ideas that is admissible; None if none is."""
+    """The expert's next command: its first idea that is admissible; None if none is."""
     commands: dict[_Idea, str] = {}
     for command, call in episode.calls().items():
         idea = _Idea(call.action, call.objects.get("r"), call.objects.get("o"))
@@ -110,7 +111,7 @@ class _Idea:
 
 
 class _State:
-    """The full state, arranged for the expert's questions."""
+    """The full state, arranged for the expert's queries."""
 
     def __init__(self, episode: Episode) -> None:
         self.kind_of_thing = _pairs(episode, "objecttype")
@@ -154,7 +155,7 @@ def _pairs(episode: Episode, predicate: str) -> dict[str, str]:
 
 
 def _ideas(state: _State, goal: Goal) -> Iterator[_Idea]:
-    """What brings the goal nearer, the best first; not all are admissible."""
+    """Steps toward the goal, the best first; not all are admissible."""
     if state.held is not None:
         if state.kind_of_thing.get(state.held) == goal.thing:
             yield from _with_the_thing(state, goal, state.held)
@@ -187,7 +188,7 @@ def _with_the_thing(state: _State, goal: Goal, thing: str) -> Iterator[_Idea]:
 
 
 def _get_rid_of(state: _State, thing: str) -> Iterator[_Idea]:
-    """Put down a thing that is not wanted, here if that is allowed."""
+    """Put down a thing that is not wanted, at the current place if that is allowed."""
     kind = state.kind_of_thing.get(thing)
     places = [place for place, of_kind in state.kind_of_place.items() if (of_kind, kind) in state.fits]
     for place in sorted(places, key=lambda place: state.location.get(place) != state.here):
@@ -196,7 +197,7 @@ def _get_rid_of(state: _State, thing: str) -> Iterator[_Idea]:
 
 
 def _targets(state: _State, goal: Goal) -> list[str]:
-    """The receptacles that the thing may be put into, those that hold most of its kind first."""
+    """The receptacles that the thing may be put into; those that already hold most of its kind come first."""
     if goal.target is None:
         return []
     places = state.places(goal.target)
@@ -205,7 +206,7 @@ def _targets(state: _State, goal: Goal) -> list[str]:
 
 
 def _settled(state: _State, goal: Goal) -> set[str]:
-    """The things of the wanted kind that are where they should be, as they should be."""
+    """The things of the wanted kind that are already where and as they should be."""
     if goal.target is None:
         return set()
     best = _targets(state, goal)[:1]

@@ -1,7 +1,7 @@
-"""Official ALFWorld games on disk: where they are, which of them count, and how one is read.
+"""Official ALFWorld games on disk: where they are, which belong to the benchmark, and how one is read.
 
     DATA/json_2.1.1/SPLIT/GAME/TRIAL/game.tw-pddl     the game: domain, problem and grammar as JSON
-    DATA/json_2.1.1/SPLIT/GAME/TRIAL/traj_data.json   its task type and what it is about
+    DATA/json_2.1.1/SPLIT/GAME/TRIAL/traj_data.json   its task type and its parameters
 
 `alfworld-download` makes such a folder.
 """
@@ -25,7 +25,8 @@ from hgpo.envs.textgame.task_types import KINDS, SPLITS
 from hgpo.errors import SettingError
 
 VARIABLE, DEFAULT_FOLDER = "ALFWORLD_DATA", "~/.cache/alfworld"
-"""The environment variable that says where alfworld-download puts the games, and where without it."""
+"""The environment variable with the folder into which alfworld-download puts the games, and the default
+folder."""
 
 DOWNLOAD = f"pip install alfworld && alfworld-download puts the games into ${VARIABLE} or {DEFAULT_FOLDER}"
 
@@ -37,7 +38,7 @@ LEFT_OUT = ("movable", "Sliced")
 
 NO_ABOUT, NO_SOLVABLE = f"no {ABOUT_FILE}", 'no "solvable"'
 INCOMPLETE = (NO_ABOUT, NO_SOLVABLE)
-"""Reasons to leave a game out that say nothing about the game, only about its files."""
+"""Reasons for leaving a game out that concern only its files, not the game itself."""
 
 LARGEST_FILE = 20_000_000
 """Bytes; official games have less than half a million."""
@@ -59,7 +60,7 @@ class GameFile:
 
     @property
     def kind(self) -> str:
-        """The task type."""
+        """The task type of the game."""
         return str(self.about.get("task_type"))
 
     def read(self) -> dict[str, Any]:
@@ -76,18 +77,18 @@ class GameFile:
 
 @dataclass(frozen=True)
 class FoundGames:
-    """What was found of a split."""
+    """The games found for a split."""
 
     folder: Path
-    """Where it was looked for."""
+    """The folder that was searched."""
     games: tuple[GameFile, ...]
     """The games that are part of the benchmark, in the order of their identifiers."""
     left_out: Mapping[str, int]
-    """How many others have a game file, by the reason for which they are left out."""
+    """How many other folders have a game file, by the reason for leaving them out."""
     without_game: int
     """How many folders have a traj_data.json and no game file."""
     wordings: Mapping[str, int]
-    """How many of the games say what by which releases are told apart (see `wording_of`)."""
+    """How many of the games have each wording, by which releases are distinguished (see `wording_of`)."""
 
     def why_empty(self) -> str:
         """Why no games were found, and what to do."""
@@ -99,24 +100,24 @@ class FoundGames:
             what = f"{total} folder{'s have' if total > 1 else ' has'} {GAME_FILE}, {', '.join(reasons)}"
         else:
             what = f"no folder has {GAME_FILE}, {self.without_game or 'none'} {ABOUT_FILE}"
-        return f"{self.folder} has no games that count: {what}. {DOWNLOAD}, with -f also over what is there"
+        return f"{self.folder} has no games of the benchmark: {what}. {DOWNLOAD}; -f replaces existing files"
 
 
 def data_folder(given: str | None) -> Path:
-    """The folder with the splits: in `given`, or else in $ALFWORLD_DATA, or else in ~/.cache/alfworld.
+    """The folder with the splits: in `given`, otherwise in $ALFWORLD_DATA, otherwise in ~/.cache/alfworld.
 
-    Of several layouts, as in json_2.1.1 and json_2.1.2, it is the one with games in most splits, and of
-    those the newest.
+    If there are several layouts, such as json_2.1.1 and json_2.1.2, it is the one with games in most splits,
+    and among equals the newest.
 
     Raises:
-        SettingError: if there is none; it says how to get the data.
+        SettingError: if there is none; the message says how to get the data.
     """
     variable = os.environ.get(VARIABLE)
     root = given or variable or DEFAULT_FOLDER
     try:
         folder = Path(root).expanduser()
     except RuntimeError as error:
-        raise SettingError(f"{root} is no folder: {error}") from None
+        raise SettingError(f"{root} is not a folder: {error}") from None
     layouts = (path for pattern in ("json_*", "json_*/json_*") for path in folder.glob(pattern))
     candidates = [*sorted(layouts, reverse=True), folder]
     best = max(candidates, key=_completeness)
@@ -130,13 +131,13 @@ def data_folder(given: str | None) -> Path:
 
 
 def _completeness(folder: Path) -> tuple[int, ...]:
-    """How many splits have a whole game, how many at least a game file, and how many a folder."""
+    """How many splits have a complete game, how many have a game file, and how many have a folder."""
     states = [_state(folder / split) for split in SPLITS]
     return tuple(sum(state >= least for state in states) for least in (3, 2, 1))
 
 
 def _state(folder: Path) -> int:
-    """3 if a split has a game with both files, 2 if it has a game file, 1 if its folder is there, else 0."""
+    """3 if a split has a game with both files, 2 if it has a game file, 1 if its folder exists, else 0."""
     state = int(folder.is_dir())
     for _, there in _trials(folder):
         if len(there) == 2:
@@ -147,7 +148,7 @@ def _state(folder: Path) -> int:
 
 
 def _trials(folder: Path) -> Iterator[tuple[Path, frozenset[str]]]:
-    """The folders below this one that have some of a game's files, and which."""
+    """The folders below this one that have at least one of a game's files, and which files they have."""
     for path, _, files in os.walk(folder, followlinks=True):
         there = frozenset(files) & {GAME_FILE, ABOUT_FILE}
         if there:
@@ -155,10 +156,10 @@ def _trials(folder: Path) -> Iterator[tuple[Path, frozenset[str]]]:
 
 
 def find_games(folder: Path, split: str) -> FoundGames:
-    """The games of a split that are part of the benchmark, and what else is there.
+    """The games of a split that are part of the benchmark, and counts of the others.
 
-    As the official loader does, it leaves out sliced things and movable receptacles, other task types, and
-    games that nobody has shown to be solvable.
+    As in the official loader, games with sliced things or movable receptacles, games of other task types, and
+    games not marked as solvable are left out.
     """
     games: list[GameFile] = []
     left_out: Counter[str] = Counter()
@@ -180,7 +181,7 @@ def find_games(folder: Path, split: str) -> FoundGames:
 
 
 def _wording(game: GameFile, data: Mapping[str, Any]) -> str:
-    """The wording of a game's grammar; "" without a grammar: the game is refused when it is compiled."""
+    """The wording of a game's grammar; "" without a grammar (compiling the game then fails)."""
     grammar = data.get("grammar")
     try:
         return wording_of(grammar) if isinstance(grammar, str) else ""
@@ -189,7 +190,7 @@ def _wording(game: GameFile, data: Mapping[str, Any]) -> str:
 
 
 def _reason_to_leave_out(game: GameFile, data: Mapping[str, Any]) -> str | None:
-    """What a game has that is not part of the benchmark, or lacks; None if it counts."""
+    """Why a game is not part of the benchmark; None if it is."""
     if any(word in game.id for word in LEFT_OUT):
         return "a movable receptacle or something sliced"
     if game.kind not in KINDS:

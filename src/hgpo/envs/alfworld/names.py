@@ -1,4 +1,4 @@
-"""What objects of the official games are called: from identifiers to the words shown to the agent."""
+"""Names of objects in the official games: from identifiers to the words shown to the agent."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Iterable
 
 
 def demangled_names(ids: Iterable[str]) -> dict[str, str]:
-    """Names by identifier, for the official games: cup_bar__plus_00… and its like become "cup 2", "cup 1".
+    """Names by identifier for the official games: for example, cup_bar__plus_00… becomes "cup 2".
 
-    An official identifier is a kind, then `_bar_`, then coordinates. The objects of a kind are numbered
-    from the highest number down, in the order of their identifiers. A sink whose identifier has "basin"
-    in it is a sinkbasin. (The fixed order of alfworld 0.4.2.)
+    An official identifier consists of a kind, `_bar_` and coordinates. The objects of a kind are numbered
+    from the highest number down, in the order of their identifiers. A sink with "basin" in its identifier is
+    called sinkbasin. (This is the fixed order of alfworld 0.4.2.)
     """
     ordered = sorted(ids)
     kinds = {identifier: _kind(identifier) for identifier in ordered}
@@ -20,7 +20,7 @@ def demangled_names(ids: Iterable[str]) -> dict[str, str]:
     for identifier in ordered:
         kind = kinds[identifier]
         if kind is None:
-            # The reference puts a space before the number that such a name lacks.
+            # The reference puts a space before the missing number of such a name.
             names[identifier] = f"{identifier} "
         else:
             names[identifier] = f"{kind} {numbers[kind]}"

@@ -1,4 +1,4 @@
-"""Which release of ALFWorld a game is of: it carries no number, but its commands are worded differently."""
+"""Finds the release of ALFWorld that made a game: games have no version number, but differ in wording."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from functools import lru_cache
 from hgpo.envs.textgame.grammar import Words, parse_grammar
 
 RELEASES = {"move … to …": "release 0.4.0 or later", "put … in/on …": "a release before 0.4.0"}
-"""The command that puts a thing down, and the release whose games word it so. (From the alfred.twl2 in the
-packages 0.2.1 to 0.4.2: it is one text up to 0.3.5, and another one from 0.4.0 on.)"""
+"""The command that puts a thing down, and the releases whose games word it this way. (From the alfred.twl2 in
+the packages 0.2.1 to 0.4.2: the text is the same up to 0.3.5, and another one from 0.4.0.)"""
 
 _TASK = re.compile(r"Your task is to: [^\"]*")
 
 
 def wording_of(grammar: str) -> str:
-    """The command that puts a thing down in a game with this grammar, as in "move … to …"; "" without one.
+    """The command of a grammar that puts a thing down, such as "move … to …"; "" if there is none.
 
     Raises GameFormatError if the grammar cannot be read.
     """
-    # All grammars of a release are one but for the task; each is read once.
+    # The grammars of a release differ only in the task, so each is read only once.
     return _wording(_TASK.sub("", grammar))
 
 
@@ -32,7 +32,7 @@ def _wording(grammar: str) -> str:
 
 
 def named(wordings: Mapping[str, int]) -> str:
-    """The releases of games in words, from how many of them have each wording."""
+    """A description of the games' releases, from the number of games with each wording."""
     names = {
         wording: f'{RELEASES.get(wording, "no known release")} (things are put down by "{wording}")'
         for wording in wordings

@@ -19,7 +19,7 @@ def replay(suite: AlfworldSuite, path: Path) -> Comparison:
     """Play the recorded commands and compare every observation, command list, score and end.
 
     Raises:
-        SettingError: if the file is no recording, or speaks of a game that is not there.
+        SettingError: if the file is not a recording, or names a game that is not there.
     """
     comparison = Comparison()
     for number, record in read_recordings(path):

@@ -1,4 +1,4 @@
-"""ALFWorld as a benchmark: the official games, played by the native engine with the reference's own texts."""
+"""ALFWorld as a benchmark: the official games, played by a native engine with the reference's texts."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from hgpo.envs.textgame.task_types import CLEAN, COOL, HEAT, LIGHT, PICK, SPLITS
 from hgpo.errors import SettingError
 
 EPISODES = 4096
-"""Episodes that the expert keeps, so that its next command costs one step of the engine."""
+"""Number of the expert's episodes that are kept, so that its next command costs one step of the engine."""
 
 TITLES = {
     PICK: ("put a {thing} in {target}", "put some {thing} on {target}"),
@@ -42,7 +42,7 @@ TITLES = {
     COOL: ("put a cool {thing} in {target}", "cool some {thing} and put it in {target}"),
     TWO: ("put two {thing} in {target}", "find two {thing} and put them in {target}"),
 }
-"""How the games ask for each type of task."""
+"""The wordings of each task type in the games."""
 
 _TASK = re.compile(r"Your task is to: (.*?)\.?\s*$")
 
@@ -53,19 +53,19 @@ class AlfworldSuite:
 
     name: ClassVar[str] = "alfworld"
     data: str | None = None
-    """Folder of the games, as alfworld-download leaves it; None takes $ALFWORLD_DATA, and without that
+    """Folder of the games, as alfworld-download writes it; None uses $ALFWORLD_DATA or, if that is not set,
     ~/.cache/alfworld."""
     max_steps: int = 50
     """An episode is truncated after this many commands."""
     success_reward: float = 10.0
-    """The reward of the command that achieves the task; every other command gives 0."""
+    """The reward of the command that completes the task; every other command gives 0."""
     state_key: StateKeyName = "observation"
-    """What makes two states the same to the estimator; the observation is the paper's."""
+    """The key by which the estimator compares states; the paper uses the observation."""
     keep_key_if_unchanged: bool = True
-    """Whether a command that is not understood leaves the state's key unchanged. In the paper's code
+    """Whether a command that is not understood leaves the state key unchanged. In the paper's code
     "Nothing happens." is a separate state."""
     cache_size: int = 256
-    """How many compiled games are kept, so that the rollouts of one task share theirs."""
+    """Number of compiled games kept in memory, so that the rollouts of one task share a game."""
 
     @cached_property
     def _folder(self) -> Path:
@@ -73,7 +73,7 @@ class AlfworldSuite:
 
     @cached_property
     def _found(self) -> Callable[[str], FoundGames]:
-        # One split at a time: looking through thousands of training games takes seconds.
+        # Only one split is kept: searching thousands of training games takes seconds.
         return cache(lambda split: find_games(self._folder, split))
 
     @cached_property
@@ -82,7 +82,7 @@ class AlfworldSuite:
 
     @cached_property
     def _episode(self) -> Callable[[GameFile, tuple[str, ...]], Episode]:
-        """The game after some commands, played on from one command before where that is kept."""
+        """The game after some commands, continued from a kept episode if there is one."""
 
         def played(game: GameFile, commands: tuple[str, ...]) -> Episode:
             if not commands:
@@ -109,7 +109,7 @@ class AlfworldSuite:
 
     @property
     def description(self) -> str:
-        """The release of the games, as results depend on its commands and texts, and what is missing."""
+        """The release of the games, because results depend on its commands and texts, and what is missing."""
         wordings: Counter[str] = Counter()
         incomplete: Counter[str] = Counter()
         for split in map(self._split, SPLITS):
@@ -119,10 +119,10 @@ class AlfworldSuite:
         return f"alfworld, {named(wordings)}" + (f"; left out: {left_out}" if left_out else "")
 
     def game(self, identifier: str) -> GameFile:
-        """The game SPLIT/GAME/TRIAL, whether it is part of the benchmark or not.
+        """The game SPLIT/GAME/TRIAL, even if it is not part of the benchmark.
 
         Raises:
-            SettingError: if it is not there.
+            SettingError: if there is no such game.
         """
         game = GameFile(identifier, self._folder / identifier)
         if not (game.folder / "game.tw-pddl").is_file():
@@ -130,10 +130,10 @@ class AlfworldSuite:
         return game
 
     def tasks(self, split: str, count: int | None = None, seed: int = 0) -> Sequence[Task]:
-        """`count` tasks of a split; training tasks are drawn by `seed` without repetition while they last.
+        """`count` tasks of a split; training tasks are drawn by `seed`, each once before any is repeated.
 
         Raises:
-            SettingError: if the split has no games, or a split fewer than `count`.
+            SettingError: if the split has no games, or a held-out split has fewer than `count`.
         """
         found = self._split(split)
         if not found.games:
@@ -148,20 +148,20 @@ class AlfworldSuite:
         return [self.task(game) for game in games]
 
     def task(self, game: GameFile) -> Task:
-        """The task that a game sets."""
+        """The task of a game."""
         said = _TASK.search(Episode(self.compiled(game)).observation)
         return Task(game.id, game.kind, said[1] if said else game.kind, game)
 
     def walkthrough(self, task: Task) -> tuple[str, ...] | None:
-        """What the expert does, who knows the whole state; None if it does not win."""
+        """The commands of the expert, which knows the whole state; None if it does not win."""
         return solve(self.compiled(task.game), goal_of(task.game.about))
 
     def next_command(self, task: Task, commands: Sequence[str]) -> str | None:
-        """What the expert does after these commands; None if it knows nothing to do."""
+        """The expert's next command after these commands; None if it has none."""
         return next_command(self._episode(task.game, tuple(commands)), goal_of(task.game.about))
 
     def make(self) -> GameEnvironment:
-        """A new environment; all those of one suite share its compiled games."""
+        """A new environment; all environments of one suite share its compiled games."""
         return GameEnvironment(
             Rules(
                 compiled=lambda task: self.compiled(task.game),
@@ -182,12 +182,12 @@ class AlfworldSuite:
         return random_readings(self, count, seed, titles)
 
     def compiled(self, game: GameFile) -> Game:
-        """The game, compiled; the games used last are kept."""
+        """The game, compiled; the most recently used games are kept."""
         return self._compiled(game)
 
     def texts(self) -> Iterator[str]:
-        """The kinds of things in all games, their tasks, and the whole grammar of each release, its syntax
-        included."""
+        """The kinds of things in all games, their tasks, and the whole grammar of each release, including its
+        syntax."""
         grammars: dict[str, str] = {}
         kinds: set[str] = set()
         for split in SPLITS:
@@ -206,7 +206,7 @@ class AlfworldSuite:
 
 
 def _shuffled(games: Sequence[GameFile], split: str) -> list[GameFile]:
-    """The games in one fixed order, in which the first few are of all types and rooms."""
+    """The games in a fixed order in which the first few include all task types and rooms."""
     ordered = list(games)
     random.Random(f"alfworld {split}").shuffle(ordered)
     return ordered

@@ -1,4 +1,4 @@
-"""Draws whole games, in the format of ALFWorld's game files: the same identifier is always the same game."""
+"""Generates games in the format of ALFWorld's game files; the same identifier always gives the same game."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hgpo.envs.household.words import RECEPTACLES, ROOMS, THINGS
 from hgpo.envs.textgame.task_types import KINDS, LIGHT, PICK, SPLITS, TRAIN, TREATMENTS, TWO, UNSEEN
 
 MOST_AT_ONE_PLACE = 3
-"""How many things lie at one place at the start, at most; it keeps observations short."""
+"""Largest number of things at one place at the start, which keeps observations short."""
 
 
 @cache
@@ -26,15 +26,15 @@ def logic() -> tuple[str, str]:
 
 
 def generate(task_id: str) -> Task:
-    """The game of an identifier such as train/123: its number alone decides everything about it.
+    """The game with an identifier such as train/123, which determines everything about it.
 
-    The task type is the number modulo six. Every possible game belongs to training or to the splits by
-    a checksum, and is drawn again if it is not the split's: so no training number gives a game of a split.
+    The task type is the number modulo six. A checksum assigns every possible game to training or to the
+    held-out splits; a game of the wrong side is drawn again, so no training number gives a held-out game.
     """
     split, _, number = task_id.partition("/")
     if split not in SPLITS or not number.isascii() or not number.isdigit():
         raise ValueError(
-            f"{task_id!r} is no household game: expected SPLIT/NUMBER with {', '.join(SPLITS)} as splits"
+            f"{task_id!r} is not a household game: expected SPLIT/NUMBER with {', '.join(SPLITS)} as splits"
         )
     rng = random.Random(f"household {split} {int(number)}")
     kind = KINDS[int(number) % len(KINDS)]
@@ -47,7 +47,7 @@ def generate(task_id: str) -> Task:
 
 
 def _is_held_out(goal: Goal, scene: Scene) -> bool:
-    """Whether this is one of the quarter of all games that are never trained on."""
+    """Whether a game belongs to the quarter of all games that is held out from training."""
     content = " ".join(
         [scene.room.id, goal.kind, goal.thing, goal.target, *sorted(map("@".join, scene.lies.items()))]
     )
@@ -55,7 +55,7 @@ def _is_held_out(goal: Goal, scene: Scene) -> bool:
 
 
 def as_game(goal: Goal, scene: Scene) -> dict[str, Any]:
-    """A game as ALFWorld's files hold it (all of it can be written as JSON)."""
+    """A game in the form of ALFWorld's files; all values can be written as JSON."""
     domain, grammar = logic()
     return {
         "pddl_domain": domain,
@@ -71,7 +71,7 @@ def as_game(goal: Goal, scene: Scene) -> dict[str, Any]:
 
 @cache
 def _rooms_for(split: str, kind: str) -> tuple[Room, ...]:
-    """The rooms of a split in which a task type can be done at all."""
+    """The rooms of a split in which a task type is possible."""
     train, apart = rooms()
     candidates = apart if split == UNSEEN else train
     return tuple(room for room in candidates if goals_in(room, kind))
@@ -84,7 +84,7 @@ def _places(thing: str, room: Room) -> list[str]:
 
 @cache
 def goals_in(room: Room, kind: str) -> dict[str, tuple[str, ...]]:
-    """What can be asked of a room: targets by thing."""
+    """The possible goals in a room: targets by thing."""
     treatment = TREATMENTS.get(kind)
     if treatment and not room.appliances(treatment):
         return {}
@@ -102,7 +102,7 @@ def goals_in(room: Room, kind: str) -> dict[str, tuple[str, ...]]:
             if len(places) > 1:
                 goals[thing] = tuple(places)
         elif treatment in THINGS[thing].treatments:
-            # Away from the appliance, so that treating it is an errand of its own.
+            # Not at the appliance, so that treating it is a separate step.
             targets = tuple(place for place in places if RECEPTACLES[place].does != treatment)
             if targets:
                 goals[thing] = targets
@@ -110,7 +110,7 @@ def goals_in(room: Room, kind: str) -> dict[str, tuple[str, ...]]:
 
 
 def draw(rng: random.Random, kind: str, candidates: tuple[Room, ...]) -> tuple[Goal, Scene]:
-    """A goal of the task type in one of the rooms, furnished so that it is still to be done."""
+    """A goal of the task type in one of the rooms, with things placed so that it is not yet achieved."""
     room = rng.choice(candidates)
     goals = goals_in(room, kind)
     thing = rng.choice(list(goals))
@@ -121,7 +121,7 @@ def draw(rng: random.Random, kind: str, candidates: tuple[Room, ...]) -> tuple[G
 
 
 def furnish(rng: random.Random, room: Room, goal: Goal) -> Scene | None:
-    """2 to 4 things in the room: what the goal needs, and others. None if what it needs found no room."""
+    """The room with 2 to 4 things, those of the goal and others; None if there is no place for the goal's."""
     needed = ["lamp"] if goal.kind == LIGHT else []
     needed += [goal.thing] * (1 + (goal.kind == TWO))
     others = [thing for thing in ROOMS[room.kind].things if thing not in needed]
@@ -132,7 +132,7 @@ def furnish(rng: random.Random, room: Room, goal: Goal) -> Scene | None:
     for index, thing in enumerate(needed + others):
         if index >= len(needed) and len(where) == wanted:
             break
-        # Nothing lies where it is to be put; what is to be treated first may lie there.
+        # No wanted thing starts at its target, except a thing that must be treated first.
         avoid = goal.target if thing == goal.thing and goal.kind in (PICK, TWO) else None
         place = _place(rng, thing, room, room_left, avoid)
         if place:
@@ -149,7 +149,7 @@ def furnish(rng: random.Random, room: Room, goal: Goal) -> Scene | None:
 def _place(
     rng: random.Random, thing: str, room: Room, room_left: dict[str, int], avoid: str | None
 ) -> str | None:
-    """A receptacle with room for a thing: three times as likely one where it usually lies."""
+    """A receptacle with space for a thing; one where it usually lies is three times as likely."""
     row = THINGS[thing]
     weights = {
         name: 3 if kind in row.home else 1

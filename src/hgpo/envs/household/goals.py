@@ -1,4 +1,4 @@
-"""What is to be achieved: the six task types as an instruction, as a PDDL goal and as a walkthrough."""
+"""Goals: the six task types as an instruction, as a PDDL goal and as a walkthrough."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from hgpo.envs.household.words import RECEPTACLES, THINGS
 from hgpo.envs.textgame.task_types import LIGHT, TREATMENTS, TWO
 
 RESULTS = {"clean": "clean", "heat": "hot", "cool": "cold"}
-"""What the thing is afterwards."""
+"""The state of the thing after each treatment."""
 
 
 MOST_DETOURS = 1
-"""In how many places a walkthrough looks for a thing in vain, at most."""
+"""Largest number of places that a walkthrough searches for a thing without finding it."""
 
 
 @dataclass(frozen=True)
 class Goal:
-    """A task type filled in."""
+    """A task type with its thing and target."""
 
     kind: str
     """One of KINDS."""
@@ -76,7 +76,7 @@ def instruction(goal: Goal) -> str:
 
 
 def preposition(receptacle_kind: str) -> str:
-    """In for what is hollow, on for a surface."""
+    """ "in" for receptacles with an inside, "on" for surfaces."""
     return "in" if RECEPTACLES[receptacle_kind].hollow else "on"
 
 
@@ -102,11 +102,11 @@ def pddl_goal(goal: Goal) -> str:
 
 @dataclass
 class _Walk:
-    """Commands as they are thought out, with the agent's place and what has been opened."""
+    """Collects commands, with the agent's place and what has been opened so far."""
 
     scene: Scene
     detours: dict[str, list[str]]
-    """Where each thing is looked for in vain before it is found."""
+    """The places that are searched for each thing before it is found."""
     commands: list[str] = field(default_factory=list)
     place: str | None = None
     opened: set[str] = field(default_factory=set)
@@ -179,11 +179,11 @@ def _walks(goal: Goal, scene: Scene, detours: dict[str, list[str]]) -> Iterator[
 
 
 def walkthrough(goal: Goal, scene: Scene) -> tuple[str, ...]:
-    """The shortest way to the goal for someone who has to look for things: always the same for a game.
+    """The shortest walkthrough for an agent that must search for things; always the same for a game.
 
-    A thing is found at the first place, the second or the third, equally often if there are that many;
-    the places before are others where it could lie. So an agent that imitates walkthroughs sees how to go on
-    after a place that does not have what it looks for.
+    A thing is found at the first, second or third place, equally often if there are that many. The places
+    before are others where it could be. An agent that imitates walkthroughs therefore also sees what to do
+    after a place that does not have the thing.
     """
     rng = random.Random(repr((goal, scene)))
     detours = {}

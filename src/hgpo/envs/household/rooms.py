@@ -1,7 +1,7 @@
-"""The fixed list of rooms: which receptacles stand together, in training and in the rooms kept apart.
+"""The fixed list of rooms and their receptacles: training rooms and held-out rooms.
 
 Drawn once from a constant seed, so every installation has the same rooms.
-Two rooms are the same if their kind and their receptacles are; no room is in both lists.
+Two rooms are the same if their kind and receptacles are the same; no room is in both lists.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from functools import cache
 from hgpo.envs.household.words import RECEPTACLES, ROOMS
 
 SEED = 20_250
-"""The seed of the rooms. Another number would be another benchmark."""
+"""The seed of the rooms. Another number would make another benchmark."""
 
 COUNTS = {"kitchen": (24, 8), "bedroom": (9, 3), "lounge": (9, 3), "office": (9, 3)}
-"""How many rooms of each kind are for training and how many are kept apart.
-Kitchens are the most: three of the six task types need one."""
+"""Number of training rooms and of held-out rooms of each kind.
+There are most kitchens, because three of the six task types need one."""
 
 
 @dataclass(frozen=True)
@@ -26,11 +26,11 @@ class Room:
     """One room layout: the kind of room and the receptacles in it."""
 
     id: str
-    """Such as kitchen_07; numbers run through both lists."""
+    """Such as kitchen_07; the numbers continue from the training rooms to the held-out rooms."""
     kind: str
     """A key of ROOMS."""
     receptacles: tuple[tuple[str, str], ...]
-    """Pairs of identifier and kind, such as ("sink", "sink"): no kind stands here twice."""
+    """Pairs of identifier and kind; the identifier has a number only if the kind occurs more than once."""
 
     def kinds(self) -> Counter[str]:
         """How many receptacles of each kind stand here."""
@@ -52,7 +52,7 @@ def named(kinds: list[str]) -> tuple[tuple[str, str], ...]:
 
 
 def _draw(rng: random.Random, kind: str) -> tuple[str, ...]:
-    """The receptacle kinds of one room: 3 to 4, at least one open surface, at least one thing to open."""
+    """The receptacle kinds of one room: 3 to 4, with at least one open surface and one that is closed."""
     room = ROOMS[kind]
     while True:
         chosen = list(rng.choice(room.fixed))
@@ -65,7 +65,7 @@ def _draw(rng: random.Random, kind: str) -> tuple[str, ...]:
 
 @cache
 def rooms() -> tuple[tuple[Room, ...], tuple[Room, ...]]:
-    """The training rooms and the rooms kept apart."""
+    """The training rooms and the held-out rooms."""
     rng = random.Random(SEED)
     train: list[Room] = []
     apart: list[Room] = []

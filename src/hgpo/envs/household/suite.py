@@ -24,24 +24,24 @@ from hgpo.errors import SettingError
 TRAINING_NUMBERS = 10**9
 """Training games are numbered below this."""
 READING_STEPS = 40
-"""How long a game of random play goes on that becomes texts to read; most of its time goes into its start."""
+"""Number of steps of a game of random play for reading; most of the time goes into starting a game."""
 
 
 @dataclass(frozen=True)
 class HouseholdSuite:
-    """Short household games of ALFWorld's six types, in rooms of our own, generated in memory."""
+    """Short household games of ALFWorld's six task types, in this project's rooms, generated in memory."""
 
     name: ClassVar[str] = "household"
     max_steps: int = 15
     """An episode is truncated after this many commands."""
     success_reward: float = 10.0
-    """The reward of the command that achieves the task; every other command gives 0."""
+    """The reward of the command that completes the task; every other command gives 0."""
     state_key: StateKeyName = "full_state"
-    """What makes two states the same to the estimator; the published method compares by the observation."""
+    """The key by which the estimator compares states; the published method uses the observation."""
     split_size: int = 120
-    """How many games each held-out split has; a multiple of six has all task types equally often."""
+    """Number of games in each held-out split; with a multiple of six all task types are equally frequent."""
     cache_size: int = 64
-    """How many compiled games are kept, so that the rollouts of one task share theirs."""
+    """Number of compiled games kept in memory, so that the rollouts of one task share a game."""
 
     def __post_init__(self) -> None:
         if self.split_size < 1:
@@ -49,12 +49,12 @@ class HouseholdSuite:
 
     @cached_property
     def _compiled(self) -> Callable[..., Game]:
-        # A game is known by its texts: what is made under the same identifier may be another.
+        # Games are cached by their texts, because games with the same identifier may differ.
         return lru_cache(self.cache_size)(lambda *texts: compile_game(dict(zip(TEXTS, texts, strict=True))))
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """Training, a split in the training rooms, and a split in rooms never trained in."""
+        """Training, a split in the training rooms, and a split in rooms that are never trained in."""
         return SPLITS
 
     def tasks(self, split: str, count: int | None = None, seed: int = 0) -> Sequence[Task]:
@@ -69,20 +69,20 @@ class HouseholdSuite:
         return [generate(f"{split}/{number}") for number in numbers]
 
     def make(self) -> GameEnvironment:
-        """A new environment; all those of one suite share its compiled games."""
+        """A new environment; all environments of one suite share its compiled games."""
         return GameEnvironment(
             Rules(
                 compiled=self.compiled,
                 max_steps=self.max_steps,
                 success_reward=self.success_reward,
                 new_keys=lambda: EpisodeKeys(self.state_key, keep_if_unchanged=True),
-                # The engine's own "Nothing happens." is the one text with a capital letter.
+                # The engine's own "Nothing happens." is the only text with a capital letter.
                 say=str.lower,
             )
         )
 
     def walkthrough(self, task: Task) -> tuple[str, ...]:
-        """The shortest way to the goal for someone who has to look for things."""
+        """The shortest walkthrough for an agent that must search for things."""
         return tuple(task.game["walkthrough"])
 
     def readings(self, count: int, seed: int) -> Iterator[Reading]:
@@ -98,11 +98,11 @@ class HouseholdSuite:
         )
 
     def compiled(self, task: Task) -> Game:
-        """The task's game, compiled; the games used last are kept."""
+        """The task's game, compiled; the most recently used games are kept."""
         return self._compiled(*(task.game[name] for name in TEXTS))
 
     def texts(self) -> Iterator[str]:
-        """Sentences, commands and instructions with every word that any game can show."""
+        """Sentences, commands and instructions that contain every word of every game."""
         yield "in the room: nothing. holding nothing."
         yield "nothing happens."
         for kind, row in RECEPTACLES.items():

@@ -1,7 +1,7 @@
 """The words of the household: kinds of receptacles, things and rooms, and which of them go together.
 
-Everything a game can contain is a row of one of these tables. Names are single lower-case words,
-so that a policy with a small vocabulary can read all of them.
+Everything that a game can contain is a row of one of these tables. Names are single lower-case words, so
+that a policy with a small vocabulary can read all of them.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ class ReceptacleKind:
     """A kind of furniture or appliance that holds things."""
 
     hollow: bool = False
-    """Things go in it rather than on it."""
+    """Whether things go in it rather than on it."""
     closed: bool = False
-    """It starts closed: what is in it shows only once it has been opened."""
+    """Whether it is closed at the start; its content is shown only after it has been opened."""
     does: str | None = None
     """What an appliance does to a thing: clean, heat or cool."""
 
 
 @dataclass(frozen=True)
 class ThingKind:
-    """A kind of thing that lies about in rooms."""
+    """A kind of thing that can be found in rooms."""
 
     home: tuple[str, ...]
     """Where it usually lies."""
     other: tuple[str, ...] = ()
-    """Where it may lie or be put as well."""
+    """Other places where it may lie or be put."""
     treatments: tuple[str, ...] = ()
-    """Which of clean, heat and cool can be done to it."""
+    """Which of clean, heat and cool can be done with it."""
     portable: bool = True
     """Whether it can be taken; only lamps cannot."""
 
@@ -47,9 +47,9 @@ class RoomKind:
     fixed: tuple[tuple[str, ...], ...]
     """Sets of receptacles of which each room has exactly one."""
     more: tuple[str, ...]
-    """Receptacles that the rest is drawn from."""
+    """Receptacles from which the rest is drawn."""
     things: tuple[str, ...]
-    """Things that are found here."""
+    """Things that can be found here."""
 
 
 RECEPTACLES: dict[str, ReceptacleKind] = {

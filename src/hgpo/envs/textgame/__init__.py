@@ -1,6 +1,6 @@
-"""Text games from ALFWorld's game format, played natively: PDDL decides what happens, a text grammar says it.
+"""Text games in ALFWorld's game format, played natively: PDDL defines the rules, a text grammar the texts.
 
-The household games and ALFWorld's are such games.
+The household games and ALFWorld's games are of this kind.
 """
 
 from hgpo.envs.textgame.engine import Episode, Game, compile_game

@@ -1,4 +1,4 @@
-"""What a player of a game of ALFWorld's six types has done, whether it was asked for or not."""
+"""Finds what was done in a game of ALFWorld's six task types, whether the task asked for it or not."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _KIND_OF = {treatment: kind for kind, treatment in TREATMENTS.items()}
 
 @dataclass(frozen=True)
 class Deed:
-    """Something done that a task of one of the six types asks for."""
+    """Something that was done and that a task of one of the six types could ask for."""
 
     steps: int
-    """After how many steps it was done."""
+    """Number of steps after which it was done."""
     kind: str
     """One of KINDS."""
     thing: str
@@ -31,13 +31,14 @@ class Deed:
 
 
 def deeds(steps: Sequence[Transition[Any]]) -> Iterator[Deed]:
-    """What was done, in order.
+    """The deeds of an episode, in order.
 
-    That is: a treated thing was put somewhere, an untreated one was put elsewhere than it was taken from, a
-    second one of its kind was put to the same place, or a lamp was turned on with a thing in hand.
+    These are: putting a treated thing somewhere, putting an untreated thing in another place than it was
+    taken from, putting a second thing of a kind in the same place, and turning on a lamp with a thing in
+    hand.
 
     Args:
-        steps: of an episode, from its start, with commands that the game understood.
+        steps: the steps of an episode from its start, with commands that the game understood.
     """
     here = held = ""
     taken_from: dict[str, str] = {}
@@ -71,5 +72,5 @@ def deeds(steps: Sequence[Transition[Any]]) -> Iterator[Deed]:
 
 
 def _kind(name: str) -> str:
-    """The kind of a thing or place, whose name may end in a number: drawer 2 is a drawer."""
+    """The kind of a thing or place, without the number at the end of its name: drawer 2 is a drawer."""
     return name.rstrip(" 0123456789")

@@ -1,4 +1,4 @@
-"""Plays a game: `compile_game` prepares what its episodes share, an `Episode` is one of them.
+"""Plays games: `compile_game` prepares what all episodes of a game share; an `Episode` is one play of it.
 
 game = compile_game(json.load(open("game.tw-pddl")), names=hgpo.envs.alfworld.demangled_names)
 episode = Episode(game)
@@ -23,57 +23,57 @@ from hgpo.envs.textgame.queries import Binding, Scope, Step, solutions, solve, s
 from hgpo.envs.textgame.rules import CompiledAction, compile_domain
 
 TEXTS = ("pddl_domain", "grammar", "pddl_problem")
-"""The texts that a game consists of, as its file calls them."""
+"""The texts of a game, by their names in its file."""
 NOTHING_HAPPENS = "Nothing happens."
-"""What is observed after a command that is not admissible; the state stays as it is."""
+"""The observation after a command that is not admissible; the state does not change."""
 
 
 @dataclass(frozen=True)
 class _Action:
-    """An action as this game has it."""
+    """An action, prepared for one game."""
 
     rules: CompiledAction
     constants: tuple[int | None, ...]
-    """What the binding of the rules starts from."""
+    """The initial binding of the rules, with the constants filled in."""
     command: Phrase
     feedback: Phrase
     reads: frozenset[int]
-    """The predicates that decide which ways there are to do it, and what they are called."""
+    """The predicates that determine the ways to do the action, and their commands."""
     commands: dict[Row, str] | None
-    """The commands put together so far; None if what they are called changes with the state."""
+    """The commands made so far; None if the wording depends on the state."""
 
 
 @dataclass(frozen=True)
 class Call:
-    """What a command does, in the words of the domain instead of the grammar's."""
+    """The effect of a command, in the terms of the domain instead of the grammar."""
 
     action: str
     """The name of the action, in lower case."""
     objects: Mapping[str, str]
-    """The identifier of the object that each parameter of the action stands for, by its name without "?"."""
+    """By parameter name without "?", the identifier of the object that it stands for."""
 
 
 @dataclass
 class _Situation:
-    """What was found of one state of a game; each part when it is first asked for."""
+    """Cached results for one state of a game; each is computed when it is first needed."""
 
     commands: dict[str, tuple[int, Row]] | None = None
-    """What each admissible command does: the number of an action and its row."""
+    """For each admissible command, the number of an action and its row."""
     admissible: tuple[str, ...] = ()
     """The commands, sorted."""
     won: bool | None = None
     key: str | None = None
     said: dict[tuple[int, Row], str] = field(default_factory=dict)
-    """What is observed here after an action with its row."""
+    """The observation in this state after an action with its row."""
 
 
 MOST_SITUATIONS = 200
-"""States of a game of which is kept what was found; each takes some kilobytes."""
+"""Number of states per game with cached results; each takes some kilobytes."""
 
 
 @dataclass(frozen=True)
 class Game:
-    """All that the episodes of one game share. Its rules never change; what one episode finds, all know."""
+    """What all episodes of one game share: rules, which never change, and cached results."""
 
     start: Facts
     actions: tuple[_Action, ...]
@@ -81,15 +81,15 @@ class Game:
     goal: Step
     goal_constants: tuple[int | None, ...]
     keyed: frozenset[int]
-    """The predicates that make one state another: those that change and that something depends on."""
+    """The predicates that distinguish states: those that actions change and something depends on."""
     predicates: tuple[str, ...]
     """The name of each predicate."""
 
     situations: dict[frozenset[tuple[int, Row]], _Situation] = field(default_factory=dict)
-    """What was found, by the facts that are not as they were at the start."""
+    """Cached results by the set of facts that differ from the start."""
 
     def situation(self, changes: frozenset[tuple[int, Row]]) -> _Situation:
-        """What was found of the state that these changes have led to."""
+        """The cached results for the state with these differences from the start."""
         known = self.situations.get(changes)
         if known is None:
             if len(self.situations) >= MOST_SITUATIONS:
@@ -99,7 +99,7 @@ class Game:
 
     @cached_property
     def opening(self) -> str:
-        """What the start makes the game say."""
+        """The text at the start of the game."""
         return self.intro(self.start, ())
 
     @cached_property
@@ -114,16 +114,16 @@ class Episode:
     def __init__(self, game: Game) -> None:
         self._game = game
         self._facts = game.start.copy()
-        # The facts that are not as they were at the start: enough to tell the states of one game apart.
+        # The facts that differ from the start, which identify a state of one game.
         self._changes: frozenset[tuple[int, Row]] = frozenset()
         self._known = game.situation(self._changes)
         self._ways: list[list[tuple[str, Row]] | None] = [None] * len(game.actions)
         self.observation = game.opening
-        """What the last command, or the start, made the game say."""
+        """The text after the last command, or at the start."""
 
     @property
     def admissible_commands(self) -> tuple[str, ...]:
-        """The commands that are understood now, sorted and distinct."""
+        """The commands that are understood in this state, sorted and distinct."""
         self._understood()
         return self._known.admissible
 
@@ -136,9 +136,9 @@ class Episode:
 
     @property
     def state_key(self) -> str:
-        """The same text in two states of one game exactly if the same facts hold that matter to it.
+        """A text that is equal in two states of one game if and only if the same relevant facts hold.
 
-        A fact matters if an action, the goal or a text depends on it. The key lists those that differ
+        A fact is relevant if an action, the goal or a text depends on it. The key lists those that differ
         from the start.
         """
         if self._known.key is None:
@@ -156,7 +156,7 @@ class Episode:
         return "; ".join(sorted(facts))
 
     def facts(self, predicate: str) -> list[tuple[str, ...]]:
-        """The full state, one predicate at a time: the identifiers of each fact's objects, sorted."""
+        """All facts of a predicate in the current state: the identifiers of each fact's objects, sorted."""
         number = self._game.numbers.get(predicate)
         ids = self._facts.objects.ids
         return (
@@ -166,7 +166,7 @@ class Episode:
         )
 
     def calls(self) -> dict[str, Call]:
-        """What each admissible command does; the commands are those of `admissible_commands`."""
+        """The effect of each admissible command; the commands are those of `admissible_commands`."""
         ids = self._facts.objects.ids
         found = {}
         for command, (number, row) in self._understood().items():
@@ -176,7 +176,7 @@ class Episode:
         return found
 
     def step(self, command: str) -> str:
-        """Carry out a command and return the observation. Spaces around the command mean nothing."""
+        """Carry out a command and return the observation. Spaces around the command are ignored."""
         way = self._understood().get(command.strip())
         if way is None:
             self.observation = NOTHING_HAPPENS
@@ -191,15 +191,15 @@ class Episode:
         return said
 
     def fork(self) -> Episode:
-        """Another episode that stands where this one does; from here each goes its own way."""
+        """A copy of this episode in its current state; both then continue independently."""
         new = copy.copy(self)
         new._facts = self._facts.copy()
-        # What is in these lists is replaced, never changed.
+        # The elements of these lists are replaced, never changed, so a shallow copy is enough.
         new._ways = list(self._ways)
         return new
 
     def _understood(self) -> dict[str, tuple[int, Row]]:
-        """What each admissible command does: the number of an action and its row."""
+        """For each admissible command, the number of an action and its row."""
         if self._known.commands is not None:
             return self._known.commands
         commands: dict[str, tuple[int, Row]] = {}
@@ -209,10 +209,10 @@ class Episode:
                 ways = self._ways[number] = self._find_ways(action)
             for text, row in ways:
                 way = (number, row)
-                # Of several ways with one text the first is taken: the same one, however we came here.
+                # Of several ways with the same text the first is taken, however the state was reached.
                 if commands.setdefault(text, way) > way:
                     commands[text] = way
-        # In this order, as a thread that finds the commands takes the rest to be there.
+        # This is set last, because another thread that finds the commands assumes that the rest is set.
         self._known.admissible = tuple(sorted(commands))
         self._known.commands = commands
         return commands
@@ -228,7 +228,7 @@ class Episode:
         return [(commands[row], row) for row in rows]
 
     def _apply(self, action: _Action, row: Row) -> None:
-        """Make the changes of an action. All are found before any is made; what is made true wins."""
+        """Make the changes of an action. All are found before any is made; additions win over deletions."""
         binding: Binding = [*action.constants, []]
         binding[: len(row)] = row
         found = [(change, solutions(change.facts, self._facts, binding)) for change in action.rules.changes]
@@ -252,10 +252,10 @@ class Episode:
 def compile_game(
     data: Mapping[str, object], names: Callable[[Iterable[str]], Mapping[str, str]] = plain_names
 ) -> Game:
-    """A game ready to be played, from the content of a game file.
+    """A game ready to be played, made from the content of a game file.
 
-    data: what the file's JSON holds: each of `TEXTS`.
-    names: gives the names that texts show, from the identifiers of all objects that some fact is about.
+    data: the content of the file's JSON, with each of `TEXTS`.
+    names: returns the names that texts show, given the identifiers of all objects that occur in facts.
 
     Raises GameFormatError if something is missing, broken or not supported.
     """
@@ -316,7 +316,7 @@ def _start(problem: Problem, layout: Layout, numbers: Mapping[str, int]) -> list
     for atom in problem.facts:
         for term in atom.terms:
             if term not in numbers:
-                raise GameFormatError(f"the problem speaks of {term}, which is none of its objects")
+                raise GameFormatError(f"the problem uses {term}, which is not one of its objects")
         facts.append((layout.predicate(atom.predicate), tuple(numbers[term] for term in atom.terms)))
     return facts
 
@@ -324,7 +324,7 @@ def _start(problem: Problem, layout: Layout, numbers: Mapping[str, int]) -> list
 def _members(
     domain: Domain, layout: Layout, types: Mapping[str, str], numbers: Mapping[str, int]
 ) -> tuple[frozenset[int], ...]:
-    """The objects of every type of the layout, those of its subtypes among them."""
+    """The objects of every type of the layout, including those of its subtypes."""
     members: dict[str, set[int]] = {name: set() for name in layout.types}
     for identifier, kind in types.items():
         above = {ROOT_TYPE}

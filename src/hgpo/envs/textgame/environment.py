@@ -1,4 +1,4 @@
-"""A compiled game as an environment: steps, rewards and ends in Gymnasium's words."""
+"""A compiled game as an environment, with Gymnasium's steps, rewards and ends."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ from hgpo.envs.textgame.engine import NOTHING_HAPPENS, Episode, Game
 
 @dataclass(frozen=True)
 class Rules:
-    """What the episodes of a suite have in common."""
+    """The settings that all episodes of a suite share."""
 
     compiled: Callable[[Task], Game]
-    """Gives the game of a task, ready to be played."""
+    """Returns the compiled game of a task."""
     max_steps: int
     """An episode is truncated after this many commands."""
     success_reward: float
-    """The reward of the command that achieves the task; every other command gives 0."""
+    """The reward of the command that completes the task; every other command gives 0."""
     new_keys: Callable[[], EpisodeKeys]
-    """Begins the state keys of an episode."""
+    """Creates the state keys of a new episode."""
     say: Callable[[str], str] = str
-    """Makes what is shown of what the game says."""
+    """Converts the game's text into the observation."""
 
 
 class GameEnvironment:
     """One episode at a time of any game of a suite."""
 
     def __init__(self, rules: Rules) -> None:
-        """Take the suite's rules; `reset` comes first."""
+        """Store the suite's rules; `reset` must be called first."""
         self._rules = rules
         self._episode: Episode | None = None
         self._steps = 0
         self._over = True
 
     def reset(self, task: Task, seed: int = 0) -> tuple[str, Info]:
-        """Start the task; nothing in a game is random, so `seed` changes nothing."""
+        """Start the task; games are deterministic, so `seed` has no effect."""
         episode = self._episode = Episode(self._rules.compiled(task))
         self._keys = self._rules.new_keys()
         self._steps = 0
@@ -46,7 +46,7 @@ class GameEnvironment:
         return self._rules.say(episode.observation), self._info(episode)
 
     def step(self, command: str) -> tuple[str, float, bool, bool, Info]:
-        """Carry out a command; one that is not admissible takes up a step and changes nothing."""
+        """Carry out a command; a command that is not admissible uses up a step and changes nothing."""
         episode = self._episode
         if episode is None:
             raise RuntimeError("call reset before step")
@@ -61,7 +61,7 @@ class GameEnvironment:
         return self._rules.say(episode.observation), reward, won, truncated, self._info(episode)
 
     def fork(self) -> GameEnvironment:
-        """Another environment in the same step of the same episode; from here each goes its own way."""
+        """A copy of the environment in the same step of the episode; both then continue independently."""
         new = copy.copy(self)
         new._keys = copy.copy(self._keys)
         new._episode = None if self._episode is None else self._episode.fork()

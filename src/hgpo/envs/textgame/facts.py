@@ -1,4 +1,4 @@
-"""Which facts hold: sets of rows by predicate, with indexes that find the rows of given objects at once."""
+"""The facts that hold: sets of rows by predicate, with indexes to find the rows with given objects."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from typing import Any, TypeAlias
 Row: TypeAlias = "tuple[int, ...]"
 """The arguments of a fact, as object numbers."""
 Key: TypeAlias = "int | tuple[int, ...]"
-"""The objects at the positions that an index looks at: a bare number where it looks at one."""
+"""The objects at the positions that an index uses: a single number if it uses one position."""
 
 
 def denied(name: str) -> str:
-    """The name of the predicate of what was true of another one and has been made false."""
+    """The name of the predicate for facts of another predicate that were true and have been made false."""
     return f"not {name}"
 
 
 class Layout:
-    """Numbers what the rules of a domain speak of, as they are compiled; games give the numbers content."""
+    """Numbers the types, predicates and indexes of a domain as its rules are compiled."""
 
     def __init__(self, types: Iterable[str], arities: Mapping[str, int], fluents: Iterable[str]) -> None:
-        """Take the domain's types, how many arguments its predicates have, and those that actions change."""
+        """Take the types, the number of arguments per predicate, and the predicates that actions change."""
         self.arities = dict(arities)
         self.types: dict[str, int] = {}
         self.declared_types = frozenset(types)
@@ -30,7 +30,7 @@ class Layout:
         self.indexes: dict[tuple[int, tuple[int, ...]], int] = {}
         self.fluents = {self.predicate(name) for name in fluents}
         self.denials: dict[int, int] = {}
-        """By predicate, the one that holds what was true of it and has been made false."""
+        """For a predicate, the one with its facts that were true and have been made false."""
 
     def type(self, name: str) -> int:
         """The number of a type."""
@@ -41,13 +41,13 @@ class Layout:
         return self.predicates.setdefault(name, len(self.predicates))
 
     def denial(self, name: str) -> None:
-        """See to it that what this predicate loses is kept, as the rows of its `denied` one."""
+        """Let facts that this predicate loses be kept as rows of its `denied` predicate."""
         number = self.predicate(denied(name))
         self.denials[self.predicate(name)] = number
         self.fluents.add(number)
 
     def index(self, predicate: int, positions: tuple[int, ...]) -> int:
-        """The number of the index of a predicate's rows by their objects at these positions (one or more)."""
+        """The number of the index of a predicate's rows by the objects at these positions (one or more)."""
         return self.indexes.setdefault((predicate, positions), len(self.indexes))
 
 
@@ -58,23 +58,24 @@ class Objects:
     ids: tuple[str, ...]
     """The identifier of each object."""
     members: tuple[frozenset[int], ...]
-    """The objects of each type of the layout, those of its subtypes among them."""
+    """The objects of each type of the layout, including those of its subtypes."""
     attributes: Mapping[str, Sequence[str]]
-    """What texts can say of each object: name, id, …"""
+    """The attributes of each object that texts can use: name, id, …"""
 
 
 class Facts:
-    """The facts that hold at one time. `copy` shares what no action changes."""
+    """The facts that hold at one time. A `copy` shares the facts that no action changes."""
 
     def __init__(self, layout: Layout, objects: Objects, rows: Iterable[tuple[int, Row]]) -> None:
-        """Build the store of these (predicate, row) pairs, with all indexes that the layout has by now."""
+        """Store these (predicate, row) pairs, with all indexes that the layout has so far."""
         self.objects = objects
         self.rows: list[set[Row]] = [set() for _ in layout.predicates]
         self.buckets: list[dict[Any, set[Row]]] = [{} for _ in layout.indexes]
-        # The layout may grow with the next game's grammar; what concerns this one is noted here.
+        # Compiling the next game's grammar may extend the layout; this object keeps what concerns its own
+        # game.
         self._fluents = tuple(layout.fluents)
         self._denials = dict(layout.denials)
-        # Per predicate: the number of each index on it, and what takes the index's key from a row.
+        # For each predicate, its indexes: the index's number and the function that takes the key from a row.
         self._keys: list[list[tuple[int, Callable[[Row], Key]]]] = [[] for _ in layout.predicates]
         for (predicate, positions), number in layout.indexes.items():
             self._keys[predicate].append((number, itemgetter(*positions)))
@@ -82,7 +83,7 @@ class Facts:
             self._insert(predicate, row)
 
     def copy(self) -> Facts:
-        """A store that can be changed apart from this one."""
+        """A copy that can be changed independently."""
         new = object.__new__(Facts)
         new.objects, new._keys = self.objects, self._keys
         new._fluents, new._denials = self._fluents, self._denials

@@ -1,4 +1,4 @@
-"""The text grammar of a game (.twl2): what each action is called, and what is said when it is done.
+"""The text grammar of a game (.twl2): the commands of each action, and the text after it.
 
 A grammar file has blocks of rules, written as JSON, and actions:
 
@@ -6,12 +6,12 @@ A grammar file has blocks of rules, written as JSON, and actions:
     action Open { template :: "open {r}"; feedback :: "#look#"; grammar :: \"\"\"{…}\"\"\"; }
 
 In a text, #rule# is replaced by the first alternative of the rule whose condition holds; {r.name} by the
-name of the object that r stands for; {text | query} by the text once for each solution of the query, one
+object that r stands for; {text | query} by the text once for each solution of the query, one after the
 after the other; [{text | query}] by the same as a list with separators (the rules list_empty,
 list_separator and list_last_separator). A condition or query is a conjunction, as in
-lies(o:object, r:receptacle) & closed(r:receptacle). Its solutions come in the order of the objects'
-identifiers, and objects that go by different names are different objects. A predicate p that some action
-makes false can be asked for as not_p: what was true of p at some time and was made false since.
+lies(o:object, r:receptacle) & closed(r:receptacle). Its solutions are in the order of the objects'
+identifiers, and different variables stand for different objects. For a predicate p that some action makes
+false, not_p can be asked for: facts of p that were true at some time and have been made false since.
 """
 
 from __future__ import annotations
@@ -44,16 +44,16 @@ class Words:
 
 @dataclass(frozen=True)
 class Rule:
-    """The text of a rule, by its name."""
+    """A reference to a rule, by its name."""
 
     name: str
 
 
 @dataclass(frozen=True)
 class Value:
-    """What a placeholder's object is called: the first choice that is not empty.
+    """The name of a placeholder's object: the first choice that is not empty.
 
-    A choice is a sum of parts: ("", text) is that text, (placeholder, attribute) the object's attribute.
+    A choice is a sequence of parts: ("", text) is that text, (placeholder, attribute) the object's attribute.
     """
 
     choices: tuple[tuple[tuple[str, str], ...], ...]
@@ -61,7 +61,7 @@ class Value:
 
 @dataclass(frozen=True)
 class Each:
-    """A part once for every solution of a query (once if there is none to ask), as a list or in a row."""
+    """A part repeated for every solution of a query (once without a query), as a list or concatenated."""
 
     part: Part
     query: Query | None
@@ -73,7 +73,7 @@ Part: TypeAlias = "Words | Rule | Value | Each"
 
 @dataclass(frozen=True)
 class Alternative:
-    """One way to put a rule, as written: the text is taken if the condition holds, or there is none."""
+    """One alternative of a rule, as written: it applies if its condition holds or it has none."""
 
     condition: str | None
     text: str
@@ -81,7 +81,7 @@ class Alternative:
 
 @dataclass(frozen=True)
 class Phrases:
-    """How one action is spoken of."""
+    """The texts of one action."""
 
     template: tuple[Part, ...]
     feedback: tuple[Part, ...]
@@ -113,9 +113,9 @@ _ATTRIBUTES = ("name", "indefinite", "definite", "id", "type")
 
 @lru_cache(maxsize=64)
 def parse_grammar(text: str) -> Grammar:
-    """A grammar from the text of its file; actions are known by their names in lower case.
+    """The grammar in the text of its file; actions are identified by their names in lower case.
 
-    A line whose first character is # is a comment. Raises GameFormatError with the line that cannot be read.
+    A line that starts with # is a comment. Raises GameFormatError with the line that cannot be parsed.
     """
     text = _COMMENT.sub("", text).rstrip()
     rules: dict[str, tuple[Alternative, ...]] = {}
@@ -147,7 +147,7 @@ def parse_grammar(text: str) -> Grammar:
 
 
 def _rules(block: str) -> dict[str, tuple[Alternative, ...]]:
-    """The rules of a block in triple quotes; their texts are read when they are first needed."""
+    """The rules of a block in triple quotes; their texts are parsed when they are first needed."""
     try:
         data = json.loads(block[3:-3])
         return {
@@ -162,7 +162,7 @@ def _rules(block: str) -> dict[str, tuple[Alternative, ...]]:
 
 @lru_cache(maxsize=4096)
 def parse_text(text: str) -> tuple[Part, ...]:
-    """The parts of a rule's text, a template or a feedback. White space at its beginning is dropped."""
+    """The parts of a rule's text, a template or a feedback. Leading white space is dropped."""
     text = text.lstrip()
     parts: list[Part] = []
     position = 0
@@ -196,7 +196,7 @@ def parse_query(text: str) -> Query:
         for placeholder in found[2].split(",") if found[2].strip() else []:
             name, _, kind = map(str.strip, placeholder.partition(":"))
             kind = kind or name.rstrip("'")
-            # The same name with two types is two placeholders.
+            # One name with two types is two placeholders.
             terms.append(f"?{name}:{kind}")
             types[terms[-1]] = kind
         atoms.append(Atom(found[1].lower(), tuple(terms)))
@@ -204,7 +204,7 @@ def parse_query(text: str) -> Query:
 
 
 def parse_value(text: str) -> Value:
-    """What stands in braces, such as r.name or r.id, or o.indefinite + ' ' + o.name."""
+    """The content of braces, such as r.name or r.id, or o.indefinite + ' ' + o.name."""
     choices: list[list[tuple[str, str]]] = [[]]
     position = 0
     while True:

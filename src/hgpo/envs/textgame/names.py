@@ -1,4 +1,4 @@
-"""What objects are called, unless a kind of game has names of its own."""
+"""Default names of objects, for games without their own names."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """PDDL domains and problems as plain data: types, predicates, actions, formulas, effects.
 
 Supported: typing, constants, `and or not = exists forall` in conditions and goals, `and not forall when`
-in effects. Costs (functions, increase, metric) are read over. Anything else is a GameFormatError.
+in effects. Costs (functions, increase, metric) are ignored. Anything else is a GameFormatError.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from hgpo.envs.textgame.errors import GameFormatError
 from hgpo.envs.textgame.sexpr import Expression, parse
 
 ROOT_TYPE = "object"
-"""Every type is a kind of this one."""
+"""The supertype of all types."""
 
 Typed: TypeAlias = "tuple[tuple[str, str], ...]"
 """Names with their types."""
@@ -24,7 +24,7 @@ Typed: TypeAlias = "tuple[tuple[str, str], ...]"
 
 @dataclass(frozen=True)
 class Atom:
-    """A predicate of terms; a term that begins with ? is a variable, any other an object."""
+    """A predicate with terms; a term that begins with ? is a variable, any other term is an object."""
 
     predicate: str
     terms: tuple[str, ...]
@@ -46,35 +46,35 @@ class Not:
 
 @dataclass(frozen=True)
 class And:
-    """All parts hold; true if there is none."""
+    """All parts hold; true without parts."""
 
     parts: tuple[Formula, ...]
 
 
 @dataclass(frozen=True)
 class Or:
-    """Some part holds; false if there is none."""
+    """At least one part holds; false without parts."""
 
     parts: tuple[Formula, ...]
 
 
 @dataclass(frozen=True)
 class Exists:
-    """The body holds for some objects of the variables' types."""
+    """The body holds for at least one choice of objects of the variables' types."""
 
     variables: Typed
     body: Formula
 
 
 Formula: TypeAlias = "Atom | Equal | Not | And | Or | Exists"
-"""A condition. No variable is bound twice within an action or a goal: the parser renames them."""
+"""A condition. No variable is bound twice within an action or a goal, because the parser renames them."""
 
 TRUE = And(())
 
 
 @dataclass(frozen=True)
 class Effect:
-    """The atom becomes true or false, for all objects of the variables' types that meet the condition."""
+    """The atom becomes true or false, for all objects of the variables' types that satisfy the condition."""
 
     variables: Typed
     condition: Formula
@@ -84,7 +84,7 @@ class Effect:
 
 @dataclass(frozen=True)
 class Action:
-    """What can be done, to whom, when, and what it changes."""
+    """An action: its parameters, precondition and effects."""
 
     name: str
     parameters: Typed
@@ -99,14 +99,14 @@ class Domain:
     parents: dict[str, str]
     """The supertype of each declared type."""
     predicates: dict[str, int]
-    """How many arguments each predicate takes."""
+    """The number of arguments of each predicate."""
     constants: Typed
     actions: tuple[Action, ...]
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One game: its objects, how it starts and when it is won."""
+    """One game: its objects, initial facts and goal."""
 
     objects: Typed
     facts: tuple[Atom, ...]
@@ -115,7 +115,7 @@ class Problem:
 
 @lru_cache(maxsize=16)
 def parse_domain(text: str) -> Domain:
-    """A domain from its text; domains are kept, as thousands of games share one."""
+    """The domain in a text; domains are cached, because thousands of games share one."""
     parents: dict[str, str] = {}
     predicates: dict[str, int] = {}
     constants: Typed = ()
@@ -137,7 +137,7 @@ def parse_domain(text: str) -> Domain:
 
 
 def parse_problem(text: str, domain: Domain) -> Problem:
-    """A problem from its text, checked against its domain."""
+    """The problem in a text, checked against its domain."""
     objects: Typed = ()
     facts: list[Atom] = []
     goal: Formula | None = None
@@ -146,7 +146,7 @@ def parse_problem(text: str, domain: Domain) -> Problem:
         if head == ":objects":
             objects = _typed(body)
         elif head == ":init":
-            # (= (distance a b) 5) is the value of a function: a cost.
+            # (= (distance a b) 5) sets the value of a function, which is a cost.
             facts = [reader.atom(fact) for fact in body if fact[:1] != ["="]]
         elif head == ":goal":
             if len(body) != 1:
@@ -160,14 +160,14 @@ def parse_problem(text: str, domain: Domain) -> Problem:
 
 
 def conjuncts(formula: Formula) -> tuple[Formula, ...]:
-    """The formulas that hold together exactly if this one does."""
+    """Formulas that hold together if and only if this one does."""
     if isinstance(formula, And):
         return tuple(inner for part in formula.parts for inner in conjuncts(part))
     return (formula,)
 
 
 def free_variables(formula: Formula) -> frozenset[str]:
-    """The variables whose values decide whether the formula holds."""
+    """The variables whose values determine whether the formula holds."""
     if isinstance(formula, (Atom, Equal)):
         return frozenset(term for term in formula.terms if term.startswith("?"))
     if isinstance(formula, Not):
@@ -178,7 +178,7 @@ def free_variables(formula: Formula) -> frozenset[str]:
 
 
 def _sections(text: str, kind: str) -> list[tuple[str, list[Expression]]]:
-    """Head and body of every part of a (define (kind name) (head body…)…)."""
+    """Head and body of every section of a (define (kind name) (head body…)…)."""
     whole = parse(text)
     if whole[:1] != ["define"] or len(whole) < 2 or whole[1][:1] != [kind]:
         raise GameFormatError(f"expected (define ({kind} NAME) …)")
@@ -205,7 +205,7 @@ def _text(expression: Expression) -> str:
 
 
 def _typed(expressions: list[Expression]) -> Typed:
-    """Names with types from `a b - t c`: names without a type are objects."""
+    """Names with types from `a b - t c`; names without a type have the type object."""
     names: list[str] = []
     typed: list[tuple[str, str]] = []
     words = iter(map(_word, expressions))
@@ -241,7 +241,7 @@ def _action(body: list[Expression], predicates: dict[str, int]) -> Action:
 
 
 class _Reader:
-    """Reads the formulas of one action or problem, giving each quantified variable a name of its own."""
+    """Reads the formulas of one action or problem, and gives each quantified variable a unique name."""
 
     def __init__(self, predicates: dict[str, int], where: str) -> None:
         self.predicates = predicates
@@ -270,7 +270,7 @@ class _Reader:
     def quantified(
         self, expression: list[Expression], scope: dict[str, str]
     ) -> tuple[Typed, Expression, dict[str, str]]:
-        """Variables under new names, the body, and the scope in which the body is read."""
+        """The renamed variables, the body, and the scope in which the body is read."""
         if len(expression) != 3:
             raise self.error(expression, "must have variables and one body")
         typed = _typed(_list(expression[1], "variables"))
@@ -298,7 +298,7 @@ class _Reader:
         if head in ("exists", "forall"):
             variables, body, inner = self.quantified(expression, scope)
             formula = self.formula(body, inner)
-            # All satisfy it: there is none that does not.
+            # forall is expressed as: there is no choice for which the body does not hold.
             return Exists(variables, formula) if head == "exists" else Not(Exists(variables, Not(formula)))
         return self.atom(expression, scope)
 

@@ -1,4 +1,4 @@
-"""Puts facts into words: the rules of a text grammar, compiled."""
+"""Makes texts from facts with the compiled rules of a text grammar."""
 
 from __future__ import annotations
 
@@ -25,38 +25,38 @@ from hgpo.envs.textgame.pddl import ROOT_TYPE, Atom, Typed
 from hgpo.envs.textgame.queries import Binding, Scope, Step, collect, match, solutions, stop
 
 DENIED = "not_"
-"""What a grammar puts before a predicate to ask for what was true of it and has been made false."""
+"""Prefix in a grammar for facts of a predicate that were true and have been made false."""
 
 LIST_RULES = ("list_empty", "list_separator", "list_last_separator")
-"""The rules that say what stands for an empty list, between two items and before the last one."""
+"""The rules for an empty list, for the separator between items, and for the one before the last item."""
 
 Say: TypeAlias = "Callable[[Facts, Binding], str]"
-"""The text for the facts as they are and the objects that are bound."""
+"""Returns the text for the current facts and the bound objects."""
 
 
 @dataclass(frozen=True)
 class Context:
-    """Which placeholders are bound where a text stands."""
+    """The placeholders that are bound at a position in a text."""
 
     named: Mapping[str, str]
-    """The placeholder that a name means: of several with one name, the one bound last."""
+    """The placeholder that a name refers to: if several have the name, the one bound last."""
     bound: frozenset[str]
 
 
 @dataclass(frozen=True)
 class Phrase:
-    """A compiled text with parameters, such as the answer to an action."""
+    """A compiled text with parameters, such as the feedback of an action."""
 
     say: Say
     slots: tuple[int, ...]
-    """Where the parameters' objects stand in the binding."""
+    """The slots of the parameters' objects in the binding."""
     size: int
-    """How many slots the binding has."""
+    """The number of slots of the binding."""
     reads: frozenset[int]
     """The predicates on which the text depends."""
 
     def __call__(self, facts: Facts, row: Row) -> str:
-        """The text for the facts as they are; `row` has the objects of the parameters."""
+        """The text for the current facts; `row` has the objects of the parameters."""
         binding: Binding = [None] * self.size + [[]]
         for slot, value in zip(self.slots, row, strict=True):
             binding[slot] = value
@@ -66,16 +66,16 @@ class Phrase:
 def compile_phrase(
     layout: Layout, grammar: Grammar, parts: tuple[Part, ...], parameters: Typed = ()
 ) -> Phrase:
-    """The text made of these parts, where the parameters are bound.
+    """The compiled text of these parts, where the parameters are bound.
 
-    Thousands of games differ in one rule of their grammars. A phrase is compiled once for all games that
-    have in common the rules to which it leads.
+    Thousands of games differ in only one rule of their grammars. A phrase is compiled once for all games that
+    share the rules it uses.
     """
     return _compile(layout, parts, parameters, tuple(sorted(_reachable(grammar, parts).items())))
 
 
 def _reachable(grammar: Grammar, parts: Iterable[Part]) -> dict[str, tuple[Alternative, ...]]:
-    """The rules to which these parts lead."""
+    """The rules that these parts use, directly or through other rules."""
     found: dict[str, tuple[Alternative, ...]] = {}
     pending = list(parts)
     while pending:
@@ -112,14 +112,14 @@ def _compile(
 
 @dataclass
 class _Compiler:
-    """Compiles one text and those it refers to; they share a scope, so that one binding serves all."""
+    """Compiles a text and the rules it uses; they share a scope, so that one binding serves all."""
 
     rules: Mapping[str, tuple[Alternative, ...]]
     scope: Scope
     _rules: dict[tuple[object, ...], Say | None] = field(default_factory=dict)
 
     def text(self, parts: Sequence[Part], context: Context) -> Say:
-        """The parts one after the other."""
+        """The parts, concatenated."""
         said = [self._part(part, context) for part in parts]
         if len(said) == 1:
             return said[0]
@@ -142,7 +142,7 @@ class _Compiler:
             self._rules[key] = self._alternatives(name, context)
         say = self._rules[key]
         if say is None:
-            raise GameFormatError(f"the rule #{name}# of the grammar comes back to itself")
+            raise GameFormatError(f"the rule #{name}# of the grammar refers to itself")
         return say
 
     def _alternatives(self, name: str, context: Context) -> Say:
@@ -178,7 +178,7 @@ class _Compiler:
         if not name:
             return lambda facts, binding: attribute
         if name not in context.named:
-            raise GameFormatError(f"the grammar speaks of {name}.{attribute} where {name} stands for nothing")
+            raise GameFormatError(f"the grammar uses {name}.{attribute} where {name} is not bound")
         slot = self.scope.slot(context.named[name])
 
         def say(facts: Facts, binding: Binding) -> str:
@@ -220,7 +220,7 @@ class _Compiler:
         return say
 
     def _query(self, query: Query, context: Context, then: Step) -> tuple[Step, Context]:
-        """A step that goes through a query's solutions in order, and the context that they bind."""
+        """A step that goes through a query's solutions in order, and the context with its variables bound."""
         bounds = [context.bound]
         for atom in query.atoms:
             bounds.append(bounds[-1] | set(atom.terms))
@@ -237,7 +237,7 @@ class _Compiler:
         return self.scope.layout.type(name)
 
     def _known(self, atom: Atom) -> Atom:
-        """The atom as the layout has it, not_p standing for what was p and has been made false."""
+        """The atom in the layout's terms; not_p stands for what was p and has been made false."""
         layout, name = self.scope.layout, atom.predicate
         base = name if name in layout.arities else name.removeprefix(DENIED)
         arity = layout.arities.get(base)
@@ -252,14 +252,14 @@ class _Compiler:
         return Atom(denied(base), atom.terms)
 
     def _distinct(self, terms: Sequence[str], bound: frozenset[str], then: Step) -> Step:
-        """A step that goes on only if the terms that were not bound before are not what another one is."""
+        """A step that continues only if the newly bound terms differ from all other terms."""
         new = [self.scope.slot(term) for term in dict.fromkeys(terms) if term not in bound]
         if not new:
             return then
         slots = [self.scope.slot(term) for term in sorted(bound)] + new
 
         def distinct(facts: Facts, binding: Binding) -> bool:
-            # Those bound before may be one object by themselves, as the parameters of an action may.
+            # Terms bound before may be the same object, such as two parameters of an action.
             taken = {binding[slot] for slot in slots[: -len(new)]}
             for slot in new:
                 if binding[slot] in taken:

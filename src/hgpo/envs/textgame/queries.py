@@ -1,12 +1,12 @@
-"""Finds the objects for which a condition holds, by joining the facts it names.
+"""Finds the objects for which a condition holds, by joining the facts that it names.
 
-A condition is compiled once for all games into a chain of small functions. Each looks up the rows that fit
-what is bound so far, binds the objects of one row after the other, and calls the next; the last is
-told every solution. Nothing is grounded: of a thousand possible actions, only those near the facts
-that hold are ever looked at.
+A condition is compiled once for all games into a chain of small functions. Each looks up the rows that match
+the objects bound so far, binds the objects of one row after the other, and calls the next function; the last
+one receives every solution. Actions are not grounded: of a thousand possible actions, only those that match
+the current facts are considered.
 
-A variable's value stands in its slot of one list, the binding; a constant has a slot of its own. The
-binding's last place is the list to which `collect` adds.
+A variable's value is in its slot of a list, the binding; each constant also has a slot. The last element of
+the binding is the list to which `collect` appends.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from hgpo.envs.textgame.pddl import (
 
 Binding: TypeAlias = "list[Any]"
 Step: TypeAlias = "Callable[[Facts, Binding], bool]"
-"""Goes through the solutions from here on; True says that enough has been seen, and stops all before it."""
+"""Goes through the remaining solutions; True means that no more are needed, and stops the whole chain."""
 
 
 @dataclass
 class Scope:
-    """The slots of the variables and constants of one binding, and what is read through it."""
+    """The slots of the variables and constants of one binding, and the predicates that are read."""
 
     layout: Layout
     slots: dict[str, int] = field(default_factory=dict)
@@ -43,22 +43,22 @@ class Scope:
     """The predicates on which the outcome depends."""
 
     def slot(self, term: str) -> int:
-        """The slot of a variable, or of an object named outright."""
+        """The slot of a variable or of a constant object."""
         return self.slots.setdefault(term, len(self.slots))
 
     def constants(self, numbers: Mapping[str, int]) -> tuple[int | None, ...]:
-        """What is in the slots before anything is bound, once all is compiled: the objects named outright.
+        """The initial content of the slots after compilation: the constant objects.
 
-        An object that the game does not have is -1, which is in no row.
+        An object that the game does not have is -1, which occurs in no row.
         """
         return tuple(None if term.startswith("?") else numbers.get(term, -1) for term in self.slots)
 
     def key(self, terms: Sequence[str]) -> Callable[[Binding], Any]:
-        """What takes the terms' objects from a binding: a tuple, or for one term the bare object."""
+        """A function that takes the terms' objects from a binding: a tuple, or a number for one term."""
         return itemgetter(*map(self.slot, terms))
 
     def row(self, terms: Sequence[str]) -> Callable[[Binding], Row]:
-        """What takes the terms' objects from a binding as the row of a fact."""
+        """A function that takes the terms' objects from a binding as the row of a fact."""
         if not terms:
             return lambda binding: ()
         if len(terms) == 1:
@@ -68,12 +68,12 @@ class Scope:
 
 
 def stop(facts: Facts, binding: Binding) -> bool:
-    """The last step where one solution is enough."""
+    """The last step if one solution is enough."""
     return True
 
 
 def collect(scope: Scope, terms: Sequence[str]) -> Step:
-    """The last step where all solutions are wanted: it notes the objects of the terms."""
+    """The last step if all solutions are wanted: it collects the objects of the terms."""
     row_of = scope.row(terms)
 
     def note(facts: Facts, binding: Binding) -> bool:
@@ -84,7 +84,7 @@ def collect(scope: Scope, terms: Sequence[str]) -> Step:
 
 
 def solutions(step: Step, facts: Facts, binding: Binding) -> list[Row]:
-    """What the `collect` at the end of a step notes, in the order in which it comes."""
+    """The rows that the `collect` at the end of a step collects, in order."""
     outer, binding[-1] = binding[-1], []
     step(facts, binding)
     found, binding[-1] = binding[-1], outer
@@ -92,7 +92,7 @@ def solutions(step: Step, facts: Facts, binding: Binding) -> list[Row]:
 
 
 def is_known(term: str, bound: frozenset[str]) -> bool:
-    """Whether a term's object is known when these variables are bound."""
+    """Whether a term's object is known if these variables are bound."""
     return term in bound or not term.startswith("?")
 
 
@@ -104,10 +104,10 @@ def match(
     then: Step,
     ordered: bool = False,
 ) -> Step:
-    """A step that binds an atom's unbound variables to the objects of each fact that fits.
+    """A step that binds an atom's unbound variables to the objects of each matching fact.
 
     types: the number of each variable's type.
-    ordered: facts come in the order of their objects; otherwise in any.
+    ordered: whether facts come in the order of their objects; otherwise in any order.
     """
     layout = scope.layout
     predicate = layout.predicate(atom.predicate)
@@ -160,7 +160,7 @@ def match(
 def _lookup(
     scope: Scope, predicate: int, known: tuple[int, ...], terms: list[str]
 ) -> Callable[[Facts, Binding], Iterable[Row]]:
-    """What gives the rows of a predicate whose objects at the known places are those of the terms."""
+    """A function that returns the rows of a predicate with the terms' objects at the known positions."""
     if not known:
         return lambda facts, binding: facts.rows[predicate]
     index = scope.layout.index(predicate, known)
@@ -169,7 +169,7 @@ def _lookup(
 
 
 def holds(scope: Scope, formula: Formula, bound: frozenset[str]) -> Step:
-    """A step that tells whether a formula holds, all its free variables being bound."""
+    """A step that tests whether a formula holds when all its free variables are bound."""
     if isinstance(formula, Not):
         body = holds(scope, formula.body, bound)
         return lambda facts, binding: not body(facts, binding)
@@ -179,11 +179,11 @@ def holds(scope: Scope, formula: Formula, bound: frozenset[str]) -> Step:
 def solve(
     scope: Scope, formula: Formula, variables: Iterable[tuple[str, str]], bound: frozenset[str], then: Step
 ) -> Step:
-    """A step that binds the variables, each of its type, to whatever makes the formula hold.
+    """A step that binds the variables, each of its type, to all objects for which the formula holds.
 
-    It may come to the same solution more than once.
+    It may find the same solution more than once.
     """
-    # A type that nothing has, declared or not, has no members: nothing solves the formula then.
+    # A type without objects, declared or not, has no members, so that the formula has no solution.
     types = {name: scope.layout.type(kind) for name, kind in variables}
     return _join(scope, conjuncts(formula), types, bound, then)
 
@@ -194,7 +194,7 @@ def _join(
     """A step that solves all pending formulas, the cheapest next one first."""
     inner = next((part for part in pending if isinstance(part, Exists)), None)
     if inner is not None and not free_variables(inner) <= bound:
-        # What exists joins in like any variable: it binds the others on its way.
+        # An existential variable is joined like any other; it may bind others on the way.
         more = {name: scope.layout.type(kind) for name, kind in inner.variables}
         rest = tuple(part for part in pending if part is not inner)
         return _join(scope, rest + conjuncts(inner.body), types | more, bound, then)
@@ -215,17 +215,18 @@ def _join(
     if isinstance(part, Or):
         branches = [_join(scope, conjuncts(branch) + rest, types, bound, then) for branch in part.parts]
         return lambda facts, binding: any(branch(facts, binding) for branch in branches)
-    # Not and Equal bind nothing: their variables have to be gone through.
+    # Not and Equal bind nothing, so their variables must be enumerated.
     name = min(unbound)
     return _each(scope, name, types[name], _join(scope, pending, types, bound | {name}, then))
 
 
 def _cost(scope: Scope, part: Formula, bound: frozenset[str]) -> tuple[int, ...]:
-    """What to solve first, by what is known without a game: the fewer solutions to expect, the smaller.
+    """Order of solving, from what is known without a game: the fewer solutions expected, the smaller.
 
-    What is bound is a mere check. Then the more terms of an atom are known the better, and of those that
-    know nothing the facts that actions change: where the agent is, or what it holds, is one fact or few.
-    What binds nothing goes last.
+    A formula with all variables bound is only a check. Otherwise an atom is better the more of its terms are
+    known; among atoms without known terms, those that actions change are better, because the agent's place or
+    what it holds is one fact or few.
+    A formula that binds nothing comes last.
     """
     unbound = free_variables(part) - bound
     if not unbound:
@@ -251,7 +252,7 @@ def _each(scope: Scope, name: str, kind: int, then: Step) -> Step:
 
 
 def _check(scope: Scope, part: Formula, bound: frozenset[str], then: Step) -> Step:
-    """A step that goes on only if a part holds whose free variables are all bound."""
+    """A step that continues only if a part holds; all its free variables are bound."""
     if isinstance(part, Equal):
         left, right = map(scope.slot, part.terms)
         return lambda facts, binding: binding[left] == binding[right] and then(facts, binding)

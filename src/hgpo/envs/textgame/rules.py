@@ -31,17 +31,17 @@ class Change:
 
 @dataclass(frozen=True)
 class CompiledAction:
-    """An action, compiled. The row of a way to do it has the objects of its parameters."""
+    """An action, compiled. The row of a way to do it contains the objects of its parameters."""
 
     name: str
     applicable: Step
-    """Collects the row of every way in which the action can be done."""
+    """Collects the row of every way to do the action."""
     reads: frozenset[int]
-    """The predicates that decide which ways there are."""
+    """The predicates that determine these ways."""
     changes: tuple[Change, ...]
     parameters: Typed
     scope: Scope
-    """Of the binding of `applicable` and `changes`; its first slots are the parameters'."""
+    """Scope of `applicable` and `changes`; its first slots are those of the parameters."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Rules:
 
 @lru_cache(maxsize=16)
 def compile_domain(text: str) -> Rules:
-    """The rules of a domain; they are kept, as thousands of games share one domain."""
+    """The rules of a domain; they are cached, because thousands of games share one domain."""
     domain = parse_domain(text)
     fluents = [effect.atom.predicate for action in domain.actions for effect in action.effects]
     layout = Layout(domain.parents, domain.predicates, fluents)
@@ -80,10 +80,10 @@ def _compile_effect(scope: Scope, effect: Effect, bound: frozenset[str]) -> Chan
 
 
 def _unless_idle(scope: Scope, action: Action, then: Step) -> Step:
-    """A step that leaves out the ways of an action that could never change anything.
+    """A step that leaves out ways to do an action that could never change anything.
 
-    The reference's planner drops them: going to where one is already is no command. Such a way has
-    effects that the precondition itself states already.
+    The reference's planner drops them: going to the current place is not a command. In such a way all effects
+    are already stated by the precondition.
     """
     if any(effect.variables or effect.condition != TRUE for effect in action.effects):
         return then

@@ -1,4 +1,4 @@
-"""Reads the s-expressions in which PDDL is written."""
+"""Parses the s-expressions in which PDDL is written."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ Expression: TypeAlias = "str | list[Expression]"
 """A word, or a list of expressions."""
 
 DEEPEST = 100
-"""Lists in lists in lists; official games need 10."""
+"""Largest nesting depth of lists; official games need 10."""
 
 _TOKEN = re.compile(r"[()]|\?[^\s()?;]*|[^\s()?;]+|;[^\n]*")
 
 
 def parse(text: str) -> list[Expression]:
-    """The one list that a text holds, in lower case as PDDL does not tell cases apart; `;` starts a comment.
+    """The one list in a text, in lower case because PDDL ignores case; `;` starts a comment.
 
     Raises GameFormatError if a parenthesis is missing or something stands outside the list.
     """

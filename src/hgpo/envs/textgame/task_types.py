@@ -4,7 +4,7 @@ from __future__ import annotations
 
 TRAIN, SEEN, UNSEEN = "train", "valid_seen", "valid_unseen"
 SPLITS = (TRAIN, SEEN, UNSEEN)
-"""Training games; other games in rooms seen in training (in distribution); rooms never seen (out of it)."""
+"""Training games; other games in the training rooms (in distribution); games in new rooms (out of it)."""
 
 PICK = "pick_and_place_simple"
 LIGHT = "look_at_obj_in_light"
@@ -14,7 +14,7 @@ COOL = "pick_cool_then_place_in_recep"
 TWO = "pick_two_obj_and_place"
 
 KINDS = (PICK, LIGHT, CLEAN, HEAT, COOL, TWO)
-"""The six task types; ALFRED has a seventh, with movable receptacles, that ALFWorld leaves out."""
+"""The six task types; ALFWorld leaves out ALFRED's seventh type, with movable receptacles."""
 
 TREATMENTS = {CLEAN: "clean", HEAT: "heat", COOL: "cool"}
-"""What is done to the thing on its way, by task type; the same word begins the command."""
+"""The treatment of the thing, by task type; the same word begins the command."""

@@ -1,9 +1,9 @@
-"""verl on a CPU, for tests and dry runs: a platform, and a server that generates.
+"""verl on a CPU, for tests and dry runs: a platform and a server for generation.
 
-`dry_run` turns a configuration into one that runs here; `plugin` is what every process of such a run imports.
+`dry_run` changes a configuration so that it runs on a CPU; every process of such a run imports `plugin`.
 """
 
 ROLLOUT = "hgpo_cpu"
-"""What the server is called in `actor_rollout_ref.rollout.name`."""
+"""The server's name in `actor_rollout_ref.rollout.name`."""
 TRANSFER = "hgpo_ray"
-"""What brings weights to it from elsewhere, in `actor_rollout_ref.rollout.checkpoint_engine.backend`."""
+"""Name of the weight transfer in `actor_rollout_ref.rollout.checkpoint_engine.backend`."""

@@ -1,4 +1,4 @@
-"""What turns any configuration into one that takes minutes on a CPU: a tiny model, a few short episodes."""
+"""Changes any configuration into one that takes minutes on a CPU: a tiny model and a few short episodes."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from hgpo.policies.tiny import create_policy
 from hgpo.rollouts.prompts import RESPONSE_FORMATS, Turn
 
 MODULES = "VERL_USE_EXTERNAL_MODULES"
-"""The environment variable with the modules that verl imports before anything else."""
+"""The environment variable that lists modules that verl imports before anything else."""
 ENVIRONMENT = {
     "VERL_PLATFORM": "cpu",
-    # verl has its FSDP engine for GPUs only; it is told that it has some.
+    # verl has its FSDP engine only for GPUs, so it is told that there are some.
     "VERL_ENGINE_DEVICE": "cuda",
     "OMP_NUM_THREADS": "1",
 }
 """Environment variables that every process of a dry run needs, before it imports verl; see `prepare`."""
 RESPONSE = "number"
-"""An answer of one token, of which a model that knows nothing yet finds a valid one now and then."""
+"""Answers of one token: an untrained model finds a valid one now and then."""
 MAX_COMMANDS = 100
-"""The highest command number that the model has a token for."""
+"""The highest command number for which the model has a token."""
 
 FLOAT32 = "{param_dtype: fp32, reduce_dtype: fp32, buffer_dtype: fp32}"
-"""With it, trainer and server say the same of an answer to six digits."""
+"""With float32, trainer and server agree on a response's log-probabilities to six digits."""
 
 
 def prepare() -> None:
-    """Set the environment variables of a dry run, for this process and all that it starts.
+    """Set the environment variables of a dry run, for this process and all processes that it starts.
 
-    RAY_ADDRESS is unset: a dry run has a Ray of its own on this machine.
+    RAY_ADDRESS is unset, because a dry run starts its own Ray on this machine.
     """
     os.environ.pop(VARIABLE, None)
     modules = ["hgpo.adapters.verl.cpu.plugin", *filter(None, [os.environ.get(MODULES)])]
@@ -42,11 +42,11 @@ def prepare() -> None:
 
 
 def save_model(config: Any, folder: Path) -> None:
-    """Write a tiny model with the words of the games, for verl to start from.
+    """Write a tiny model with a vocabulary of the environment's words, for verl to start from.
 
     Args:
-        config: of the run.
-        folder: where it is written, in transformers' format.
+        config: the run's configuration.
+        folder: the folder to write, in transformers' format.
     """
     settings = stepwise_settings(config)
     prompt = RESPONSE_FORMATS[settings.response].prompt(Turn("", (("", ""),), "", (), 1))
@@ -61,11 +61,11 @@ def save_model(config: Any, folder: Path) -> None:
 
 
 def overrides_for(folder: Path, *, ranks: int = 1) -> list[str]:
-    """What is changed of a configuration, in Hydra's words.
+    """The changes to a configuration, as Hydra overrides.
 
     Args:
-        folder: of this run; the tiny model is in it.
-        ranks: how many processes train.
+        folder: the run's folder, which contains the tiny model.
+        ranks: the number of training processes.
     """
     values: dict[str, Any] = {
         "++hgpo.env.max_steps": 4,
@@ -90,7 +90,7 @@ def overrides_for(folder: Path, *, ranks: int = 1) -> list[str]:
         "actor_rollout_ref.rollout.tensor_model_parallel_size": 1,
         "actor_rollout_ref.rollout.free_cache_engine": False,
         "actor_rollout_ref.rollout.agent.num_workers": 1,
-        # Where rollouts have a place of their own; verl imports the module in the processes that need it.
+        # For rollouts with their own resources; verl imports the module in the processes that need it.
         "actor_rollout_ref.rollout.checkpoint_engine.custom_backend_module": f"{__package__}.transfer",
         "critic.model.use_remove_padding": False,
         "critic.model.enable_gradient_checkpointing": False,
@@ -102,9 +102,9 @@ def overrides_for(folder: Path, *, ranks: int = 1) -> list[str]:
         "trainer.n_gpus_per_node": ranks,
         "trainer.nnodes": 1,
         "trainer.total_training_steps": 3,
-        # Not the one that `ray start` may have left on this machine.
+        # Do not join a Ray that `ray start` may have left on this machine.
         "+ray_kwargs.ray_init.address": "local",
-        # verl places as many CPUs and GPUs as it would have; a dry run says that they are there.
+        # verl reserves the CPUs and GPUs of the real run; a dry run claims to have them.
         "ray_kwargs.ray_init.num_cpus": 16 * ranks,
         "+ray_kwargs.ray_init.num_gpus": ranks,
         "+ray_kwargs.ray_init.include_dashboard": False,

@@ -1,4 +1,4 @@
-"""A CPU as a platform of verl's: what it asks of an accelerator is answered, and mostly nothing is done."""
+"""A CPU as a platform of verl: it answers all calls for an accelerator, mostly without doing anything."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from verl.plugin.platform.platform_base import PlatformBase
 
 @cache
 def _device_module() -> ModuleType:
-    """`torch.cpu` with the functions that verl calls and it lacks."""
+    """`torch.cpu` with those functions added that verl calls and torch.cpu lacks."""
     module = ModuleType("cpu_as_accelerator")
     vars(module).update({name: getattr(torch.cpu, name) for name in dir(torch.cpu) if name[0] != "_"})
     for name in ("empty_cache", "ipc_collect", "set_per_process_memory_fraction", "reset_peak_memory_stats"):
@@ -34,21 +34,21 @@ def _device_module() -> ModuleType:
 
 
 class CPU(PlatformBase):
-    """Ray is told of GPUs that are not there, so that verl may count and place them."""
+    """The platform; Ray is told of GPUs that do not exist, so that verl can count and place them."""
 
     @property
     def device_name(self) -> str:
-        """As torch names it."""
+        """The device's name in torch."""
         return "cpu"
 
     @property
     def vendor_name(self) -> str:
-        """None that matters."""
+        """A placeholder that nothing depends on."""
         return "cpu"
 
     @property
     def device_module(self) -> ModuleType:
-        """What verl asks about memory and streams."""
+        """The module that verl asks about memory and streams."""
         return _device_module()
 
     def is_available(self) -> bool:
@@ -56,7 +56,7 @@ class CPU(PlatformBase):
         return True
 
     def current_device(self) -> Any:
-        """What FSDP takes for a device."""
+        """The device in the form that FSDP takes."""
         return torch.device("cpu")
 
     def device_count(self) -> int:
@@ -64,10 +64,10 @@ class CPU(PlatformBase):
         return 1
 
     def set_device(self, device_index: int) -> None:
-        """Nothing: there is one."""
+        """Do nothing, because there is only one device."""
 
     def synchronize(self, device_index: int | None = None) -> None:
-        """Nothing: all is done when a call returns."""
+        """Do nothing, because every call has finished when it returns."""
 
     def manual_seed(self, seed: int) -> None:
         """Seed torch."""
@@ -94,7 +94,7 @@ class CPU(PlatformBase):
         return "gloo"
 
     def visible_devices_envvar(self) -> str:
-        """The one of the GPUs that Ray believes in."""
+        """The variable for the GPUs that Ray is told of."""
         return "CUDA_VISIBLE_DEVICES"
 
     # The base class gives the type of what the manager yields.
@@ -112,11 +112,11 @@ class CPU(PlatformBase):
         pass
 
     def ray_resource_name(self) -> str:
-        """GPU, as verl's resource pools count no other resource."""
+        """GPU, because verl's resource pools count no other resource."""
         return "GPU"
 
     def ray_noset_envvars(self) -> list[str]:
-        """Those of the GPUs that Ray believes in."""
+        """The variables for the GPUs that Ray is told of."""
         return ["RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES"]
 
     def is_ipc_supported(self) -> bool:

@@ -1,6 +1,6 @@
-"""Makes platform and server known to verl, which imports this by VERL_USE_EXTERNAL_MODULES in every process.
+"""Registers the platform and the server in verl; every process imports it by VERL_USE_EXTERNAL_MODULES.
 
-It comes before verl's own modules look for an accelerator. `dry_run.ENVIRONMENT` has the variables.
+It is imported before verl's own modules look for an accelerator. The variables are in `dry_run.ENVIRONMENT`.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ def _value_model(local_path: str, torch_dtype: Any, model_config: Any, trust_rem
 
 
 PlatformRegistry.register(platform="cpu")(CPU)
-# verl names a group's backend for the CPU and for the device, which torch refuses if they are the same.
+# verl names a group's backend for the CPU and for the device; torch refuses two entries for one device.
 distributed.initialize_global_process_group_ray = partial(
     distributed.initialize_global_process_group_ray, backend="gloo"
 )
-# Memory can be pinned only where there is an accelerator to copy it to.
+# Memory can be pinned only if there is an accelerator to copy it to.
 setattr(fsdp_utils, "CPUOffloadPolicy", lambda pin_memory: CPUOffloadPolicy(pin_memory=False))  # noqa: B010
-# verl asks for a kernel that only GPUs have.
+# verl requests a kernel that only GPUs have.
 model.load_valuehead_model = _value_model
 base._ROLLOUT_REGISTRY[(ROLLOUT, "async")] = "hgpo.adapters.verl.cpu.server.WeightSender"
 replica.RolloutReplicaRegistry.register(ROLLOUT, _replica)

@@ -1,4 +1,4 @@
-"""A server that generates on a CPU, with weights that come from verl's trainer."""
+"""A server for generation on a CPU, with weights from verl's trainer."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ class _Request:
 
 
 class Server:
-    """Answers whatever has come in since it last answered, all at once."""
+    """Answers all requests that have arrived since the last answer together, in one batch."""
 
     def __init__(self, path: str, seed: int) -> None:
         """Load the model.
 
         Args:
             path: a folder in transformers' format.
-            seed: of what is drawn.
+            seed: seed of sampling.
         """
         from transformers import AutoTokenizer
 
@@ -57,7 +57,7 @@ class Server:
         image_data: Any = None,
         video_data: Any = None,
     ) -> TokenOutput:
-        """One answer; the names are those by which verl calls it."""
+        """One answer; the argument names are those that verl uses."""
         del request_id, image_data, video_data
         if self.worker is None:
             self.worker = asyncio.create_task(self._answer())
@@ -91,36 +91,38 @@ class Server:
             )
 
     async def load_weights(self, weights: dict[str, torch.Tensor], version: int | None) -> None:
-        """Take over weights by their names, all of them; those that are tied come once."""
+        """Load weights by their names. All must be given; of tied weights only one."""
         model = self.policy.model
         missing, unexpected = model.load_state_dict(weights, strict=False)
         missing = set(missing) - set(model.all_tied_weights_keys)
         if missing or unexpected:
-            raise ValueError(f"weights that came and that the model has differ: {[*missing, *unexpected]}")
+            raise ValueError(
+                f"these weights were not received, or are not the model's: {[*missing, *unexpected]}"
+            )
         self.version = self.version if version is None else version
 
     async def sleep(self) -> None:
-        """Do nothing: memory holds this model and the one that learns."""
+        """Do nothing: memory is large enough for this model and the trained one."""
 
     async def wake_up(self) -> None:
-        """Do nothing: the model never left memory."""
+        """Do nothing: the model is never moved out of memory."""
 
     async def clear_kv_cache(self) -> None:
-        """Do nothing: no cache outlives its answers."""
+        """Do nothing: no cache outlives an answer."""
 
     async def release_kv_cache(self) -> None:
-        """Do nothing: no cache outlives its answers."""
+        """Do nothing: no cache outlives an answer."""
 
     async def resume_kv_cache(self) -> None:
         """Do nothing: each answer makes its own cache."""
 
     async def abort_all_requests(self, reject_request: bool = False) -> None:
-        """Answer nothing more until generation is resumed; an answer is never given in part."""
+        """Stop answering until generation is resumed; an answer is never returned in part."""
         del reject_request
         self.running.clear()
 
     async def resume_generation(self) -> None:
-        """Go on answering."""
+        """Resume answering."""
         self.running.set()
 
 
@@ -140,7 +142,7 @@ class Replica(RolloutReplica):
 
 
 class WeightSender(BaseRollout):
-    """Runs where the model learns, and brings its weights to the server."""
+    """Runs in the training process and sends its weights to the server."""
 
     def __init__(
         self, config: Any, model_config: Any, device_mesh: Any, replica_rank: int | None = None
@@ -164,9 +166,9 @@ class WeightSender(BaseRollout):
         global_steps: int | None = None,
         **kwargs: Any,
     ) -> None:
-        """Gather the weights, which all ranks do together, and send them to this rank's server."""
+        """Gather the weights on all ranks, and send them to this rank's server."""
         if wire_format != "named_tensors" or kwargs.get("peft_config") is not None:
-            raise ValueError("this server takes whole weights: set actor_rollout_ref.model.lora.merge=True")
+            raise ValueError("this server needs merged weights: set actor_rollout_ref.model.lora.merge=True")
         gathered = {
             name: tensor.detach().cpu().clone() async for name, tensor in ensure_async_iterator(weights)
         }

@@ -1,4 +1,4 @@
-"""The way of weights from a trainer to servers elsewhere, through Ray: slow, and everywhere there is Ray."""
+"""Sends weights from a trainer to servers in other processes through Ray: slow, but always available."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ class Mailbox:
         self.held: tuple[int | None, dict[str, Tensor]] | None = None
 
     def put(self, version: int | None, weights: dict[str, Tensor]) -> None:
-        """Replace what is held."""
+        """Replace the weights."""
         self.held = version, weights
 
     def get(self, version: int | None) -> dict[str, Tensor] | None:
-        """The weights of this version, None if they have not come yet."""
+        """The weights of this version; None if they have not arrived yet."""
         return self.held[1] if self.held is not None and self.held[0] == version else None
 
 
 @CheckpointEngineRegistry.register(TRANSFER)  # pyright: ignore[reportAttributeAccessIssue]
 class ThroughRay(CheckpointEngine):
-    """Sends and receives by a mailbox that all processes of the job know by name."""
+    """Sends and receives through a mailbox that all processes of the job find by its name."""
 
     def __init__(self, bucket_size: int, is_master: bool = False) -> None:
         del bucket_size
@@ -43,14 +43,14 @@ class ThroughRay(CheckpointEngine):
         return actor.options(name="hgpo_weights", get_if_exists=True, num_cpus=0).remote()
 
     def prepare(self) -> dict[str, Any]:
-        """Nothing to tell."""
+        """No information is needed."""
         return {}
 
     @classmethod
     def build_topology(
         cls, actor_wg_world_size: int, rollout_world_size: int, metadata: list[dict]
     ) -> tuple[dict[str, list[Any]], dict[str, list[Any]]]:
-        """None: everyone knows the mailbox."""
+        """No topology is needed: every process finds the mailbox."""
         del actor_wg_world_size, rollout_world_size, metadata
         return {}, {}
 
@@ -59,18 +59,18 @@ class ThroughRay(CheckpointEngine):
         del kwargs
 
     def finalize(self) -> None:
-        """Nothing to free."""
+        """Nothing has to be freed."""
 
     async def send_weights(
         self, weights: Iterator[tuple[str, Tensor]], global_steps: int | None = None
     ) -> None:
-        """Gather the weights, which all ranks do together; the first one posts them."""
+        """Gather the weights on all ranks; the first rank puts them into the mailbox."""
         gathered = {name: tensor.detach().cpu().clone() for name, tensor in weights}
         if self.is_master:
             await self._mailbox.put.remote(global_steps, gathered)
 
     async def receive_weights(self, global_steps: int | None = None) -> AsyncIterator[tuple[str, Tensor]]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        """The weights of this version, when they have come."""
+        """The weights of this version, as soon as they have arrived."""
         while (weights := await self._mailbox.get.remote(global_steps)) is None:
             await asyncio.sleep(0.1)
         for item in weights.items():

@@ -1,1 +1,1 @@
-"""Configurations of verl: `stepwise.yaml`, what every run of ours needs, and the published settings on it."""
+"""Configurations of verl: `stepwise.yaml`, on which every run is based, and the published settings."""
