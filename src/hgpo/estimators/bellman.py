@@ -85,8 +85,8 @@ def bellman_values(
         precision[rows[part]] = tolerance[equation.task[equation.context]]
     if unsettled:
         warnings.warn(
-            f"the values of {unsettled} tasks have not converged after {MAX_SWEEPS} sweeps, so their advantages "
-            "are inexact: with a smaller discount they converge sooner",
+            f"the values of {unsettled} tasks have not converged after {MAX_SWEEPS} sweeps, so their "
+            "advantages are inexact: with a smaller discount they converge sooner",
             RuntimeWarning,
             stacklevel=2,
         )
