@@ -235,7 +235,7 @@ def test_the_command_tells_tokens_and_cost_and_goes_on_in_the_same_folder(tmp_pa
         assert main(args) == 0
         second = " ".join(capsys.readouterr().out.split())
     # 4 steps at 100 and 10 tokens: 400 · 2 + 40 · 50 = 2,800 millionths.
-    assert "4 replies asked for, 0 taken from" in first and "400 tokens read, 40 written" in first
+    assert "4 replies requested, 0 taken from" in first and "400 input tokens, 40 written" in first
     assert "0.0028 in all" in first
     assert "0 replies asked for, 4 taken from" in second and "0.0028 in all" in second
     assert len(server.requests) == 4
