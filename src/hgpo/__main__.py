@@ -1,4 +1,4 @@
-"""`python -m hgpo`, by which `accelerate launch -m hgpo train …` starts it on several GPUs."""
+"""`python -m hgpo`, with which `accelerate launch -m hgpo train …` starts a run on several GPUs."""
 
 import sys
 

@@ -1,7 +1,7 @@
-"""Columns: what a caller hands over for the rows of a table, as read-only arrays or as a clear error.
+"""Columns: converts a caller's values for a table's rows to read-only arrays, or raises a clear error.
 
-Lists, tuples, NumPy arrays and what turns into them (pandas, polars, Arrow, JAX) are columns, and so are
-PyTorch's tensors, on any device and in any precision.
+Lists, tuples, NumPy arrays, everything that converts to them (pandas, polars, Arrow, JAX) and PyTorch's
+tensors, on any device and in any precision, are accepted.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ def as_sequence(name: str, column: Any) -> Column:
 
 
 def columns_by_name(name: str, columns: Any) -> dict[str, Any]:
-    """Named columns, from a mapping of columns or from one mapping per row; {} of None.
+    """Named columns, from a mapping of columns or from one mapping per row; {} for None.
 
     Raises:
-        TypeError: It is neither, or a name is no text.
+        TypeError: It is neither, or a name is not a string.
         ValueError: A row has other names than the first one.
     """
     if columns is None:
@@ -67,7 +67,7 @@ def columns_by_name(name: str, columns: Any) -> dict[str, Any]:
 
 
 def objects(name: str, column: Any) -> NDArray[Any]:
-    """The values as they are, those of a sequence as objects."""
+    """The values unchanged; those of a sequence as objects."""
     values = as_sequence(name, column)
     if isinstance(values, np.ndarray):
         return frozen(values.copy())
@@ -76,7 +76,7 @@ def objects(name: str, column: Any) -> NDArray[Any]:
 
 
 def texts(name: str, column: Any) -> NDArray[Any]:
-    """The values as they are; TypeError where one is a list or an array."""
+    """The values unchanged; TypeError if one is a list or an array."""
     values = objects(name, column)
     if values.dtype == object:
         wrapped = [kind for kind in set(map(type, values.tolist())) if issubclass(kind, list | np.ndarray)]
@@ -114,16 +114,16 @@ def token_logprobs(name: str, column: Any) -> tuple[NDArray[np.float64], ...]:
 
 
 def frozen(array: NDArray[Any]) -> NDArray[Any]:
-    """The array itself, which cannot be written to from here on."""
+    """The array itself, made read-only."""
     array.setflags(write=False)
     return array
 
 
 def precisions(column: Any) -> set[str]:
-    """The names of the types that a column, or each of its values, is kept in, such as "float32"."""
+    """The names of the types in which a column, or each of its values, is stored, such as "float32"."""
     kept = {str(column.dtype)} if hasattr(column, "dtype") else set()
     if hasattr(column, "__array__") and not hasattr(column, "detach"):
-        kept.add(str(np.asarray(column).dtype))  # pandas and Arrow have names of their own for the same
+        kept.add(str(np.asarray(column).dtype))  # pandas and Arrow have other names for the same types
     if kept <= {"object"}:
         kept = {str(value.dtype) for value in column if hasattr(value, "dtype")}
     return {name.removeprefix("torch.") for name in kept}
@@ -131,7 +131,7 @@ def precisions(column: Any) -> set[str]:
 
 def _from_torch(tensor: Any) -> NDArray[Any]:
     tensor = tensor.detach().cpu()
-    # NumPy has no bfloat16; every floating-point number is a float64, too.
+    # NumPy has no bfloat16; every floating-point number can be stored as float64.
     return (tensor.double() if tensor.is_floating_point() else tensor).numpy()
 
 
@@ -158,7 +158,7 @@ def _numbers(name: str, column: Any, kinds: str, wanted: str) -> NDArray[Any]:
 
 
 def _one_value(name: str, value: Any, wanted: str) -> str:
-    """What to do about a value, where it may be one in a list or an array of its own."""
+    """What to do about a value that is perhaps the only one in a list or an array."""
     length = len(value) if isinstance(value, list | tuple) else next(iter(getattr(value, "shape", ())), 0)
     if length == 1:
         return f"{wanted}, not a list of one: [x for [x] in {name}]"
@@ -166,7 +166,8 @@ def _one_value(name: str, value: Any, wanted: str) -> str:
 
 
 def _ragged(name: str, column: Any, dtype: type, kinds: str) -> tuple[NDArray[Any], ...]:
-    # Rows of one prompt often hold the same object: it is converted once, and kept so that its id stays its.
+    # Rows of one prompt often share an object: it is converted once, and kept alive so that its id stays
+    # unique.
     known: dict[int, tuple[Any, NDArray[Any]]] = {}
     rows = []
     for row, values in enumerate(column):

@@ -1,7 +1,7 @@
-"""Several processes that train one policy, each on a separate GPU; or one process alone.
+"""Training of one policy by several processes, each on a separate GPU; or by one process.
 
-Every process has the same weights. Rollouts are divided among them and gathered, gradients are summed, so
-that all processes decide alike. Only the first process writes files and messages.
+Every process has the same weights. Rollouts are divided among the processes and gathered, gradients are
+summed, so that all processes make the same decisions. Only the first process writes files and messages.
 """
 
 from __future__ import annotations
@@ -18,29 +18,29 @@ T = TypeVar("T")
 
 
 class ProcessGroup(Protocol):
-    """The processes of a run, as one of them sees them."""
+    """The processes of a run, as seen from one of them."""
 
     @property
     def size(self) -> int:
-        """How many there are."""
+        """Number of processes."""
         ...
 
     @property
     def rank(self) -> int:
-        """Which of them this one is, counted from 0."""
+        """Index of this process, counted from 0."""
         ...
 
     @property
     def device(self) -> torch.device | None:
-        """The device of this one, None if the settings say it."""
+        """The device of this process; None if the settings determine it."""
         ...
 
     def gather(self, items: list[T]) -> list[list[T]]:
-        """The lists of all, in the order of ranks."""
+        """The lists of all processes, in the order of ranks."""
         ...
 
     def all_reduce(self, tensors: Sequence[Tensor]) -> None:
-        """Replace each tensor by its sum over all."""
+        """Replace each tensor by its sum over all processes."""
         ...
 
     def broadcast(self, value: T) -> T:
@@ -54,14 +54,14 @@ class SingleProcess:
     size, rank, device = 1, 0, None
 
     def gather(self, items: list[T]) -> list[list[T]]:
-        """Its own list."""
+        """Return its own list only."""
         return [items]
 
     def all_reduce(self, tensors: Sequence[Tensor]) -> None:
-        """Nothing: they are the sums."""
+        """Do nothing, because the tensors are already the sums."""
 
     def broadcast(self, value: T) -> T:
-        """Its own value."""
+        """Return the value."""
         return value
 
 
@@ -80,7 +80,7 @@ class Accelerated:
         """The lists of all processes, in the order of ranks; items are pickled."""
         from accelerate.utils import gather_object
 
-        # What is gathered is joined end to end, so each list is wrapped to stay one.
+        # Gathered lists are concatenated, so each list is wrapped to keep it separate.
         return gather_object([items])
 
     def all_reduce(self, tensors: Sequence[Tensor]) -> None:
@@ -99,17 +99,17 @@ class Accelerated:
 
 
 def process_group() -> ProcessGroup:
-    """The processes that this one was started with."""
+    """The processes with which this one was started."""
     return Accelerated() if int(os.environ.get("WORLD_SIZE", "1")) > 1 else SingleProcess()
 
 
 def shard(items: Iterable[T], processes: ProcessGroup) -> Iterator[T]:
-    """Those of the items that are this process's: every size-th."""
+    """This process's part of the items: every size-th."""
     return (item for number, item in enumerate(items) if number % processes.size == processes.rank)
 
 
 def all_reduce_gradients(parameters: Sequence[Tensor], processes: ProcessGroup) -> None:
-    """Replace each gradient by its sum over the processes, also where this one had nothing to add."""
+    """Replace each gradient by its sum over the processes, even if this process has none."""
     if processes.size == 1:
         return
     for parameter in parameters:

@@ -1,12 +1,12 @@
-"""Errors that a user can fix, told apart from faults of the program."""
+"""Errors that a user can fix, as opposed to bugs in the program."""
 
 
 class SettingError(ValueError):
-    """A setting that cannot work; the message is one line with what to change."""
+    """A setting that cannot work; the message is one line and says what to change."""
 
 
 class RunError(RuntimeError):
-    """A run that cannot go on; the message is one line with why and what to do."""
+    """A run that cannot continue; the message is one line with the reason and what to do."""
 
 
 def in_one_line(error: BaseException) -> str:
@@ -24,10 +24,10 @@ def in_one_line(error: BaseException) -> str:
 
 
 def how_to_install(package: str) -> str:
-    """What brings a package that is missing, as the metadata of hgpo names it.
+    """The command that installs a missing package, from hgpo's own metadata.
 
     Args:
-        package: its name, as it is installed or as it is imported.
+        package: its name on the package index or in an import.
     """
     import re
     from importlib.metadata import PackageNotFoundError, requires
@@ -44,6 +44,6 @@ def how_to_install(package: str) -> str:
         found = re.match(r"([\w.-]+).*;\s*extra\s*==\s*['\"]([\w-]+)", requirement)
         if found:
             needed.setdefault(found[2], set()).add(plain(found[1]))
-    # Of several extras the one that brings least besides.
+    # If several extras contain the package, the smallest one is used.
     extras = sorted((len(names), extra) for extra, names in needed.items() if plain(package) in names)
     return f"pip install 'hgpo[{extras[0][1]}]'" if extras else f"install the package that has {package}"

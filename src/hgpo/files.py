@@ -1,4 +1,4 @@
-"""Files of which nobody finds half, whoever reads one or stops the writer; and one writer a folder."""
+"""Atomic writes, which never leave a partial file, and locks that allow one writer per folder."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from hgpo.errors import RunError
 
 
 def reason(error: Exception) -> str:
-    """What went wrong, in a few words."""
+    """A short description of an error."""
     said = error.strerror if isinstance(error, OSError) else None
     return said or next(iter(str(error).splitlines()), type(error).__name__)
 
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """The name to write a file under until it is complete; then it takes its place.
+    """A temporary name to write a file under; when the block ends, the file is moved to its place.
 
-    Where writing fails or is stopped, what was written is removed, and an older file of that name stays.
+    If writing fails or is interrupted, the temporary file is removed, and an older file at the path stays.
 
     Raises:
-        OSError: The file cannot be moved to its place, e.g. because a folder is there.
+        OSError: The file cannot be moved to its place, e.g. because there is a folder of that name.
     """
     unfinished = path.with_name(f".{path.name}.unfinished")
     try:
@@ -35,16 +35,16 @@ def whole_file(path: Path) -> Iterator[Path]:
         with suppress(OSError):
             unfinished.unlink()
         if isinstance(error, OSError):
-            # A full disk shows in a write, which knows no name.
+            # The error of a full disk comes from a write, which has no file name.
             error.filename = str(path)
         raise
 
 
 def atomic_write(path: Path, text: str) -> None:
-    """Write a text as UTF-8; a lone surrogate, which UTF-8 cannot hold, as its escape, `\\ud83d`.
+    """Write a text as UTF-8; a lone surrogate, which UTF-8 cannot encode, becomes its escape, `\\ud83d`.
 
     Raises:
-        OSError: It cannot be written; nothing of it is left then.
+        OSError: It cannot be written; no partial file is left.
     """
     with whole_file(path) as unfinished:
         unfinished.write_text(text, encoding="utf-8", errors="backslashreplace")
@@ -52,10 +52,10 @@ def atomic_write(path: Path, text: str) -> None:
 
 @contextmanager
 def exclusive_lock(folder: Path, doing: str) -> Iterator[None]:
-    """Keep other processes from doing the same in the folder, which is made if need be.
+    """Keep other processes from doing the same in the folder, which is created if needed.
 
     Raises:
-        RunError: if one does already, or the folder cannot be written into.
+        RunError: if another process is doing it already, or the folder cannot be written to.
     """
     lock = FileLock(folder / ".lock", timeout=0)
     try:
@@ -64,7 +64,7 @@ def exclusive_lock(folder: Path, doing: str) -> Iterator[None]:
     except Timeout:
         raise RunError(f"another process is {doing} in {folder}: wait until it ends, or stop it") from None
     except OSError as error:
-        raise RunError(f"{folder} is no folder to write into: {reason(error)}") from None
+        raise RunError(f"{folder} is not a folder that can be written to: {reason(error)}") from None
     try:
         yield
     finally:

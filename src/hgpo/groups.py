@@ -1,23 +1,23 @@
-"""Groups: who is compared with whom, as integer ids.
+"""Groups: which rows are compared with each other, as integer ids.
 
-The level-k group of a row holds all rows of the same task whose current state and k states before it are the
-same (HGPO, arXiv 2602.22817: the context operator C_k(s_t) = (s_{t−k}, …, s_t)):
+The level-k group of a row holds all rows of the same task with the same current state and the same k states
+before it (HGPO, arXiv 2602.22817: the context operator C_k(s_t) = (s_{t−k}, …, s_t)):
 
-    level 0   … … B     everyone who stood in B
-    level 1   … A B     … and came from A
-    level 2   S A B     … and was in S before that
+    level 0   … … B     all rows in state B
+    level 1   … A B     of these, all that came from A
+    level 2   S A B     of these, all that were in S before A
 
-Each level splits the groups of the level above it. Actions play no part.
+Each level splits the groups of the level above it. Actions are not considered.
 
-A state may have several keys, from a coarse one (what the agent saw) to a fine one (all that is true). With
-`level_keys` the first levels compare by these, and history follows after the last key:
+A state may have several keys, from a coarse one (such as the observation) to a fine one (the full state).
+With `level_keys` the first levels compare by these, and history follows after the last key:
 
     level 0, 1, …, J − 1     the first 1, 2, …, J keys are the same
     level J − 1 + k          all keys are the same, now and in each of the k states before
 
-Each level adds a key to those of the level above, so that levels are nested whatever the keys are. Keys come
-before history because what comes next depends on the present state, and on the past only through what the
-policy remembers.
+Each level adds a key to those of the level above, so that levels are nested whatever the keys are. The keys
+come before history because what happens next depends on the present state, and on the past only through what
+the policy remembers.
 """
 
 from __future__ import annotations
@@ -41,15 +41,15 @@ def level_groups(
 
     Args:
         steps: The step table.
-        history_length: K, the deepest level: how many states before the current one are compared.
-        start_token: Let a special token stand for the states before the first: the rows of step t then
-            meet, at the levels above t, those of step t with the same whole history.
-        level_keys: Names of the table's state keys, the coarsest first; None for its `state_key` alone.
+        history_length: K, the deepest level: the number of previous states that are compared.
+        start_token: Let a special token stand for the states before the first one. Rows of step t are then
+            compared, at the levels above t, with rows of step t that have the same whole history.
+        level_keys: Names of the table's state keys, coarsest first; None uses only its `state_key`.
 
     Returns:
         Shape (J + K, rows) with J keys. Row i of a level holds a dense id, equal for the rows of one group
-        and meaningful within that level only, or −1 where the level compares k states of history,
-        step_index < k and there is no start token, as the level does not exist there.
+        and meaningful within that level only. The id is −1 if the level does not exist for the row: it
+        compares k states of history, step_index < k, and there is no start token.
 
     Raises:
         ValueError: `history_length` below 0; the table lacks a key.
@@ -63,7 +63,7 @@ def level_groups(
 
 
 def count_levels(history_length: int, level_keys: Sequence[str] | None = None) -> int:
-    """How many levels there are: one for each key, and one for each state of history."""
+    """Number of levels: one per key, and one per state of history."""
     return len(level_keys or (STATE_KEY,)) + check_history_length(history_length)
 
 
@@ -81,15 +81,15 @@ def iterate_level_groups(
         key = steps.codes_of_key(name)[order]
         ids = dense(ids * (key.max(initial=0) + 1) + key)
         yield _scattered(ids, order)
-    # What all keys together tell apart is the state whose history follows.
+    # The state with a history is identified by all keys together.
     state, width = ids, ids.max(initial=0) + 1
     for _ in range(check_history_length(history_length)):
-        # (s_{t−k} … s_t) is the level k−1 context of the previous step, and then the own state. In time order
-        # the previous step is the previous row, and the context carries the task along.
+        # (s_{t−k} … s_t) is the level k−1 context of the previous step followed by the current state. In time
+        # order the previous step is the previous row, and the context determines the task.
         pairs = np.empty_like(ids)
         pairs[1:] = ids[:-1]
         if start_token:
-            # Before the first step stands a context of the task's own, beyond the numbers of the others.
+            # Each task has its own context before the first step, with a number above all others.
             pairs[first] = steps.task_code[order[first]] + ids.max(initial=0) + 1
         else:
             pairs[first] = -1
@@ -99,13 +99,13 @@ def iterate_level_groups(
         pairs[missing] = -1
         ids = dense(pairs)
         if not start_token:
-            # Each trajectory has a first step, so −1 is there, is the smallest and gets the id 0.
+            # Each trajectory has a first step, so −1 occurs, is the smallest value and gets the id 0.
             ids -= 1
         yield _scattered(ids, order)
 
 
 def group_sizes(groups: NDArray[np.int64]) -> NDArray[np.int64]:
-    """How many rows share each row's group, itself included; 0 where the id is −1. Same shape as `groups`."""
+    """Number of rows in each row's group, including the row; 0 where the id is −1. Same shape as `groups`."""
     sizes = np.empty_like(groups)
     for ids, out in zip(np.atleast_2d(groups), np.atleast_2d(sizes), strict=True):
         out[:] = np.bincount(ids + 1)[ids + 1]

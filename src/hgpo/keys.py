@@ -1,12 +1,12 @@
-"""Keys: what ids and states are compared by, and which values cannot serve.
+"""Keys: how ids and states are compared, and which values cannot be keys.
 
-Two values are the same key if they are equal and of one type: 1, 1.0, True and "1" are four keys, alone and
-inside tuples and frozensets. Scalars of NumPy and Arrow count as the Python values that they hold, and a
-string of any class as a string. Values of other classes are the same where their own == says so.
+Two values are the same key if they are equal and of the same type: 1, 1.0, True and "1" are four keys, alone
+and inside tuples and frozensets. Scalars of NumPy and Arrow count as the Python values that they hold, and
+strings of any class as strings. Values of other classes are the same key if their own == says so.
 
-Three kinds of values are no keys: values that cannot be hashed, values that are compared by identity (no row
-would share one with another), and missing values (all rows without one would share it). None within a tuple
-is not missing: ("hall", None) may be a state in which nothing is held.
+Three kinds of values cannot be keys: values that cannot be hashed, values that are compared by identity (no
+two rows would share one), and missing values (all rows without one would share it). None within a tuple
+is not missing: ("hall", None) may be a state with nothing in hand.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from numpy.typing import NDArray
 
 
 def factorize(values: Sequence[Any] | NDArray[Any], name: str = "value") -> NDArray[np.int64]:
-    """Dense integer codes: equal where the values are the same key, 0 … number of different keys − 1.
+    """Dense integer codes 0, 1, …: equal if and only if the values are the same key.
 
     Args:
-        values: One a row.
-        name: What an error calls them.
+        values: One per row.
+        name: The name of the values in error messages.
 
     Raises:
         TypeError: A value cannot be hashed or is compared by identity; the message names its row.
@@ -41,8 +41,8 @@ def factorize(values: Sequence[Any] | NDArray[Any], name: str = "value") -> NDAr
     except TypeError:
         pass
     else:
-        # Nothing but a string equals a string: if all different keys are strings, all values are. An integer
-        # has equals of other types.
+        # Only strings equal strings: if all different keys are strings, all values are. An integer equals
+        # values of other types.
         if kinds == {str} or set(map(type, objects)) <= _PLAIN:
             return codes
     keys = []
@@ -55,14 +55,14 @@ def factorize(values: Sequence[Any] | NDArray[Any], name: str = "value") -> NDAr
 
 
 def as_key(value: Any, verb: str = "is") -> Hashable:
-    """Something that is equal for two values exactly if they are the same key.
+    """An object that is equal for two values if and only if they are the same key.
 
     Args:
         value: Any value.
-        verb: How an error begins that tells what the value "is", or what a value around it "holds".
+        verb: The first word of error messages: the value "is", or a value around it "holds".
 
     Raises:
-        TypeError, ValueError: The value is no key; see `factorize`.
+        TypeError, ValueError: The value cannot be a key; see `factorize`.
     """
     kind = type(value)
     if kind in _PLAIN:
@@ -89,22 +89,22 @@ def as_key(value: Any, verb: str = "is") -> Hashable:
 
 
 def _part(value: Any) -> Hashable:
-    """A part of a key, of which None is one: a state in which nothing is held is not a missing state."""
+    """A part of a key, where None is allowed: a state with nothing in hand is not a missing state."""
     return None if value is None else as_key(value, "holds")
 
 
 _PLAIN = frozenset({str, bytes, int})
-"""Types that are keys as they are."""
+"""Types whose values are keys without conversion."""
 _NUMBERS = frozenset({bool, float, complex})
 """Types that are compared by value."""
 _BEYOND_PYTHON = frozenset({np.datetime64, np.timedelta64, np.longdouble, np.clongdouble})
-"""NumPy's scalars that Python has no type for that holds them all."""
+"""NumPy's scalar types that have no Python type with the same values."""
 _MISSING = "a missing value; fill it in, drop the row, or give what is absent a value of its own, such as ''"
 
 
 def _number(values: Sequence[Any]) -> tuple[NDArray[np.int64], set[type]]:
-    """A number for every value, equal where the values are, and the types of the different ones."""
-    # A dict that numbers new keys by itself keeps the whole pass in C: 0.1 µs a row and the string's hash.
+    """A number for every value, equal where the values are equal, and the types of the different values."""
+    # A dict that numbers new keys keeps the whole pass in C: 0.1 µs per row plus the string's hash.
     codes: defaultdict[Any, int] = defaultdict(itertools.count().__next__)
     numbers = np.fromiter(map(codes.__getitem__, values), np.int64, len(values))
     return numbers, set(map(type, codes))
@@ -120,7 +120,7 @@ def _factorize_numbers(values: NDArray[Any], name: str) -> NDArray[np.int64]:
 
 
 def _require_value(value: Any, verb: str) -> None:
-    """Raise an error if a value cannot be hashed, is missing or is compared by identity."""
+    """Raise an error if a value cannot be hashed, is missing, or is compared by identity."""
     name = type(value).__name__
     kind = f"a{'n' if name[0] in 'AEIOUaeiou' else ''} {name}"
     try:
@@ -144,21 +144,21 @@ def _require_value(value: Any, verb: str) -> None:
 
 
 def _is_missing(value: Any) -> bool:
-    """Whether the value is not even equal to itself: NaN in any form, pandas' NaT and NA."""
+    """Whether the value is not equal to itself: NaN in any form, pandas' NaT and NA."""
     try:
         return bool(value != value)
     except TypeError:
-        return True  # the answer of pandas' NA is NA again, which is neither true nor false
+        return True  # comparing pandas' NA gives NA again, which is neither true nor false
     except Exception:
-        return False  # a tensor of several elements answers one by one
+        return False  # a tensor with several elements compares element by element
 
 
 def _is_compared_by_identity(value: Any, code: int) -> bool:
-    """Whether hash or equality follow from where the value lies in memory, or in what it holds does."""
+    """Whether the hash or equality of the value, or of something in it, depends on its place in memory."""
     if code in (id(value), object.__hash__(value)):
         return True
     try:
         twin = copy.deepcopy(value)
         return hash(twin) != code or twin != value
     except Exception:
-        return False  # it cannot be copied, so that nothing speaks against it
+        return False  # it cannot be copied, so there is no evidence of it

@@ -1,14 +1,14 @@
-"""State keys for states that cannot be hashed, or that repeat only nearly.
+"""State keys for states that cannot be hashed, or that recur only approximately.
 
-Each function gives every row a number, equal where the states count as the same; it serves as `state_key`.
+Each function gives every row a number, equal for states that count as the same; it serves as `state_key`.
 
     keys = grid_keys(positions, cell=0.1)
     steps = hgpo.StepTable(state_key=keys, …)
 
-Near states are gathered about leaders: the states of a task, the most frequent first (ties in sorted order),
-become leaders unless they are near to one already; then each joins the leader that it is most like. So every
-member is near to its leader, and the order of the rows plays no part. Chains, in which each link is near to
-the next and the ends are far apart, do not form.
+Near states are clustered around leaders: going through the states of a task, the most frequent first (ties in
+sorted order), a state becomes a leader unless it is near to an existing one; then each state joins the most
+similar leader. Every member is therefore near to its leader, and the order of the rows has no effect. Chains,
+in which neighbours are near but the ends are far apart, do not form.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from hgpo.keys import factorize
 from hgpo.steps import StepTable
 
 Metric = Literal["euclidean", "cosine"]
-"""How far two embeddings are apart: |a − b|, or 1 − cos(a, b)."""
+"""Distance of two embeddings: |a − b|, or 1 − cos(a, b)."""
 
 
 def grid_keys(states: ArrayLike, cell: float | Sequence[float]) -> NDArray[np.int64]:
     """States in the same cell of a grid count as the same; O(n log n).
 
-    A state's cell is that of the nearest multiple of `cell` in each dimension, round(s / cell). Two states
-    that are closer than a cell can still fall on both sides of a border.
+    A state's cell is given by the nearest multiple of `cell` in each dimension, round(s / cell). Two states
+    that are closer than a cell can still be on different sides of a border.
 
     Args:
         states: Shape (rows, dimensions), or (rows,) for one dimension; finite.
-        cell: The cell's size, in units of the state; one number, or one a dimension.
+        cell: The cell's size, in units of the state; one number, or one per dimension.
 
     Returns:
         Shape (rows,), dense numbers.
@@ -59,22 +59,24 @@ def grid_keys(states: ArrayLike, cell: float | Sequence[float]) -> NDArray[np.in
 def similar_text_keys(
     texts: Sequence[str], task_id: Sequence[Any] | NDArray[Any], similarity: float
 ) -> NDArray[np.int64]:
-    """Texts of one task that are alike count as the same state.
+    """Similar texts of one task count as the same state.
 
-    Likeness is 2 M / T: M the characters of the longest common subsequence, T those of both texts, which is
-    `fuzz.ratio` of rapidfuzz. The cost is distinct texts × leaders of each task: n² where all differ.
+    Similarity is 2 M / T, where M is the length of the longest common subsequence in characters and T the sum
+    of both lengths (`fuzz.ratio` of rapidfuzz). The cost is distinct texts × leaders per task: n² if all
+    differ.
 
     Args:
-        texts: One a row.
-        task_id: One a row; texts of different tasks never meet.
-        similarity: The least likeness of a member to its leader, above 0 and at most 1; 0.95 in GiGPO's code.
+        texts: One per row.
+        task_id: One per row; texts of different tasks are never the same state.
+        similarity: The smallest similarity of a member to its leader, above 0 and at most 1; 0.95 in GiGPO's
+        code.
 
     Returns:
         Shape (rows,), dense numbers.
 
     Raises:
         ValueError: `similarity` is out of range, or the lengths differ.
-        TypeError: A text is something else.
+        TypeError: A text is not a string.
     """
     require_similarity(similarity)
     for row, text in enumerate(texts):
@@ -95,15 +97,15 @@ def similar_text_keys(
 def neighbour_keys(
     embeddings: ArrayLike, task_id: Sequence[Any] | NDArray[Any], radius: float, metric: Metric = "euclidean"
 ) -> NDArray[np.int64]:
-    """States of one task whose embeddings are near to one another count as the same.
+    """States of one task with nearby embeddings count as the same.
 
-    The cost is distinct states × leaders of each task × dimensions, in numpy: n² where all are far apart.
+    The cost is distinct states × leaders per task × dimensions, in numpy: n² if all are far apart.
 
     Args:
-        embeddings: Shape (rows, dimensions), finite; of any model of the caller's.
-        task_id: One a row; states of different tasks never meet.
+        embeddings: Shape (rows, dimensions), finite; from any model.
+        task_id: One per row; states of different tasks are never the same.
         radius: The largest distance of a member from its leader.
-        metric: "euclidean", or "cosine" for the directions alone.
+        metric: "euclidean", or "cosine", which compares only directions.
 
     Returns:
         Shape (rows,), dense numbers.
@@ -128,7 +130,7 @@ def neighbour_keys(
                 distances = 1.0 - points @ points[leader]
             else:
                 distances = np.linalg.norm(points - points[leader], axis=1)
-            # A rounding may put a point at a distance from itself.
+            # Rounding may give a point a distance above 0 from itself.
             distances[leader] = 0.0
             return np.where(distances <= radius, -distances, -np.inf)
 
@@ -138,11 +140,11 @@ def neighbour_keys(
 
 
 def merge_similar(steps: StepTable, similarity: float) -> StepTable:
-    """The table with the observations themselves as states, alike ones as one; see `similar_text_keys`.
+    """The table with its observations as states, similar ones as one; see `similar_text_keys`.
 
     Raises:
         ValueError: The table has no observations.
-        TypeError: An observation is no text.
+        TypeError: An observation is not a string.
     """
     if steps.observation is None:
         raise ValueError(
@@ -193,11 +195,11 @@ def _keys_within_tasks(
 
 
 def _leaders(count: int, likeness: Callable[[int], NDArray[np.float64]]) -> NDArray[np.int64]:
-    """The leader of every member, itself where it leads.
+    """The leader of every member; leaders are their own.
 
     Args:
-        count: Members, in the order in which they may become leaders.
-        likeness: Of all members to a given one, [members]; −∞ where they are not near.
+        count: Number of members, in the order in which they may become leaders.
+        likeness: For a given member, the similarity of all members to it, [members]; −∞ if they are not near.
     """
     best = np.full(count, -np.inf)
     leader = np.arange(count)

@@ -1,4 +1,4 @@
-"""The random streams of a run: one seed, and a stream of its own for each thing that is drawn."""
+"""The random streams of a run: one seed, and a separate stream for each purpose."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ import numpy as np
 
 WEIGHTS, WARM_TASKS, WARM_ORDER, TASKS, ROLLOUT, UPDATE, EVALUATION, PROBE, CRITIC = range(9)
 PHRASES, READING_TASKS, READING_ORDER, CROSS = range(9, 13)
-"""What is drawn; a number, once given, is never given to something else."""
+"""The purposes. A number that has been used is never used for another purpose."""
 
 
 @dataclass(frozen=True)
 class RandomStreams:
-    """Random streams of a run; each is named by a number of its own, so that none repeats another."""
+    """Random streams of a run; each has its own number, so that no two give the same numbers."""
 
     seed: int
-    """Of the run."""
+    """The run's seed."""
 
     def generator(self, stream: int, *place: int) -> np.random.Generator:
-        """The generator of a stream, at a place in the run such as an iteration."""
+        """The generator of a stream at a point of the run, such as an iteration."""
         return np.random.default_rng([self.seed, stream, *place])
 
     def integer(self, stream: int, *place: int) -> int:
-        """The first integer that the stream draws there, below 2³¹: a seed for something else."""
+        """The first integer of the stream at that point, below 2³¹, to seed something else."""
         return int(self.generator(stream, *place).integers(2**31))

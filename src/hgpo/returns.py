@@ -1,4 +1,4 @@
-"""Returns: what a step is worth in hindsight, and the penalty for actions that were not understood."""
+"""Returns to go, and the penalty for actions that were not understood."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from hgpo.steps import StepTable
 
 @dataclass(frozen=True)
 class Returns:
-    """One return a row, and how far it may be from its exact value."""
+    """One return per row, and a bound on the rounding error of each."""
 
     values: NDArray[np.float64]
     """Shape (rows,)."""
     rounding: NDArray[np.float64]
-    """Shape (rows,): the most by which rounding may have moved each."""
+    """Shape (rows,): the largest possible rounding error of each."""
 
     def merged(self, groups: NDArray[np.int64]) -> Returns:
-        """With values that are bit for bit the same where those of a group are equal but for rounding."""
+        """The same returns, where values of a group that are equal up to rounding are made exactly equal."""
         return Returns(merge_equal(self.values, self.rounding, groups), self.rounding)
 
 
@@ -34,14 +34,14 @@ def discounted_returns(
 
         R_t = r_t + γ R_{t+1},  R after the last step = 0
 
-    Two rows with the same rewards still to come get bit for bit the same return, wherever they stand.
+    Two rows with the same future rewards get exactly the same return, bit for bit, wherever they are.
 
     Args:
         steps: The step table.
         discount: γ, between 0 and 1; 0.95 in HGPO (arXiv 2602.22817).
-        invalid_penalty: Taken off a row whose `action_valid` is False; in units of reward.
-        propagate_penalty: Take the penalty off the row's reward, so that it reaches the returns of earlier
-            steps as well. If False it lowers that row's return alone.
+        invalid_penalty: Subtracted at rows whose `action_valid` is False; in units of reward.
+        propagate_penalty: Subtract the penalty from the row's reward, so that it also lowers the returns of
+            earlier steps. If False it lowers only that row's return.
 
     Returns:
         Shape (rows,), in the order of the table.
@@ -60,11 +60,11 @@ def returns_to_go(
     propagate_penalty: bool = False,
     groups: NDArray[np.int64] | None = None,
 ) -> Returns:
-    """The same returns, those of a task that are equal but for rounding made so bit for bit.
+    """The same returns, where those of a task that are equal up to rounding are made exactly equal.
 
     Args:
         steps, discount, invalid_penalty, propagate_penalty: As in `discounted_returns`.
-        groups: Shape (rows,), dense ids of the rows that are compared, if not those of a task.
+        groups: Shape (rows,), dense ids of the rows that are compared, if not all rows of a task.
     """
     returns = _discounted(steps, discount, invalid_penalty, propagate_penalty)
     return returns.merged(steps.task_code if groups is None else groups)
@@ -73,13 +73,13 @@ def returns_to_go(
 def given_returns(steps: StepTable, values: NDArray[np.float64], kept: NDArray[np.float64] | None) -> Returns:
     """Returns to go that were computed elsewhere, from the end of each trajectory to its start.
 
-    R_t = r_t + γ R_{t+1} rounds a reward, a product and a sum, of which none is larger than
-    |R_t| + |R_{t+1}|: how far R_t may be off follows from the returns from t on.
+    R_t = r_t + γ R_{t+1} rounds a reward, a product and a sum, none of which is larger than
+    |R_t| + |R_{t+1}|; the rounding error of R_t therefore follows from the returns from t on.
 
     Args:
-        steps: The step table, whose rewards are not read.
+        steps: The step table; its rewards are not read.
         values: Shape (rows,), penalties included.
-        kept: How far each may be off by the precision that it comes in; see `hgpo.rounding.kept_rounding`.
+        kept: Rounding error of each from the precision of its type; see `hgpo.rounding.kept_rounding`.
     """
     own = ARITHMETIC * np.abs(values) + (0.0 if kept is None else kept)
     return Returns(values, 4.0 * _sum_to_go(steps, own, 1.0)).merged(steps.task_code)
@@ -91,10 +91,10 @@ def given_scores(
     """Returns of whole trajectories that were computed elsewhere.
 
     Args:
-        steps: The step table, whose rewards are not read.
+        steps: The step table; its rewards are not read.
         values: Shape (rows,), the return of each row's trajectory.
         kept: As in `given_returns`.
-        to_go: The returns to go of the rows; those of the first steps tell the size of what was added up.
+        to_go: The returns to go of the rows; those of the first steps give the size of the summed rewards.
     """
     first = np.flatnonzero(steps.step_index == 0)
     whole = np.zeros(len(first))
@@ -114,7 +114,8 @@ def generalized_advantages(
         steps: The step table, with `value`.
         discount: γ, between 0 and 1.
         gae_lambda: λ, between 0 and 1.
-        invalid_penalty: Taken off the reward of a row whose `action_valid` is False; in units of reward.
+        invalid_penalty: Subtracted from the reward of a row whose `action_valid` is False; in units of
+            reward.
 
     Returns:
         Shape (rows,), in the order of the table.
@@ -147,8 +148,8 @@ def trajectory_returns(
     Args:
         steps: The step table.
         invalid_penalty: As in `discounted_returns`.
-        propagate_penalty: If True the trajectory's penalties are part of the sum; if False each row's sum is
-            lowered by that row's own penalty, so that rows of one trajectory can differ.
+        propagate_penalty: If True the sum includes the trajectory's penalties; if False only a row's own
+            penalty is subtracted from its sum, so that rows of one trajectory can differ.
 
     Returns:
         Shape (rows,), in the order of the table.
@@ -159,7 +160,7 @@ def trajectory_returns(
 def whole_returns(
     steps: StepTable, *, invalid_penalty: float = 0.0, propagate_penalty: bool = False
 ) -> Returns:
-    """The same returns, those of a task that are equal but for rounding made so bit for bit."""
+    """The same returns, where those of a task that are equal up to rounding are made exactly equal."""
     return _undiscounted(steps, invalid_penalty, propagate_penalty).merged(steps.task_code)
 
 
@@ -204,7 +205,7 @@ def _added_up(
     invalid_penalty: float,
     propagate_penalty: bool,
 ) -> Returns:
-    """Sums of rewards and penalties, and how far rounding may have moved them.
+    """Sums of rewards and penalties, and bounds on their rounding errors.
 
     Args:
         steps: The step table.
@@ -215,7 +216,7 @@ def _added_up(
     amounts = steps.reward - penalties if propagate_penalty else steps.reward
     values = all_reduce(amounts)
     if steps.reward_rounding is None and amounts.min(initial=0.0) >= 0.0:
-        rounding = ARITHMETIC * values  # the sum is itself the size of what was added up
+        rounding = ARITHMETIC * values  # the sum has the size of what was added
     else:
         size = np.abs(steps.reward) + penalties if propagate_penalty else np.abs(steps.reward)
         kept = 0.0 if steps.reward_rounding is None else steps.reward_rounding

@@ -1,8 +1,8 @@
-"""Rounding: which numbers count as equal, because one exact value may be behind both.
+"""Rounding: which numbers count as equal because they may represent the same exact value.
 
-A return is kept with a bound on how far rounding may have moved it. The bound follows the size of the rewards
-that were added up, not that of their sum, which may be near 0, and the precision that the rewards came in.
-This is the one place where it is decided.
+A return has a bound on its rounding error. The bound depends on the size of the rewards that were summed, not
+on the size of their sum, which may be near 0, and on the precision of the rewards. Only this module decides
+which values are equal.
 """
 
 from __future__ import annotations
@@ -16,28 +16,28 @@ from numpy.typing import NDArray
 from hgpo.columns import precisions
 
 ARITHMETIC = 1e-12
-"""float64 sums of thousands of discounted rewards are off by less than this share of the rewards' sizes."""
+"""Relative rounding error, in units of the rewards' sizes, of float64 sums of thousands of rewards."""
 
 PRECISION = {"float16": 2.0**-11, "bfloat16": 2.0**-8, "float32": 2.0**-24}
-"""By how much of itself a number is off at most once it is kept in a type: half a unit in the last place."""
+"""Largest relative rounding error when a number is stored in a type: half a unit in the last place."""
 
 _SHORT = np.uint32(0b111)
-"""The last three of float32's 24 digits: where they are 0, a number may be exact as it stands."""
+"""The last three of float32's 24 binary digits: if they are 0, a number may be exact."""
 
 
 def kept_rounding(values: NDArray[np.float64], given: Any) -> NDArray[np.float64] | None:
-    """How far each value of a column may be from what it was before it was kept in the column's type.
+    """Rounding error of each value of a column from being stored in the column's type.
 
-    A column of whole numbers, none so large that its type has no halves there, is exact. Numbers that come as
-    float64 but were float32 before, as in `tensor.tolist()`, are found by their digits: they are float32
-    numbers, and some of them need that type's last digits.
+    A column of whole numbers is exact, unless one is so large that its type has no halves there. Numbers that
+    are float64 but were float32 before, as from `tensor.tolist()`, are recognised by their digits: they are
+    float32 numbers, and some of them need that type's last digits.
 
     Args:
         values: Shape (rows,), finite.
-        given: The column that they were made of: its type, or those of its elements, tell the precision.
+        given: The column from which they were made: its type, or those of its elements, give the precision.
 
     Returns:
-        Shape (rows,), or None where all values are as good as float64 can keep them.
+        Shape (rows,), or None if all values have float64 precision.
     """
     size = np.abs(values)
     whole = values == np.rint(values)
@@ -58,7 +58,7 @@ def kept_rounding(values: NDArray[np.float64], given: Any) -> NDArray[np.float64
 
 
 def sums_are_equal(amounts: Sequence[Sequence[float]]) -> bool:
-    """Whether the sums of several lists of amounts are equal but for rounding."""
+    """Whether the sums of several lists of amounts are equal up to rounding."""
     everything = [amount for own in amounts for amount in own]
     values = np.array(everything, np.float64)
     kept = kept_rounding(values, everything)
@@ -71,19 +71,19 @@ def sums_are_equal(amounts: Sequence[Sequence[float]]) -> bool:
 def merge_equal(
     values: NDArray[np.float64], rounding: NDArray[np.float64], groups: NDArray[np.int64]
 ) -> NDArray[np.float64]:
-    """The values, those of a group bit for bit the same that are equal but for rounding.
+    """The values, where those of a group that are equal up to rounding are made exactly equal.
 
-    One exact value may be behind several if the intervals value ± rounding have a point in common. In the
-    order of their size the nearest are put together first, as long as that is so: values that are apart by
-    more than their rounding are never joined through others between them. What was put together gets the
-    middle of what the intervals have in common.
+    Values may represent one exact value if the intervals value ± rounding have a common point. In order of
+    size, nearest values are merged first, as long as this holds: values that differ by more than their
+    rounding are never joined through others between them. Merged values get the midpoint of their intervals'
+    intersection.
 
     Args:
         values: Shape (rows,).
-        rounding: Shape (rows,), how far each may be off.
+        rounding: Shape (rows,), the largest rounding error of each.
         groups: Shape (rows,), dense ids; values of different groups are left alone.
     """
-    # Most tables have no two values so near to each other, and a sort tells that at once.
+    # In most tables no two values are this near to each other, which a sort shows at once.
     in_order = np.sort(values)
     gaps = np.diff(in_order)
     reach = 2.0 * rounding.max(initial=0.0)
@@ -103,14 +103,14 @@ def _merged(
     groups: NDArray[np.int64],
     rows: NDArray[np.int64],
 ) -> NDArray[np.float64]:
-    """What `merge_equal` returns; `rows` are those that may change, sorted by group and value."""
+    """The result of `merge_equal`; `rows` are those that may change, sorted by group and value."""
     value, group = values[rows], groups[rows]
     is_new = np.concatenate([[True], (value[1:] != value[:-1]) | (group[1:] != group[:-1])])
     starts = np.flatnonzero(is_new)
     off = np.minimum.reduceat(rounding[rows], starts)
     first = last = value[starts]
     low, high, group = first - off, first + off, group[starts]
-    # Which of the remaining clusters each different value is in.
+    # For each different value, the index of its cluster.
     cluster = np.arange(len(starts))
     while True:
         meet = (group[1:] == group[:-1]) & (np.maximum(low[1:], low[:-1]) <= np.minimum(high[1:], high[:-1]))

@@ -1,4 +1,4 @@
-"""The step table: one row per agent step, checked once where data enters.
+"""The step table: one row per agent step, validated once when data enters.
 
 A row is one model call: the agent saw a state, answered with an action and got a reward.
 Everything downstream (returns, groups, advantages) reads this table and gives arrays of one entry per row.
@@ -33,14 +33,14 @@ from hgpo.keys import factorize
 from hgpo.rounding import kept_rounding
 
 STATE_KEY, KEY_PREFIX = "state_key", "state_key_"
-"""What the state key in use is called, and what the names of further keys begin with as columns."""
+"""Name of the state key in use, and prefix of the columns with further keys."""
 
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
 class StepTable:
     """Columns of agent steps, equal in length and in any row order.
 
-    The place of a row means nothing; `step_index` says when it happened. Columns are kept as read-only
+    The order of rows has no meaning; `step_index` says when a step happened. Columns are stored as read-only
     arrays. Ids and state keys are hashable values: strings, numbers, bytes, tuples and frozensets of them, or
     values of a class with an == of its own. They are the same if they are equal and of one type: 1, 1.0, True
     and "1" are four, alone and inside tuples. NumPy's scalars count as Python's, so that np.int64(1) is 1,
@@ -54,12 +54,12 @@ class StepTable:
         reward: The reward that followed the action; finite.
         observation: The text that the agent saw.
         action: The text that the agent answered with.
-        action_key: What the action is, as something hashable, where its text does not tell: two texts that do
-            the same have the same key. See `action_code`.
+        action_key: What identifies the action, hashable, if its text does not: two texts with the same effect
+            have the same key. See `action_code`.
         action_valid: Whether the environment understood the action.
-        invalid_reason: Why it did not, as an `hgpo.policies.answers.InvalidReason`; "" for valid actions.
+        invalid_reason: Why it was not understood, as an `hgpo.policies.answers.InvalidReason`; "" if it was.
         terminated: Whether the environment ended the episode at this step.
-        truncated: Whether a limit cut the episode off at this step.
+        truncated: Whether a limit ended the episode at this step.
         prompt_tokens: Token ids of the prompt, one sequence per row (rows differ in length).
         response_tokens: Token ids of the response, one sequence per row.
         response_logprobs: Log-probability of each response token under the policy that sampled it.
@@ -67,7 +67,7 @@ class StepTable:
         value: The return to go that a critic expects at this step, before the action; finite.
         entropy: Mean entropy of the distributions that the response's tokens were drawn from, in nats;
             finite.
-        state_keys: Further state keys by name, coarser or finer than `state_key`: a mapping of columns, or
+        state_keys: Additional state keys by name, coarser or finer than `state_key`: a mapping of columns, or
             one mapping per row. See `HGPO.level_keys`.
 
     Raises:
@@ -104,12 +104,12 @@ class StepTable:
     trajectory_code: NDArray[np.int64] = field(init=False)
     """Dense integers 0 …, equal where `trajectory_id` is equal."""
     state_code: NDArray[np.int64] = field(init=False)
-    """Dense integers 0 …, equal where `state_key` is equal (in whichever task)."""
+    """Dense integers 0 …, equal where `state_key` is equal (across tasks)."""
     state_key_codes: Mapping[str, NDArray[np.int64]] = field(init=False)
-    """The same of each further state key, by name."""
+    """The same for each additional state key, by name."""
     reward_rounding: NDArray[np.float64] | None = field(init=False)
-    """How far each reward may be from what was meant, as it came as float32, bfloat16 or float16; None where
-    all rewards are as good as float64 keeps them. See `hgpo.rounding`."""
+    """Rounding error of each reward that came as float32, bfloat16 or float16; None if all rewards have
+    float64 precision. See `hgpo.rounding`."""
     time_order: NDArray[np.int64] = field(init=False)
     """The row numbers sorted by trajectory and, within it, by step."""
 
@@ -189,9 +189,9 @@ class StepTable:
 
     @cached_property
     def action_code(self) -> NDArray[np.int64]:
-        """Integers of at least 0, equal where the action is the same: its `action_key`, else its text.
+        """Integers of at least 0, equal for equal actions: by `action_key` or, without it, by text.
 
-        All actions that the environment did not understand are one.
+        All actions that the environment did not understand are equal.
 
         Raises:
             ValueError: The table has neither column; or an action key is missing.
@@ -210,13 +210,13 @@ class StepTable:
         return frozen(codes if self.action_valid is None else np.where(self.action_valid, codes, 0))
 
     def codes_of_key(self, name: str) -> NDArray[np.int64]:
-        """Dense integers, shape (rows,), equal where the state key of this name is.
+        """Dense integers, shape (rows,), equal where the state key with this name is equal.
 
         Args:
-            name: One of `state_keys`, or "state_key" for the one in use.
+            name: One of `state_keys`, or "state_key" for the key in use.
 
         Raises:
-            ValueError: There is no such key; the message names those that there are.
+            ValueError: There is no such key; the message lists the existing ones.
         """
         codes = {**self.state_key_codes, STATE_KEY: self.state_code}
         if name not in codes:
@@ -230,7 +230,7 @@ class StepTable:
         """The same steps under other state keys.
 
         Args:
-            state_key: One a row, as in the constructor.
+            state_key: One per row, as in the constructor.
 
         Raises:
             ValueError: There are more or fewer keys than rows, or one is missing.
@@ -243,12 +243,12 @@ class StepTable:
     def with_rewards(self, reward: Column, rounding: NDArray[np.float64] | None = None) -> StepTable:
         """The same steps with other rewards.
 
-        The rounding of the old rewards is taken to be in the new ones too, as these are mostly made of them.
+        The rounding error of the old rewards is kept for the new ones, which are mostly computed from them.
 
         Args:
-            reward: One a row, finite.
-            rounding: Shape (rows,), how far each may be from what is meant, beyond what the precision of
-                `reward` tells.
+            reward: One per row, finite.
+            rounding: Shape (rows,), additional rounding error of each, beyond that of the precision of
+                `reward`.
         """
         _of_one_length({"task_id": self.task_id, "reward": reward})
         rewards = floats("reward", reward)
@@ -272,14 +272,14 @@ class StepTable:
         return self._replaced(**{name: values})
 
     def take_tasks(self, rows: NDArray[np.int64]) -> StepTable:
-        """What estimators read of some tasks, as a table of its own.
+        """A table with those columns of some tasks that estimators read.
 
-        Ids and state keys are numbers there, equal where those of this table are; tokens are left out.
+        Ids and state keys are numbers there, equal where those of this table are equal; tokens are left out.
 
         Args:
-            rows: All rows of these tasks, rising.
+            rows: All rows of these tasks, ascending.
         """
-        # The rows were checked once; here they are only counted again.
+        # The rows were validated before; here they are only numbered again.
         number = np.full(len(self), -1)
         number[rows] = np.arange(len(rows))
         order = number[self.time_order]
@@ -299,7 +299,7 @@ class StepTable:
         return self._replaced(**values)
 
     def _replaced(self, **values: Any) -> StepTable:
-        """A copy with other values in some fields, which the caller vouches for."""
+        """A copy with other values in some fields; the caller guarantees that they are valid."""
         table = object.__new__(StepTable)
         for column in fields(self):
             object.__setattr__(table, column.name, values.get(column.name, getattr(self, column.name)))
@@ -314,14 +314,14 @@ class StepTable:
 
 
 def _renumbered(codes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Dense codes again, in the same order, where some of 0 … do not occur any more."""
+    """Dense codes in the same order, for codes of which some no longer occur."""
     occurs = np.zeros(_count_codes(codes), np.int64)
     occurs[codes] = 1
     return (np.cumsum(occurs) - 1)[codes]
 
 
 def _of_one_length(given: dict[str, Any]) -> dict[str, Any]:
-    """The columns that are there, as sequences or arrays, once they are known to be equal in length."""
+    """The given columns as sequences or arrays, checked to have the same length."""
     found = {
         name: column if name in _RAGGED else as_sequence(name, column)
         for name, column in given.items()
@@ -347,7 +347,7 @@ _FINITE = {
     "value": "the return to go that is expected at the step",
     "entropy": "the mean entropy of the response's tokens in nats",
 }
-"""Optional columns of finite numbers, and what to give in place of another value."""
+"""Optional columns of finite numbers, and a description for error messages."""
 _RAGGED = ("prompt_tokens", "response_tokens", "response_logprobs")
 _CONVERTERS = {
     "task_id": objects,
@@ -384,7 +384,7 @@ def _check_finite(name: str, values: NDArray[np.float64], fix: str) -> None:
 
 def _check_one_task_per_trajectory(steps: StepTable) -> None:
     task, trajectory = steps.task_code, steps.trajectory_code
-    # Some row of each trajectory speaks for its task; any other row must agree with it.
+    # The task of some row of each trajectory; all its other rows must have the same.
     speaker = np.empty(_count_codes(trajectory), np.int64)
     speaker[trajectory] = np.arange(len(steps))
     differs = task != task[speaker[trajectory]]
@@ -399,7 +399,7 @@ def _check_one_task_per_trajectory(steps: StepTable) -> None:
 
 
 def _time_order(steps: StepTable) -> NDArray[np.int64]:
-    """Rows sorted by trajectory and step, without a sort: each row's place follows from its step index."""
+    """Rows sorted by trajectory and step, without a sort: each row's position follows from its step."""
     trajectory, step = steps.trajectory_code, steps.step_index
     length = np.bincount(trajectory)
     first = np.cumsum(length) - length
@@ -413,7 +413,7 @@ def _time_order(steps: StepTable) -> NDArray[np.int64]:
 
 
 def _explain_steps(steps: StepTable) -> NoReturn:
-    """Find the row at fault and say so; slow, and only ever run once something is wrong."""
+    """Find the invalid row and raise an error about it; slow, and only run if there is one."""
     rows_by_trajectory: dict[int, dict[int, int]] = defaultdict(dict)
     for row, (trajectory, step) in enumerate(
         zip(steps.trajectory_code.tolist(), steps.step_index.tolist(), strict=True)

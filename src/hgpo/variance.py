@@ -1,4 +1,4 @@
-"""Components of variance: how much of what returns differ by lies between groups, and how much within."""
+"""Components of variance: how much returns vary between groups, and how much within them."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class NestedVariance:
-    """The two components of groups that lie within larger ones, in units of return squared."""
+    """The two components for groups within larger groups, in units of return squared."""
 
     between: float
-    """τ²: variance of the groups' expected returns within the larger group that they are parts of."""
+    """τ²: variance of the groups' expected returns within their larger group."""
     within: float
-    """σ²: variance of the returns about their group's expected return."""
+    """σ²: variance of the returns within a group."""
 
 
 def nested_variance(
@@ -23,8 +23,8 @@ def nested_variance(
 ) -> NestedVariance:
     """Components of variance by the method of moments, for groups of unequal sizes.
 
-    Each value is taken for  m + b + e,  m the expectation of its outer group, b ~ (0, τ²) one draw for each
-    inner group, e ~ (0, σ²) one for each value. With n values in c inner groups of n_j, in p outer ones
+    Each value is modelled as  m + b + e,  m the expectation of its outer group, b ~ (0, τ²) one draw per
+    inner group, e ~ (0, σ²) one per value. With n values in c inner groups of n_j, in p outer ones
     of n_i:
 
         σ² = Σ (v − mean_j)² / (n − c)
@@ -36,10 +36,10 @@ def nested_variance(
     Args:
         values: Shape (rows,).
         outer: Shape (rows,), dense ids of the larger groups.
-        inner: Shape (rows,), dense ids of groups that each lie within one of them; −1 leaves the row out.
+        inner: Shape (rows,), dense ids of groups within the larger ones; −1 leaves the row out.
 
     Returns:
-        σ² is 0 where no inner group has two values, and τ² where no outer group has two inner ones.
+        σ² is 0 if no inner group has two values, and τ² is 0 if no outer group has two inner ones.
     """
     kept = inner >= 0
     values, outer, inner = values[kept], outer[kept], inner[kept]
@@ -65,7 +65,7 @@ def _means(
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Size and mean of every group; 0 and 0 for ids that do not occur.
 
-    Sums are taken above one of the group's values: the mean of equal values is that value to the last bit.
+    Sums are of differences from one of the group's values, so that the mean of equal values is exact.
     """
     size = np.bincount(ids)
     one = np.zeros(len(size))

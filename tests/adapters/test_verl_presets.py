@@ -121,7 +121,7 @@ def test_overrides_that_do_not_fit(override, message, capsys):
     ("arguments", "message"),
     [
         (["train"], "give one of --preset NAME and --config FILE"),
-        (["train", "--preset", "alfworld"], "no preset 'alfworld': there are alfworld-1.5b, alfworld-7b"),
+        (["train", "--preset", "alfworld"], "no preset 'alfworld': choose from alfworld-1.5b, alfworld-7b"),
         (["train", "--config", "no.yaml"], "no file no.yaml; hgpo verl preset NAME > no.yaml makes one"),
         (["preset", "x"], "no preset 'x'"),
         (["train", "--preset", "alfworld-1.5b"], "no ALFWorld games in "),

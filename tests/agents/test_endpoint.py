@@ -235,9 +235,9 @@ def test_the_command_tells_tokens_and_cost_and_goes_on_in_the_same_folder(tmp_pa
         assert main(args) == 0
         second = " ".join(capsys.readouterr().out.split())
     # 4 steps at 100 and 10 tokens: 400 · 2 + 40 · 50 = 2,800 millionths.
-    assert "4 replies asked for, 0 taken from" in first and "400 tokens read, 40 written" in first
+    assert "4 replies requested, 0 taken from" in first and "400 input tokens, 40 output tokens" in first
     assert "0.0028 in all" in first
-    assert "0 replies asked for, 4 taken from" in second and "0.0028 in all" in second
+    assert "0 replies requested, 4 taken from" in second and "0.0028 in all" in second
     assert len(server.requests) == 4
     assert all(r["top_p"] == 0.5 and "max_tokens" not in r and r["model"] == "a/b" for r in server.requests)
     assert (tmp_path / "runs/evaluate-household-a-b-plain/replies.jsonl").exists()

@@ -29,7 +29,7 @@ def test_training_draws_and_a_held_out_split_has_an_order():
 @pytest.mark.parametrize(
     ("split", "count", "error", "message"),
     [
-        ("test", 1, ValueError, "no split 'test': there are train, held_out"),
+        ("test", 1, ValueError, "no split 'test': choose from train, held_out"),
         ("train", None, ValueError, "say how many tasks to draw of train: count is None"),
         ("train", -1, ValueError, "say how many tasks to draw of train: count is -1"),
         ("held_out", 4, SettingError, "held_out has 3 tasks, not 4"),

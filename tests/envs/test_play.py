@@ -91,5 +91,5 @@ def test_the_seed_draws_the_training_task():
 def test_a_task_or_split_that_is_not_there_is_named():
     with pytest.raises(ValueError, match="valid_seen has tasks 0 to 119, not 120"):
         Terminal().play(split="valid_seen", index=120)
-    with pytest.raises(ValueError, match="no split 'test': there are train, valid_seen, valid_unseen"):
+    with pytest.raises(ValueError, match="no split 'test': choose from train, valid_seen, valid_unseen"):
         Terminal().play(split="test")

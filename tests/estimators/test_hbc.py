@@ -272,7 +272,7 @@ def test_tasks_are_swept_a_few_at_a_time_with_the_same_result(monkeypatch: pytes
 def test_values_that_do_not_settle_are_told():
     # γ = 1: A leads to A in 3,000 of 3,002 rows, so that a sweep takes V 2/3002 of the way to 10/2.
     rows = acted(("A" * 3001, "x" * 3001, [0.0] * 3001), ("A", "x", [10.0]))
-    with pytest.warns(RuntimeWarning, match="1 tasks still move after 2000 sweeps.*smaller discount"):
+    with pytest.warns(RuntimeWarning, match="1 tasks have not converged after 2000 sweeps.*smaller discount"):
         HBC(history_length=0, discount=1.0)(StepTable.from_rows(rows))
 
 

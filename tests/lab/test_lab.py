@@ -342,7 +342,7 @@ class TestCommand:
     @pytest.mark.parametrize(
         ("arguments", "message"),
         [
-            (["bias-variance", "--axes", "speed"], "no axis 'speed': there are N, K, alpha, horizon"),
+            (["bias-variance", "--axes", "speed"], "no axis 'speed': choose from N, K, alpha, horizon"),
             (["bias-variance", "--rows", "10"], "--rows is 10: expected 1000 or more"),
             (["theory", "--processes", "1"], "--processes is 1: expected 2 or more"),
             (["bias-variance", "--shape.states", "1"], "states is 1: expected 2 or more"),

@@ -269,7 +269,7 @@ def test_an_output_that_can_be_no_folder_is_told_at_once(tmp_path, capsys, comma
 def test_a_folder_that_cannot_be_made_is_no_lock(tmp_path):
     (tmp_path / "file").write_text("")
     with (
-        pytest.raises(RunError, match="file is no folder to write into: File exists"),
+        pytest.raises(RunError, match="file is not a folder that can be written to: File exists"),
         exclusive_lock(tmp_path / "file", "training"),
     ):
         pass

@@ -14,14 +14,14 @@ from hgpo.steps import StepTable
 
 @dataclass(frozen=True)
 class Agreement:
-    """Every pair of estimators; the order is that of `names` in both directions."""
+    """The agreement of every pair of estimators; rows and columns are in the order of `names`."""
 
     names: tuple[str, ...]
     correlation: NDArray[np.float64]
-    """Pearson's, over the rows; NaN where an estimator gives all rows the same."""
+    """Pearson's correlation over the rows; NaN if an estimator gives all rows the same value."""
     same_sign: NDArray[np.float64]
-    """Of the rows to which at least one of the two gives other than 0: the share to which both give the same
-    sign. NaN where there is no such row."""
+    """Of the rows to which at least one of the two gives a value other than 0, the share to which both give
+    the same sign; NaN if there is no such row."""
     zero_share: NDArray[np.float64]
     """Share of the rows to which each gives exactly 0, [estimators]."""
 

@@ -1,9 +1,9 @@
-"""What to compare steps by: a score of state keys and depths that follows the alignment of their advantages.
+"""Scores state keys and depths K by an estimate of the alignment of their advantages with the true ones.
 
-HGPO's advantage of a row is Â = R − b, its return less a baseline. If b is made of other trajectories alone,
-it is independent of the row's action, given the state and what came before. The true advantage A has mean 0
-there, and the return has mean V + A after the action. So E b A = E V A = 0 and E Â A = E A², and the
-alignment of all rows, their cosine with the true advantages, is in expectation
+HGPO's advantage of a row is Â = R − b, its return minus a baseline. If b is computed only from other
+trajectories, it is independent of the row's action, given the state and its history. The true advantage A
+then has mean 0, and the return has mean V + A after the action. So E b A = E V A = 0 and E Â A = E A², and
+the alignment of all rows, their cosine with the true advantages, is in expectation
 
     Σ Â A / √(Σ Â² Σ A²)  =  Σ_c A² / √(Σ_c Â² Σ A²)  ≈  a Σ_c w / √(Σ_c Â² Σ w)
 
@@ -30,22 +30,23 @@ from hgpo.steps import StepTable
 
 @dataclass(frozen=True)
 class Choice:
-    """A state key and a depth to compare by."""
+    """A state key and a depth by which steps can be compared."""
 
     key: str
     """Name of the state key."""
     history_length: int
     """K of HGPO."""
     score: float
-    """Σ_c w / √(Σ_c Â² Σ w), in proportion to the expected alignment; 0 where nothing is compared."""
+    """Σ_c w / √(Σ_c Â² Σ w), proportional to the expected alignment; 0 if nothing is compared."""
     behind: float
-    """By how much the score is below the highest one."""
+    """Difference between the highest score and this one."""
     chance: float
-    """Twice the standard error of that difference, by leaving out one task at a time; infinite with one."""
+    """Twice the standard error of that difference, by leaving out one task at a time; infinite with one
+    task."""
 
     @property
     def distinct(self) -> bool:
-        """Whether it is behind by more than chance may do."""
+        """Whether the score is significantly lower than the highest one."""
         return self.behind > self.chance
 
 
@@ -81,7 +82,7 @@ def score_choices(tables: Mapping[str, StepTable], estimator: HGPO) -> list[Choi
 
 
 def advice(choices: Sequence[Choice]) -> str:
-    """What to compare by, in a sentence or two; or that these rollouts cannot tell."""
+    """The recommended key and K in one or two sentences; or that these rollouts do not distinguish them."""
     best = max(choices, key=lambda choice: choice.score)
     if best.score == 0:
         return "Nothing to choose by: no two returns that are compared differ."

@@ -1,4 +1,4 @@
-"""Who is compared with whom: the groups of each level, and what they explain."""
+"""Statistics of the groups at each level: their sizes, and how much of the returns' variance they explain."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class LevelStatistics:
     """The groups of one level of an estimator."""
 
     name: str
-    """As the estimator calls it; "k" of HGPO: same state and the same k states before it."""
+    """The estimator's name for it; "k" of HGPO: same state and the same k states before it."""
     groups: int
-    """How many groups there are, those of one row included."""
+    """Number of groups, including those of one row."""
     sizes: tuple[int, int, int]
-    """The median of the groups' sizes in rows, the size that nine of ten do not exceed, and the largest."""
+    """The median, 90th percentile and maximum of the groups' sizes in rows."""
     peer_fraction: float
     """Share of all rows that have a peer, i.e. are compared with another row."""
     other_trajectory_fraction: float
@@ -34,7 +34,7 @@ class LevelStatistics:
     have a peer here: 1 − σ²(level) / σ²(task), unbiased; NaN where no return differs or no row has a peer.
     Below 0 where groups reach across tasks that differ."""
     gain: float
-    """The same against the groups of the level above (the task for the first) instead of the task's."""
+    """The same, with the groups of the level above (for the first level the task) instead of the task's."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class DepthStatistics:
     """The advantages of HGPO with a given K."""
 
     advantage_mean: float
-    """Mean advantage, in their standard deviations: how far it drifts off 0."""
+    """Mean advantage in units of the advantages' standard deviation."""
     zero_share: float
     """Share of the rows whose advantage is exactly 0."""
 
@@ -75,7 +75,7 @@ def level_statistics(steps: StepTable, comparison: Comparison) -> list[LevelStat
 
 
 def depth_statistics(steps: StepTable, estimator: HGPO) -> list[DepthStatistics]:
-    """What HGPO makes of a table with rows at K = 0, 1, … up to the estimator's own K."""
+    """Statistics of HGPO's advantages at K = 0, 1, … up to the estimator's own K."""
     statistics = []
     for history_length in range(estimator.history_length + 1):
         advantages = replace(estimator, history_length=history_length)(steps)
@@ -85,14 +85,14 @@ def depth_statistics(steps: StepTable, estimator: HGPO) -> list[DepthStatistics]
 
 
 def aliased_share(steps: StepTable, truth: StepTable) -> float:
-    """Share of the rows whose state key stands, within their task, for more than one true state.
+    """Share of the rows whose state key has, within their task, more than one true state.
 
     Args:
         steps: the rows with the keys in question.
-        truth: the same rows in the same order, with keys that tell every state apart.
+        truth: the same rows in the same order, with keys that distinguish all states.
 
     Raises:
-        ValueError: if the tables are not of the same steps.
+        ValueError: if the tables do not have the same steps.
     """
     if len(steps) != len(truth) or not np.array_equal(steps.step_index, truth.step_index):
         raise ValueError("both tables must hold the same steps in the same order")
@@ -110,7 +110,7 @@ def _quantiles(groups: NDArray[np.int64]) -> tuple[int, int, int]:
 
 
 def _explained(returns: NDArray[np.float64], outer: NDArray[np.int64], inner: NDArray[np.int64]) -> float:
-    """1 − σ²(inner) / σ²(outer), the variances within groups, of the rows in an inner group."""
+    """1 − σ²(inner) / σ²(outer), where σ² is the variance within groups, over the rows in an inner group."""
     kept = inner >= 0
     outer = np.where(kept, outer, -1)
     everyone = np.zeros(len(returns), np.int64)

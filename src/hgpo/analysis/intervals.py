@@ -1,4 +1,4 @@
-"""A mean over repetitions and how far it may be off: the bootstrap."""
+"""A mean over repetitions with its confidence interval: the bootstrap."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 DRAWS = 10_000
-"""Bootstrap samples behind every interval."""
+"""Number of bootstrap samples for every interval."""
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,8 @@ class Interval:
 def bootstrap(values: NDArray[np.float64], draws: int = DRAWS, seed: int = 0) -> Interval:
     """The mean of a table of seeds and games, and the 95 % percentile interval.
 
-    Seeds and games are drawn with replacement, each for itself: all seeds play the same games, so neither
-    alone is a sample of independent values.
+    Seeds and games are resampled with replacement, independently of each other: all seeds play the same
+    games, so neither seeds nor games alone are independent samples.
 
     Args:
         values: Shape (seeds, games).
@@ -33,7 +33,7 @@ def bootstrap(values: NDArray[np.float64], draws: int = DRAWS, seed: int = 0) ->
     """
     rng = np.random.default_rng(seed)
     seeds, games = values.shape
-    # The mean over drawn seeds and games is a product with how often each was drawn.
+    # The mean over the drawn seeds and games is a product with how often each was drawn.
     seed_share = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=draws) / seeds
     game_share = rng.multinomial(games, np.full(games, 1 / games), size=draws) / games
     means = np.einsum("ds,sg,dg->d", seed_share, values, game_share, optimize=True)
@@ -42,10 +42,10 @@ def bootstrap(values: NDArray[np.float64], draws: int = DRAWS, seed: int = 0) ->
 
 
 def interquartile_mean(scores: NDArray[np.float64]) -> float:
-    """The mean of the middle half of the scores, a quarter (rounded down) left out at each end.
+    """The mean of the middle half of the scores, leaving out a quarter (rounded down) at each end.
 
-    One run that fails or excels does not move it, and it is less noisy than the median. Source: Agarwal et
-    al. 2021, arXiv 2108.13264 (section 4.3).
+    A single run that fails or excels does not change it, and it is less noisy than the median. Source:
+    Agarwal et al. 2021, arXiv 2108.13264 (section 4.3).
 
     Args:
         scores: One per seed, shape (seeds,).
@@ -56,7 +56,7 @@ def interquartile_mean(scores: NDArray[np.float64]) -> float:
 
 
 def probability_of_improvement(scores: NDArray[np.float64], reference: NDArray[np.float64]) -> Interval:
-    """How likely a run of one method scores higher than a run of another.
+    """The probability that a run of one method scores higher than a run of another.
 
         P = mean over all pairs of seeds of [x > y] + [x = y] / 2
 

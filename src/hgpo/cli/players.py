@@ -231,7 +231,7 @@ def _endpoint(options: ModelOptions, folder: Path, say: Callable[[str], None]) -
         told = (
             f"{options.model}: {usage.asked} replies requested, {usage.replayed} taken from {folder}, "
             f"{usage.retries} attempts repeated; {usage.prompt_tokens:,} input tokens, "
-            f"{usage.completion_tokens:,} written"
+            f"{usage.completion_tokens:,} output tokens"
         )
         if options.price_input is None or options.price_output is None:
             return told

@@ -308,7 +308,7 @@ def _size_curves(result: OracleResult) -> Figure:
         axes.step(sizes, 1 - np.arange(len(sizes)) / len(sizes), where="post", label=level)
     axes.set(
         xscale="symlog",
-        xlabel="size of a step's group, including itself; 0: no group",
+        xlabel="size of a step's group, itself included; 0: there is none",
         ylabel="share of steps whose group is at least as large",
         ylim=(0, 1),
     )

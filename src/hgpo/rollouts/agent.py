@@ -1,4 +1,4 @@
-"""What an agent is: it sees where several episodes stand, and says what to do in each."""
+"""The agent interface: given the situations of several episodes, it chooses what to do in each."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ class Situation:
     """Where one episode stands."""
 
     task: Task
-    """What is to be achieved."""
+    """The task."""
     trajectory_id: str
-    """Which episode of the rollout it is."""
+    """Identifier of the episode within the rollout."""
     steps: Sequence[Step]
-    """What has happened so far."""
+    """The transitions so far."""
     now: TimeStep
-    """What the environment says now."""
+    """The environment's latest time step."""
     rng: np.random.Generator
-    """The episode's own random stream, the only one to draw from for it."""
+    """The episode's own random stream; no other may be used for it."""
 
     @property
     def observation(self) -> str:
-        """What is seen now."""
+        """The current observation."""
         return self.now.observation
 
     @property
@@ -45,27 +45,27 @@ class Situation:
 
 
 class Agent(Protocol):
-    """Something that plays."""
+    """An agent that plays episodes."""
 
     def act(self, situations: Sequence[Situation], temperature: float) -> Sequence[Decision | Failure]:
-        """What to do in each situation, in their order; a loss where the episode cannot go on.
+        """The decision for each situation, in order; a `Failure` if the episode cannot continue.
 
         Args:
-            situations: where the live episodes of a rollout stand.
-            temperature: of sampling, for agents that sample; 0 takes the likeliest.
+            situations: those of the live episodes of a rollout.
+            temperature: sampling temperature, for agents that sample; 0 takes the most probable choice.
         """
         ...
 
 
 @runtime_checkable
 class ReflectingAgent(Agent, Protocol):
-    """An agent that may try a task again and learns from what it did, without any weight changing."""
+    """An agent that may try a task again and learns from earlier trials without changing weights."""
 
     @property
     def trials(self) -> int:
-        """How many times a task that was not won is tried."""
+        """Number of times that a failed task is tried."""
         ...
 
     def reflect(self, failed: Sequence[Trajectory], temperature: float) -> ReflectingAgent:
-        """The agent that knows of these episodes, none of which was won."""
+        """The agent after reflecting on these episodes, none of which was won."""
         ...

@@ -1,4 +1,4 @@
-"""Dynamic sampling: groups of equal returns teach nothing and are replaced by others."""
+"""Dynamic sampling: groups with equal returns give no gradient and are replaced by others."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ class Sample:
     """The trajectories of an iteration, those of a group together. Failed ones are tried, but not kept."""
 
     tried: list[Trajectory]
-    """All that were rolled out."""
+    """All trajectories that were rolled out."""
     kept: list[Trajectory]
-    """Those that the update learns from."""
+    """The trajectories that the update uses."""
     rounds: int
-    """How many times a set of groups was rolled out."""
+    """Number of rounds of rollouts."""
 
 
 def sample_groups(
@@ -30,10 +30,10 @@ def sample_groups(
     surplus groups of the last round. If no group has different returns, the first round is kept.
 
     Args:
-        roll_out: makes the trajectories of the round with this number, group by group.
-        groups: how many groups the update wants.
-        group_size: trajectories of each group.
-        max_rounds: 1 keeps whatever comes.
+        roll_out: returns the trajectories of the round with this number, group by group.
+        groups: number of groups that the update needs.
+        group_size: trajectories per group.
+        max_rounds: 1 keeps all groups.
     """
     tried = roll_out(0)
     if max_rounds == 1:
@@ -41,7 +41,7 @@ def sample_groups(
     kept_groups = _with_different_returns(tried, group_size)
     rounds = 1
     while len(kept_groups) < groups and rounds < max_rounds:
-        # A task may come again in another round; it is another group then.
+        # A task may be drawn again in another round; its rollouts are then a different group.
         again = [replace(trajectory, round=rounds) for trajectory in roll_out(rounds)]
         tried = tried + again
         kept_groups += _with_different_returns(again, group_size)
@@ -55,7 +55,7 @@ def _whole(trajectories: Sequence[Trajectory]) -> list[Trajectory]:
 
 
 def _with_different_returns(trajectories: list[Trajectory], group_size: int) -> list[list[Trajectory]]:
-    """The groups, without their failed trajectories, that have trajectories of different returns."""
+    """The groups with different returns, without their failed trajectories."""
     kept = []
     for start in range(0, len(trajectories), group_size):
         group = _whole(trajectories[start : start + group_size])

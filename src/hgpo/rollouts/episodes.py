@@ -1,4 +1,4 @@
-"""An episode of an agent: its steps, what a prompt shows of them, and how it ended."""
+"""An episode of an agent: its steps, the prompt's view of them, and how it ended."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from hgpo.rollouts.prompts import Action, Turn
 
 @dataclass(frozen=True)
 class Decision:
-    """What an agent wants to do, and how it came to say so."""
+    """An agent's decision for a step, and how it was made."""
 
     action: Action
-    """What is sent to the environment."""
+    """The command that is sent to the environment."""
     completion: Completion
-    """The answer that was understood as the action."""
+    """The answer from which the action was read."""
     prompt: tuple[int, ...] = ()
-    """Token ids of what was read, where the agent has tokens."""
+    """Token ids of the prompt, for agents with tokens."""
 
 
 Step = Transition[Decision]
@@ -44,13 +44,13 @@ STEP_COLUMNS: dict[str, Callable[[Step], Any]] = {
 
 
 def turn_at(task: Task, past: Sequence[Transition[Any]], now: TimeStep, prompt_history: int | None) -> Turn:
-    """What a prompt shows where an episode stands.
+    """The turn that a prompt shows.
 
     Args:
-        task: what is to be achieved.
+        task: the task.
         past: all steps so far.
-        now: what the environment says now.
-        prompt_history: how many of the last steps are shown; None shows all.
+        now: the environment's latest time step.
+        prompt_history: number of past steps that are shown; None shows all.
     """
     shown = len(past) if prompt_history is None else min(prompt_history, len(past))
     recent = past[len(past) - shown :]
@@ -69,26 +69,26 @@ NOT_BEGUN = TimeStep("", Info((), None))
 
 @dataclass
 class Episode:
-    """An episode under way: where it stands and what has happened so far."""
+    """A live episode: its current time step and its history."""
 
     task: Task
     environment: Environment
     now: TimeStep = NOT_BEGUN
-    """What the environment says now."""
+    """The environment's latest time step."""
     steps: list[Step] = field(default_factory=list)
 
     def begin(self) -> None:
-        """Start the task; EnvironmentFault if what the environment says is of no use (see `checked`)."""
+        """Start the task; EnvironmentFault if the environment's result is invalid (see `checked`)."""
         self.now = checked(begin(self.environment, self.task))
 
     def take(self, decision: Decision) -> None:
-        """Carry out what was decided; EnvironmentFault as in `begin`."""
+        """Carry out a decision; EnvironmentFault as in `begin`."""
         command = decision.action.command
         before, self.now = self.now, checked(advance(self.environment, command))
         self.steps.append(Transition(before, command, self.now, decision))
 
     def fork(self) -> Episode:
-        """Another episode in the same place; from here each goes its own way.
+        """A copy of the episode in its current state; both then continue independently.
 
         Raises:
             SettingError: if the environment cannot be forked.
@@ -103,12 +103,12 @@ class Episode:
 
 @dataclass(frozen=True)
 class Failure:
-    """Why an episode ended before its end, in a way that says nothing of the agent."""
+    """Why an episode stopped early for a reason that the agent is not responsible for."""
 
     kind: str
-    """In one word, by which such episodes are counted."""
+    """One word by which such episodes are counted."""
     words: str
-    """In one line, for who looks into it."""
+    """One line with the details."""
 
     def __str__(self) -> str:
         return self.words
@@ -120,28 +120,28 @@ class Trajectory:
 
     task: Task
     group: int
-    """Number of the group of trajectories that tried the task together, counted from 0."""
+    """Index of the group of trajectories that tried the task together."""
     member: int
-    """Its number in the group, counted from 0."""
+    """Index of the trajectory in its group."""
     steps: tuple[Step, ...]
     final_observation: str
     won: bool
     failure: Failure | None = None
-    """Why it ended before its end, as the environment failed or a server refused to answer; its steps are
-    then of no use."""
+    """Why it stopped early, if the environment failed or a server refused to answer; its steps are then not
+    used."""
     score: float | None = None
-    """How well the task was done, from 0 to 1, in games that measure it."""
+    """The task's score, from 0 to 1, in environments that report one."""
     round: int = 0
-    """The round of dynamic sampling, in each of which groups are counted from 0."""
+    """The round of dynamic sampling; groups are counted from 0 in each round."""
 
     @property
     def group_id(self) -> str:
-        """The group in a word, unique in all rounds."""
+        """A text that identifies the group in all rounds."""
         return (f"round {self.round}/" if self.round else "") + f"{self.group}/{self.task.id}"
 
     @property
     def trajectory_id(self) -> str:
-        """The trajectory in a word, unique in all rounds."""
+        """A text that identifies the trajectory in all rounds."""
         return f"{self.group_id}/{self.member}"
 
     @property
@@ -156,6 +156,6 @@ class Trajectory:
 
 
 def mean_score(trajectories: Sequence[Trajectory]) -> float | None:
-    """How well tasks were done on average, from 0 to 1; None in games that do not measure it."""
+    """Mean score of the tasks, from 0 to 1; None for environments that report none."""
     scores = [trajectory.score for trajectory in trajectories if trajectory.score is not None]
     return sum(scores) / len(scores) if scores else None

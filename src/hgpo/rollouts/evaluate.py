@@ -1,4 +1,4 @@
-"""Evaluation: every task of a held-out split once, success by task type with its interval."""
+"""Evaluation: plays every task of a held-out split once; success rate by task type with intervals."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from hgpo.rollouts.rollout import distributed_rollout
 
 @dataclass(frozen=True)
 class Success:
-    """How many of some tasks were won."""
+    """The number of tasks won, of some tasks."""
 
     won: int
     tasks: int
 
     @property
     def rate(self) -> float:
-        """Share of the tasks that were won; NaN of no tasks."""
+        """Share of the tasks that were won; NaN without tasks."""
         return self.won / self.tasks if self.tasks else math.nan
 
     def interval(self, z: float = 1.959964) -> tuple[float, float]:
@@ -45,19 +45,19 @@ class Success:
 
 
 SAMPLES = 3
-"""Answers that are shown where none was valid."""
+"""Number of invalid answers shown if none was valid."""
 
 
 @dataclass(frozen=True)
 class Answers:
-    """What became of an agent's answers."""
+    """Statistics of an agent's answers."""
 
     valid_action_rate: float
-    """Share of the answers that named an admissible command; NaN of no answers."""
+    """Share of the answers that named an admissible command; NaN without answers."""
     invalid: dict[str, int]
-    """How many did not, by their `InvalidReason`."""
+    """Number of invalid answers by `InvalidReason`."""
     samples: tuple[str, ...]
-    """Where no answer was valid, some of them with their reasons."""
+    """If no answer was valid, some of them with their reasons."""
 
     @classmethod
     def of(cls, trajectories: Sequence[Trajectory]) -> Answers:
@@ -71,7 +71,7 @@ class Answers:
 
 
 def _samples(trajectories: Sequence[Trajectory]) -> tuple[str, ...]:
-    """Some answers with their places and reasons; of different tasks first, as they differ most."""
+    """Some answers with their places and reasons; from different tasks first, because these differ most."""
     numbered = [(number, t.task.id, step) for t in trajectories for number, step in enumerate(t.steps, 1)]
     numbered.sort(key=lambda answer: answer[0])
     return tuple(
@@ -81,7 +81,7 @@ def _samples(trajectories: Sequence[Trajectory]) -> tuple[str, ...]:
 
 
 def sample(place: str, step: int, reason: str, text: str) -> str:
-    """An invalid answer in a line.
+    """One line about an invalid answer.
 
     Args:
         place: the task or the trajectory.
@@ -123,24 +123,24 @@ def warning_of(who: str, samples: Sequence[str]) -> str:
 
 @dataclass(frozen=True)
 class SplitResult:
-    """What an agent reached on one split with one way of decoding."""
+    """An agent's result on one split with one way of decoding."""
 
     split: str
     temperature: float
     success: Success
     by_kind: dict[str, Success]
     mean_steps: float
-    """Steps per episode, also of those that were not won."""
+    """Mean number of steps per episode, including those not won."""
     answers: Answers
-    """What became of the agent's answers."""
+    """Statistics of the agent's answers."""
     tasks_won: tuple[bool, ...]
     """Whether each task was won, in the split's order."""
     mean_score: float | None
-    """How well the tasks were done, from 0 to 1; None of suites that do not measure it."""
+    """Mean score of the tasks, from 0 to 1; None for suites that report none."""
     suite: str
-    """What was played (see `describe`)."""
+    """Description of the environment (see `describe`)."""
     failed: dict[str, int] = field(default_factory=dict)
-    """How many episodes failed before their end, by kind (see `Failure`); they count as not won."""
+    """Number of episodes that stopped early, by kind (see `Failure`); they count as not won."""
 
     def record(self, iteration: int) -> dict[str, Any]:
         """The result as JSON values, with rate and interval spelled out, after `iteration` iterations."""
@@ -201,7 +201,7 @@ def play(
     timeout: float | None = None,
     processes: ProcessGroup | None = None,
 ) -> list[Trajectory]:
-    """One trajectory per task: the last one, if the agent reflects and tries again what it has not won.
+    """One trajectory per task: the last one, if the agent reflects and tries failed tasks again.
 
     Args:
         suite, agent, tasks, temperature, seed, on_step, timeout: as in `rollout`.
@@ -248,15 +248,15 @@ class ProtocolResult:
 
     split: str
     rates: tuple[float, ...]
-    """Share of won draws under each seed."""
+    """Share of draws won under each seed."""
     scores: tuple[float, ...] | None
-    """Mean score of the draws under each seed, from 0 to 1; None of suites that do not measure it."""
+    """Mean score of the draws under each seed, from 0 to 1; None for suites that report none."""
     answers: Answers
-    """What became of the agent's answers under all seeds."""
+    """Statistics of the agent's answers under all seeds."""
     suite: str
-    """What was played (see `describe`)."""
+    """Description of the environment (see `describe`)."""
     failed: dict[str, int] = field(default_factory=dict)
-    """How many of all draws failed before their end, by kind (see `Failure`); they count as not won."""
+    """Number of draws that stopped early, by kind (see `Failure`); they count as not won."""
 
 
 def plain_values(result: SplitResult | ProtocolResult) -> dict[str, Any]:
@@ -272,7 +272,7 @@ def plain_values(result: SplitResult | ProtocolResult) -> dict[str, Any]:
 
 
 def mean_and_std(values: Sequence[float]) -> tuple[float, float]:
-    """Mean and Bessel's standard deviation over the seeds; the latter is NaN of one."""
+    """Mean and Bessel's standard deviation over the seeds; the latter is NaN for a single seed."""
     return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else math.nan
 
 
@@ -284,7 +284,7 @@ def evaluate_published(
     seed: Sequence[int],
     on_step: Callable[[int, int], None] = lambda finished, live: None,
 ) -> ProtocolResult:
-    """Play tasks of a split drawn with repetition, as the paper's numbers were made.
+    """Play tasks of a split drawn with repetition, as in the paper's evaluation.
 
     Args:
         suite, agent, split, on_step: as in `evaluate_split`.

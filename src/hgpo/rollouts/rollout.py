@@ -1,4 +1,4 @@
-"""Group rollouts: every task is tried by a group of live episodes, all stepped together."""
+"""Group rollouts: every task is tried by a group of episodes, and all live episodes are stepped together."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from hgpo.steps import StepTable
 
 @dataclass
 class _LiveEpisode:
-    """An episode under way, among others."""
+    """A live episode of a rollout."""
 
     episode: Episode
     group: int
@@ -38,7 +38,7 @@ class _LiveEpisode:
         return Situation(episode.task, trajectory_id, episode.steps, episode.now, self.rng)
 
     def advance(self, decision: Decision | Failure) -> bool:
-        """Carry out what was decided; True if the episode goes on."""
+        """Carry out a decision; returns whether the episode continues."""
         if isinstance(decision, Failure):
             self.failure = decision
             return False
@@ -73,19 +73,19 @@ def rollout(
 ) -> list[Trajectory]:
     """Try every task `group_size` times.
 
-    All live episodes take a step together, in one call of the agent; one that ends leaves at once. Each
-    episode has a separate random stream, so that it does not depend on the other episodes.
+    All live episodes take a step together, in one call of the agent; an episode that ends is removed at once.
+    Each episode has a separate random stream, so that it does not depend on the other episodes.
 
     Args:
         suite: makes the environments.
-        agent: plays.
-        tasks: what is tried.
-        group_size: N, trajectories of each task.
-        temperature: of sampling; 0 is greedy.
+        agent: chooses the commands.
+        tasks: the tasks to try.
+        group_size: N, trajectories per task.
+        temperature: sampling temperature; 0 is greedy.
         seed: of the random streams.
-        on_step: told after every common step how many episodes have ended and how many are live.
-        timeout: seconds that an environment may take for a step; None waits for ever.
-        numbers: which of the tasks to try, by their places; None tries all.
+        on_step: called after every common step with the number of episodes that have ended and that are live.
+        timeout: seconds that an environment may take per step; None waits forever.
+        numbers: indices of the tasks to try; None tries all.
 
     Returns:
         The trajectories, those of a task together and in the tasks' order. One whose environment raised an
@@ -113,10 +113,10 @@ def continue_from(
     on_step: Callable[[int, int], None] = lambda finished, live: None,
     timeout: float | None = None,
 ) -> list[list[Trajectory]]:
-    """Let forks of episodes go on from where they stand, `count` times each; see `rollout` for the arguments.
+    """Continue each episode `count` times from its current state; arguments as in `rollout`.
 
     Returns:
-        The trajectories of each episode, with the steps before the fork in them.
+        The trajectories of each episode, including the steps before the fork.
     """
     everyone = [
         _LiveEpisode(episode.fork(), number, member, np.random.default_rng([*seed, number, member]))
@@ -135,7 +135,7 @@ def _played_out(
     on_step: Callable[[int, int], None],
     timeout: float | None,
 ) -> list[Trajectory]:
-    """The trajectories of all, after those that are live have been played to their ends."""
+    """The trajectories of all episodes, after the live ones have been played to their ends."""
     while live:
         decisions = agent.act([episode.situation() for episode in live], temperature)
         advances = [
@@ -155,7 +155,7 @@ def distributed_rollout(
     group_size: int,
     **settings: Any,
 ) -> list[Trajectory]:
-    """What `rollout` gives, in every process; each of the processes rolls out its share of the groups."""
+    """The result of `rollout`, in every process; each of the processes rolls out its part of the groups."""
     numbers = range(processes.rank, len(tasks), processes.size)
     own = rollout(suite, agent, tasks, group_size=group_size, numbers=numbers, **settings)
     groups = [own[start : start + group_size] for start in range(0, len(own), group_size)]
@@ -170,7 +170,7 @@ def distributed_rollout(
 def _still_live(
     episodes: Sequence[_LiveEpisode], jobs: Sequence[Callable[[], bool]], timeout: float | None
 ) -> list[_LiveEpisode]:
-    """The episodes that go on after their jobs; what a fault is about is kept with the episode."""
+    """The episodes that continue after their jobs; a fault is stored in its episode."""
     live = []
     for episode, outcome in zip(episodes, run_isolated(jobs, timeout), strict=True):
         if isinstance(outcome, EnvironmentFault):

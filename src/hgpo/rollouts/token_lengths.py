@@ -1,4 +1,4 @@
-"""How many tokens a suite's prompts and answers take, measured on random play of a few tasks."""
+"""Lengths in tokens of a suite's prompts and answers, measured on random play of a few tasks."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def answer_tokens_needed(
     encode_answer: Callable[[str], Sequence[int]],
     response_format: ResponseFormat,
 ) -> int:
-    """Tokens of the longest answer among the turns' commands, and 4 more unless all answers are one token."""
+    """Tokens of the longest answer among the turns' commands, plus 4 unless all answers are one token."""
     longest = 1
     for turn in turns:
         for command in _given(turn):
