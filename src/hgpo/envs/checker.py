@@ -17,7 +17,7 @@ from itertools import pairwise
 from typing import TypeVar
 
 from hgpo.envs.base import Environment, Info, ReadingSuite, Task, TaskSuite
-from hgpo.envs.commands import filled_by_chance, listed
+from hgpo.envs.commands import ANY_TEXT, filled_by_chance, listed
 from hgpo.envs.episode import TimeStep, Transition, advance, begin, play_episode
 from hgpo.errors import SettingError
 from hgpo.keys import as_key
@@ -308,6 +308,8 @@ def _check_readings(findings: _Findings, suite: ReadingSuite, games: int, seed: 
 
 def _check_unknown(player: _Player, before: TimeStep, after: TimeStep) -> None:
     """Check what an unknown command did."""
+    if before.info.admissible_commands == ANY_TEXT:
+        return
     if after.info.state_key != before.info.state_key:
         told = "changes the state key"
     elif after.info.admissible_commands != before.info.admissible_commands:
@@ -324,6 +326,8 @@ def _check_unknown(player: _Player, before: TimeStep, after: TimeStep) -> None:
 def _check_understood(player: _Player) -> None:
     """Give every command of the start. It need not change anything, but must not be answered as unknown."""
     start = player.begin()
+    if start.info.admissible_commands == ANY_TEXT:
+        return
     unknown = advance(player, UNKNOWN_COMMAND)
     _check_unknown(player, start, unknown)
     if unknown.observation == start.observation:

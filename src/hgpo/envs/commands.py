@@ -1,6 +1,7 @@
 """What a listed command stands for: itself or, where it has a place for words, all that is had by filling it.
 
 An environment that takes words of the agent's own lists a command with `<words>` in it, "search[<words>]".
+One whose only command is `<words>` takes any text.
 """
 
 from __future__ import annotations
@@ -11,6 +12,10 @@ import numpy as np
 
 WORDS = "<words>"
 """The place in a listed command that the agent fills with words of its own."""
+
+
+ANY_TEXT = (WORDS,)
+"""The listed commands where any text is one: it is given as it was written, but for the space around it."""
 
 
 def takes_words(command: str) -> bool:
@@ -66,6 +71,8 @@ def listed(text: str, commands: Sequence[str]) -> tuple[int, str] | None:
 
 def _words(text: str, command: str) -> str:
     """What stands in a text where a command has its place for words; empty if the text does not fit."""
+    if command == WORDS:
+        return text.strip()
     head, _, tail = map(_unspaced, command.partition(WORDS))
     # From both ends, mark by mark: a text may be long and hold nothing but spaces.
     rest = text.lower()
