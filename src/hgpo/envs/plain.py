@@ -78,7 +78,7 @@ def from_class(
     - `commands()` gives the admissible commands. Without it any text is one.
     - `state_key()` is equal in two states exactly if they count as the same to the estimator. Without it the
       observation is the key.
-    - `won()` says whether the task has been achieved. Without it, a task has that ended with a reward above 0.
+    - `won()` says whether the task has been achieved. Without it, it has if it ended with a reward above 0.
 
     If the class is a dataclass, its fields are settings of the suite, and so options: --env.FIELD.
 

@@ -41,7 +41,8 @@ class Success:
         scale = 1 + z * z / n
         centre = (p + z * z / (2 * n)) / scale
         half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / scale
-        return max(0.0, centre - half), min(1.0, centre + half)
+        # Rounding may leave a rate of 0 or 1 just outside.
+        return max(0.0, min(p, centre - half)), min(1.0, max(p, centre + half))
 
 
 SAMPLES = 3
