@@ -16,11 +16,12 @@ import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from hgpo.errors import SettingError, in_one_line
 
-_FILES: dict[str, Path] = {}
-"""The files that were loaded by their paths, by the names of their modules."""
+_FILES: WeakKeyDictionary[ModuleType, Path] = WeakKeyDictionary()
+"""The files of the modules that were loaded by their paths."""
 
 
 def load_class(spelling: str) -> Any:
@@ -56,7 +57,7 @@ def spelling_of(cls: type) -> str:
         )
     # A script's own module is called __main__ only while the script runs.
     script = getattr(module, "__file__", None) if module.__name__ == "__main__" else None
-    path = _FILES.get(module.__name__, script and Path(script).resolve())
+    path = _FILES.get(module, script and Path(script).resolve())
     return f"{path or module.__name__}:{name}"
 
 
@@ -67,7 +68,7 @@ def _module(place: str, spelling: str) -> ModuleType:
             raise SettingError(f"{spelling}: there is no file {path}")
         _on_path(path.parent)
         module = _imported(_name_of(path, spelling), spelling)
-        _FILES[module.__name__] = path
+        _FILES[module] = path
         return module
     _on_path(Path.cwd())
     return _imported(place, spelling)
