@@ -115,9 +115,7 @@ def from_class(
             raise SettingError(f"{environment.__name__} requires {each.name}: give the field a default")
     options = [each for each in own if each.init]
     if taken := [each.name for each in options if each.name in {*dir(PlainSuite), "name", "parts"}]:
-        raise SettingError(
-            f"{environment.__name__}.{taken[0]}: the suite has this name: call the field otherwise"
-        )
+        raise SettingError(f"{environment.__name__}.{taken[0]}: a suite has this attribute: rename the field")
     types = get_type_hints(environment, include_extras=True)
     parts = _Parts(
         *(environment, tasks, instruction, kind, walkthrough, parse),
