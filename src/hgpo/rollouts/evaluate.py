@@ -142,6 +142,8 @@ class SplitResult:
     """What was played (see `describe`)."""
     failed: dict[str, int] = field(default_factory=dict)
     """How many episodes failed before their end, by kind (see `Failure`); they count as not won."""
+    first_failure: str | None = None
+    """Why the first of them did."""
 
     def record(self, iteration: int) -> dict[str, Any]:
         """The result as JSON values, with rate and interval spelled out, after `iteration` iterations."""
@@ -258,6 +260,8 @@ class ProtocolResult:
     """What was played (see `describe`)."""
     failed: dict[str, int] = field(default_factory=dict)
     """How many of all draws failed before their end, by kind (see `Failure`); they count as not won."""
+    first_failure: str | None = None
+    """Why the first of them did."""
 
 
 def plain_values(result: SplitResult | ProtocolResult) -> dict[str, Any]:
@@ -310,7 +314,13 @@ def evaluate_published(
         played += trajectories
     measured = tuple(score for score in scores if score is not None)
     return ProtocolResult(
-        split, tuple(rates), measured or None, Answers.of(played), describe(suite), _failed(played)
+        split=split,
+        rates=tuple(rates),
+        scores=measured or None,
+        answers=Answers.of(played),
+        suite=describe(suite),
+        failed=_failed(played),
+        first_failure=_first_failure(played),
     )
 
 
@@ -329,11 +339,16 @@ def summarize(split: str, temperature: float, trajectories: Sequence[Trajectory]
         mean_score=mean_score(trajectories),
         suite=suite,
         failed=_failed(trajectories),
+        first_failure=_first_failure(trajectories),
     )
 
 
 def _failed(trajectories: Sequence[Trajectory]) -> dict[str, int]:
     return dict(Counter(t.failure.kind for t in trajectories if t.failure is not None))
+
+
+def _first_failure(trajectories: Sequence[Trajectory]) -> str | None:
+    return next((str(t.failure) for t in trajectories if t.failure is not None), None)
 
 
 def _success(trajectories: Sequence[Trajectory]) -> Success:
