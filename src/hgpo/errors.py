@@ -10,9 +10,15 @@ class RunError(RuntimeError):
 
 
 def in_one_line(error: BaseException) -> str:
-    """An error in one line, with the file and the line of code that it comes from."""
+    """An error in one line, with the file and the line of code that it comes from.
+
+    Those that are meant for users are complete as they are.
+    """
     import traceback
     from pathlib import Path
+
+    if isinstance(error, SettingError | RunError):
+        return str(error)
 
     words = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}".removesuffix(": ")
     frames = traceback.extract_tb(error.__traceback__)

@@ -19,7 +19,8 @@ def test_answers_come_in_order_and_faults_in_their_place():
 
     one, fault, three = run_isolated([lambda: 1, fail, lambda: 3], timeout=None)
     assert (one, three) == (1, 3)
-    assert str(fault) == "KeyError: 'mug'"
+    line = fail.__code__.co_firstlineno + 1
+    assert str(fault) == f"KeyError: 'mug' (test_environment_faults.py, line {line})"
 
 
 def test_what_hangs_is_given_up_and_the_rest_is_done():

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import fields
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +10,7 @@ import pytest
 from estimator_options import OPTIONS, any_estimator, full_rows
 from hypothesis import given
 from hypothesis import strategies as st
+from own_estimator import SameStep
 from tables import Rows, walks
 
 from hgpo import ESTIMATORS, GAGPO, GRPO, HBC, HGPO, PPO, GiGPO, GraphGPO, ReinforcePlusPlus, StepTable
@@ -20,20 +18,9 @@ from hgpo.estimators import Comparison, Estimator, Level
 from hgpo.estimators.baseline import group_advantages
 from hgpo.returns import Returns
 
-
-@cache
-def own_estimator() -> type[Any]:
-    """The estimator that docs/estimators.md shows how to write."""
-    page = (Path(__file__).parents[2] / "docs" / "estimators.md").read_text()
-    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    names: dict[str, Any] = {"__name__": __name__}
-    exec(compile(code, "docs/estimators.md", "exec", dont_inherit=True), names)
-    return names["SameStep"]
-
-
 EVERY: dict[str, st.SearchStrategy[Estimator]] = {
     **{name: any_estimator(name) for name in ESTIMATORS},
-    "own": st.builds(lambda: own_estimator()()),
+    "own": st.builds(SameStep),
 }
 
 

@@ -40,9 +40,18 @@ class ExpertAgent(Agent):
     """Those found so far, by the task's id: a walkthrough can take seconds to find."""
 
     def walkthrough(self, task: Task) -> tuple[str, ...]:
-        """The commands that win the task; none where no walkthrough is known."""
+        """The commands that win the task; none where no walkthrough is known.
+
+        Raises:
+            SettingError: if the suite gives a text instead.
+        """
         if task.id not in self._walkthroughs:
-            self._walkthroughs[task.id] = self.suite.walkthrough(task) or ()
+            walkthrough = self.suite.walkthrough(task) or ()
+            if isinstance(walkthrough, str):
+                raise SettingError(
+                    f"the walkthrough of {task.id} is the text {walkthrough!r:.60}: expected a tuple of texts"
+                )
+            self._walkthroughs[task.id] = walkthrough
         return self._walkthroughs[task.id]
 
     @override

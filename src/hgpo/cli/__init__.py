@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from hgpo.cli.standard_streams import READER_GONE, guarded_streams
 from hgpo.errors import RunError, SettingError, how_to_install
+from hgpo.registry import own_place
 from hgpo.runs.interrupts import terminate_like_interrupt
 from hgpo.runs.old_names import current_options
 
@@ -91,6 +92,11 @@ def _run(args: list[str]) -> int:
             raise
         package = (error.name or "").partition(".")[0]
         return wrong_use(f"this command needs {package}, which is not installed: {how_to_install(package)}")
+    # Of the user's own code, sys.exit included; any other is a fault of the program, or the end of --help.
+    except (Exception, SystemExit) as error:
+        if (place := own_place(error)) is None:
+            raise
+        return failed(f"{place}: {type(error).__name__}: {error}")
 
 
 def wrong_use(message: str) -> int:

@@ -7,6 +7,7 @@ from hgpo.envs.alfworld import AlfworldSuite
 from hgpo.envs.alfworld.replay import replay as replay_alfworld
 from hgpo.envs.base import Environment, Info, Task, TaskSuite
 from hgpo.envs.household import HouseholdSuite
+from hgpo.envs.plain import from_class
 from hgpo.envs.replay import Comparison
 from hgpo.envs.webshop import WebshopSuite
 from hgpo.registry import Registry
@@ -44,4 +45,5 @@ __all__ = [
     "Task",
     "TaskSuite",
     "WebshopSuite",
+    "from_class",
 ]

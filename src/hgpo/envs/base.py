@@ -159,12 +159,26 @@ def tasks_of(suite: TaskSuite, split: str, count: int | None = None, seed: int =
     """The suite's tasks of a split (see `TaskSuite.tasks`), at least one.
 
     Raises:
-        SettingError: if there is none.
+        SettingError: if there is none, or if different tasks have the same id.
     """
     tasks = suite.tasks(split, count, seed)
     if not tasks and count != 0:
         raise SettingError(f"{describe(suite)}: {split} has no tasks")
+    _check_tasks(tasks, f"{describe(suite)}: {split}")
     return tasks
+
+
+def _check_tasks(tasks: Sequence[Any], place: str) -> None:
+    told: dict[str, str] = {}
+    for task in tasks:
+        if not isinstance(task, Task):
+            raise SettingError(f"{place} has {task!r:.60} among its tasks: expected a Task of hgpo.envs")
+        # One that is drawn twice is the same task.
+        if told.setdefault(task.id, task.instruction) != task.instruction:
+            raise SettingError(
+                f"{place} has two tasks with the id {task.id!r}, {told[task.id]!r:.60} and "
+                f"{task.instruction!r:.60}: give each its own"
+            )
 
 
 def require_tasks(suite: TaskSuite, splits: Iterable[str], count: int | None = None) -> None:

@@ -17,9 +17,10 @@ from itertools import pairwise
 from typing import TypeVar
 
 from hgpo.envs.base import Environment, Info, ReadingSuite, Task, TaskSuite
-from hgpo.envs.commands import filled_by_chance, listed
-from hgpo.envs.episode import TimeStep, Transition, advance, begin, play_episode
-from hgpo.errors import SettingError
+from hgpo.envs.commands import ANY_TEXT, filled_by_chance, listed
+from hgpo.envs.episode import EnvironmentFault, TimeStep, Transition, advance, begin, play_episode
+from hgpo.envs.faults import checked
+from hgpo.errors import SettingError, in_one_line
 from hgpo.keys import as_key
 
 T = TypeVar("T")
@@ -37,7 +38,8 @@ STEP_CAP = 1000
 """Number of steps after which an episode of random commands is taken to be endless."""
 
 CHECKS = {
-    "tasks": "splits and tasks are well formed, and identifiers are unique within a split",
+    "tasks": "splits and tasks are well formed, and identifiers are unique within a split; training may draw "
+    "a task twice",
     "draw": "the same split, count and seed give the same tasks; the first n of a split are its first n",
     "disjoint": "no task is in two splits",
     "types": "reset and step return values of the right types; admissible commands are distinct",
@@ -111,19 +113,23 @@ def steps_to_win(suite: TaskSuite, task: Task) -> int | None:
     walkthrough = suite.walkthrough(task)
     if walkthrough is None:
         return None
-    played = _follow(suite.make(), task, walkthrough)
+    played = _follow(suite.make(), task, walkthrough, look=checked)
     return len(walkthrough) if played and played[-1].after.info.won else None
 
 
 def _follow(
-    environment: Environment, task: Task, walkthrough: Sequence[str], seed: int = 0
+    environment: Environment,
+    task: Task,
+    walkthrough: Sequence[str],
+    seed: int = 0,
+    look: Callable[[TimeStep], TimeStep] = lambda now: now,
 ) -> list[Transition[None]]:
-    """The steps of a walkthrough, up to its first command that is not admissible."""
+    """The steps of a walkthrough, up to its first command that is not admissible; `look` may refuse one."""
     commands = iter(walkthrough)
 
     def choose(now: TimeStep) -> str | None:
         command = next(commands, None)
-        admissible = command is not None and listed(command, now.info.admissible_commands) is not None
+        admissible = command is not None and listed(command, look(now).info.admissible_commands) is not None
         return command if admissible else None
 
     return list(play_episode(environment, task, choose, seed))
@@ -162,9 +168,10 @@ class _Findings:
             return what()
         except SettingError:
             raise  # missing data must be fixed by the caller
-        except Exception as error:  # any error in the environment under test is a finding
-            text = str(error).split("\n")[0]
-            self.add("error", where, f"raised {type(error).__name__}: {text}")
+        # Any error in the environment under test is a finding, SystemExit included.
+        except (Exception, SystemExit) as error:
+            raised = "" if isinstance(error, EnvironmentFault) else "raised "
+            self.add("error", where, raised + in_one_line(error))
             return None
 
 
@@ -183,15 +190,20 @@ def _check_tasks(findings: _Findings, suite: TaskSuite, games: int, seed: int) -
         training = split == splits[0]
         count = games if training else None
         tasks = suite.tasks(split, count, seed)
+        if not isinstance(tasks, Sequence) or not all(isinstance(task, Task) for task in tasks):
+            findings.add("tasks", split, f"must be a sequence of Task, not {tasks!r:.60}")
+            continue
         ids = [task.id for task in tasks]
         if ids != [task.id for task in suite.tasks(split, count, seed if training else seed + 1)]:
             how = "the same seed" if training else "another seed, where a split is one fixed list"
             findings.add("draw", split, f"other tasks at the second call with {how}")
-        if not training and ids[:2] != [task.id for task in suite.tasks(split, 2, seed)]:
+        if not training and ids[:2] != [task.id for task in suite.tasks(split, min(2, len(ids)), seed)]:
             findings.add("draw", split, "its first 2 tasks are not the first 2 of the split")
         if not tasks:
             findings.add("tasks", split, "has no tasks")
-        twice = [name for name, times in Counter(ids).items() if times > 1]
+        # Training draws a task again where it has drawn all of them.
+        apart = {(task.id, task.kind, task.instruction): task.id for task in tasks}.values()
+        twice = [name for name, times in Counter(apart if training else ids).items() if times > 1]
         if twice:
             findings.add("tasks", split, f"two tasks have the identifier {twice[0]!r}")
         for task in tasks:
@@ -225,24 +237,25 @@ class _Player:
         return play_episode(self, self.task, choose, self.seed)
 
     def reset(self, task: Task, seed: int = 0) -> tuple[str, Info]:
-        observation, info = self.environment.reset(task, seed)
-        self._look("reset", TimeStep(observation, info))
-        return observation, info
+        now = begin(self.environment, task, seed)
+        self._look("reset", now)
+        return now.observation, now.info
 
     def step(self, command: str) -> tuple[str, float, bool, bool, Info]:
         self.findings.steps += 1
-        observation, reward, terminated, truncated, info = self.environment.step(command)
-        self._look(repr(command), TimeStep(observation, info, reward, terminated, truncated))
-        return observation, reward, terminated, truncated, info
+        now = advance(self.environment, command)
+        self._look(repr(command), now)
+        return now.observation, now.reward, now.terminated, now.truncated, now.info
 
     def _look(self, after: str, now: TimeStep) -> None:
         info = now.info
+        if not isinstance(info, Info):
+            raise EnvironmentFault(f"after {after}: info must be an Info, not {info!r:.60}")
         for name, value, wanted in (
             ("observation", now.observation, str),
             ("reward", now.reward, float),
             ("terminated", now.terminated, bool),
             ("truncated", now.truncated, bool),
-            ("info", info, Info),
             ("won", info.won, bool),
             *([] if info.score is None else [("score", info.score, float)]),
             ("admissible_commands", info.admissible_commands, tuple),
@@ -308,6 +321,8 @@ def _check_readings(findings: _Findings, suite: ReadingSuite, games: int, seed: 
 
 def _check_unknown(player: _Player, before: TimeStep, after: TimeStep) -> None:
     """Check the effect of an unknown command."""
+    if before.info.admissible_commands == ANY_TEXT:
+        return
     if after.info.state_key != before.info.state_key:
         told = "changes the state key"
     elif after.info.admissible_commands != before.info.admissible_commands:
@@ -324,6 +339,8 @@ def _check_unknown(player: _Player, before: TimeStep, after: TimeStep) -> None:
 def _check_understood(player: _Player) -> None:
     """Give every command of the start state; it may change nothing, but must not be treated as unknown."""
     start = player.begin()
+    if start.info.admissible_commands == ANY_TEXT:
+        return
     unknown = advance(player, UNKNOWN_COMMAND)
     _check_unknown(player, start, unknown)
     if unknown.observation == start.observation:

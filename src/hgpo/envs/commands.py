@@ -1,6 +1,7 @@
 """Matches texts with listed commands; a command with a place for words stands for all ways to fill it.
 
 An environment that accepts words of the agent's choice lists a command with `<words>`, "search[<words>]".
+One whose only command is `<words>` takes any text.
 """
 
 from __future__ import annotations
@@ -11,6 +12,10 @@ import numpy as np
 
 WORDS = "<words>"
 """The place in a listed command that the agent fills with its own words."""
+
+
+ANY_TEXT = (WORDS,)
+"""The listed commands where any text is one: it is given as it was written, but for the space around it."""
 
 
 def takes_words(command: str) -> bool:
@@ -66,6 +71,8 @@ def listed(text: str, commands: Sequence[str]) -> tuple[int, str] | None:
 
 def _words(text: str, command: str) -> str:
     """The part of a text at a command's place for words; empty if the text does not fit."""
+    if command == WORDS:
+        return text.strip()
     head, _, tail = map(_unspaced, command.partition(WORDS))
     # Compared from both ends, character by character: a text may be long and hold nothing but spaces.
     rest = text.lower()

@@ -6,13 +6,18 @@ for step in play_episode(suite.make(), task, lambda now: now.info.admissible_com
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from hgpo.envs.base import Environment, Info, Task
+from hgpo.errors import RunError
 
 D = TypeVar("D", covariant=True)
+
+
+class EnvironmentFault(RunError):
+    """An environment raised an error, returned nonsense or did not answer in time."""
 
 
 @dataclass(frozen=True)
@@ -48,15 +53,33 @@ class Transition(Generic[D]):
 
 
 def begin(environment: Environment, task: Task, seed: int = 0) -> TimeStep:
-    """The start of an episode (see `Environment.reset`)."""
-    observation, info = environment.reset(task, seed)
+    """The start of an episode (see `Environment.reset`).
+
+    Raises:
+        EnvironmentFault: if there is no environment, or if it does not return two values.
+    """
+    if not callable(getattr(environment, "reset", None)):
+        raise EnvironmentFault(f"make returned {environment!r:.100}: expected an environment")
+    observation, info = _values(environment.reset(task, seed), "reset", ("observation", "info"))
     return TimeStep(observation, info)
 
 
 def advance(environment: Environment, command: str) -> TimeStep:
-    """The result of a command (see `Environment.step`)."""
-    observation, reward, terminated, truncated, info = environment.step(command)
+    """The result of a command (see `Environment.step`).
+
+    Raises:
+        EnvironmentFault: if the environment does not return five values.
+    """
+    observation, reward, terminated, truncated, info = _values(
+        environment.step(command), "step", ("observation", "reward", "terminated", "truncated", "info")
+    )
     return TimeStep(observation, info, reward, terminated, truncated)
+
+
+def _values(returned: Any, method: str, names: Sequence[str]) -> Any:
+    if not isinstance(returned, tuple | list) or len(returned) != len(names):
+        raise EnvironmentFault(f"{method} returned {returned!r:.100}: expected ({', '.join(names)})")
+    return returned
 
 
 def play_episode(

@@ -12,14 +12,11 @@ from typing import Any, TypeVar
 import numpy as np
 
 from hgpo.envs.base import Info
-from hgpo.envs.episode import TimeStep
+from hgpo.envs.episode import EnvironmentFault, TimeStep
+from hgpo.errors import in_one_line
 from hgpo.keys import as_key
 
 T = TypeVar("T")
-
-
-class EnvironmentFault(Exception):
-    """An environment raised an error, returned nonsense or did not answer in time."""
 
 
 def run_isolated(jobs: Sequence[Callable[[], T]], timeout: float | None) -> list[T | EnvironmentFault]:
@@ -55,7 +52,7 @@ def _until_one_hangs(jobs: Sequence[Callable[[], T]], timeout: float | None) -> 
                 outcome = fault
             # Also SystemExit: an environment that calls sys.exit must end only its own trajectory.
             except BaseException as error:
-                outcome = EnvironmentFault(f"{type(error).__name__}: {error}")
+                outcome = EnvironmentFault(in_one_line(error))
             if given_up.is_set():
                 return
             outcomes.append(outcome)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from hgpo.envs.base import Info, TaskSuite, tasks_of
 from hgpo.envs.commands import WORDS, fill, takes_words
 from hgpo.envs.episode import TimeStep, play_episode
+from hgpo.envs.faults import checked
 
 HELP = (
     "Type a number or a command; hint shows the next step of the walkthrough, quit ends. Where a command has "
@@ -43,7 +44,7 @@ def play(
 
     def choose(now: TimeStep) -> str | None:
         """The command that the person chooses; None to stop."""
-        output(f"\n{now.observation}")
+        output(f"\n{checked(now).observation}")
         while True:
             output(_menu(now.info))
             try:
@@ -60,7 +61,7 @@ def play(
     last: TimeStep | None = None
     for step in play_episode(suite.make(), task, choose, seed):
         given.append(step.command)
-        last = step.after
+        last = checked(step.after)
     if last is None or not last.over:
         output(f"You stopped after {_steps(given)}.")
         return False

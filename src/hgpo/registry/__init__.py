@@ -1,6 +1,6 @@
 """Classes by name: the package's own, those of installed packages, and a user's, as MODULE:CLASS."""
 
-from hgpo.registry.loading import load_class, spelling_of
+from hgpo.registry.loading import load_class, own_place, spelling_of
 from hgpo.registry.registry import Registry
 
-__all__ = ["Registry", "load_class", "spelling_of"]
+__all__ = ["Registry", "load_class", "own_place", "spelling_of"]

@@ -13,14 +13,20 @@ import importlib.util
 import io
 import os
 import sys
+import traceback
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from hgpo.errors import SettingError, in_one_line
 
-_FILES: dict[str, Path] = {}
-"""The files that were loaded by their paths, by the names of their modules."""
+_FILES: WeakKeyDictionary[ModuleType, Path] = WeakKeyDictionary()
+"""The files of the modules that were loaded by their paths."""
+
+
+_OWN: set[str] = set()
+"""The names of all modules that were loaded here."""
 
 
 def load_class(spelling: str) -> Any:
@@ -56,8 +62,18 @@ def spelling_of(cls: type) -> str:
         )
     # A script's own module is called __main__ only while the script runs.
     script = getattr(module, "__file__", None) if module.__name__ == "__main__" else None
-    path = _FILES.get(module.__name__, script and Path(script).resolve())
+    path = _FILES.get(module, script and Path(script).resolve())
     return f"{path or module.__name__}:{name}"
+
+
+def own_place(error: BaseException) -> str | None:
+    """The file and the line of a module that was loaded here where an error comes from; None if of no such.
+
+    Of a chain of calls it is the last one within these modules.
+    """
+    files = {getattr(sys.modules.get(name), "__file__", None) for name in _OWN}
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in files]
+    return f"{Path(frames[-1].filename).name}, line {frames[-1].lineno}" if frames else None
 
 
 def _module(place: str, spelling: str) -> ModuleType:
@@ -67,7 +83,7 @@ def _module(place: str, spelling: str) -> ModuleType:
             raise SettingError(f"{spelling}: there is no file {path}")
         _on_path(path.parent)
         module = _imported(_name_of(path, spelling), spelling)
-        _FILES[module.__name__] = path
+        _FILES[module] = path
         return module
     _on_path(Path.cwd())
     return _imported(place, spelling)
@@ -106,6 +122,7 @@ def _imported(name: str, spelling: str) -> ModuleType:
                 "correct the name, or start the command in the module's folder"
             ) from None
         raise SettingError(f"{spelling}: the import of {name} fails: {in_one_line(error)}") from None
+    _OWN.add(module.__name__)
     if text := " ".join(printed.getvalue().split()):
         print(
             f"hgpo: {spelling}: {name} prints when it is imported ({text[:60]!r}): move that under "

@@ -41,7 +41,8 @@ class Success:
         scale = 1 + z * z / n
         centre = (p + z * z / (2 * n)) / scale
         half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / scale
-        return max(0.0, centre - half), min(1.0, centre + half)
+        # Rounding may leave a rate of 0 or 1 just outside.
+        return max(0.0, min(p, centre - half)), min(1.0, max(p, centre + half))
 
 
 SAMPLES = 3
@@ -141,6 +142,8 @@ class SplitResult:
     """Description of the environment (see `describe`)."""
     failed: dict[str, int] = field(default_factory=dict)
     """Number of episodes that stopped early, by kind (see `Failure`); they count as not won."""
+    first_failure: str | None = None
+    """The message of the first of them."""
 
     def record(self, iteration: int) -> dict[str, Any]:
         """The result as JSON values, with rate and interval spelled out, after `iteration` iterations."""
@@ -257,6 +260,8 @@ class ProtocolResult:
     """Description of the environment (see `describe`)."""
     failed: dict[str, int] = field(default_factory=dict)
     """Number of draws that stopped early, by kind (see `Failure`); they count as not won."""
+    first_failure: str | None = None
+    """The message of the first of them."""
 
 
 def plain_values(result: SplitResult | ProtocolResult) -> dict[str, Any]:
@@ -309,7 +314,13 @@ def evaluate_published(
         played += trajectories
     measured = tuple(score for score in scores if score is not None)
     return ProtocolResult(
-        split, tuple(rates), measured or None, Answers.of(played), describe(suite), _failed(played)
+        split=split,
+        rates=tuple(rates),
+        scores=measured or None,
+        answers=Answers.of(played),
+        suite=describe(suite),
+        failed=_failed(played),
+        first_failure=_first_failure(played),
     )
 
 
@@ -328,11 +339,16 @@ def summarize(split: str, temperature: float, trajectories: Sequence[Trajectory]
         mean_score=mean_score(trajectories),
         suite=suite,
         failed=_failed(trajectories),
+        first_failure=_first_failure(trajectories),
     )
 
 
 def _failed(trajectories: Sequence[Trajectory]) -> dict[str, int]:
     return dict(Counter(t.failure.kind for t in trajectories if t.failure is not None))
+
+
+def _first_failure(trajectories: Sequence[Trajectory]) -> str | None:
+    return next((str(t.failure) for t in trajectories if t.failure is not None), None)
 
 
 def _success(trajectories: Sequence[Trajectory]) -> Success:

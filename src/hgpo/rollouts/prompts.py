@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from hgpo.envs.commands import WORDS, fill, listed, takes_words
+from hgpo.envs.commands import ANY_TEXT, WORDS, fill, listed, takes_words
 from hgpo.policies.answers import Answer, InvalidReason, read_answer
 
 
@@ -127,8 +127,10 @@ class ThinkAction:
             lines.append(f"You have taken {turn.step} steps. The last {len(turn.history)}:")
         for number, (observation, action) in enumerate(turn.history, turn.step - len(turn.history) + 1):
             lines += [f"Step {number} saw: {observation}", f"Step {number} did: {action}"]
-        lines += [f"Now, at step {turn.step + 1}, you see: {turn.observation}", "Possible commands:"]
-        lines += [f"- {command}" for command in turn.commands]
+        lines.append(f"Now, at step {turn.step + 1}, you see: {turn.observation}")
+        if turn.commands == ANY_TEXT:
+            return "\n".join([*lines, "Think within <think> </think>, then act within <action> </action>."])
+        lines += ["Possible commands:", *(f"- {command}" for command in turn.commands)]
         lines.append(
             "Think about what to do next within <think> </think>. "
             "Then give one of the possible commands within <action> </action>."

@@ -11,7 +11,8 @@ import numpy as np
 from hgpo.envs.base import Task, TaskSuite
 from hgpo.envs.commands import fill, random_command
 from hgpo.envs.episode import TimeStep, play_episode
-from hgpo.errors import SettingError
+from hgpo.envs.faults import checked
+from hgpo.errors import SettingError, in_one_line
 from hgpo.rollouts.episodes import turn_at
 from hgpo.rollouts.prompts import ResponseFormat, Turn
 
@@ -25,23 +26,23 @@ def random_turns(suite: TaskSuite, tasks: Sequence[Task], rng: np.random.Generat
     turns: list[Turn] = []
 
     def choose(task: Task, now: TimeStep) -> str:
-        turns.append(turn_at(task, (), now, prompt_history=0))
+        turns.append(turn_at(task, (), checked(now), prompt_history=0))
         return random_command(turns[-1].commands, task.instruction, rng)
 
     environment = suite.make()
-    failure: Exception | None = None
+    failure: BaseException | None = None
     for task in tasks:
         try:
             for _ in play_episode(environment, task, partial(choose, task)):
                 pass
         except SettingError:
             raise
-        except Exception as error:
+        # Also SystemExit, as in a rollout.
+        except (Exception, SystemExit) as error:
             failure = error
     if failure is not None and not turns:
-        raise SettingError(
-            f"the environment fails at once with {type(failure).__name__}: {failure}; see hgpo env check"
-        ) from failure
+        why = in_one_line(failure)
+        raise SettingError(f"the environment fails at once: {why}; see hgpo env check") from failure
     return turns
 
 

@@ -223,6 +223,7 @@ def _lost_lines(rows: Mapping[str, Sequence[SplitResult | ProtocolResult]]) -> l
             f"{player}, {result.split}: {sum(result.failed.values())} failed before the end, "
             "counted as not won "
             f"({', '.join(f'{kind} {count}' for kind, count in result.failed.items())})"
+            + (f"; the first: {result.first_failure}" if result.first_failure else "")
         )
         for player, results in rows.items()
         for result in results

@@ -33,6 +33,7 @@ from hgpo.training.checkpoint_folder import (
 from hgpo.training.context import RunContext
 from hgpo.training.initial_policy import initial_policy
 from hgpo.training.schedules import EntropyControl
+from hgpo.training.tasks import require_walkthroughs
 from hgpo.training.warm_start import read, warm_start
 from hgpo.training.weight_average import WeightAverage
 
@@ -100,6 +101,7 @@ def find_starting_point(run: RunContext) -> StartingPoint:
     """
     checkpoint = latest_checkpoint(run.log.checkpoints)
     if checkpoint is None:
+        require_walkthroughs(run.config)
         iteration, policy = 0, initial_policy(run)
         require_prompt_room(run.config, policy, run.turns)
     else:

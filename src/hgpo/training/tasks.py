@@ -5,7 +5,7 @@ from __future__ import annotations
 from hgpo.envs.base import Task, tasks_of
 from hgpo.envs.episode import begin
 from hgpo.errors import SettingError
-from hgpo.random_streams import PROBE, RandomStreams
+from hgpo.random_streams import PROBE, WARM_TASKS, RandomStreams
 from hgpo.steps import STATE_KEY
 from hgpo.training.config import TrainConfig
 
@@ -20,6 +20,21 @@ def training_tasks(config: TrainConfig, count: int, *stream: int) -> list[Task]:
     """
     suite = config.env
     return list(tasks_of(suite, suite.splits[0], count, seed=RandomStreams(config.seed).integer(*stream)))
+
+
+def require_walkthroughs(config: TrainConfig) -> None:
+    """Check that there is something to imitate in the warm start, before anything is made or written.
+
+    Raises:
+        SettingError: if none of its tasks has a walkthrough.
+    """
+    count = config.warm_start.tasks
+    if count == 0 or any(config.env.walkthrough(task) for task in training_tasks(config, count, WARM_TASKS)):
+        return
+    raise SettingError(
+        f"{config.env.name}: none of {count} tasks has a walkthrough to imitate, without which a model made "
+        "from scratch learns nothing: give --model and --warm-start.tasks 0, or write walkthroughs"
+    )
 
 
 def require_level_keys(config: TrainConfig) -> None:

@@ -1,0 +1,309 @@
+"""A suite from a plain class that plays one episode, and a list of tasks.
+
+class Door:
+    def reset(self, task): return "the door is closed"
+    def step(self, command): return "the door is open", 1.0, True
+
+Suite = from_class(Door, tasks=["open the door", "open the red door"])
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import dataclasses
+import inspect
+import random
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache, cached_property
+from typing import Any, ClassVar, get_type_hints
+
+import numpy as np
+
+from hgpo.envs.base import Info, Task, TaskSuite
+from hgpo.envs.commands import ANY_TEXT, filled_by_chance, listed
+from hgpo.envs.drawing import choose_tasks, drawn_in_rounds
+from hgpo.envs.episode import TimeStep, play_episode
+from hgpo.errors import SettingError
+
+HELD_OUT = 5
+"""Of tasks in one list every fifth is held out, or the last one of fewer."""
+TASKS_READ = 200
+"""Tasks of each split that are played for the words they show."""
+NOT_POSSIBLE = "not possible here."
+"""What is said before the observation after a command that is not admissible."""
+
+Tasks = Sequence[Any] | Mapping[str, Sequence[Any]]
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """What `from_class` was given."""
+
+    environment: type
+    tasks: Tasks | Callable[..., Tasks]
+    instruction: Callable[[Any], str]
+    kind: Callable[[Any], str]
+    walkthrough: Callable[[Any], Sequence[str] | None]
+    parse: Callable[[str], Any]
+    texts: tuple[str, ...]
+    options: tuple[str, ...]
+    """The settings of the suite that are arguments of the environment."""
+
+
+def from_class(
+    environment: type,
+    *,
+    tasks: Tasks | Callable[..., Tasks],
+    instruction: Callable[[Any], str] = str,
+    kind: Callable[[Any], str] = lambda task: "task",
+    walkthrough: Callable[[Any], Sequence[str] | None] = lambda task: None,
+    parse: Callable[[str], Any] = lambda text: text,
+    texts: Iterable[str] = (),
+    max_steps: int = 30,
+    name: str | None = None,
+) -> type[TaskSuite]:
+    """A suite of tasks that a plain class plays.
+
+    The class plays one episode at a time, and two of its methods are required; each may be `async`:
+
+    - `reset(task)` starts a task and returns the observation, a text.
+    - `step(command)` returns the observation, the reward, and whether the task has ended.
+
+    Three more are optional:
+
+    - `commands()` gives the admissible commands. Without it any text is one.
+    - `state_key()` is equal in two states exactly if they count as the same to the estimator. Without it the
+      observation is the key.
+    - `won()` says whether the task has been achieved. Without it, it has if it ended with a reward above 0.
+
+    If the class is a dataclass, its fields are settings of the suite, and so options: --env.FIELD.
+
+    Args:
+        environment: the class; it can be made without arguments.
+        tasks: one list, of which every fifth task is held out, or a list for each split, that of training
+            first; each task is what `reset` takes. A function of the settings, by their names, may give them.
+        instruction: what the agent is told to achieve in a task.
+        kind: the task type, by which results are broken down.
+        walkthrough: commands that win the task from its start; None where none are known. Without any, there
+            is no warm start, and training begins with a language model that is given (--model).
+        parse: what `step` gets of the agent's text. A ValueError says that the text is no action: the
+            state stays as it is, and the agent is shown the error's words.
+        texts: further words that may be shown, for a model made from scratch; it knows those of random play
+            and of the walkthroughs anyway.
+        max_steps: an episode is truncated after this many commands, unless the setting says otherwise.
+        name: of the suite; by default that of the class, in lower case.
+
+    Returns:
+        A frozen dataclass that is a `TaskSuite`; keep it at the top level of a module, where
+        MODULE:NAME finds it.
+
+    Raises:
+        SettingError: if the class lacks a method, or if its fields cannot be settings.
+    """
+    missing = [method for method in ("reset", "step") if not callable(getattr(environment, method, None))]
+    if missing:
+        raise SettingError(
+            f"{environment.__name__} has no {' and no '.join(missing)}: an environment needs it"
+        )
+    own = dataclasses.fields(environment) if dataclasses.is_dataclass(environment) else ()
+    for each in own:
+        if each.init and each.default is each.default_factory is dataclasses.MISSING:
+            raise SettingError(f"{environment.__name__} requires {each.name}: give the field a default")
+    options = [each for each in own if each.init]
+    if taken := [each.name for each in options if each.name in {*dir(PlainSuite), "name", "parts"}]:
+        raise SettingError(f"{environment.__name__}.{taken[0]}: a suite has this attribute: rename the field")
+    types = get_type_hints(environment, include_extras=True)
+    parts = _Parts(
+        *(environment, tasks, instruction, kind, walkthrough, parse),
+        texts=(texts,) if isinstance(texts, str) else tuple(texts),
+        options=tuple(each.name for each in options),
+    )
+    settings: list[Any] = [(each.name, types[each.name], _default(each)) for each in options]
+    if "max_steps" not in parts.options:
+        settings.append(("max_steps", int, field(default=max_steps)))
+    suite: Any = dataclasses.make_dataclass(
+        environment.__name__,
+        settings,
+        bases=(PlainSuite,),
+        frozen=True,
+        namespace={
+            "__doc__": environment.__doc__,
+            "name": name or environment.__name__.lower(),
+            "parts": parts,
+        },
+    )
+    suite.__module__ = sys._getframe(1).f_globals.get("__name__", __name__)
+    return suite
+
+
+def _default(each: dataclasses.Field[Any]) -> Any:
+    if each.default_factory is not dataclasses.MISSING:
+        return field(default_factory=each.default_factory)
+    return field(default=each.default)
+
+
+class PlainSuite:
+    """The suites that `from_class` makes."""
+
+    name: ClassVar[str]
+    parts: ClassVar[_Parts]
+    max_steps: int
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """That of training first."""
+        return tuple(self._lists)
+
+    @cached_property
+    def _lists(self) -> dict[str, list[Task]]:
+        given = self.parts.tasks(**self._options) if callable(self.parts.tasks) else self.parts.tasks
+        lists = given if isinstance(given, Mapping) else _divided(list(given))
+        if len(lists) < 2 or not all(lists.values()):
+            raise SettingError(
+                f"{self.name} has no tasks to train on or none that are held out: expected two tasks or more "
+                "in one list, or a list for each of two splits or more"
+            )
+        return {split: list(self._named(split, tasks)) for split, tasks in lists.items()}
+
+    def _named(self, split: str, tasks: Sequence[Any]) -> Iterator[Task]:
+        for number, task in enumerate(tasks):
+            yield Task(f"{split}/{number}", self.parts.kind(task), self.parts.instruction(task), task)
+
+    @property
+    def _options(self) -> dict[str, Any]:
+        return {option: getattr(self, option) for option in self.parts.options}
+
+    def tasks(self, split: str, count: int | None = None, seed: int = 0) -> Sequence[Task]:
+        """`count` tasks of a split; training tasks are drawn by `seed` without repetition while they last."""
+        return choose_tasks(
+            split,
+            self.splits,
+            count,
+            draw=lambda n: drawn_in_rounds(self._lists[split], n, random.Random(f"{self.name} {seed}")),
+            fixed=lambda: self._lists[split],
+        )
+
+    def make(self) -> PlainEnvironment:
+        """A new environment."""
+        return PlainEnvironment(self.parts.environment(**self._options), self.parts.parse, self.max_steps)
+
+    def walkthrough(self, task: Task) -> tuple[str, ...] | None:
+        """The commands that win the task; None where none are known."""
+        commands = self.parts.walkthrough(task.game)
+        return None if commands is None else tuple(commands)
+
+    def texts(self) -> Iterator[str]:
+        """What is shown in tasks of every split, played at random and by their walkthroughs."""
+        yield from (*self.parts.texts, NOT_POSSIBLE)
+        rng = random.Random(self.name)
+        for tasks in self._lists.values():
+            for task in tasks[:TASKS_READ]:
+                yield task.instruction
+                yield from self._shown(task, iter(self.walkthrough(task) or ()), rng)
+                yield from self._shown(task, None, rng)
+
+    def _shown(self, task: Task, commands: Iterator[str] | None, rng: random.Random) -> Iterator[str]:
+        """The texts of an episode of these commands, or of random ones."""
+
+        def choose(now: TimeStep) -> str | None:
+            if commands is not None:
+                return next(commands, None)
+            return filled_by_chance(rng.choice(now.info.admissible_commands), task.instruction, rng.random)
+
+        for step in play_episode(self.make(), task, choose):
+            yield from (step.before.observation, *step.before.info.admissible_commands)
+            yield from (step.command, step.after.observation)
+
+
+@dataclass
+class PlainEnvironment:
+    """One episode of a plain class as an `Environment`."""
+
+    episode: Any
+    """An instance of the class."""
+    parse: Callable[[str], Any]
+    max_steps: int
+    steps: int = 0
+    observation: str = ""
+    """What the class said last."""
+
+    def reset(self, task: Task, seed: int = 0) -> tuple[str, Info]:
+        """Start the task."""
+        self.steps, self.observation = 0, _text("reset", _result(self.episode.reset(task.game)))
+        return self.observation, self._info(won=False)
+
+    def step(self, command: str) -> tuple[str, float, bool, bool, Info]:
+        """Carry out a command; one that is not admissible, or is no action, changes nothing."""
+        self.steps += 1
+        truncated = self.steps >= self.max_steps
+        found = listed(command, self._commands())
+        if found is None:
+            return self._unchanged(NOT_POSSIBLE, truncated)
+        try:
+            action = self.parse(found[1])
+        except ValueError as error:
+            return self._unchanged(str(error), truncated)
+        self.observation, reward, ended = _outcome(_result(self.episode.step(action)))
+        tells = getattr(self.episode, "won", None)
+        won = ended and reward > 0 if tells is None else bool(_result(tells()))
+        return self.observation, reward, ended, truncated and not ended, self._info(won=won, over=ended)
+
+    def fork(self) -> PlainEnvironment:
+        """Another environment in the same state."""
+        return copy.deepcopy(self)
+
+    def _unchanged(self, why: str, truncated: bool) -> tuple[str, float, bool, bool, Info]:
+        return f"{why}\n{self.observation}", 0.0, False, truncated, self._info(won=False)
+
+    def _commands(self) -> tuple[str, ...]:
+        tells = getattr(self.episode, "commands", None)
+        if tells is None:
+            return ANY_TEXT
+        commands = _result(tells())
+        if isinstance(commands, str):
+            raise TypeError(f"commands returned {commands!r}: expected a list of texts")
+        return tuple(commands)
+
+    def _info(self, *, won: bool, over: bool = False) -> Info:
+        tells = getattr(self.episode, "state_key", None)
+        key = self.observation if tells is None else _result(tells())
+        return Info(() if over else self._commands(), key, won)
+
+
+def _divided(tasks: Sequence[Any]) -> dict[str, list[Any]]:
+    """Tasks for training, and every fifth one held out."""
+    held_out = set(range(HELD_OUT - 1, len(tasks), HELD_OUT) or [len(tasks) - 1])
+    return {
+        "train": [task for number, task in enumerate(tasks) if number not in held_out],
+        "held_out": [task for number, task in enumerate(tasks) if number in held_out],
+    }
+
+
+@cache
+def _loop() -> asyncio.AbstractEventLoop:
+    """The event loop of all `async` environments, so that what they open stays open between steps."""
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, name="environments", daemon=True).start()
+    return loop
+
+
+def _result(value: Any) -> Any:
+    """What a method returned, or what came of it if it is `async`."""
+    return asyncio.run_coroutine_threadsafe(value, _loop()).result() if inspect.iscoroutine(value) else value
+
+
+def _text(method: str, value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{method} returned {value!r}: expected the observation, a text")
+    return value
+
+
+def _outcome(value: Any) -> tuple[str, float, bool]:
+    match value:
+        case (str(observation), int() | float() | np.number() as reward, bool() | np.bool_() as ended):
+            return observation, float(reward), bool(ended)
+    raise TypeError(f"step returned {value!r}: expected (observation, reward, whether the task has ended)")
