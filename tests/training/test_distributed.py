@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -26,33 +27,43 @@ def weights(folder: Path, iteration: int) -> torch.Tensor:
     return torch.cat([tensors[name].flatten() for name in sorted(tensors)])
 
 
-@pytest.mark.parametrize("options", [[], ["--old-logprobs", "recomputed"]])
-def test_two_processes_learn_what_one_does(options, tmp_path):
+OPTIONS = {"sampled": [], "recomputed": ["--old-logprobs", "recomputed"]}
+PROGRAM = "import json, sys\nfrom hgpo.cli import main\nfor words in json.loads(sys.argv[1]): assert main(words) == 0, words\n"
+
+
+def test_two_processes_learn_what_one_does(tmp_path):
     # Three groups for two processes: their shares differ, and so do those of the micro-batches.
-    alone, together = tmp_path / "alone", tmp_path / "together"
-    assert main([*COMMAND.split(), *options, "--out", str(alone)]) == 0
-    launch = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc_per_node",
-        "2",
-        "-m",
-        "hgpo",
-    ]
-    command = [*launch, *COMMAND.split(), *options, "--out", str(together)]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    commands = {
+        place: [
+            [*COMMAND.split(), *options, "--out", str(tmp_path / place / name)]
+            for name, options in OPTIONS.items()
+        ]
+        for place in ("alone", "together")
+    }
+    for words in commands["alone"]:
+        assert main(words) == 0
+    # Processes take seconds to start: the same two train one run after the other.
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    done = subprocess.run(
+        [*launch, str(program), json.dumps(commands["together"])],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
     assert done.returncode == 0, done.stderr
     # One of them speaks: each iteration has one line.
-    assert done.stdout.count("1/2  success") == 1
-    assert not torch.allclose(weights(alone, 1), weights(alone, 2), atol=1e-4)
-    for iteration in (1, 2):
-        assert torch.allclose(weights(together, iteration), weights(alone, iteration), atol=1e-5)
-    for found, expected in zip(figures(together), figures(alone), strict=True):
-        assert found == pytest.approx(expected, abs=1e-4)
-    assert len((together / "evaluations.jsonl").read_text().splitlines()) == 2 * 4
-    assert (together / "report.html").exists()
+    assert done.stdout.count("1/2  success") == len(OPTIONS)
+    for name in OPTIONS:
+        alone, together = tmp_path / "alone" / name, tmp_path / "together" / name
+        assert not torch.allclose(weights(alone, 1), weights(alone, 2), atol=1e-4)
+        for iteration in (1, 2):
+            assert torch.allclose(weights(together, iteration), weights(alone, iteration), atol=1e-5)
+        for found, expected in zip(figures(together), figures(alone), strict=True):
+            assert found == pytest.approx(expected, abs=1e-4)
+        assert len((together / "evaluations.jsonl").read_text().splitlines()) == 2 * 4
+        assert (together / "report.html").exists()
 
 
 class Seat(SingleProcess):

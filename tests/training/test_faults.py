@@ -7,7 +7,6 @@ import os
 import random
 import shutil
 import signal
-import subprocess
 import sys
 import time
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from started import started
 from toy import ToyEnvironment, ToySuite
 from toy_runs import config, figures, finished, half_trained, run
 
@@ -223,27 +223,25 @@ SMALL = "--threads 1 --iterations 4 --reading.tasks 0 --warm-start.tasks 10 --wa
 
 def test_a_run_that_is_killed_at_any_moment_goes_on_as_if_it_had_not_been(tmp_path):
     # SIGKILL at random moments, again and again, until the run is through.
-    command = [sys.executable, "-c", "from hgpo.cli import main; raise SystemExit(main())", "train"]
     assert main(["train", *SMALL.split(), "--out", str(tmp_path / "unbroken")]) == 0
     rng = random.Random(0)
     args, kills = [*SMALL.split(), "--out", str(tmp_path / "killed")], 0
+    metrics, said = tmp_path / "killed" / "metrics.jsonl", tmp_path / "said"
     while True:
-        process = subprocess.Popen([*command, *args], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-        before = len(figures(tmp_path / "killed")) if (tmp_path / "killed" / "metrics.jsonl").exists() else 0
+        before = len(figures(tmp_path / "killed")) if metrics.exists() else 0
+        process = started(["train", *args], said)
         deadline = time.monotonic() + 60
         # Let it come so far that each try gets on, then kill it within the next iteration or two.
-        while process.poll() is None and time.monotonic() < deadline:
-            if (path := tmp_path / "killed" / "metrics.jsonl").exists() and len(
-                path.read_bytes().splitlines()
-            ) > before:
+        while process.is_alive() and time.monotonic() < deadline:
+            if metrics.exists() and len(metrics.read_bytes().splitlines()) > before:
                 break
             time.sleep(0.02)
         time.sleep(rng.random() * 0.3)
-        process.send_signal(signal.SIGKILL)
-        _, errors = process.communicate()
-        if process.returncode == 0:
+        process.kill()
+        process.join()
+        if process.exitcode == 0:
             break
-        assert process.returncode == -signal.SIGKILL, errors.decode()
+        assert process.exitcode == -signal.SIGKILL, said.read_text()
         kills += 1
         args = ["--resume", str(tmp_path / "killed")]
     assert kills >= 2
