@@ -22,7 +22,6 @@ from hgpo.cli import main
 from hgpo.errors import RunError, SettingError
 from hgpo.policies.transformers import TransformersPolicy
 from hgpo.runs.folder import RunLog
-from hgpo.training.config import _TYPES as config_types
 
 
 @dataclass(frozen=True)
@@ -63,8 +62,7 @@ class FaultyEnvironment(ToyEnvironment):
 
 
 @pytest.fixture(autouse=True)
-def faulty_toys_can_be_saved(toys_can_be_saved, monkeypatch):
-    monkeypatch.setitem(config_types, "FaultySuite", FaultySuite)
+def no_faulty_toys_made():
     FaultySuite.made = 0  # pyright: ignore
 
 
