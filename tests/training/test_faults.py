@@ -258,3 +258,10 @@ def test_a_run_that_is_killed_at_any_moment_goes_on_as_if_it_had_not_been(tmp_pa
         for name in ("killed", "unbroken")
     ]
     assert won[0] == won[1]
+
+
+def test_environments_in_processes_train_as_those_in_threads_do_and_a_crash_costs_a_trajectory(tmp_path):
+    settings = dict(iterations=2, evaluation_tasks=2)
+    run(half_trained(**settings), tmp_path / "threads")
+    run(half_trained(**settings, env_isolation="process"), tmp_path / "processes")
+    assert figures(tmp_path / "processes") == figures(tmp_path / "threads")

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import tyro
 
-from hgpo.envs import ENVIRONMENTS
+from hgpo.envs import ENVIRONMENTS, TaskSuite
+from hgpo.envs.processes import EnvironmentIsolation, isolated
 from hgpo.errors import SettingError
 from hgpo.estimators import (
     ENTROPY_CREDITS,
@@ -196,6 +197,9 @@ class TrainConfig:
     environment_timeout: float = 60.0
     """Seconds that an environment may take for a step; then its trajectory fails, and the group goes on
     without it. 0 waits for ever."""
+    env_isolation: EnvironmentIsolation = "thread"
+    """Where environments run: in threads of the run's process, or each in a process of its own, so that one
+    that crashes or leaks costs its trajectory alone."""
     information_prompts: int = 16
     """Prompts of each iteration whose answers are scored under one another's prompts, for the metric
     answer_information: it is near 0 when answers no longer depend on what is read. 0 leaves it out."""
@@ -290,6 +294,10 @@ class TrainConfig:
                 "--entropy-target and --entropy-decay both set the entropy coefficient: give "
                 "--entropy-decay.shape constant, or no target"
             )
+
+    def playing_suite(self) -> TaskSuite:
+        """The games whose environments are played, isolated as the settings say."""
+        return isolated(self.env, self.env_isolation, self.environment_timeout or None)
 
     def compute(self) -> Compute:
         """Where and how the run's model computes.
