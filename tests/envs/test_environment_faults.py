@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from hgpo.envs.base import Info
-from hgpo.envs.episode import TimeStep
-from hgpo.envs.faults import EnvironmentFault, checked, run_isolated
+from hgpo.envs.episode import EnvironmentFault, TimeStep
+from hgpo.envs.faults import checked, run_isolated
 
 
 def test_answers_come_in_order_and_faults_in_their_place():

@@ -151,11 +151,11 @@ def test_the_class_may_tell_the_state_and_whether_it_is_won():
 
 def test_methods_may_be_async_and_share_one_event_loop():
     class Remote(Counter):
-        async def reset(self, task):
+        async def reset(self, task):  # pyright: ignore[reportIncompatibleMethodOverride]
             self.loop = asyncio.get_running_loop()
             return super().reset(task)
 
-        async def step(self, amount):
+        async def step(self, amount):  # pyright: ignore[reportIncompatibleMethodOverride]
             await asyncio.sleep(0)
             assert asyncio.get_running_loop() is self.loop
             assert threading.current_thread() is not threading.main_thread()
@@ -170,7 +170,7 @@ def test_steps_that_wait_run_at_the_same_time_in_a_rollout():
     most: list[int] = []
 
     class Waiting(Counter):
-        async def step(self, amount):
+        async def step(self, amount):  # pyright: ignore[reportIncompatibleMethodOverride]
             running.add(id(self))
             most.append(len(running))
             await asyncio.sleep(0.05)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Any, TypeVar, cast, get_type_hints
 
 from hgpo.errors import SettingError, in_one_line
 from hgpo.registry.loading import load_class, spelling_of
@@ -49,7 +49,8 @@ class Registry(Mapping[str, C]):
         return iter({**self.built_in, **self._installed})
 
     # Each registry is one of its kind; types of options that name it have to be hashable.
-    __hash__ = object.__hash__
+    def __hash__(self) -> int:
+        return id(self)
 
     def __eq__(self, other: object) -> bool:
         return self is other
@@ -139,7 +140,7 @@ class Registry(Mapping[str, C]):
             raise SettingError(
                 f"{spelling} is not {self.kind}, as it has no {', '.join(missing)}: {self.how}"
             )
-        return cls
+        return cast(C, cls)
 
 
 def _kept(value: Any) -> bool:

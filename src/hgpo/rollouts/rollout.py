@@ -11,7 +11,8 @@ import numpy as np
 
 from hgpo.distributed import ProcessGroup
 from hgpo.envs.base import Task, TaskSuite, concurrency_of
-from hgpo.envs.faults import EnvironmentFault, run_isolated
+from hgpo.envs.episode import EnvironmentFault
+from hgpo.envs.faults import run_isolated
 from hgpo.rollouts.agent import Agent, Situation
 from hgpo.rollouts.episodes import STEP_COLUMNS, Decision, Episode, Failure, Trajectory
 from hgpo.steps import StepTable
