@@ -79,6 +79,11 @@ def test_a_process_plays_one_episode_after_another_and_a_new_one_follows_a_crash
     with pytest.raises(EnvironmentFault, match="ended with exit code 3"):
         advance(second, "exit")
     assert begin(second, task).observation != begun
+    # The dead process is not handed out again.
+    del second
+    assert begun not in [
+        begin(environment, task).observation for environment in (isolated.make(), isolated.make())
+    ]
 
 
 def test_what_hangs_is_killed():
