@@ -28,13 +28,3 @@ def handlers() -> Iterator[Callable[[Mapping[signal.Signals, Any]], None]]:
     yield set_handlers
     for number, handler in before.items():
         signal.signal(number, handler)
-
-
-@pytest.fixture
-def toys_can_be_saved(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Settings with the toy game can be written and read, as if it were one of the package's own."""
-    from toy import ToySuite
-
-    from hgpo.training import config
-
-    monkeypatch.setitem(config._TYPES, "ToySuite", ToySuite)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from own_estimator import SameStep
 from verl_rows import row
 
 from hgpo.adapters.verl.rows import StepRow, step_table
@@ -85,6 +86,17 @@ def computed(batch: Batch, config: dict[str, Any]) -> Any:
 
 def algorithm(name: str, **settings: Any) -> dict[str, Any]:
     return {"adv_estimator": f"stepwise_{name}", "stepwise": {name: {"invalid_penalty": 0.1, **settings}}}
+
+
+def test_an_estimator_of_ones_own_is_registered_by_its_spelling():
+    from hgpo.adapters.verl.advantages import active, advantage_context, register_estimator
+
+    batch, name = Batch(0), "stepwise_own_estimator:SameStep"
+    register_estimator(name)
+    config = {"adv_estimator": name, "stepwise": {"SameStep": {"discount": 0.5}}}
+    with active(advantage_context(batch.rows, batch.places)):
+        data = computed(batch, config)
+    batch.expect(data.batch["advantages"], SameStep(discount=0.5)(batch.steps()))
 
 
 @pytest.mark.parametrize("name", ESTIMATORS)

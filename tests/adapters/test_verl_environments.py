@@ -18,8 +18,7 @@ from hgpo.adapters.verl.settings import StepwiseSettings
 from hgpo.adapters.verl.tasks import TaskReference
 from hgpo.envs import HouseholdSuite
 from hgpo.envs.base import Task
-from hgpo.envs.episode import advance, begin
-from hgpo.envs.faults import EnvironmentFault
+from hgpo.envs.episode import EnvironmentFault, advance, begin
 
 pytestmark = [
     pytest.mark.stack,

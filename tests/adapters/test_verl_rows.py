@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from own_estimator import SameStep
 from verl_rows import row
 
 from hgpo.adapters.verl.configuration import check_configuration
@@ -157,6 +158,12 @@ class TestSettings:
     def test_games_of_ones_own(self):
         suite = StepwiseSettings(env={"type": "hgpo.envs:HouseholdSuite", "max_steps": 3}).suite()
         assert suite == HouseholdSuite(max_steps=3)
+
+    def test_an_estimator_of_ones_own_has_its_settings_under_its_classs_name(self):
+        own = estimator_of("stepwise_own_estimator:SameStep", {"SameStep": {"discount": 0.5}})
+        assert own == SameStep(discount=0.5)
+        with pytest.raises(SettingError, match=r"stepwise\.SameStep\.gamma: no such setting"):
+            estimator_of("stepwise_own_estimator:SameStep", {"SameStep": {"gamma": 0.5}})
 
     def test_every_estimator_by_its_name_and_section(self):
         for name, estimator in ESTIMATORS.items():

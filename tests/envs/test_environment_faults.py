@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
+from functools import partial
 
 import numpy as np
 import pytest
 
 from hgpo.envs.base import Info
-from hgpo.envs.episode import TimeStep
-from hgpo.envs.faults import EnvironmentFault, checked, run_isolated
+from hgpo.envs.episode import EnvironmentFault, TimeStep
+from hgpo.envs.faults import checked, run_isolated
 
 
 def test_answers_come_in_order_and_faults_in_their_place():
@@ -85,3 +86,34 @@ def test_what_is_right_passes():
     assert end == TimeStep("the end", Info((), "key"), 1.0, True, False)
     # Plain numbers, whatever the environment counts in.
     assert (type(end.reward), type(end.terminated)) == (float, bool)
+
+
+def test_jobs_that_wait_run_at_the_same_time_up_to_the_limit():
+    running, most = set(), []
+
+    def wait(number: int) -> int:
+        running.add(number)
+        most.append(len(running))
+        time.sleep(0.05)
+        running.discard(number)
+        return number
+
+    started = time.monotonic()
+    jobs = [partial(wait, number) for number in range(12)]
+    assert run_isolated(jobs, timeout=5.0, concurrency=4) == list(range(12))
+    # Twelve one after another take 0.6 s at least, four at a time 0.15 s.
+    assert max(most) == 4 and time.monotonic() - started < 0.5
+
+
+def test_of_jobs_at_the_same_time_a_late_one_is_given_up_and_faults_keep_their_places():
+    release = threading.Event()
+
+    def fail():
+        raise KeyError("mug")
+
+    jobs = [lambda: release.wait(20), fail, lambda: 3, lambda: release.wait(20), lambda: 5]
+    late, fault, three, late_too, five = run_isolated(jobs, timeout=0.2, concurrency=2)
+    release.set()
+    assert (three, five) == (3, 5)
+    assert str(late) == str(late_too) == "no answer within 0.2 seconds"
+    assert str(fault).startswith("KeyError: 'mug'")

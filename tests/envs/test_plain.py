@@ -12,12 +12,14 @@ from typing import Any
 import own_environment
 import pytest
 
+from hgpo.agents import RandomAgent
 from hgpo.envs import from_class
 from hgpo.envs.base import Task
 from hgpo.envs.checker import check, steps_to_win
 from hgpo.envs.episode import advance, begin
 from hgpo.errors import SettingError
 from hgpo.rollouts.prompts import CommandText, ThinkAction, Turn
+from hgpo.rollouts.rollout import rollout
 
 EXAMPLE = Path(own_environment.__file__)
 
@@ -149,11 +151,11 @@ def test_the_class_may_tell_the_state_and_whether_it_is_won():
 
 def test_methods_may_be_async_and_share_one_event_loop():
     class Remote(Counter):
-        async def reset(self, task):
+        async def reset(self, task):  # pyright: ignore[reportIncompatibleMethodOverride]
             self.loop = asyncio.get_running_loop()
             return super().reset(task)
 
-        async def step(self, amount):
+        async def step(self, amount):  # pyright: ignore[reportIncompatibleMethodOverride]
             await asyncio.sleep(0)
             assert asyncio.get_running_loop() is self.loop
             assert threading.current_thread() is not threading.main_thread()
@@ -161,6 +163,30 @@ def test_methods_may_be_async_and_share_one_event_loop():
 
     made, start = environment(Remote)
     assert start.observation == "0" and advance(made, "2").observation == "2"
+
+
+def test_steps_that_wait_run_at_the_same_time_in_a_rollout():
+    running: set[int] = set()
+    most: list[int] = []
+
+    class Waiting(Counter):
+        async def step(self, amount):  # pyright: ignore[reportIncompatibleMethodOverride]
+            running.add(id(self))
+            most.append(len(running))
+            await asyncio.sleep(0.05)
+            running.discard(id(self))
+            return super().step("3")
+
+    def largest(concurrency: int) -> int:
+        most.clear()
+        suite: Any = from_class(Waiting, tasks=[3, 3], concurrency=concurrency)()
+        played = rollout(
+            suite, RandomAgent(), suite.tasks("train", 1), group_size=6, temperature=0.0, seed=[0]
+        )
+        assert all(trajectory.won for trajectory in played)
+        return max(most)
+
+    assert (largest(1), largest(4)) == (1, 4)
 
 
 def test_a_fork_goes_its_own_way():

@@ -32,8 +32,6 @@ from hgpo.policies.transformers import TransformersPolicy
 from hgpo.training.checkpoint import load_checkpoint, save_checkpoint
 from hgpo.training.config import WarmStart, save_config
 
-pytestmark = pytest.mark.usefixtures("toys_can_be_saved")
-
 IDS = torch.arange(5, 25)[None]
 SHAPE: dict[str, Any] = {
     "vocab_size": 40,

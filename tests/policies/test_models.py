@@ -27,12 +27,9 @@ from hgpo.policies.transformers import TransformersPolicy
 from hgpo.training.batch import merge_rows
 from hgpo.training.checkpoint import load_checkpoint
 from hgpo.training.checkpoint_folder import latest_checkpoint
-from hgpo.training.config import _TYPES as config_types
 from hgpo.training.config import TrainConfig, WarmStart, mini_batches_of
 from hgpo.training.losses import PolicyLoss
 from hgpo.training.update import loss_terms, recompute_logprobs, update_policy
-
-pytestmark = pytest.mark.usefixtures("toys_can_be_saved")
 
 SUITE = ToySuite()
 LORA = Lora(rank=4, alpha=8.0)
@@ -53,9 +50,7 @@ def folder(tmp_path):
 def clever(tmp_path_factory):
     """A model that wins the toy game now and then, so that an adapter has something to learn from."""
     folder = tmp_path_factory.mktemp("clever")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(config_types, "ToySuite", ToySuite)
-        run(config(iterations=0), folder)
+    run(config(iterations=0), folder)
     return folder / "checkpoints" / "000000"
 
 

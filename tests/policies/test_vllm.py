@@ -14,7 +14,6 @@ from hgpo.policies.settings import Lora, TinyModel
 from hgpo.training.config import WarmStart
 
 pytestmark = [
-    pytest.mark.usefixtures("toys_can_be_saved"),
     pytest.mark.slow,
     # What vLLM and what it brings along call themselves is not ours to mend.
     pytest.mark.filterwarnings("ignore"),

@@ -127,6 +127,16 @@ FAULTS = {
         "from dataclasses import dataclass\n@dataclass\nclass Circle:\n    def __post_init__(self): 1 / 0",
         "own_shapes:Circle cannot be made: ZeroDivisionError: division by zero (own_shapes.py, line 4)",
     ),
+    "a field of an unknown type": (
+        "own_shapes:Circle",
+        "from dataclasses import dataclass\n@dataclass\nclass Circle:\n    radius: 'Number' = 1",
+        "own_shapes:Circle cannot be made: NameError: name 'Number' is not defined",
+    ),
+    "a field that no file keeps": (
+        "own_shapes:Circle",
+        "from dataclasses import dataclass\n@dataclass\nclass Circle:\n    centre: object = object",
+        "centre is <class 'object'>, which a run's file cannot keep: use texts, numbers",
+    ),
     "a class of another kind": (
         "own_shapes:Circle",
         "from dataclasses import dataclass\n@dataclass\nclass Circle: ...",

@@ -23,8 +23,6 @@ from hgpo.runs.trackers import TRACKERS, Trackers
 from hgpo.training.config import TrainConfig, WarmStart
 from hgpo.training.trainer import Trainer
 
-pytestmark = pytest.mark.usefixtures("toys_can_be_saved")
-
 
 def config(**changes) -> TrainConfig:
     """Runs whose files matter and not what they learn."""

@@ -22,7 +22,6 @@ from hgpo.cli import main
 from hgpo.errors import RunError, SettingError
 from hgpo.policies.transformers import TransformersPolicy
 from hgpo.runs.folder import RunLog
-from hgpo.training.config import _TYPES as config_types
 
 
 @dataclass(frozen=True)
@@ -63,8 +62,7 @@ class FaultyEnvironment(ToyEnvironment):
 
 
 @pytest.fixture(autouse=True)
-def faulty_toys_can_be_saved(toys_can_be_saved, monkeypatch):
-    monkeypatch.setitem(config_types, "FaultySuite", FaultySuite)
+def no_faulty_toys_made():
     FaultySuite.made = 0  # pyright: ignore
 
 
@@ -258,3 +256,10 @@ def test_a_run_that_is_killed_at_any_moment_goes_on_as_if_it_had_not_been(tmp_pa
         for name in ("killed", "unbroken")
     ]
     assert won[0] == won[1]
+
+
+def test_environments_in_processes_train_as_those_in_threads_do_and_a_crash_costs_a_trajectory(tmp_path):
+    settings = dict(iterations=2, evaluation_tasks=2)
+    run(half_trained(**settings), tmp_path / "threads")
+    run(half_trained(**settings, env_isolation="process"), tmp_path / "processes")
+    assert figures(tmp_path / "processes") == figures(tmp_path / "threads")

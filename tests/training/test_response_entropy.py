@@ -17,8 +17,6 @@ from hgpo.rollout_files import read_rollouts
 from hgpo.training.response_entropy import response_entropies
 from hgpo.training.sampling import sample_trajectories
 
-pytestmark = pytest.mark.usefixtures("toys_can_be_saved")
-
 
 @pytest.mark.parametrize("temperature", [1.0, 0.5])
 def test_it_is_the_mean_of_the_tokens_entropies(temperature):

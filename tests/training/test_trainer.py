@@ -27,8 +27,6 @@ from hgpo.training.open_run import open_run
 from hgpo.training.reward_shaping import OverlongShaping
 from hgpo.training.trainer import Trainer
 
-pytestmark = pytest.mark.usefixtures("toys_can_be_saved")
-
 
 def test_the_same_command_twice_gives_the_same_numbers(tmp_path):
     first = figures(finished(config()))

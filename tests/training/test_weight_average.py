@@ -23,8 +23,6 @@ from hgpo.training.evaluation import evaluate_splits
 from hgpo.training.open_run import open_run
 from hgpo.training.weight_average import WeightAverage
 
-pytestmark = pytest.mark.usefixtures("toys_can_be_saved")
-
 AVERAGED = dict(weight_average_decay=0.75, checkpoint_every=1)
 
 

@@ -17,6 +17,7 @@ from hgpo.cli.parse import first_stage, parse
 from hgpo.cli.players import ENDPOINT, ModelOptions, Player, games_of, open_player
 from hgpo.envs import ENVIRONMENTS, TaskSuite
 from hgpo.envs.base import require_tasks
+from hgpo.envs.processes import EnvironmentIsolation, isolated
 from hgpo.errors import SettingError
 from hgpo.files import atomic_write
 from hgpo.random_streams import EVALUATION
@@ -51,6 +52,9 @@ class EvaluateCommand:
     """Other players: expert, random, endpoint, or folders of models."""
     env: SuiteChoice = field(default_factory=next(iter(ENVIRONMENTS.values())))
     """The tasks that all players play; by default those of the runs, or household games without a run."""
+    env_isolation: EnvironmentIsolation = "thread"
+    """Where environments run: in threads of this process, or each in a process of its own, so that a crash
+    costs only its own episode."""
     models: tyro.conf.OmitArgPrefixes[ModelOptions] = field(default_factory=ModelOptions)
     """How models that are not from runs are prompted."""
     split: tuple[str, ...] = ()
@@ -90,6 +94,7 @@ def main(args: Sequence[str]) -> int:
     first, _ = first_stage(EvaluateCommand, ("env",), args)
     try:
         suite = games_of(names, command.env) if first.env is None else command.env
+        suite = isolated(suite, command.env_isolation)
         splits = _splits(command, suite)
         folder = command.out or Path("runs") / _folder_name(command.models, suite)
         if command.out is not None:

@@ -92,7 +92,11 @@ def _optional(hint: Any) -> Any:
     """The type, or None; of a choice among classes, the subcommands that there are for this command line."""
     choice = choice_of(hint)
     if choice is not None:
-        return Annotated[Any, tyro.conf.arg(constructor_factory=lambda: choice.subcommands() | None)]
+
+        def or_none() -> Any:
+            return choice.subcommands() | None
+
+        return Annotated[Any, tyro.conf.arg(constructor_factory=or_none)]
     kind, *marks = get_args(hint) if hasattr(hint, "__metadata__") else (hint,)
     return Annotated[kind | None, tyro.conf.arg(), *marks]
 

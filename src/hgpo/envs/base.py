@@ -117,6 +117,16 @@ class DescribedSuite(Protocol):
 
 
 @runtime_checkable
+class WaitingSuite(Protocol):
+    """A suite whose steps wait, for a server for example, so that they run at the same time, in threads."""
+
+    @property
+    def concurrency(self) -> int:
+        """How many may run at the same time; 1 is one after another."""
+        ...
+
+
+@runtime_checkable
 class ExpertSuite(Protocol):
     """A suite with an expert that can take over at any step."""
 
@@ -146,6 +156,11 @@ class ReadingSuite(Protocol):
         See `hgpo.envs.readings`.
         """
         ...
+
+
+def concurrency_of(suite: TaskSuite) -> int:
+    """How many steps of a suite's environments may run at the same time."""
+    return suite.concurrency if isinstance(suite, WaitingSuite) else 1
 
 
 def describe(suite: TaskSuite) -> str:

@@ -7,6 +7,9 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
+from itertools import islice
+from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 import numpy as np
@@ -19,17 +22,22 @@ from hgpo.keys import as_key
 T = TypeVar("T")
 
 
-def run_isolated(jobs: Sequence[Callable[[], T]], timeout: float | None) -> list[T | EnvironmentFault]:
+def run_isolated(
+    jobs: Sequence[Callable[[], T]], timeout: float | None, concurrency: int = 1
+) -> list[T | EnvironmentFault]:
     """What each job returns, or the fault in its place.
 
-    The jobs run one after another in a separate thread. A job that does not return in time is abandoned, and
-    another thread does the rest. Python cannot stop a thread, so a job that never ends keeps using its share
-    of a core until the program ends.
+    The jobs run in other threads, one after another or several at the same time. A job that does not return
+    in time is abandoned, and another thread does the rest. Python cannot stop a thread, so a job that never
+    ends keeps using its share of a core until the program ends.
 
     Args:
         jobs: calls of environments.
         timeout: seconds allowed per job; None waits forever.
+        concurrency: the number of jobs that may run at the same time, for jobs that wait.
     """
+    if concurrency > 1:
+        return _run_concurrently(jobs, timeout, concurrency)
     outcomes: list[Any] = []
     while len(outcomes) < len(jobs):
         outcomes += _until_one_hangs(jobs[len(outcomes) :], timeout)
@@ -46,13 +54,7 @@ def _until_one_hangs(jobs: Sequence[Callable[[], T]], timeout: float | None) -> 
         nonlocal began
         for job in jobs:
             began = time.monotonic()
-            try:
-                outcome: T | EnvironmentFault = job()
-            except EnvironmentFault as fault:
-                outcome = fault
-            # Also SystemExit: an environment that calls sys.exit must end only its own trajectory.
-            except BaseException as error:
-                outcome = EnvironmentFault(in_one_line(error))
+            outcome = _outcome(job)
             if given_up.is_set():
                 return
             outcomes.append(outcome)
@@ -67,8 +69,59 @@ def _until_one_hangs(jobs: Sequence[Callable[[], T]], timeout: float | None) -> 
     while not finished.wait(max(0.0, began + timeout - time.monotonic())):
         if time.monotonic() >= began + timeout:
             given_up.set()
-            return [*outcomes, EnvironmentFault(f"no answer within {timeout:g} seconds")][: len(jobs)]
+            return [*outcomes, _late(timeout)][: len(jobs)]
     return outcomes
+
+
+def _run_concurrently(
+    jobs: Sequence[Callable[[], T]], timeout: float | None, concurrency: int
+) -> list[T | EnvironmentFault]:
+    """The outcomes of the jobs; at most `concurrency` run at the same time, late ones not counted."""
+    outcomes: list[Any] = [None] * len(jobs)
+    finished: SimpleQueue[tuple[int, Any]] = SimpleQueue()
+    waiting = iter(range(len(jobs)))
+    began: dict[int, float] = {}
+
+    def start(count: int) -> None:
+        for number in islice(waiting, count):
+            began[number] = time.monotonic()
+            job = partial(_finish, number, jobs[number], finished)
+            threading.Thread(target=job, daemon=True).start()
+
+    start(concurrency)
+    while began:
+        left = None if timeout is None else max(0.0, min(began.values()) + timeout - time.monotonic())
+        try:
+            done = [finished.get(timeout=left)]
+        except Empty:
+            assert timeout is not None
+            now = time.monotonic()
+            done = [(number, _late(timeout)) for number, at in began.items() if at + timeout <= now]
+        for number, outcome in done:
+            # One that answers after it was given up has its outcome already.
+            if began.pop(number, None) is not None:
+                outcomes[number] = outcome
+                start(1)
+    return outcomes
+
+
+def _finish(number: int, job: Callable[[], Any], finished: SimpleQueue[tuple[int, Any]]) -> None:
+    finished.put((number, _outcome(job)))
+
+
+def _outcome(job: Callable[[], T]) -> T | EnvironmentFault:
+    """What a job returns, or the fault in its place."""
+    try:
+        return job()
+    except EnvironmentFault as fault:
+        return fault
+    # Also SystemExit: an environment that calls sys.exit ends nothing but its trajectory.
+    except BaseException as error:
+        return EnvironmentFault(in_one_line(error))
+
+
+def _late(timeout: float) -> EnvironmentFault:
+    return EnvironmentFault(f"no answer within {timeout:g} seconds")
 
 
 def checked(now: TimeStep) -> TimeStep:

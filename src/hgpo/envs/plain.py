@@ -64,6 +64,7 @@ def from_class(
     parse: Callable[[str], Any] = lambda text: text,
     texts: Iterable[str] = (),
     max_steps: int = 30,
+    concurrency: int = 1,
     name: str | None = None,
 ) -> type[TaskSuite]:
     """A suite of tasks that a plain class plays.
@@ -95,6 +96,8 @@ def from_class(
         texts: further words that may be shown, for a model made from scratch; it knows those of random play
             and of the walkthroughs anyway.
         max_steps: an episode is truncated after this many commands, unless the setting says otherwise.
+        concurrency: how many steps may run at the same time, in threads, where they wait, for a server for
+            example; a setting of this name goes before.
         name: of the suite; by default that of the class, in lower case.
 
     Returns:
@@ -125,6 +128,7 @@ def from_class(
     settings: list[Any] = [(each.name, types[each.name], _default(each)) for each in options]
     if "max_steps" not in parts.options:
         settings.append(("max_steps", int, field(default=max_steps)))
+    attributes = {} if "concurrency" in parts.options else {"concurrency": concurrency}
     suite: Any = dataclasses.make_dataclass(
         environment.__name__,
         settings,
@@ -134,6 +138,7 @@ def from_class(
             "__doc__": environment.__doc__,
             "name": name or environment.__name__.lower(),
             "parts": parts,
+            **attributes,
         },
     )
     suite.__module__ = sys._getframe(1).f_globals.get("__name__", __name__)

@@ -23,8 +23,6 @@ from hgpo.errors import SettingError, in_one_line
 
 _FILES: WeakKeyDictionary[ModuleType, Path] = WeakKeyDictionary()
 """The files of the modules that were loaded by their paths."""
-
-
 _OWN: set[str] = set()
 """The names of all modules that were loaded here."""
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast, get_type_hints
 
 from hgpo.errors import SettingError, in_one_line
 from hgpo.registry.loading import load_class, spelling_of
@@ -49,7 +49,8 @@ class Registry(Mapping[str, C]):
         return iter({**self.built_in, **self._installed})
 
     # Each registry is one of its kind; types of options that name it have to be hashable.
-    __hash__ = object.__hash__
+    def __hash__(self) -> int:
+        return id(self)
 
     def __eq__(self, other: object) -> bool:
         return self is other
@@ -122,13 +123,30 @@ class Registry(Mapping[str, C]):
             if field.init and field.default is field.default_factory is dataclasses.MISSING:
                 raise SettingError(f"{spelling} requires the argument {field.name}: give the field a default")
         try:
+            get_type_hints(cls)
             made = cls()
         except Exception as error:
             raise SettingError(f"{spelling} cannot be made: {in_one_line(error)}") from None
+        for field in dataclasses.fields(cls):
+            value = getattr(made, field.name)
+            if field.init and not _kept(value):
+                raise SettingError(
+                    f"{spelling}: {field.name} is {value!r:.60}, which a run's file cannot keep: use texts, "
+                    "numbers, None, tuples or dataclasses of these"
+                )
         absent = object()
         missing = [name for name in self.needs if inspect.getattr_static(made, name, absent) is absent]
         if missing:
             raise SettingError(
                 f"{spelling} is not {self.kind}, as it has no {', '.join(missing)}: {self.how}"
             )
-        return cls
+        return cast(C, cls)
+
+
+def _kept(value: Any) -> bool:
+    """Whether a setting is the same after it has been written as JSON and read again."""
+    if isinstance(value, tuple):
+        return all(map(_kept, value))
+    if dataclasses.is_dataclass(value):
+        return all(_kept(getattr(value, field.name)) for field in dataclasses.fields(value) if field.init)
+    return value is None or type(value) in (bool, int, float, str)

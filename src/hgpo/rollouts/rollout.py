@@ -10,11 +10,15 @@ from typing import Any
 import numpy as np
 
 from hgpo.distributed import ProcessGroup
-from hgpo.envs.base import Task, TaskSuite
-from hgpo.envs.faults import EnvironmentFault, run_isolated
+from hgpo.envs.base import Task, TaskSuite, concurrency_of
+from hgpo.envs.episode import EnvironmentFault
+from hgpo.envs.faults import run_isolated
 from hgpo.rollouts.agent import Agent, Situation
 from hgpo.rollouts.episodes import STEP_COLUMNS, Decision, Episode, Failure, Trajectory
 from hgpo.steps import StepTable
+
+Run = Callable[[Sequence[Callable[[], bool]]], Sequence[bool | EnvironmentFault]]
+"""Does jobs, each to its outcome (see `run_isolated`)."""
 
 
 @dataclass
@@ -99,8 +103,9 @@ def rollout(
             rng = np.random.default_rng([*seed, number, member])
             live.append(_LiveEpisode(Episode(task, suite.make()), number, member, rng))
     everyone = list(live)
-    live = _still_live(live, [episode.begin for episode in live], timeout)
-    return _played_out(everyone, live, agent, temperature, on_step, timeout)
+    run = partial(run_isolated, timeout=timeout, concurrency=concurrency_of(suite))
+    live = _still_live(live, [episode.begin for episode in live], run)
+    return _played_out(everyone, live, agent, temperature, on_step, run)
 
 
 def continue_from(
@@ -123,7 +128,8 @@ def continue_from(
         for number, episode in enumerate(episodes)
         for member in range(count)
     ]
-    trajectories = _played_out(everyone, list(everyone), agent, temperature, on_step, timeout)
+    run = partial(run_isolated, timeout=timeout)
+    trajectories = _played_out(everyone, list(everyone), agent, temperature, on_step, run)
     return [trajectories[start : start + count] for start in range(0, len(trajectories), count)]
 
 
@@ -133,7 +139,7 @@ def _played_out(
     agent: Agent,
     temperature: float,
     on_step: Callable[[int, int], None],
-    timeout: float | None,
+    run: Run,
 ) -> list[Trajectory]:
     """The trajectories of all episodes, after the live ones have been played to their ends."""
     while live:
@@ -141,7 +147,7 @@ def _played_out(
         advances = [
             partial(episode.advance, decision) for episode, decision in zip(live, decisions, strict=True)
         ]
-        live = _still_live(live, advances, timeout)
+        live = _still_live(live, advances, run)
         on_step(len(everyone) - len(live), len(live))
     return [episode.finished() for episode in everyone]
 
@@ -168,11 +174,11 @@ def distributed_rollout(
 
 
 def _still_live(
-    episodes: Sequence[_LiveEpisode], jobs: Sequence[Callable[[], bool]], timeout: float | None
+    episodes: Sequence[_LiveEpisode], jobs: Sequence[Callable[[], bool]], run: Run
 ) -> list[_LiveEpisode]:
     """The episodes that continue after their jobs; a fault is stored in its episode."""
     live = []
-    for episode, outcome in zip(episodes, run_isolated(jobs, timeout), strict=True):
+    for episode, outcome in zip(episodes, run(jobs), strict=True):
         if isinstance(outcome, EnvironmentFault):
             episode.failure = Failure("environment", str(outcome))
         elif outcome:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hgpo.agents.language import LanguageAgent
+from hgpo.envs.base import TaskSuite
 from hgpo.errors import SettingError
 from hgpo.policies.transformers import TransformersPolicy
 from hgpo.random_streams import PROBE, RandomStreams
@@ -17,14 +18,18 @@ GAMES = 12
 """Tasks of random play on which token lengths are estimated."""
 
 
-def turns_of_random_play(config: TrainConfig) -> list[Turn]:
+def turns_of_random_play(config: TrainConfig, suite: TaskSuite) -> list[Turn]:
     """What an agent is shown in a few training tasks, played at random: token lengths are estimated on it.
+
+    Args:
+        config: the run's settings.
+        suite: plays the tasks.
 
     Raises:
         SettingError: if the environment fails in every task.
     """
     tasks = training_tasks(config, GAMES, PROBE)
-    return random_turns(config.env, tasks, RandomStreams(config.seed).generator(PROBE))
+    return random_turns(suite, tasks, RandomStreams(config.seed).generator(PROBE))
 
 
 def language_agent(
@@ -40,7 +45,7 @@ def language_agent(
     response_format = RESPONSE_FORMATS[config.response]
     max_response_tokens = config.max_response_tokens
     if max_response_tokens is None:
-        played = turns_of_random_play(config) if turns is None else turns
+        played = turns_of_random_play(config, config.playing_suite()) if turns is None else turns
         max_response_tokens = answer_tokens_needed(played, policy.chat.encode_answer, response_format)
     return LanguageAgent(
         policy,

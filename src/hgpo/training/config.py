@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import tyro
 
-from hgpo.envs import ENVIRONMENTS
+from hgpo.envs import ENVIRONMENTS, TaskSuite
+from hgpo.envs.processes import EnvironmentIsolation, isolated
 from hgpo.errors import SettingError
 from hgpo.estimators import (
     ENTROPY_CREDITS,
@@ -196,6 +197,9 @@ class TrainConfig:
     environment_timeout: float = 60.0
     """Seconds that an environment may take per step; after that its trajectory fails and the rest of the
     group continues. 0 waits forever."""
+    env_isolation: EnvironmentIsolation = "thread"
+    """Where environments run: in threads of the run's process, or each in a process of its own, so that a
+    crash or a leak costs only its own trajectory."""
     information_prompts: int = 16
     """Number of prompts per iteration whose answers are also scored under each other's prompts, for the
     metric answer_information, which is near 0 when answers do not depend on the prompt. 0 leaves it out."""
@@ -291,6 +295,10 @@ class TrainConfig:
                 "--entropy-target and --entropy-decay both set the entropy coefficient: give "
                 "--entropy-decay.shape constant, or no target"
             )
+
+    def playing_suite(self) -> TaskSuite:
+        """The games whose environments are played, isolated as the settings say."""
+        return isolated(self.env, self.env_isolation, self.environment_timeout or None)
 
     def compute(self) -> Compute:
         """The device, precision and batch size of the run's computation.

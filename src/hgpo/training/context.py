@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hgpo.distributed import ProcessGroup, SingleProcess
-from hgpo.envs.base import require_tasks
+from hgpo.envs.base import TaskSuite, require_tasks
 from hgpo.policies.compute import Compute, keep_freed_memory
 from hgpo.random_streams import RandomStreams
 from hgpo.rollouts.prompts import Turn
@@ -30,6 +30,8 @@ class RunContext:
     """The processes that train together."""
     compute: Compute
     """Where and how the models compute."""
+    suite: TaskSuite
+    """The games, for playing them."""
     turns: tuple[Turn, ...]
     """What an agent is shown in a few tasks of random play: token lengths are estimated on it."""
 
@@ -72,12 +74,14 @@ def open_context(
     log = RunLog(folder) if first else SilentLog(folder)
     log.require_own_folder()
     require_tasks(config.env, config.env.splits[1:], config.evaluation_tasks)
-    require_level_keys(config)
+    suite = config.playing_suite()
+    require_level_keys(config, suite)
     return RunContext(
         config=config,
         log=log,
         display=display if display is not None and first else NoDisplay(),
         processes=processes,
         compute=compute,
-        turns=tuple(turns_of_random_play(config)),
+        suite=suite,
+        turns=tuple(turns_of_random_play(config, suite)),
     )

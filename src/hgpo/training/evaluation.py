@@ -16,7 +16,7 @@ def evaluate_splits(run: RunContext, agent: LanguageAgent) -> list[SplitResult]:
         for temperature in (0.0, config.evaluation_temperature):
             with run.display.phase(split) as advance:
                 result = evaluate_split(
-                    config.env,
+                    run.suite,
                     agent,
                     split,
                     temperature=temperature,

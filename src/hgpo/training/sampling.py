@@ -31,7 +31,7 @@ def sample_trajectories(run: RunContext, agent: LanguageAgent, iteration: int) -
             place = (iteration, number) if number else (iteration,)
             return distributed_rollout(
                 run.processes,
-                config.env,
+                run.suite,
                 agent,
                 training_tasks(config, config.tasks_per_iteration, TASKS, *place),
                 group_size=config.group_size,

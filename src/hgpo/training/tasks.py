@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hgpo.envs.base import Task, tasks_of
+from hgpo.envs.base import Task, TaskSuite, tasks_of
 from hgpo.envs.episode import begin
 from hgpo.errors import SettingError
 from hgpo.random_streams import PROBE, WARM_TASKS, RandomStreams
@@ -37,7 +37,7 @@ def require_walkthroughs(config: TrainConfig) -> None:
     )
 
 
-def require_level_keys(config: TrainConfig) -> None:
+def require_level_keys(config: TrainConfig, suite: TaskSuite) -> None:
     """Check that the environment has the state keys that the estimator compares by, before hours of work.
 
     Raises:
@@ -47,7 +47,7 @@ def require_level_keys(config: TrainConfig) -> None:
     if wanted is None:
         return
     (task,) = training_tasks(config, 1, PROBE)
-    known = [STATE_KEY, *begin(config.env.make(), task).info.state_keys]
+    known = [STATE_KEY, *begin(suite.make(), task).info.state_keys]
     for name in wanted:
         if name not in known:
             raise SettingError(

@@ -65,7 +65,7 @@ def warm_start(run: RunContext, policy: TransformersPolicy, agent: LanguageAgent
     if settings.tasks == 0:
         return
     tasks = training_tasks(run.config, settings.tasks, WARM_TASKS)
-    rows = demonstrations(run.config.env, policy, tasks, **_how(agent))
+    rows = demonstrations(run.suite, policy, tasks, **_how(agent))
     with run.display.phase("warm start") as advance:
         losses = imitate(policy, rows, settings, run.streams.generator(WARM_ORDER), advance, run.processes)
     run.display.say(

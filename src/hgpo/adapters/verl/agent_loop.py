@@ -24,8 +24,7 @@ from hgpo.adapters.verl.environments import EnvironmentPool, Episode, ProcessLos
 from hgpo.adapters.verl.rows import StepRow
 from hgpo.adapters.verl.settings import StepwiseSettings
 from hgpo.adapters.verl.tasks import TaskReference
-from hgpo.envs.episode import Transition
-from hgpo.envs.faults import EnvironmentFault
+from hgpo.envs.episode import EnvironmentFault, Transition
 from hgpo.policies.base import Completion
 from hgpo.policies.tokens import ChatTokenizer, end_tokens
 from hgpo.rollouts.episodes import STEP_COLUMNS, Decision, turn_at

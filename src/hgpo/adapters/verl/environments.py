@@ -17,8 +17,8 @@ from ray.exceptions import ActorDiedError, RayActorError
 from hgpo.adapters.verl.settings import StepwiseSettings
 from hgpo.adapters.verl.tasks import TaskReference
 from hgpo.envs.base import Environment, Task
-from hgpo.envs.episode import TimeStep, advance, begin
-from hgpo.envs.faults import EnvironmentFault, checked, run_isolated
+from hgpo.envs.episode import EnvironmentFault, TimeStep, advance, begin
+from hgpo.envs.faults import checked, run_isolated
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
