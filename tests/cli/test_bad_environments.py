@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from pathlib import Path
 
@@ -121,7 +122,7 @@ def test_a_suite_without_walkthroughs_needs_a_model_and_leaves_no_folder(folder,
 @pytest.mark.parametrize("command", ["play", "solve"])
 @pytest.mark.parametrize("fault", ["tasks raises", "make none", "info none", "reset exits", "step three"])
 def test_other_commands_say_so_too(folder, command, fault, capsys, monkeypatch):
-    monkeypatch.setattr("builtins.input", lambda prompt="": "go")
+    monkeypatch.setattr("sys.stdin", io.StringIO("go\n"))
     assert main(["env", command, "own_bad_games:Suite", "--env.fault", fault]) == 1
     error = capsys.readouterr().err
     assert error.startswith("hgpo: ") and error.count("\n") == 1

@@ -1068,7 +1068,7 @@ def test_an_equal_recording_is_exact(tmp_path):
     comparison = replay(SUITE, recording(tmp_path))
     assert comparison.exact and (comparison.episodes, comparison.steps, comparison.searches) == (1, 6, 1)
     assert format_comparison(comparison) == (
-        "1 episodes, 6 steps compared: all equal\n1 searches, 0 rank otherwise"
+        "1 episodes, 6 steps compared: all equal\n1 searches, 0 ranked differently"
     )
 
 
