@@ -38,11 +38,11 @@ def test_every_hook_fits(hook):
         ),
         (
             Hook("verl.trainer.ppo.v1.trainer_base:PPOTrainer._advantage", ("self",), "x"),
-            "is not there: type ob",
+            "does not exist: type ob",
         ),
         (
             Hook("verl.trainer.v2:PPOTrainer", ("self",), "x"),
-            "is not there: No module named 'verl.trainer.v2'",
+            "does not exist: No module named 'verl.trainer.v2'",
         ),
     ],
 )

@@ -122,7 +122,10 @@ def test_overrides_that_do_not_fit(override, message, capsys):
     [
         (["train"], "give one of --preset NAME and --config FILE"),
         (["train", "--preset", "alfworld"], "no preset 'alfworld': choose from alfworld-1.5b, alfworld-7b"),
-        (["train", "--config", "no.yaml"], "no file no.yaml; hgpo verl preset NAME > no.yaml makes one"),
+        (
+            ["train", "--config", "no.yaml"],
+            "no file no.yaml; hgpo verl preset NAME > no.yaml writes one to start from",
+        ),
         (["preset", "x"], "no preset 'x'"),
         (["train", "--preset", "alfworld-1.5b"], "no ALFWorld games in "),
         (
