@@ -363,6 +363,7 @@ def _iterate(
 ) -> None:
     """Rollout, advantages and update of 16 tasks × 8 rollouts, all lost; the second such iteration."""
     subject = size.subjects[0]
+    # Of the time, a third is for the iteration that is measured; the one before it is slower.
     steps_of_episode = _steps_that_fit((figures.left() - 15) / 3, speeds, size)
     if steps_of_episode < 1:
         figures.fail(name, f"not begun: {figures.left():.0f} seconds left")

@@ -96,6 +96,12 @@ def test_a_loss_changes_nothing_but_the_loss():
     assert (made["cispo"].loss.clip, made["sapo"].loss.clip) == ("cispo", "sapo")
 
 
+def test_the_help_names_every_loss_and_variant(capsys):
+    assert main(["compare", "--help"]) == 0
+    words = capsys.readouterr().out.replace(",", " ").replace(";", " ").replace(".", " ").split()
+    assert {*LOSSES, *VARIANTS} <= set(words)
+
+
 def test_a_loss_is_compared_with_the_first_one_of_the_same_method(tmp_path):
     # Two games. Wins of hgpo: own 1, gspo 2; of grpo: own 2, gspo 0. So gspo gains 1/2 with one and loses 1 with the other.
     plan = Plan(("hgpo", "grpo"), 1, TrainConfig(iterations=1), ("own", "gspo"))

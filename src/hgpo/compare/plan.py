@@ -75,7 +75,7 @@ LOSSES: dict[str, dict[str, Any]] = {
     "own": {},
     "clip-higher": {"loss.clip_high": 0.28},
     "sequence": {"loss.ratio": "sequence"},
-    "masked": {"loss.mask_below": 0.997},
+    "masked": {"loss.mask_below": _loss_of("cispo")["loss.mask_below"]},
     **{name: _loss_of(name) for name in ("gspo", "cispo", "sapo")},
 }
 """Losses by name, each as what it changes of the settings that all runs share. "own" changes nothing;

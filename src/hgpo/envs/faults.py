@@ -69,7 +69,7 @@ def _until_one_hangs(jobs: Sequence[Callable[[], T]], timeout: float | None) -> 
     while not finished.wait(max(0.0, began + timeout - time.monotonic())):
         if time.monotonic() >= began + timeout:
             given_up.set()
-            return [*outcomes, _late(timeout)][: len(jobs)]
+            return [*outcomes, no_answer(timeout)][: len(jobs)]
     return outcomes
 
 
@@ -96,7 +96,7 @@ def _run_concurrently(
         except Empty:
             assert timeout is not None
             now = time.monotonic()
-            done = [(number, _late(timeout)) for number, at in began.items() if at + timeout <= now]
+            done = [(number, no_answer(timeout)) for number, at in began.items() if at + timeout <= now]
         for number, outcome in done:
             # One that answers after it was given up has its outcome already.
             if began.pop(number, None) is not None:
@@ -120,7 +120,8 @@ def _outcome(job: Callable[[], T]) -> T | EnvironmentFault:
         return EnvironmentFault(in_one_line(error))
 
 
-def _late(timeout: float) -> EnvironmentFault:
+def no_answer(timeout: float) -> EnvironmentFault:
+    """The fault of an environment that did not answer in time."""
     return EnvironmentFault(f"no answer within {timeout:g} seconds")
 
 

@@ -20,6 +20,7 @@ from typing import Any, Literal, cast
 
 from hgpo.envs.base import Info, Task, TaskSuite
 from hgpo.envs.episode import EnvironmentFault
+from hgpo.envs.faults import no_answer
 from hgpo.errors import in_one_line
 from hgpo.registry import load_class, spelling_of
 
@@ -114,7 +115,8 @@ class _Worker:
         try:
             self.connection.send((method, arguments))
             if not self.connection.poll(None if timeout is None else timeout + extra):
-                raise EnvironmentFault(f"no answer within {timeout:g} seconds")
+                assert timeout is not None
+                raise no_answer(timeout)
             answer = self.connection.recv()
             answered = True
         except (EOFError, OSError):
