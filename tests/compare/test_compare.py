@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import shutil
@@ -14,12 +15,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
-from hgpo.analysis.intervals import bootstrap
+from hgpo.analysis.intervals import Interval, bootstrap
 from hgpo.cli import main
 from hgpo.compare.plan import ABLATIONS, LOSSES, VARIANTS, Plan, estimator_of, load_plan
-from hgpo.compare.report import markdown
-from hgpo.compare.summary import steps_to, summarize
+from hgpo.compare.report import markdown, summary_tables
+from hgpo.compare.summary import MethodSummary, steps_to, summarize
 from hgpo.errors import RunError, SettingError
 from hgpo.estimators import ESTIMATORS, HGPO
 from hgpo.runs.folder import RunLog
@@ -123,6 +125,19 @@ def test_a_loss_is_compared_with_the_first_one_of_the_same_method(tmp_path):
     # 1 where a run with the loss is above one without, 0 where it is below.
     assert [None if s.improvement is None else s.improvement.mean for s in found] == [None, 1.0, None, 0.0]
     assert "less own's" in markdown(found, plan.reference, "two games")
+
+
+def test_a_long_name_is_shown_whole_in_a_narrow_terminal():
+    # Cut off at the column's width, two arms of one class would look alike.
+    arm = "folder/my_ideas.py:MyEstimator+sapo"
+    sure = Interval(1.0, 1.0, 1.0)
+    row = MethodSummary(arm, "held_out", sure, sure, 1.0, sure, (math.inf, math.inf), 1.0, 1.0)
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(summary_tables([row], [0], "own", "toy"))
+    column = [
+        line.split("│")[1].strip() for line in console.export_text().splitlines() if line.startswith("│")
+    ]
+    assert "".join(column) == arm
 
 
 def test_the_ablations_change_one_setting_each():

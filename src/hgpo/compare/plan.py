@@ -57,7 +57,7 @@ def estimator_of(method: str) -> Estimator:
         return VARIANTS[method]
     if ":" not in method and method not in ESTIMATORS:
         known = ", ".join([*ESTIMATORS, *VARIANTS])
-        raise SettingError(f"there is no method {method!r} to compare, but {known}, and MODULE:CLASS")
+        raise SettingError(f"no method {method!r} to compare: choose from {known}, or MODULE:CLASS")
     return default_estimator(ESTIMATORS.find(method, "--estimators"))
 
 
@@ -101,7 +101,7 @@ class Plan:
         for method in self.methods:
             estimator_of(method)
         if unknown := [name for name in self.losses if name not in LOSSES]:
-            raise SettingError(f"there is no loss {unknown[0]!r} to compare, but {', '.join(LOSSES)}")
+            raise SettingError(f"no loss {unknown[0]!r} to compare: choose from {', '.join(LOSSES)}")
         for kind, names in (("method", self.methods), ("loss", self.losses)):
             if len(set(names)) < len(names):
                 raise SettingError(f"to compare: {', '.join(names)}: name each {kind} once")
