@@ -82,5 +82,5 @@ def full_rows(draw: st.DrawFn) -> Rows:
         row
         | {"observation": OBSERVATIONS[row["state_key"]], "value": float(number % 3)}
         | {"state_keys": {"coarse": row["state_key"] == "C"}}
-        for number, row in enumerate(draw(any_rows().filter(len)))
+        for number, row in enumerate(draw(any_rows(min_tasks=1)))
     ]

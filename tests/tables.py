@@ -1,5 +1,6 @@
 """Step tables for the tests: a short spelling for hand-made ones, a hypothesis strategy for any."""
 
+from itertools import product
 from typing import Any
 
 from hypothesis import strategies as st
@@ -34,18 +35,15 @@ def walk_rows(*trajectories: tuple[str, list[float]], task: str = "task") -> Row
     ]
 
 
+STEPS = list(product("ABC", [0.0, 0.0, 1.0, -0.5, 10.0, 0.1, 0.2, -0.3], [False, True], "xy"))
+"""State, reward, whether the action is valid, and action, as one draw: four take longer than most estimators do."""
+
+
 @st.composite
-def any_rows(draw: st.DrawFn) -> Rows:
+def any_rows(draw: st.DrawFn, min_tasks: int = 0) -> Rows:
     """Up to three tasks of up to four walks over three states, which all tasks share, by two actions; rows in any order."""
-    step = st.tuples(
-        st.sampled_from("ABC"),
-        st.sampled_from([0.0, 0.0, 1.0, -0.5, 10.0, 0.1, 0.2, -0.3]),
-        st.booleans(),
-        st.sampled_from("xy"),
-    )
-    tasks = draw(
-        st.lists(st.lists(st.lists(step, min_size=1, max_size=5), min_size=1, max_size=4), max_size=3)
-    )
+    walks = st.lists(st.lists(st.sampled_from(STEPS), min_size=1, max_size=5), min_size=1, max_size=4)
+    tasks = draw(st.lists(walks, min_size=min_tasks, max_size=3))
     rows = [
         {
             "task_id": f"task-{task}",

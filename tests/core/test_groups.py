@@ -62,7 +62,7 @@ def keyed_rows(draw: st.DrawFn) -> Rows:
     """Rows with two further keys that need not be nested in one another."""
     return [
         row | {"state_keys": {"x": draw(st.sampled_from("ab")), "y": draw(st.integers(0, 1))}}
-        for row in draw(any_rows().filter(len))
+        for row in draw(any_rows(min_tasks=1))
     ]
 
 

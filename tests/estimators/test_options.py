@@ -115,7 +115,7 @@ def test_levels_over_keys_weigh_as_levels_over_history_do():
     assert meanings == ["the same state_key", "the same state_key and true"]
 
 
-@given(any_rows().filter(len))
+@given(any_rows(min_tasks=1))
 def test_keys_that_are_all_one_state_add_levels_of_one_size(rows: Rows):
     # A key that is a function of the one before splits nothing: two levels of the same groups.
     same = [row | {"state_keys": {"again": (row["state_key"], 1)}} for row in rows]
