@@ -47,7 +47,7 @@ from hgpo.training.config import TrainConfig, save_config
         (["train", "--response", "json"], "--response json: choose from number, text, think_action (hgpo"),
         (["export", "nowhere"], "missing: OUT (hgpo export --help lists all)"),
         (["verl", "preset", "alfworld-7b", "more"], "more is not expected"),
-        (["presets", "alfworld-7b", "more"], "no preset 'more': there are alfworld-1.5b"),
+        (["presets", "alfworld-7b", "more"], "no preset 'more': choose from alfworld-1.5b"),
         (["env", "chek", "household"], "expected one of check, play, solve, replay (hgpo env --help"),
         (["lab", "oracle", "--policy", "random", "--task", "1"], "did you mean --tasks?"),
         (["train", "--seed", "one"], "--seed: invalid literal"),
