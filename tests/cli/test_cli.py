@@ -55,7 +55,7 @@ from hgpo.training.config import TrainConfig, save_config
         (["train", "--prompt-history", "30"], "--max-prompt-tokens is 320"),
         (["train", "--resume", "nowhere"], "no run in nowhere"),
         (["train", "--resume", "nowhere", "--seed", "1"], "--resume takes the settings"),
-        (["train", "--preset", "alfworld-2b"], "there are alfworld-1.5b, alfworld-7b"),
+        (["train", "--preset", "alfworld-2b"], "choose from alfworld-1.5b, alfworld-7b"),
         (["train", "--preset", "webshop-7b", "--seed", "1"], "webshop"),
         (["presets", "alfworld"], "no preset 'alfworld'"),
         (["export", "nowhere", "out"], "no run in nowhere"),
