@@ -123,7 +123,7 @@ def test_a_method_shows_what_it_changes_with_a_source(name, capsys):
 def test_presets_that_do_not_go_together(names, message):
     with pytest.raises(SettingError, match=message):
         command(*(word for name in names for word in ("--preset", name)))
-    with pytest.raises(SettingError, match="gspo: add the preset of a run alfworld"):
+    with pytest.raises(SettingError, match="gspo: add the preset of a run: alfworld"):
         preset_config("gspo")
 
 
