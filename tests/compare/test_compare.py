@@ -63,7 +63,7 @@ def test_seeds_that_differ_widen_the_interval():
 
 @pytest.mark.parametrize(
     ("methods", "seeds", "words"),
-    [(("best",), 1, "no method 'best'"), ((), 1, "no method is named"), (("hgpo", "hgpo"), 1, "each method once"), (("hgpo",), 0, "--seeds is 0")],
+    [(("best",), 1, "no method 'best'"), ((), 1, "no method to compare"), (("hgpo", "hgpo"), 1, "each method once"), (("hgpo",), 0, "--seeds is 0")],
 )  # fmt: skip
 def test_a_plan_that_cannot_be_is_refused(methods, seeds, words):
     with pytest.raises(SettingError, match=words):
@@ -303,7 +303,7 @@ def test_a_signal_to_the_comparison_alone_stops_its_runs_and_begins_none(tmp_pat
     finally:
         process.kill()
     assert process.returncode == 130
-    assert "stopped; go on with: hgpo compare --resume" in said
+    assert "stopped; continue with: hgpo compare --resume" in said
     done = figures(folder / "runs" / "grpo-seed0")
     # The state is that of the last iteration that was measured, and the other methods are where they began.
     assert (folder / "runs" / "grpo-seed0" / "checkpoints" / f"{len(done):06d}" / "state.json").exists()
@@ -319,9 +319,9 @@ def test_a_signal_to_the_comparison_alone_stops_its_runs_and_begins_none(tmp_pat
         (["--losses", "best"], "no loss 'best'"),
         (["--env", "moon"], "--env moon: choose from household, alfworld"),
         (["--jobs", "0"], "--jobs is 0"),
-        (["--report-only"], "give its --resume FOLDER"),
+        (["--report-only"], "give its folder with --resume"),
         (["--resume", "nowhere"], "no comparison in nowhere"),
-        (["--resume", "nowhere", "--seeds", "3"], "--resume takes the plan"),
+        (["--resume", "nowhere", "--seeds", "3"], "--resume uses the plan"),
         (["--", "--out", "x"], "give --out or --resume of the comparison"),
         (["--", "--iterationz", "3"], "did you mean --iterations"),
     ],

@@ -218,7 +218,9 @@ def test_a_reference_that_cannot_be_written_is_one_line_and_leaves_nothing_half(
 def test_what_is_no_runs_is_not_replaced(tmp_path, name):
     (tmp_path / name).mkdir()
     (tmp_path / name / "mine.txt").write_text("kept")
-    with pytest.raises(SettingError, match=f"{name} is in the way, and no run's: give another --out"):
+    with pytest.raises(
+        SettingError, match=f"{name} would be replaced, but no run wrote it: give another --out"
+    ):
         run(config(), tmp_path)
     assert (tmp_path / name / "mine.txt").read_text() == "kept"
 

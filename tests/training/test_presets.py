@@ -116,14 +116,14 @@ def test_a_method_shows_what_it_changes_with_a_source(name, capsys):
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (["alfworld-1.5b", "webshop-7b"], "alfworld-1.5b and webshop-7b are both presets of whole runs"),
-        (["alfworld"], "no preset 'alfworld': there are alfworld-1.5b.* and gspo"),
+        (["alfworld-1.5b", "webshop-7b"], "alfworld-1.5b and webshop-7b are presets of whole runs"),
+        (["alfworld"], "no preset 'alfworld': choose from alfworld-1.5b.* and from gspo"),
     ],
 )
 def test_presets_that_do_not_go_together(names, message):
     with pytest.raises(SettingError, match=message):
         command(*(word for name in names for word in ("--preset", name)))
-    with pytest.raises(SettingError, match="gspo: expected one of alfworld"):
+    with pytest.raises(SettingError, match="gspo: add the preset of a run: alfworld"):
         preset_config("gspo")
 
 

@@ -1,4 +1,4 @@
-"""Asks a server that speaks OpenAI's chat protocol, many at once, and keeps each answer that was paid for."""
+"""Client of a server with OpenAI's chat protocol: sends concurrent requests and stores every reply."""
 
 from __future__ import annotations
 
@@ -30,48 +30,48 @@ from hgpo.rollouts.episodes import Failure
 LONGEST_PAUSE = 60.0
 """Seconds between two attempts at most, unless the server asks for more."""
 LONGEST_CONNECT = 20.0
-"""Seconds that it may take to connect."""
+"""Longest time to connect, in seconds."""
 LONGEST_WAIT = 300.0
-"""Seconds that a server may ask to wait; beyond, the evaluation stops rather than waits."""
+"""Longest wait that a server may ask for, in seconds; the evaluation stops if it asks for more."""
 FEW = 3
-"""Attempts to reach a server from which nothing came yet, and prompts that one may refuse that has answered
-none yet."""
+"""Number of attempts to reach a server that has not replied yet, and number of prompts that a server may
+refuse before it has answered any."""
 SAY_EVERY = 10.0
-"""Seconds in which a message about many requests at once is shown once."""
+"""Shortest time between two messages of the same kind, in seconds."""
 
 
 @dataclass(frozen=True)
 class Server:
-    """Where to ask, and how patiently."""
+    """The server, and the limits on requests, retries and waiting."""
 
     model: str
     """The model's name on the server."""
     base_url: str | None
-    """The server's address; None is OpenAI's own, or what OPENAI_BASE_URL says."""
+    """The server's address; None is the value of OPENAI_BASE_URL or else OpenAI's own address."""
     key: str | None = field(repr=False)
-    """The secret; it goes into the requests' headers and nowhere else. None for a server that needs none."""
+    """The secret key; it is used only in request headers. None for a server that needs no key."""
     concurrency: int = 16
-    """Requests under way at the same time."""
+    """Largest number of requests at the same time."""
     attempts: int = 8
-    """Times that a request is made if it fails in a way that may pass."""
+    """Number of attempts per request if it fails with a temporary fault."""
     timeout: float = 120.0
-    """Seconds that a request may take."""
+    """Longest time of a request, in seconds."""
     longest_pause: float = LONGEST_PAUSE
     """Seconds between two attempts at most, unless the server asks for more."""
     request: Mapping[str, Any] = field(default_factory=dict)
-    """Fields of the request besides model and messages, as JSON values; None leaves one out."""
+    """Further fields of the request, as JSON values; a field with the value None is left out."""
 
 
 @dataclass
 class Usage:
-    """What has been asked so far."""
+    """Counts of replies, retries and tokens so far."""
 
     asked: int = 0
-    """Replies that the server gave."""
+    """Number of replies from the server."""
     replayed: int = 0
-    """Replies that were there from an earlier call, at no further cost."""
+    """Number of replies reused from an earlier call, at no further cost."""
     retries: int = 0
-    """Attempts that failed and were made again."""
+    """Number of failed attempts that were repeated."""
     prompt_tokens: int = 0
     """Of all replies, those from earlier too."""
     completion_tokens: int = 0
@@ -84,7 +84,7 @@ class Usage:
 
 
 class ChatClient:
-    """Asks a server; use it as `with open_chat(…) as client`."""
+    """Sends conversations to a server; use it as `with open_chat(…) as client`."""
 
     def __init__(
         self,
@@ -105,22 +105,22 @@ class ChatClient:
         self._answered: Sequence[Message] | None = None
         """A conversation that the server has answered, in this call or an earlier one."""
         self._reached = False
-        """Whether anything came from the server, in this call."""
+        """Whether the server has responded at all in this call."""
         self._failures = 0
         """Attempts that failed since the last reply."""
         self._takes_system: bool | None = None if journal.system_role else False
         self._unanswered: list[tuple[str, Fault]] = []
-        """Questions of now that have no answer, and why."""
+        """Questions of the current call without an answer, and the fault of each."""
         self._client = _connect(server)
 
     @property
     def where(self) -> str:
-        """The server's address, without anything in it that may be secret."""
+        """The server's address, without any secret in it."""
         url = urlsplit(str(self._client.base_url))
         return urlunsplit((url.scheme, url.netloc.rpartition("@")[2], url.path.rstrip("/"), "", ""))
 
     def say(self, kind: str, line: str) -> None:
-        """Tell the user a line, unless one of its kind was told in the last seconds."""
+        """Show the user a line, unless one of the same kind was shown in the last seconds."""
         if time.monotonic() - self._said.get(kind, -SAY_EVERY) >= SAY_EVERY:
             self._said[kind] = time.monotonic()
             self._say_line(line)
@@ -131,15 +131,15 @@ class ChatClient:
         temperature: float,
         on_reply: Callable[[], None] = lambda: None,
     ) -> list[Answer | Failure]:
-        """The answer to each conversation, or why there is none to it while others are answered.
+        """The answer to each conversation, or the reason why this one failed while others succeeded.
 
         Args:
-            conversations: messages, the last of which is to be answered.
-            temperature: of sampling.
-            on_reply: told after each reply.
+            conversations: lists of messages; the model answers the last message of each.
+            temperature: sampling temperature.
+            on_reply: called after each reply.
 
         Raises:
-            RunError: if the server answers nothing, whatever it is asked; replies that came are kept.
+            RunError: if the server answers no request at all; replies received before are kept.
         """
         return self._runner.run(self._ask_all(conversations, temperature, on_reply))
 
@@ -155,7 +155,7 @@ class ChatClient:
             on_reply()
             return answer
 
-        # All are waited for, also where one fails: what the others bring has been paid for.
+        # Wait for all requests even if one fails, because the other replies have been paid for.
         answers = await asyncio.gather(*map(one, conversations), return_exceptions=True)
         self._settle()
         for answer in answers:
@@ -164,11 +164,11 @@ class ChatClient:
         return [answer for answer in answers if not isinstance(answer, BaseException)]
 
     def _settle(self) -> None:
-        """Write down which prompts were refused; stop if none was ever answered."""
+        """Record the prompts that were refused; stop if none was ever answered."""
         if self._answered is None and self._unanswered:
             raise self._stop(self._unanswered[0][1])
         for question, fault in self._unanswered:
-            # What may pass is asked again by a later call.
+            # After a temporary fault, a later call asks again.
             if fault.reach is not Reach.MOMENT:
                 self._journal.refuse(question, Failure(fault.kind, fault.words))
         self._unanswered = []
@@ -196,7 +196,7 @@ class ChatClient:
 
     @asynccontextmanager
     async def _first_alone(self) -> AsyncIterator[None]:
-        """Until the server has answered once, requests go out one by one: what is wrong may be so of all."""
+        """Send requests one by one until the server has answered once: a fault may concern all of them."""
         if self.usage.asked:
             yield
             return
@@ -207,7 +207,7 @@ class ChatClient:
         yield
 
     def _as_taken(self, messages: Sequence[Message]) -> Sequence[Message]:
-        """The messages as the server takes them, as far as it is known."""
+        """The messages in the form that the server accepts, as far as is known."""
         return without_system_role(messages) if self._takes_system is False else messages
 
     def _learn_from(self, answered: Sequence[Message]) -> None:
@@ -216,10 +216,10 @@ class ChatClient:
             self._takes_system = True
 
     async def _reply(self, messages: Sequence[Message], body: dict[str, Any]) -> Reply:
-        """The reply of the server; if it takes no system message, its words go into the user's.
+        """The server's reply. If it refuses system messages, their text is moved into the user's message.
 
         Raises:
-            FaultError: if there is no reply to this.
+            FaultError: if the server does not reply to this conversation.
         """
         sent = self._as_taken(messages)
         try:
@@ -242,10 +242,10 @@ class ChatClient:
         return reply
 
     async def _lost(self, question: str, fault: Fault, body: dict[str, Any]) -> Failure:
-        """What it means for an episode that its prompt has no answer, if the server answers others.
+        """The failure of one episode whose prompt has no answer, while the server answers others.
 
         Raises:
-            RunError: if it does not.
+            RunError: if the server does not answer others either.
         """
         if fault.reach is Reach.EVERY or not self._reached:
             raise self._stop(fault)
@@ -258,7 +258,7 @@ class ChatClient:
         return Failure(fault.kind, fault.words)
 
     async def _still_answers(self, body: dict[str, Any]) -> bool:
-        """Whether the server answers again what it has answered before, unless it answers anything else."""
+        """Whether the server still answers: any other request, or one that it has answered before."""
         until_now = self.usage.asked
         async with self._checking:
             if self.usage.asked == until_now:
@@ -269,8 +269,8 @@ class ChatClient:
             return True
 
     async def _patiently(self, messages: Sequence[Message], body: dict[str, Any]) -> Reply:
-        """The reply of the server, asked again where it fails in a way that may pass."""
-        # The client's own retries are silent, and know nothing of faults that come as replies.
+        """The server's reply; the request is repeated after a temporary fault."""
+        # The client's own retries show no message, and they miss faults that arrive as replies.
         retrying = AsyncRetrying(
             retry=retry_if_exception(_may_pass),
             stop=lambda state: state.attempt_number >= self._attempts,
@@ -285,7 +285,7 @@ class ChatClient:
         if self._stopped is not None:
             raise self._stopped
         try:
-            # The client's own limit starts again with every byte that comes.
+            # The client's own time limit restarts with every byte received.
             async with asyncio.timeout(self.server.timeout):
                 response = await self._client.chat.completions.with_raw_response.create(
                     model=self.server.model,
@@ -303,7 +303,7 @@ class ChatClient:
         return reply
 
     def _heeded(self, fault: Fault) -> Fault:
-        """What a fault means here: its words without the key, and no waiting for too long."""
+        """The fault with the key removed from its text; one that asks for too long a wait ends the run."""
         self._reached = self._reached or fault.kind not in (CONNECTION, TIMEOUT)
         self._failures += 1
         words = fault.words
@@ -316,13 +316,13 @@ class ChatClient:
 
     @property
     def _attempts(self) -> int:
-        """How many times a request is made that fails in a way that may pass."""
+        """Number of attempts for a request with a temporary fault."""
         if self._answered is None and self._unanswered:
             return 1
         return self.server.attempts if self._reached else min(FEW, self.server.attempts)
 
     def _pause(self, state: RetryCallState) -> float:
-        """Seconds to the next attempt: what the server asks for, else ever longer ones, drawn at random."""
+        """Seconds until the next attempt: as the server asks, or else random with exponential growth."""
         drawn = wait_random_exponential(multiplier=1, max=self.server.longest_pause)
         return _fault_of(state).wait or drawn(state)
 
@@ -341,7 +341,7 @@ class ChatClient:
                 task.cancel()
 
     def _stop(self, fault: Fault) -> RunError:
-        """The error that ends the evaluation; no request is made after it."""
+        """The error that ends the evaluation; no request is sent after it."""
         if fault.kind == CONNECTION:
             how = "cannot be reached"
         elif fault.reach is Reach.MOMENT:
@@ -350,7 +350,7 @@ class ChatClient:
             how = "refuses"
         self._stopped = self._stopped or RunError(
             f"{self.where} {how}: {fault}; {fault.advice}. The replies that came are kept: the same command "
-            "goes on from there"
+            "continues from there"
         )
         self._stopping.set()
         return self._stopped
@@ -365,17 +365,17 @@ def open_chat(
     forget_refusals: bool = False,
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> Iterator[ChatClient]:
-    """A client that keeps its replies in the folder's replies.jsonl, from where a later one continues.
+    """A client that stores its replies in the folder's replies.jsonl; a later client reuses them.
 
     Args:
-        server: is asked.
-        folder: where the replies are kept.
-        say: told a line of text when there is something to wait for.
-        forget_refusals: ask again what the server has refused.
-        sleep: waits for some seconds.
+        server: the server and its limits.
+        folder: where the replies are stored.
+        say: called with a line of text when the user has to wait.
+        forget_refusals: send again the prompts that the server has refused.
+        sleep: waits for a number of seconds.
 
     Raises:
-        RunError: if another process asks with the same folder.
+        RunError: if another process uses the same folder.
         SettingError: if the address or the key cannot be used.
     """
     with exclusive_lock(folder, "asking with the replies"), asyncio.Runner() as runner:
@@ -388,12 +388,12 @@ def open_chat(
 
 
 def _connect(server: Server) -> openai.AsyncOpenAI:
-    """The client of the server; what the address has behind a "?" is sent along with each request.
+    """The client of the server; the part of the address after "?" is sent with each request.
 
-    Azure's deployments take an api-version there, and the key in a special header.
+    Azure's deployments expect an api-version there, and the key in a special header.
 
     Raises:
-        SettingError: if there can be no such client.
+        SettingError: if the address, a proxy or the key cannot be used.
     """
     key = server.key or "none"
     try:
@@ -408,7 +408,7 @@ def _connect(server: Server) -> openai.AsyncOpenAI:
             timeout=openai.Timeout(server.timeout, connect=min(LONGEST_CONNECT, server.timeout)),
             max_retries=0,
         )
-    # The HTTP library has exceptions of several kinds for addresses, proxies and what they need.
+    # The HTTP library raises several kinds of exceptions for invalid addresses and proxies.
     except Exception as error:
         raise SettingError(f"--base-url {server.base_url} or a proxy cannot be used: {error}") from None
 
@@ -418,7 +418,7 @@ def _may_pass(error: BaseException) -> bool:
 
 
 def _fault_of(state: RetryCallState) -> Fault:
-    """The fault after which a request is made again."""
+    """The fault after which a request is repeated."""
     error = state.outcome.exception() if state.outcome else None
     assert isinstance(error, FaultError)
     return error.fault

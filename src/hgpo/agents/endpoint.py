@@ -1,4 +1,4 @@
-"""An untrained chat model behind a server as an agent, plain or by ReAct or Reflexion."""
+"""An agent that plays with an untrained chat model on a server: plain, with ReAct, or with Reflexion."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ from hgpo.rollouts.agent import Situation
 from hgpo.rollouts.episodes import Decision, Failure, Trajectory
 
 LESSONS_KEPT = 3
-"""How many of a task's last lessons the prompt shows, as in Reflexion (arXiv 2303.11366, section 4.1)."""
+"""Number of a task's latest lessons in the prompt, as in Reflexion (arXiv 2303.11366, section 4.1)."""
 
 
 @dataclass(frozen=True)
 class EndpointAgent:
-    """Plays by what a server replies; prompts show what it wrote after it failed at the same task."""
+    """Plays with a server's replies. Prompts show the lessons it wrote after failing at the same task."""
 
     client: ChatClient
     prompting: Prompting
     trials: int = 1
-    """Times that a task which was not won is tried, with a lesson more each time."""
+    """Largest number of trials per task; each new trial has one more lesson."""
     lessons: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    """What the model wrote of each task's earlier trials, by the task's id."""
+    """The lessons that the model wrote after earlier trials, by task id."""
     on_reply: Callable[[], None] = lambda: None
     """Called after each reply of the server."""
     _left_out: dict[str, int] = field(default_factory=dict)
-    """How many of its first steps an episode's last conversation did not show, by the trajectory's id."""
+    """Number of first steps left out of an episode's latest conversation, by trajectory id."""
 
     def act(self, situations: Sequence[Situation], temperature: float) -> list[Decision | Failure]:
-        """What the server replies to each situation, in their order, or why it did not.
+        """The server's reply to each situation, in order, or the reason why there is none.
 
         A conversation that is too long for the model shows fewer of the last steps.
         """
@@ -56,7 +56,7 @@ class EndpointAgent:
         return decisions
 
     def reflect(self, failed: Sequence[Trajectory], temperature: float) -> EndpointAgent:
-        """The agent that has one more lesson per failed task; an answer without a lesson adds none."""
+        """A copy of the agent with one more lesson per failed task; an answer without a lesson adds none."""
         asked = [partial(reflection_messages, t, self.lessons.get(t.task.id, ())) for t in failed]
         replies = self._ask(asked, [len(trajectory.steps) for trajectory in failed], temperature)
         learned = dict(self.lessons)
@@ -71,7 +71,7 @@ class EndpointAgent:
         self.client.say(f"lost {loss.kind}", f"{task} failed: {why}")
 
     def _shown(self, situation: Situation) -> int:
-        """How many of the last steps to show first: what was left out before would still be too long."""
+        """Number of last steps to show first: steps that were left out before would again be too long."""
         steps = len(situation.steps)
         shown = steps - (self._left_out.get(situation.trajectory_id, 0) if steps else 0)
         length = self.prompting.prompt_history
@@ -83,9 +83,9 @@ class EndpointAgent:
         """The answer to each conversation.
 
         Args:
-            conversations: each makes the messages that show a given number of the last steps.
-            shown: that number for each; lowered by one, down to 0, while the messages are too long.
-            temperature: of sampling.
+            conversations: functions that return the messages for a given number of last steps.
+            shown: this number for each; it is lowered one by one, down to 0, while messages are too long.
+            temperature: sampling temperature.
         """
         answers: dict[int, Answer | Failure] = {}
         waiting = list(range(len(conversations)))

@@ -1,6 +1,6 @@
-"""What goes wrong when a chat server is asked: which requests it concerns, and what to do about it.
+"""Faults of requests to a chat server: which requests they concern, and what the user can do.
 
-The codes and phrases are those that servers are known to use: OpenAI, Azure, vLLM, SGLang, llama.cpp, TGI,
+The codes and phrases are those of known servers: OpenAI, Azure, vLLM, SGLang, llama.cpp, TGI,
 FastChat, Mistral, Anthropic, Gemini, DeepSeek, DashScope, OpenRouter and Groq.
 """
 
@@ -25,22 +25,22 @@ TOO_LONG = "too_long"
 NO_SYSTEM_ROLE = "no_system_role"
 """Kind of a request that is refused for its system message."""
 CONNECTION = "connection"
-"""Kind of a request that did not reach the server, or of a reply that did not come back whole."""
+"""Kind of a request that did not reach the server, or whose reply was incomplete."""
 TIMEOUT = "timeout"
 """Kind of a request that took too long."""
 NO_COMPLETION = "no_chat_completion"
-"""Kind of a reply that is not of the chat protocol."""
+"""Kind of a reply that does not follow the chat protocol."""
 
 
 class Reach(Enum):
     """Which requests a fault concerns."""
 
     MOMENT = auto()
-    """Those of now: the same request may succeed later."""
+    """Requests at this moment: the same request may succeed later."""
     PROMPT = auto()
-    """Those with this prompt."""
+    """Only requests with this prompt."""
     UNCLEAR = auto()
-    """Those with this prompt, or all: what other requests meet with tells which."""
+    """Requests with this prompt, or all requests: the outcome of other requests decides."""
     EVERY = auto()
     """All."""
 
@@ -50,9 +50,9 @@ class Fault:
     """Why a request has no reply."""
 
     kind: str
-    """By which faults are counted: the server's own code where it gives one, else "http_503" or the like."""
+    """The name under which faults are counted: the server's own code or, without one, "http_503" etc."""
     words: str
-    """What came, in the server's own words where it has some; one line."""
+    """One line that describes the fault, if possible in the server's own words."""
     reach: Reach
     advice: str = "check the request: --request sets fields of it or leaves them out"
     """What the user can do about it."""
@@ -73,7 +73,7 @@ class FaultError(Exception):
 
 @dataclass(frozen=True)
 class _Rule:
-    """Faults that are alike: those with one of the statuses and a phrase in their code, type or words."""
+    """A rule that matches faults by HTTP status and by a phrase in their code, type or words."""
 
     reach: Reach
     statuses: Collection[int]
@@ -109,7 +109,7 @@ _RULES = (
         _LESS,
     ),
     _Rule(Reach.PROMPT, (413,), "", TOO_LONG, _LESS),
-    # A limit of tokens a minute that is smaller than the one request.
+    # A limit of tokens per minute that is smaller than this one request.
     _Rule(Reach.PROMPT, (429,), r"request too large", TOO_LONG, _LESS),
     _Rule(
         Reach.PROMPT,
@@ -133,16 +133,16 @@ _RULES = (
     _Rule(Reach.UNCLEAR, (403,), advice="the key may not use this model, or not from here: take another one"),
     _Rule(Reach.UNCLEAR, _ANY),
 )
-"""The first that fits says what a fault is."""
+"""The first rule that matches classifies a fault."""
 
 
 def refusal(status: int, body: Any, headers: Mapping[str, str]) -> Fault:
     """The fault that a server reports.
 
     Args:
-        status: of HTTP.
-        body: what came with it, as JSON values or as text.
-        headers: of the response, their names in any case.
+        status: the HTTP status.
+        body: the body of the response, as JSON values or as text.
+        headers: headers of the response, with names in upper or lower case.
     """
     error = error_in(body) or body
     fields = error if isinstance(error, dict) else {}
@@ -163,7 +163,7 @@ def refusal(status: int, body: Any, headers: Mapping[str, str]) -> Fault:
 
 
 def error_in(body: Any) -> Any:
-    """What a body says of an error, as a text or a mapping; None if it says nothing of one."""
+    """The error in a response's body, as text or as a mapping; None if the body contains no error."""
     if isinstance(body, list):
         return next(filter(None, map(error_in, body)), None)
     if not isinstance(body, dict):
@@ -172,7 +172,7 @@ def error_in(body: Any) -> Any:
     inner = choices[0] if isinstance(choices, list) and choices else None
     error = body.get("error") or (inner.get("error") if isinstance(inner, dict) else None)
     if isinstance(error, dict):
-        # Some replies that are whole have the field, with nothing in it.
+        # Some complete replies have the field, but it is empty.
         return error if any(error.values()) else None
     if error:
         return str(error)
@@ -184,7 +184,7 @@ _WORDS = ("message", "msg", "detail", "errors", "error_description", "reason", "
 
 
 def words_of(error: Any) -> str:
-    """One line of what an error says: its own words, without the markup of a page."""
+    """The message of an error in one line, without the markup of a web page."""
     if isinstance(error, dict):
         found = next((error[name] for name in _WORDS if error.get(name)), error)
         # A gateway gives the words of the server behind it apart from its own.
@@ -192,7 +192,7 @@ def words_of(error: Any) -> str:
         words = " ".join(filter(None, (_flat(found), _flat((behind or {}).get("raw") or ""))))
     else:
         words = _flat(error)
-    # A page may be long, and what it says stands at its beginning.
+    # A page may be long, and its message is at the beginning.
     words = words[:20_000]
     words = re.sub(r"<(script|style)\b.*?</\1>|<[^>]{0,500}>", " ", words, flags=re.DOTALL | re.IGNORECASE)
     words = " ".join(words.split())
@@ -228,8 +228,8 @@ def failure(error: openai.OpenAIError | TimeoutError, timeout: float) -> Fault:
     """The fault that the client reports.
 
     Args:
-        error: what it raised.
-        timeout: seconds that a request may take.
+        error: the exception that the client raised.
+        timeout: time limit of a request, in seconds.
     """
     if isinstance(error, openai.APIStatusError):
         response = error.response
@@ -245,7 +245,7 @@ def failure(error: openai.OpenAIError | TimeoutError, timeout: float) -> Fault:
 
 
 def json_or_text(text: str) -> Any:
-    """The JSON values of a text, or the text where it is no JSON."""
+    """The JSON values of a text, or the text itself if it is not JSON."""
     try:
         return json.loads(text.lstrip("\ufeff"))
     # Python refuses numbers of thousands of digits with a plain ValueError.
@@ -295,11 +295,11 @@ _CONNECTIONS: tuple[tuple[Callable[[BaseException], bool], str, Reach, str], ...
         _REACHABLE,
     ),
 )
-"""How to tell a cause, what is said of it, which requests it concerns, and what to do about it."""
+"""Each cause of a failed request: how to recognize it, its message, the requests concerned, and advice."""
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """An exception, what caused it, and so on to the first cause."""
+    """An exception, its cause, and so on to the first cause."""
     seen: BaseException | None = error
     while seen is not None:
         yield seen

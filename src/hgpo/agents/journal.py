@@ -1,4 +1,4 @@
-"""What a chat server has replied or refused, written down as it comes, so that nothing is asked twice."""
+"""Stores each reply and refusal of a chat server as it arrives, so that no request is sent twice."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from hgpo.rollouts.episodes import Failure
 
 
 class Journal:
-    """Every reply in the order in which it came, one JSON line each; nothing in it is secret.
+    """All replies in order of arrival, one JSON line each; the file contains no secrets.
 
-    Equal questions are answered in that order: their replies are draws from one distribution, so it does not
-    matter which episode gets which. A prompt that the server refused is refused each time.
+    Equal questions get their stored replies in this order. These are samples of one distribution, so it does
+    not matter which episode gets which. A prompt that the server refused counts as refused each time.
     """
 
     def __init__(self, path: Path, *, forget_refusals: bool = False) -> None:
-        """Read what is there.
+        """Read the stored replies.
 
         Args:
-            path: of the file; it need not exist.
-            forget_refusals: take what the server refused out of the file.
+            path: path of the file; it need not exist.
+            forget_refusals: delete refusals from the file.
         """
         self._path = path
         self._replies: defaultdict[str, deque[Reply]] = defaultdict(deque)
         self._refused: dict[str, Failure] = {}
         self.system_role = True
-        """Whether the server takes system messages, as far as it is known."""
+        """Whether the server accepts system messages, as far as is known."""
         with _in_one_line(path):
             records = [r for r in _records(path) if not (forget_refusals and "refused" in r)]
             if forget_refusals and path.exists():
@@ -54,21 +54,21 @@ class Journal:
                 self._replies[question].append(reply)
 
     def take(self, question: str) -> Reply | Failure | None:
-        """A kept reply to the question that was not taken yet, or why the server refuses it."""
+        """The next unused reply to the question, or why the server refuses it; None if neither is stored."""
         kept = self._replies.get(question)
         return kept.popleft() if kept else self._refused.get(question)
 
     def keep(self, question: str, reply: Reply) -> None:
-        """Write a reply down before anything is made of it."""
+        """Store a reply before it is used."""
         self._write({"question": question, "choice": reply.choice, "usage": reply.usage})
 
     def refuse(self, question: str, loss: Failure) -> None:
-        """Write down that the server refuses a question."""
+        """Store that the server refuses a question."""
         self._refused[question] = loss
         self._write({"question": question, "refused": loss.kind, "words": loss.words})
 
     def refuse_system_role(self) -> None:
-        """Write down that the server takes no system messages."""
+        """Store that the server refuses system messages."""
         self.system_role = False
         self._write({"refused": NO_SYSTEM_ROLE})
 
@@ -79,13 +79,13 @@ class Journal:
 
 @contextmanager
 def _in_one_line(path: Path) -> Iterator[None]:
-    """Turn what the file system refuses into an error of the run."""
+    """Turn errors of the file system into a RunError."""
     try:
         yield
     except OSError as error:
         raise RunError(
             f"{path} cannot be read or written ({error.strerror}): make room, or choose another --out; the "
-            "same command goes on from the replies in it"
+            "same command continues from the replies in it"
         ) from None
 
 
@@ -103,7 +103,7 @@ def _reply(record: dict[str, Any]) -> Reply | None:
 
 
 def _records(path: Path) -> Iterator[dict[str, Any]]:
-    """The records of the journal; a line that was cut off in writing is completed by an end of line."""
+    """The records of the journal; a line that was written only in part is ended by a line break."""
     if not path.exists():
         return
     text = path.read_text(encoding="utf-8", errors="replace")

@@ -1,4 +1,4 @@
-"""A language model as an agent: the turn becomes a prompt, the completion an action."""
+"""An agent that plays with a language model: turns become prompts, and completions become actions."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from hgpo.rollouts.prompts import ResponseFormat, fit_prompts
 
 @dataclass(frozen=True)
 class LanguageAgent:
-    """A policy and the way it reads and answers."""
+    """A policy, with its response format and its prompt settings."""
 
     policy: Policy
     """The language model."""
     response_format: ResponseFormat
-    """How commands are listed and answers understood."""
+    """How commands are listed in the prompt, and how answers are parsed."""
     prompt_history: int
-    """K: how many of the last steps the prompt shows."""
+    """K: number of past steps that the prompt shows."""
     max_prompt_tokens: int
-    """The oldest history is left out of longer prompts."""
+    """Longest prompt in tokens; longer prompts lose their oldest steps."""
     max_response_tokens: int
-    """A response ends here at the latest."""
+    """Longest response in tokens."""
 
     def act(self, situations: Sequence[Situation], temperature: float) -> list[Decision]:
         """One completion per situation, all in one call of the policy (see `Agent.act`)."""
@@ -39,7 +39,7 @@ class LanguageAgent:
         ]
 
     def _prompts(self, situations: Sequence[Situation]) -> list[tuple[int, ...]]:
-        # In a task group most turns are equal; each distinct one is put into tokens once.
+        # In a task group many turns are equal, so each distinct one is tokenized only once.
         turns = [situation.turn(self.prompt_history) for situation in situations]
         distinct = list(dict.fromkeys(turns))
         fitted = fit_prompts(distinct, self.response_format, self.policy.encode, self.max_prompt_tokens)

@@ -1,4 +1,4 @@
-"""What a chat server replied, in any of the shapes that servers give it, as an answer of the model."""
+"""Reads the reply of a chat server, in any of the formats that servers use, as the model's answer."""
 
 from __future__ import annotations
 
@@ -23,29 +23,29 @@ from hgpo.policies.answers import Answer, Ended, read_answer
 
 @dataclass(frozen=True)
 class Reply:
-    """What the server said, as it wrote it, and what it counted."""
+    """A server's reply, unchanged, and its token counts."""
 
     choice: Mapping[str, Any]
-    """The first of its choices: a message and why it ended."""
+    """The first choice: a message, and the reason why it ended."""
     usage: Mapping[str, Any]
-    """Its counts of tokens; empty if it counts none."""
+    """The token counts; empty if the server gives none."""
 
     @property
     def prompt_tokens(self) -> int:
-        """Tokens read; 0 where the server did not count."""
+        """Number of input tokens; 0 if the server did not count."""
         return _count(self.usage, "prompt_tokens")
 
     @property
     def completion_tokens(self) -> int:
-        """Tokens written, hidden thoughts included; 0 where the server did not count."""
+        """Number of output tokens, including hidden thoughts; 0 if the server did not count."""
         return _count(self.usage, "completion_tokens")
 
     @property
     def answer(self) -> Answer:
-        """The model's answer, its thought taken out.
+        """The model's answer, separated from its thought.
 
-        A thought comes within the content, as a part of it or in a separate field; or it is hidden, and
-        only the count of reasoning tokens tells that there was one.
+        The thought is in the text of the content, in a part of the content, or in a separate field; or it is
+        hidden, and only the number of reasoning tokens shows that there was one.
 
         Raises:
             FaultError: if the choice is not one of a chat completion.
@@ -70,8 +70,8 @@ def read_reply(body: str, headers: Mapping[str, str]) -> Reply:
     """The reply in the body of a response with status 200, whole or streamed.
 
     Args:
-        body: what came.
-        headers: of the response; they may say when to ask again.
+        body: the body of the response.
+        headers: headers of the response; they may say when to retry.
 
     Raises:
         FaultError: if it is an error or not a chat completion.
@@ -87,7 +87,7 @@ def read_reply(body: str, headers: Mapping[str, str]) -> Reply:
         raise FaultError(refusal(200, "the model ended with an error", headers))
     usage = values.get("usage")
     reply = Reply(choices[0], usage if isinstance(usage, dict) else {})
-    # What is wrong with the message comes out here, before anything is made of it.
+    # Faults in the message are raised here, before the reply is stored or used.
     _ = reply.answer
     return reply
 
@@ -110,7 +110,7 @@ def _message(choice: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _written(message: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """What a message holds, as pairs of what it is ("text", "thought", "refusal" or "call") and its words."""
+    """The parts of a message, as pairs of kind ("text", "thought", "refusal" or "call") and text."""
     content = message.get("content")
     for part in content if isinstance(content, list) else [content]:
         if isinstance(part, str):
@@ -125,7 +125,7 @@ def _written(message: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     fields = (message.get(name) for name in _THOUGHT_FIELDS)
     thoughts = [value for value in fields if isinstance(value, str) or value]
     if thoughts:
-        # Some servers give the same thought in two fields.
+        # Some servers repeat the thought in a second field.
         yield "thought", next(filter(None, map(_words, thoughts)), "")
     if message.get("refusal"):
         yield "refusal", _words(message["refusal"])
@@ -141,13 +141,13 @@ _KINDS = (
     ("function", "call"),
     ("text", "text"),
 )
-"""What a part of the content is, by a mark in its type; other parts, such as images, have no words."""
+"""The kind of a content part, by a substring of its type; other parts, such as images, have no text."""
 _THOUGHT_FIELDS = ("reasoning_content", "reasoning", "thinking", "reasoning_details", "thinking_blocks")
 _WORD_FIELDS = ("text", "thinking", "reasoning", "refusal", "summary", "content", "value")
 
 
 def _words(value: Any) -> str:
-    """The text in a value, however it is wrapped; lone surrogates, which no encoding has, are replaced."""
+    """The text in a value, also a nested one; lone surrogates, which cannot be encoded, are replaced."""
     if isinstance(value, str):
         return value.encode("utf-8", "replace").decode()
     if isinstance(value, list):
@@ -177,7 +177,7 @@ def _ended(choice: Mapping[str, Any], *, called: bool, refused: bool) -> Ended:
 
 
 def _joined(text: str) -> Any:
-    """The values that a stream of events amounts to, as if they had come whole, or the error in it."""
+    """The reply that a stream of events adds up to, as if it had not been streamed, or the error in it."""
     message: dict[str, Any] = {}
     choices: list[dict[str, Any]] = []
     usage, finish_reason, complete = None, None, False
@@ -209,7 +209,7 @@ def _appended(before: Any, value: Any) -> Any:
 
 
 def _events(text: str) -> Iterator[Any]:
-    """The JSON values, and the texts that are no JSON, of server-sent events (WHATWG HTML, section 9.2)."""
+    """The data of server-sent events (WHATWG HTML, section 9.2): JSON values, or text that is not JSON."""
     pending = ""
     for line in [*re.split(r"\r\n|\r|\n", text), ""]:
         if line.startswith("data:"):

@@ -1,4 +1,4 @@
-"""Agents without a model, between which every other one should lie: the expert and chance."""
+"""Agents without a model, as upper and lower bounds for all others: the expert, and random commands."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from hgpo.rollouts.prompts import Action
 
 @dataclass(frozen=True)
 class RandomAgent(Agent):
-    """Takes one of the admissible commands, each with the same probability, at any temperature.
+    """Chooses uniformly among the admissible commands, whatever the temperature.
 
     One that takes words gets some of the instruction's.
     """
@@ -31,7 +31,7 @@ class RandomAgent(Agent):
 
 @dataclass(frozen=True)
 class ExpertAgent(Agent):
-    """Plays the suite's walkthroughs; in a task that has none it says nothing until its steps are used up."""
+    """Plays the suite's walkthroughs. In a task without one, its answers are empty until the step limit."""
 
     suite: TaskSuite
     _walkthroughs: dict[str, tuple[str, ...]] = field(
@@ -40,7 +40,7 @@ class ExpertAgent(Agent):
     """Those found so far, by the task's id: a walkthrough can take seconds to find."""
 
     def walkthrough(self, task: Task) -> tuple[str, ...]:
-        """The commands that win the task; none where no walkthrough is known.
+        """The commands that win the task; empty if no walkthrough is known.
 
         Raises:
             SettingError: if the suite gives a text instead.
@@ -72,7 +72,7 @@ class ExpertAgent(Agent):
         return decisions
 
     def _next(self, situation: Situation) -> Decision:
-        # A walkthrough that does not win leaves its expert without a word to say.
+        # If a walkthrough ends without winning, the expert has no command left.
         left = self.walkthrough(situation.task)[len(situation.steps) :]
         return _decision(left[0] if left else "", situation)
 
@@ -81,9 +81,9 @@ class ExpertAgent(Agent):
 class ErringExpertAgent(Agent):
     """An expert that gives a random admissible command with some probability, at any temperature.
 
-    It can take over wherever its errors have led: where the suite has an expert for every state
-    (`ExpertSuite`), that one's command is next; else the walkthrough goes on (see `resumed`). Where neither
-    knows what to do, the command is random too.
+    It can continue from any state that its errors lead to: if the suite has an expert for every state
+    (`ExpertSuite`), it gives that expert's command, or else it resumes the walkthrough (see `resumed`). If
+    neither gives a command, the command is random too.
     """
 
     suite: TaskSuite
@@ -101,7 +101,7 @@ class ErringExpertAgent(Agent):
         return [_decision(self._next(situation), situation) for situation in situations]
 
     def _next(self, situation: Situation) -> str:
-        # The number is drawn in any case, so that equal streams err at equal steps.
+        # The number is always drawn, so that equal random streams err at equal steps.
         errs = situation.rng.random() < self.error
         command = None if errs else self._intended(situation)
         if command is None:
@@ -116,13 +116,13 @@ class ErringExpertAgent(Agent):
 
 
 def resumed(walkthrough: Sequence[str], given: Sequence[str], commands: Sequence[str]) -> str | None:
-    """How a walkthrough goes on after detours: with its next command or, as long as that is not admissible,
-    with the last one before it that is; None if there is none.
+    """The command with which a walkthrough continues after detours: its next command or, while that is not
+    admissible, the last admissible one before it; None if no such command exists.
 
     Args:
         walkthrough: commands that win from the start.
-        given: all commands so far.
-        commands: those that are admissible.
+        given: all commands given so far.
+        commands: the admissible commands.
     """
     place = 0
     for command in given:

@@ -29,44 +29,44 @@ from hgpo.training.config import TrainConfig
 
 @dataclass(frozen=True)
 class CompareCommand:
-    """Train with several methods on the same games, from the same warm start, with the same budget, and say
-    which is better, with intervals over seeds and games.
+    """Train with several methods on the same tasks, from the same warm start, with the same budget, and
+    report which is better, with confidence intervals over seeds and tasks.
 
-    The runs share the cores, one each. Ctrl-C saves; --resume goes on. What stands behind "--" is given to
-    every run, as to `hgpo train`: hgpo compare --estimators grpo hgpo -- --group-size 8 --iterations 90
-    Losses are compared by: hgpo compare --estimators hgpo grpo --losses own gspo cispo
+    Each run uses one core. Ctrl-C saves; --resume continues. Options after "--" are those of `hgpo train`
+    and apply to every run: hgpo compare --estimators grpo hgpo -- --group-size 8 --iterations 90
+    To compare losses: hgpo compare --estimators hgpo grpo --losses own gspo cispo
     """
 
     estimators: tuple[str, ...] = ("grpo", "gigpo", "hgpo")
     """The methods: any estimator of `hgpo train`; HGPO with one setting changed: hgpo-k0, hgpo-k1, hgpo-k4,
     hgpo-alpha0, hgpo-alpha2, hgpo-episode, hgpo-others (peers from other trajectories), hgpo-reliability,
-    hgpo-size; hbc-k0, which compares states only; MODULE:CLASS or FILE.py:CLASS of your own. All others are
-    compared with HGPO, or else with the last one named."""
+    hgpo-size; hbc-k0, which compares states only; MODULE:CLASS or FILE.py:CLASS of your own. The others are
+    compared with HGPO or, if it is not among them, with the last one."""
     losses: tuple[str, ...] = ()
     """Policy losses, each combined with every method: own (that of the settings), clip-higher, sequence,
-    masked, gspo, cispo, sapo. Each is compared with the first one named. None: own alone."""
+    masked, gspo, cispo, sapo. Each is compared with the first one. None: only the settings' own loss."""
     ablations: tyro.conf.FlagCreatePairsOff[bool] = False
-    """HGPO's ablations too: K of 0, 1, 4, α of 0, 2, the episode level, peers of other trajectories."""
+    """Add HGPO's ablations: K of 0, 1, 4, α of 0, 2, the episode level, peers from other trajectories."""
     seeds: int = 5
-    """Runs of each method, with the seeds 0, 1, …"""
+    """Number of runs per method, with the seeds 0, 1, …"""
     env: str | None = None
-    """The games: a name, or MODULE:CLASS or FILE.py:CLASS of your own; their settings go behind "--". None:
-    those of a preset there, or else household games."""
+    """The environment: a name, or MODULE:CLASS or FILE.py:CLASS of your own; its settings go after "--".
+    None: that of a preset given after "--", or else the household tasks."""
     budget_steps: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
-    """A run ends after the iteration in which it reaches this number of environment steps, so that a method
-    with short episodes gets more of them; None: every run has the same number of iterations."""
+    """Each run ends after the iteration in which it reaches this number of environment steps, so that a
+    method with short episodes gets more iterations; None: every run has the same number of iterations."""
     jobs: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
-    """Runs at the same time; None: one per core."""
+    """Number of runs at the same time; None: one per core."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
     """The comparison's folder; by default a new one under runs/."""
     resume: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
-    """Go on with the comparison in this folder; only --jobs and --report-only may be given with it."""
+    """Continue the comparison in this folder; only --jobs and --report-only may be given with it."""
     report_only: tyro.conf.FlagCreatePairsOff[bool] = False
-    """With --resume: run nothing, and say what the seeds that all methods have finished tell so far."""
+    """With --resume: train nothing, and report the seeds that all methods have finished so far."""
 
 
 def main(args: Sequence[str]) -> int:
-    """Run what is not done yet, then print the table and where everything is."""
+    """Train the runs that are not finished, then print the table and the folder of the results."""
     console = Console()
     words = list(args)
     place = words.index("--") if "--" in words else len(words)
@@ -82,13 +82,13 @@ def main(args: Sequence[str]) -> int:
     if seeds:
         _report(plan, folder, seeds, console)
     if stopped:
-        console.print(f"stopped; go on with: hgpo compare --resume {folder}", soft_wrap=True)
+        console.print(f"stopped; continue with: hgpo compare --resume {folder}", soft_wrap=True)
         return INTERRUPTED
     return 0
 
 
 def _carry_out(plan: Plan, folder: Path, jobs: int | None, console: Console) -> bool:
-    """Run what is not done yet; False if Ctrl-C came before the end."""
+    """Train the runs that are not finished; False if Ctrl-C stopped it before the end."""
     total = len(plan.arms) * plan.seeds * plan.settings.iterations
     try:
         with RichDisplay(console) as display, display.phase("iterations") as advance:
@@ -103,8 +103,8 @@ def _carry_out(plan: Plan, folder: Path, jobs: int | None, console: Console) -> 
 
 
 def _report(plan: Plan, folder: Path, seeds: Sequence[int], console: Console) -> None:
-    """Write and print what the finished seeds say."""
-    # matplotlib takes seconds to load: only where pictures are drawn.
+    """Write and print the results of the finished seeds."""
+    # Imported here because loading matplotlib takes seconds.
     from hgpo.compare.pictures import plot_curves, plot_success
 
     summaries = summarize(plan, folder)
@@ -118,7 +118,7 @@ def _report(plan: Plan, folder: Path, seeds: Sequence[int], console: Console) ->
 
 
 def with_games(env: str | None, training: Sequence[str]) -> Sequence[str]:
-    """The words for `hgpo train`, with the games of --env where they name none."""
+    """The options for `hgpo train`, with the environment of --env added if they name none."""
     if env is None or any(word.startswith("env:") for word in training):
         return training
     ENVIRONMENTS.find(env, "--env")
@@ -126,21 +126,21 @@ def with_games(env: str | None, training: Sequence[str]) -> Sequence[str]:
 
 
 def _plan(command: CompareCommand, training: Sequence[str]) -> tuple[Plan, Path]:
-    """The comparison and its folder, new or old."""
+    """The plan of the comparison and its folder, new or resumed."""
     if command.resume is not None:
         if (
             dataclasses.replace(command, resume=None, jobs=None, report_only=False) != CompareCommand()
             or training
         ):
             raise SettingError(
-                "--resume takes the plan in the folder: give only --jobs or --report-only with it"
+                "--resume uses the plan in the folder: give only --jobs or --report-only with it"
             )
         return load_plan(command.resume / "plan.json"), command.resume
     if command.report_only:
-        raise SettingError("--report-only reports on a comparison that is there: give its --resume FOLDER")
+        raise SettingError("--report-only reports on an existing comparison: give its folder with --resume")
     train = parse_train(with_games(command.env, training))
     if train.out is not None or train.resume is not None:
-        raise SettingError('give --out or --resume of the comparison, before "--"')
+        raise SettingError('give --out or --resume of the comparison before "--"')
     values = settings_of(train)
     if command.budget_steps is not None:
         values["budget_steps"] = command.budget_steps
@@ -150,7 +150,7 @@ def _plan(command: CompareCommand, training: Sequence[str]) -> tuple[Plan, Path]
     folder = command.out or Path("runs") / f"{time.strftime('%Y%m%d-%H%M%S')}-compare-{train.env.name}"
     if (folder / "plan.json").exists():
         raise SettingError(
-            f"{folder} holds a comparison already: go on with it by --resume, or give another --out"
+            f"{folder} already holds a comparison: continue it with --resume, or give another --out"
         )
     folder.mkdir(parents=True, exist_ok=True)
     plan.save(folder / "plan.json")

@@ -1,1 +1,1 @@
-"""Comparison of methods: the same games, warm start and budget for each, over several seeds."""
+"""Comparison of methods: all get the same tasks, warm start and budget, over several seeds."""

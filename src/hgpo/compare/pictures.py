@@ -1,4 +1,4 @@
-"""A comparison as pictures."""
+"""Plots of a comparison."""
 
 from __future__ import annotations
 
@@ -18,9 +18,10 @@ _LINES = ("-", "--", ":", "-.")
 
 
 def plot_curves(plan: Plan, folder: Path, seeds: Sequence[int], path: Path) -> None:
-    """Success of the training rollouts by environment steps: mean over the seeds, and each seed thinly.
+    """Plot the success rate of training rollouts against environment steps: the mean over seeds as a thick
+    line, each seed as a thin one.
 
-    Methods differ by color, and losses by the kind of line.
+    Color shows the method, line style the loss.
     """
     figure = Figure(figsize=(7.5, 4.5), layout="constrained")
     axes = figure.add_subplot()
@@ -30,7 +31,7 @@ def plot_curves(plan: Plan, folder: Path, seeds: Sequence[int], path: Path) -> N
         curves = [_curve(RunLog(run_folder(folder, arm, seed))) for seed in seeds]
         for steps, rates in curves:
             axes.plot(steps, rates, line, color=color, alpha=0.2, linewidth=0.8)
-        # All seeds are read off at the same steps, as far as the shortest of them goes.
+        # The mean is over all seeds at the same step, so it ends where the shortest seed ends.
         end = min(steps[-1] for steps, _ in curves)
         grid = np.linspace(max(steps[0] for steps, _ in curves), end, 100)
         mean = np.mean([np.interp(grid, steps, rates) for steps, rates in curves], axis=0)
@@ -47,7 +48,7 @@ def plot_curves(plan: Plan, folder: Path, seeds: Sequence[int], path: Path) -> N
 
 
 def plot_success(summaries: Sequence[MethodSummary], path: Path) -> None:
-    """Success of each method on each split with its interval."""
+    """Plot each method's success rate on each split, with its confidence interval."""
     splits = list(dict.fromkeys(summary.split for summary in summaries))
     methods = list(dict.fromkeys(summary.method for summary in summaries))
     figure = Figure(figsize=(7.5, 1.5 + 0.4 * len(methods)), layout="constrained")
@@ -70,7 +71,7 @@ def plot_success(summaries: Sequence[MethodSummary], path: Path) -> None:
 
 
 def _curve(log: RunLog) -> tuple[list[float], list[float]]:
-    """Environment steps and mean success of the last iterations, from the first whole window on."""
+    """Environment steps, and the success rate as a moving average, from the first full window on."""
     metrics = log.read_metrics()
     steps = np.cumsum([record["environment_steps"] for record in metrics])
     rates = [record["success_rate"] for record in metrics]

@@ -1,4 +1,4 @@
-"""What a comparison consists of: methods, losses, seeds, and the settings that all runs share."""
+"""The plan of a comparison: methods, losses, seeds, and the settings that all runs share."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def _hgpo(**settings: Any) -> HGPO:
 
 
 DEPTHS: dict[str, Estimator] = {f"hgpo-k{depth}": _hgpo(history_length=depth) for depth in (0, 1, 4)}
-"""HGPO with a fixed depth; the K of all others follows the prompt's history."""
+"""HGPO with a fixed depth K; in all other methods K equals the number of steps that the prompt shows."""
 
 STATES_ONLY: dict[str, Estimator] = {
     "hbc-k0": dataclasses.replace(default_estimator(HBC), history_length=0),
 }
-"""HBC on states without history."""
+"""HBC that compares states only, without history."""
 
 ABLATIONS: dict[str, Estimator] = {
     **DEPTHS,
@@ -36,7 +36,7 @@ ABLATIONS: dict[str, Estimator] = {
     "hgpo-episode": _hgpo(episode_level=True),
     "hgpo-others": _hgpo(peers="other_trajectories"),
 }
-"""HGPO (α = 1) with one setting changed. The prompts' history stays as long as in all other runs."""
+"""HGPO (α = 1) with one setting changed. Prompts show as many past steps as in all other runs."""
 
 VARIANTS: dict[str, Estimator] = {
     **ABLATIONS,
@@ -44,25 +44,26 @@ VARIANTS: dict[str, Estimator] = {
     "hgpo-reliability": _hgpo(level_weights="reliability"),
     "hgpo-size": _hgpo(level_weights="size"),
 }
-"""Variants of two estimators, by name."""
+"""Variants of HGPO and HBC, by name."""
 
 
 def estimator_of(method: str) -> Estimator:
-    """What a method is: a variant, or an estimator by its name or spelling, as training has it by default.
+    """The estimator of a method: a variant's name, an estimator's name, or MODULE:CLASS, with the default
+    settings of training.
 
     Raises:
-        SettingError: if there is no such method.
+        SettingError: if the method is unknown.
     """
     if method in VARIANTS:
         return VARIANTS[method]
     if ":" not in method and method not in ESTIMATORS:
         known = ", ".join([*ESTIMATORS, *VARIANTS])
-        raise SettingError(f"no method {method!r} to compare: choose from {known}, or MODULE:CLASS")
+        raise SettingError(f"no method {method!r} to compare: choose from {known}, or give MODULE:CLASS")
     return default_estimator(ESTIMATORS.find(method, "--estimators"))
 
 
 def _loss_of(name: str) -> dict[str, Any]:
-    """What a published method changes of the loss; its estimator and its sampling of tasks are left out."""
+    """The loss settings that a published method changes, without its estimator and its task sampling."""
     values = PUBLISHED[name].values
     return {
         setting: value
@@ -78,24 +79,24 @@ LOSSES: dict[str, dict[str, Any]] = {
     "masked": {"loss.mask_below": _loss_of("cispo")["loss.mask_below"]},
     **{name: _loss_of(name) for name in ("gspo", "cispo", "sapo")},
 }
-"""Losses by name, each as what it changes of the settings that all runs share. "own" changes nothing;
-clip-higher is DAPO's upper bound (arXiv 2503.14476), sequence GSPO's ratio without its narrow bounds, and
-masked the mask alone; the others are the presets of these names."""
+"""Losses by name, each with the shared settings that it changes. "own" changes nothing; "clip-higher" is
+DAPO's upper bound (arXiv 2503.14476), "sequence" is GSPO's ratio without its narrow clip range, and "masked"
+only adds the mask; the others are the presets of the same names."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A comparison. Each method has one run for each seed, or, where losses are compared, for each seed and
-    loss. A method with a loss is an *arm*, named METHOD+LOSS; a method by itself is an arm, too.
+    """A comparison. Each method has one run per seed or, where losses are compared, one per seed and loss.
+    What is compared is called an *arm*: a method, or a method with a loss, named METHOD+LOSS.
     """
 
     methods: tuple[str, ...]
     seeds: int
-    """Seeds 0, 1, … of the runs."""
+    """Number of seeds: the runs have the seeds 0, 1, …"""
     settings: TrainConfig
-    """Of all runs, except for estimator, loss and seed."""
+    """The settings of all runs; estimator, loss and seed are replaced in each."""
     losses: tuple[str, ...] = ()
-    """Names in `LOSSES`; the first is what the others are compared with. None: the loss of the settings."""
+    """Names in `LOSSES`; the others are compared with the first. Empty: the loss of the settings."""
 
     def __post_init__(self) -> None:
         for method in self.methods:
@@ -106,36 +107,36 @@ class Plan:
             if len(set(names)) < len(names):
                 raise SettingError(f"to compare: {', '.join(names)}: name each {kind} once")
         if not self.methods:
-            raise SettingError("no method is named to compare: expected one or more")
+            raise SettingError("no method to compare: expected one or more")
         if self.seeds < 1:
             raise SettingError(f"--seeds is {self.seeds}: expected 1 or more")
 
     @property
     def arms(self) -> tuple[str, ...]:
-        """The names of what is compared, method by method."""
+        """The names of the arms, ordered by method."""
         if not self.losses:
             return self.methods
         return tuple(f"{method}+{loss}" for method in self.methods for loss in self.losses)
 
     @property
     def reference(self) -> str:
-        """What arms are compared with, as tables name it: a method, or a loss of the same method."""
+        """The name, in tables, of what arms are compared with: a method, or a loss of the same method."""
         if self.losses:
             return self.losses[0]
         return "hgpo" if "hgpo" in self.methods else self.methods[-1]
 
     def reference_of(self, arm: str) -> str:
-        """The arm that this one is compared with; for some arms it is the arm itself."""
+        """The arm that this one is compared with; the arm itself if it is the reference."""
         method, loss = self._parts(arm)
         return f"{method}+{self.reference}" if loss else self.reference
 
     def _parts(self, arm: str) -> tuple[str, str]:
-        """The method and the loss of an arm; "" for the loss of the settings."""
+        """An arm's method and loss; the loss is "" if it is that of the settings."""
         method, _, loss = arm.rpartition("+")
         return (method, loss) if self.losses else (arm, "")
 
     def config(self, arm: str, seed: int) -> TrainConfig:
-        """The settings of one run, which has one thread: the runs share the cores."""
+        """The settings of one run. It uses one thread, because the runs share the cores."""
         method, loss = self._parts(arm)
         estimator = estimator_of(method)
         if method not in DEPTHS | STATES_ONLY:
@@ -158,14 +159,14 @@ def load_plan(path: Path) -> Plan:
     """Read a plan that `Plan.save` wrote.
 
     Raises:
-        SettingError: if there is none.
+        SettingError: if the file is missing or is not a plan.
     """
     try:
         plan = json.loads(path.read_text())
-        # Plans of older versions compare no losses.
+        # Plans of older versions have no losses.
         losses = tuple(plan.get("losses", ()))
         return Plan(tuple(plan["methods"]), plan["seeds"], from_json(plan["settings"]), losses)
     except FileNotFoundError:
-        raise SettingError(f"no comparison in {path.parent}: {path.name} is missing there") from None
+        raise SettingError(f"no comparison in {path.parent}: the file {path.name} is missing") from None
     except (json.JSONDecodeError, KeyError, TypeError) as error:
         raise SettingError(f"{path} is not the plan of a comparison: {error}") from None

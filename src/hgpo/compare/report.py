@@ -1,4 +1,4 @@
-"""A comparison as tables."""
+"""Tables of a comparison."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from hgpo.files import atomic_write
 def summary_tables(
     summaries: Sequence[MethodSummary], seeds: Sequence[int], reference: str, suite: str
 ) -> Group:
-    """A table for each split, narrow enough for any terminal."""
+    """One table per split, narrow enough for any terminal."""
     tables: list[RenderableType] = []
     for split in dict.fromkeys(summary.split for summary in summaries):
         table = Table(title=f"{split}, greedy, after training", title_justify="left")
@@ -35,14 +35,14 @@ def summary_tables(
         tables.append(table)
     tables.append(
         f"[dim]Tasks: {suite}. Seeds {', '.join(map(str, seeds))}; intervals by bootstrap over seeds and "
-        f"games. to 50%: environment steps until {WINDOW} iterations of training rollouts are won so "
-        "often.[/]"
+        "tasks. to 50%: environment steps until the success rate of training rollouts, averaged over "
+        f"{WINDOW} iterations, reaches 50%.[/]"
     )
     return Group(*tables)
 
 
 def markdown(summaries: Sequence[MethodSummary], reference: str, suite: str) -> str:
-    """The same as a table of Markdown, with the budgets that were used and the tasks."""
+    """The same as a Markdown table, with the budgets used and the tasks."""
     goals = " | ".join(f"steps to {goal:.0%}" for goal in GOALS)
     lines = [
         f"| method | split | success % (95 %) | less {reference}'s (95 %) | P(above {reference}) % (95 %) "
@@ -79,7 +79,7 @@ def _points(interval: Interval) -> str:
 
 
 def _cells(interval: Interval, signed: bool = False) -> tuple[str, str]:
-    """Mean and interval in percent, or in points of percent with a sign."""
+    """Mean and interval in percent or, with a sign, in percentage points."""
     mean, low, high = (100 * value for value in (interval.mean, interval.low, interval.high))
     if signed:
         return f"{mean:+.1f}", f"{low:+.0f} … {high:+.0f}"

@@ -1,4 +1,4 @@
-"""Carries a comparison out: runs in parallel processes, each of which goes on where it stopped."""
+"""Runs a comparison: its runs train in parallel processes, and each continues where it stopped."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from hgpo.training.config import TrainConfig, from_json, load_config, save_confi
 
 POLL_SECONDS = 1.0
 _stop: Any = None
-"""In a worker: the event that says that no further run is to be begun."""
+"""In a worker: the event that is set when no further run may start."""
 
 
 @dataclass(frozen=True)
@@ -37,30 +37,30 @@ class Progress:
 
 
 def run_folder(folder: Path, arm: str, seed: int) -> Path:
-    """Where the run of an arm of the plan with a seed is."""
-    # A method of the user's own may be named by a path.
+    """The folder of the run of an arm with a seed."""
+    # The name of a user's own method may be a path.
     return folder / "runs" / f"{arm.replace('/', '-')}-seed{seed}"
 
 
 def carry_out(
     plan: Plan, folder: Path, jobs: int, on_progress: Callable[[Progress], None] = lambda progress: None
 ) -> None:
-    """Do what of the plan is not done yet.
+    """Train all runs of the plan that are not finished yet.
 
     The warm start and the first evaluation depend neither on the method nor on the loss: they are done once
-    for each seed, in a run of no iterations. The runs of all arms continue from its checkpoint.
+    per seed, in a run without iterations. The runs of all arms continue from its checkpoint.
 
     Args:
         plan: the comparison.
-        folder: where its runs are.
-        jobs: processes at the same time, each with one thread.
-        on_progress: told about once per second.
+        folder: the comparison's folder, in which its runs lie.
+        jobs: number of processes at the same time, each with one thread.
+        on_progress: called about once per second.
 
     Raises:
         KeyboardInterrupt: after every process has saved its run.
     """
-    # Seed by seed, so that a comparison that is cut short has whole seeds. Of a run that is finished metrics
-    # and evaluations may be all that was kept.
+    # Runs are ordered by seed, so that a comparison that stops early has complete seeds. Of a finished run,
+    # perhaps only metrics and evaluations were kept.
     everything = [(arm, seed) for seed in range(plan.seeds) for arm in plan.arms]
     to_do = [run for run in everything if not (run_folder(folder, *run) / "finished").exists()]
     starts = {
@@ -76,7 +76,7 @@ def carry_out(
         done = sum((run / "finished").exists() for run in runs)
         on_progress(Progress(done, sum(iterations)))
 
-    # Processes start afresh: a fork of one that has used threads may hang.
+    # New processes are spawned: a fork of a process that has used threads may hang.
     context = multiprocessing.get_context("spawn")
     stop = context.Event()
     with ProcessPoolExecutor(jobs, mp_context=context, initializer=_start_worker, initargs=(stop,)) as pool:
@@ -107,20 +107,20 @@ def _wait(futures: list, report: Callable[[], None]) -> None:
 
 
 def _start_worker(stop: Any) -> None:
-    """Wait for work; `stop` is set when none is to be begun any more."""
+    """Prepare a worker process; `stop` is set when no further run may start."""
     global _stop
     import transformers
 
     transformers.utils.logging.disable_progress_bar()
     _stop = stop
-    # Ctrl-C reaches all processes of a terminal, a scheduler's signal only one: the parent tells the others.
+    # Ctrl-C reaches all processes of a terminal, a scheduler's signal only one, so the parent passes it on.
     for number in SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     threading.Thread(target=_end_with_the_parent, daemon=True).start()
 
 
 def _end_with_the_parent() -> None:
-    """End this process when the parent is killed; the run loses no more than its iteration under way."""
+    """End this process when the parent is killed; only the current iteration of the run is lost."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()
@@ -128,7 +128,7 @@ def _end_with_the_parent() -> None:
 
 
 def _prepare(run: Path, config: TrainConfig, start: Path) -> None:
-    """A run's folder, at the end of the warm start."""
+    """Create a run's folder as a copy of the run that has made the warm start."""
     if latest_checkpoint(run / "checkpoints") is not None:
         return
     partial = run.with_name(f"{run.name}.partial")
@@ -136,7 +136,7 @@ def _prepare(run: Path, config: TrainConfig, start: Path) -> None:
     try:
         shutil.copytree(start, partial, ignore=shutil.ignore_patterns("finished", "samples"))
     except shutil.Error as error:
-        # It has one entry for each file, with what went wrong at its end.
+        # The error has one entry per file, and each entry ends with the reason.
         shutil.rmtree(partial, ignore_errors=True)
         raise RunError(f"{run} cannot be written: {error.args[0][0][-1]}") from None
     save_config(config, partial / "config.json")
@@ -145,15 +145,16 @@ def _prepare(run: Path, config: TrainConfig, start: Path) -> None:
 
 
 def _run(run: Path, settings: Any) -> None:
-    """Train to the end of the run, if that is not done; its metrics tell the parent how far it is.
+    """Train to the end of the run unless it is finished. The parent reads the progress from its metrics.
 
     Args:
-        run: its folder.
-        settings: those of a new run as JSON values, as classes of the user's own are loaded by their names.
+        run: the run's folder.
+        settings: the settings of a new run as JSON values, because a user's own classes are loaded by name.
     """
     from hgpo.training.trainer import Trainer
 
-    # In this order, as the parent sets `stop` before it sends the signal: one of the two is noticed.
+    # Signals are handled before `stop` is read. The parent sets `stop` before it sends the signal, so that
+    # one of the two is always noticed.
     with terminate_like_interrupt():
         if _stop.is_set() or (run / "finished").exists():
             return

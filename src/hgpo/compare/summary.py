@@ -1,4 +1,4 @@
-"""What a comparison says: success with intervals, differences, and how soon a method gets there."""
+"""Results of a comparison: success rates and differences with intervals, and the steps to reach a goal."""
 
 from __future__ import annotations
 
@@ -22,39 +22,39 @@ from hgpo.runs.folder import RunLog
 from hgpo.training.config import TrainConfig, mini_batches_of
 
 WINDOW = 10
-"""Iterations whose training rollouts make one success rate; each has few tasks."""
+"""Number of iterations over which training success is averaged, because one iteration has few tasks."""
 GOALS = (0.5, 0.8)
 
 
 @dataclass(frozen=True)
 class MethodSummary:
-    """One arm of the plan on one split, greedy, after the last iteration."""
+    """Results of one arm on one split, with greedy decoding, after the last iteration."""
 
     method: str
     """The arm: a method, or METHOD+LOSS."""
     split: str
     success: Interval
     difference: Interval | None
-    """Success less that of the reference with the same seeds and tasks; None for the reference itself."""
+    """Success rate minus the reference's, on the same seeds and tasks; None for the reference itself."""
     interquartile_mean: float
-    """Of the seeds' success rates."""
+    """Interquartile mean of the seeds' success rates."""
     improvement: Interval | None
-    """How likely a run is above one of the reference in success rate; None for the reference itself."""
+    """Probability that a run has a higher success rate than one of the reference; None for the reference."""
     steps_to: tuple[float, ...]
-    """For each of `GOALS`: the median over seeds of the environment steps until the success of the training
-    rollouts, a mean of 10 iterations, has reached it; ∞ where half of the seeds or more never do."""
+    """For each of `GOALS`: the environment steps until the success rate of training rollouts, averaged over
+    10 iterations, reaches the goal. Median over the seeds; ∞ if half of the seeds or more never reach it."""
     environment_steps: float
-    """Mean over the seeds of all steps taken in training."""
+    """Environment steps taken in training, mean over the seeds."""
     optimizer_steps: float
-    """Mean over the seeds of the optimizer steps taken in training."""
+    """Optimizer steps taken in training, mean over the seeds."""
 
 
 def summarize(plan: Plan, folder: Path) -> list[MethodSummary]:
-    """The summaries of all arms on all splits, of the seeds that all arms have finished.
+    """Summarize all arms on all splits, over the seeds that all arms have finished.
 
     Args:
         plan: the comparison.
-        folder: where its runs are.
+        folder: the comparison's folder, in which its runs lie.
     """
     seeds = finished_seeds(plan, folder)
     if not seeds:
@@ -87,7 +87,7 @@ def summarize(plan: Plan, folder: Path) -> list[MethodSummary]:
 
 
 def finished_seeds(plan: Plan, folder: Path) -> list[int]:
-    """The seeds with which every arm has come to its end."""
+    """The seeds whose runs are finished for every arm."""
     return [
         seed
         for seed in range(plan.seeds)
@@ -96,16 +96,16 @@ def finished_seeds(plan: Plan, folder: Path) -> list[int]:
 
 
 def suites_played(plan: Plan, folder: Path, seeds: Sequence[int]) -> str:
-    """What the runs with these seeds were evaluated on, in one line."""
+    """The tasks on which the runs with these seeds were evaluated, in one line."""
     logs = (RunLog(run_folder(folder, arm, seed)) for arm in plan.arms for seed in seeds)
     records = (record for log in logs for record in log.read_evaluations())
-    # Results of older versions do not say it.
+    # Results of older versions do not name the suite.
     name = plan.settings.env.name
     return "; ".join(dict.fromkeys(record.get("suite", name) for record in records))
 
 
 def outcomes(plan: Plan, folder: Path, arm: str, split: str, seeds: Sequence[int]) -> NDArray[np.float64]:
-    """Whether each task of a split was won greedily at the end, [seeds, tasks]."""
+    """Whether each task of a split was won by greedy decoding after training, [seeds, tasks]."""
     rows = []
     for seed in seeds:
         records = RunLog(run_folder(folder, arm, seed)).read_evaluations()
@@ -115,7 +115,7 @@ def outcomes(plan: Plan, folder: Path, arm: str, split: str, seeds: Sequence[int
 
 
 def optimizer_steps(settings: TrainConfig, metrics: Sequence[dict]) -> int:
-    """Optimizer steps that a run took; of iterations whose log does not tell them, those planned."""
+    """Number of optimizer steps of a run; the planned number for iterations whose log does not give it."""
     return sum(
         record["optimizer_steps_taken"]
         if "optimizer_steps_taken" in record
@@ -125,7 +125,7 @@ def optimizer_steps(settings: TrainConfig, metrics: Sequence[dict]) -> int:
 
 
 def steps_to(metrics: Sequence[dict], goal: float) -> float:
-    """Environment steps until the mean success of the last 10 iterations' rollouts reaches `goal`, or ∞."""
+    """Environment steps until the success rate, averaged over 10 iterations, reaches `goal`, or ∞."""
     steps = 0
     rates: list[float] = []
     for record in metrics:

@@ -1,4 +1,4 @@
-"""Learning curves as a picture."""
+"""Plots learning curves."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from hgpo.files import whole_file
 from hgpo.runs.display import decoding
 
 WINDOW = 10
-"""Iterations that the smoothed curve takes the mean of: each has few games, and so much noise."""
+"""Window of the smoothed curve, in iterations: one iteration has few tasks, so its success rate is noisy."""
 
 
 def plot_learning_curve(
     metrics: Sequence[dict[str, Any]], evaluations: Sequence[dict[str, Any]], path: Path
 ) -> None:
-    """Draw success by iteration: of training rollouts as a line, of each split as points with intervals.
+    """Plot the success rate per iteration: training rollouts as a line, each split as points with intervals.
 
     Args:
         metrics: records of metrics.jsonl.
@@ -60,17 +60,17 @@ def plot_learning_curve(
 
 
 def save_picture(figure: Figure, path: Path, **options: Any) -> None:
-    """Write a figure whole, in the format of the path's suffix; the options are those of `Figure.savefig`.
+    """Write a figure in the format of the path's suffix; the options are those of `Figure.savefig`.
 
     Raises:
-        OSError: It cannot be written; nothing of it is left then.
+        OSError: The file cannot be written; no part of it is left.
     """
     with whole_file(path) as unfinished:
         figure.savefig(unfinished, format=path.suffix.removeprefix("."), **options)
 
 
 def _smoothed(metrics: Sequence[dict[str, Any]]) -> tuple[list[int], list[float]]:
-    """Iterations and the mean success of the last `WINDOW` up to each, from the first whole window on."""
+    """Iterations, and the moving average of the success rate over `WINDOW` iterations, at each of them."""
     rates = [record["success_rate"] for record in metrics]
     ends = range(WINDOW, len(rates) + 1)
     return (

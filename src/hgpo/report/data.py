@@ -1,4 +1,4 @@
-"""What a report shows, as JSON values: curves, a few task groups as graphs, their episodes step by step."""
+"""The content of a report as JSON values: curves, and a few task groups as graphs with every step."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from hgpo.steps import StepTable
 from hgpo.training.config import TrainConfig, to_json
 
 TASKS_SHOWN = 4
-"""Task groups in a report; those whose advantages differ most come first."""
+"""Number of task groups in a report. Those with the largest spread of advantages are chosen."""
 HISTOGRAM_BINS = 41
 
 
 @dataclass(frozen=True)
 class SampledRollouts:
-    """The rollouts of one iteration, and what the estimator makes of them."""
+    """The rollouts of one iteration with the advantages and groups that the estimator computes from them."""
 
     iteration: int
     steps: StepTable
@@ -33,12 +33,12 @@ class SampledRollouts:
 
 
 def report_data(config: TrainConfig, log: RunLog, decode: Callable[[Sequence[int]], str]) -> dict[str, Any]:
-    """All that the page needs.
+    """All data that the page shows.
 
     Args:
         config: the run's settings.
         log: the run's folder.
-        decode: token ids to text.
+        decode: turns token ids into text.
     """
     sample = latest_sample(config, log.folder / "samples")
     evaluations = log.read_evaluations()
@@ -47,15 +47,15 @@ def report_data(config: TrainConfig, log: RunLog, decode: Callable[[Sequence[int
         "settings": _flat(to_json(config)),
         "metrics": log.read_metrics(),
         "evaluations": evaluations,
-        # Runs of older versions do not say what was played.
+        # Evaluations of older versions do not name the suite.
         "suite": evaluations[-1].get("suite") if evaluations else None,
         "sample": None if sample is None else sample_data(sample, decode),
     }
 
 
 def latest_sample(config: TrainConfig, folder: Path) -> SampledRollouts | None:
-    """The last rollouts that the run has kept as a sample; None if it kept none."""
-    # Others may lie next to them, such as what `hgpo advantages` has written.
+    """The last rollouts that the run kept as a sample; None if it kept none."""
+    # The folder may hold other files, such as the output of `hgpo advantages`.
     files = sorted(file for file in folder.glob("*.parquet") if file.stem.isdigit())
     if not files:
         return None
@@ -87,7 +87,7 @@ def sample_data(sample: SampledRollouts, decode: Callable[[Sequence[int]], str])
 
 
 def group_sizes(groups: NDArray[np.int64]) -> list[list[float]]:
-    """[n, share of rows whose group has n rows or more] for n = 1, 2, 4, … up to the largest group.
+    """[n, fraction of rows whose group has n rows or more] for n = 1, 2, 4, … up to the largest group.
 
     Args:
         groups: each row's group at one level, -1 where it has none, [rows].
@@ -99,7 +99,7 @@ def group_sizes(groups: NDArray[np.int64]) -> list[list[float]]:
 
 
 def task_data(sample: SampledRollouts, task: int, decode: Callable[[Sequence[int]], str]) -> dict[str, Any]:
-    """One task group: its states as a graph, its trajectories as paths through it.
+    """One task group: its states as a graph, and its trajectories as paths through the graph.
 
     Rows are numbered within the task, in the order of trajectories and steps.
     """
@@ -112,7 +112,7 @@ def task_data(sample: SampledRollouts, task: int, decode: Callable[[Sequence[int
     number_of: dict[str, int] = {}
 
     def text(value: str) -> int:
-        """The number of a text; each is in the file once."""
+        """The index of a text; each distinct text is stored once."""
         if value not in number_of:
             number_of[value] = len(texts)
             texts.append(value)
@@ -156,7 +156,7 @@ def task_data(sample: SampledRollouts, task: int, decode: Callable[[Sequence[int
 
 
 def _states(rows: Sequence[dict[str, Any]], count: int) -> list[dict[str, Any]]:
-    """Each state's place in the map, its visits and its mean advantage."""
+    """Each state's position in the drawing, its number of visits and its mean advantage."""
     visits: list[list[int]] = [[] for _ in range(count)]
     for number, row in enumerate(rows):
         visits[row["state"]].append(number)
@@ -166,7 +166,7 @@ def _states(rows: Sequence[dict[str, Any]], count: int) -> list[dict[str, Any]]:
     height: dict[int, float] = {}
 
     def height_of_origins(state: int) -> float:
-        """The mean height of the states before a state: drawn at that height, few paths cross."""
+        """The mean height of a state's predecessors: if the state is drawn there, few paths cross."""
         origins = [rows[number - 1]["state"] for number in visits[state] if rows[number]["step"] > 0]
         known = [height[origin] for origin in origins if origin in height]
         return sum(known) / len(known) if known else 0.0
@@ -190,7 +190,7 @@ def _states(rows: Sequence[dict[str, Any]], count: int) -> list[dict[str, Any]]:
 
 
 def _edges(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The transitions between states: how often, and the mean advantage of the actions that made them."""
+    """The transitions between states, with their counts and the mean advantage of their actions."""
     found: dict[tuple[int, int], list[float]] = {}
     for row, following in pairwise(rows):
         if row["trajectory"] == following["trajectory"]:

@@ -1,4 +1,4 @@
-"""Writes the page: a run's data in the template."""
+"""Writes the report's page: the template filled with a run's data."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from hgpo.training.config import load_config
 
 
 def write_page(data: dict[str, Any], path: Path) -> None:
-    """Write the report as one file that needs no other."""
+    """Write the report as one self-contained file."""
     template = files("hgpo.report").joinpath("template.html").read_text(encoding="utf-8")
-    # "<" cannot end the script that holds the data, and JSON has no NaN.
+    # "<" is escaped so that no text can end the script element, and NaN is replaced because JSON has none.
     text = json.dumps(_finite(data), ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
     atomic_write(path, template.replace("/*DATA*/null", text))
 
 
 def _finite(value: Any) -> Any:
-    """The value with null in place of every number that is not finite."""
+    """The value with every number that is not finite replaced by null."""
     if isinstance(value, dict):
         return {name: _finite(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):
@@ -37,10 +37,10 @@ def _finite(value: Any) -> Any:
 
 
 def write_report(folder: Path) -> Path:
-    """Write report.html of the run in a folder; its path.
+    """Write report.html of the run in a folder and return the file's path.
 
     Raises:
-        SettingError: if there is no run, or one that has not begun.
+        SettingError: if the folder holds no run, or a run without a first record.
     """
     config, log = load_config(folder / "config.json"), RunLog(folder)
     if not log.reference.exists():

@@ -13,7 +13,7 @@ from hgpo.policies.answers import Answer, InvalidReason, read_answer
 
 @dataclass(frozen=True)
 class Turn:
-    """All that a prompt is made of: the task, the last K steps, and what is seen and possible now."""
+    """The content of a prompt: the task, the last K steps, the observation and the admissible commands."""
 
     instruction: str
     history: tuple[tuple[str, str], ...]
@@ -22,12 +22,12 @@ class Turn:
     commands: tuple[str, ...]
     """The admissible commands, in the order in which they are listed (see `hgpo.envs.commands`)."""
     step: int = 0
-    """Steps taken so far, those that the history does not show included."""
+    """Number of steps taken so far, including those that the history does not show."""
 
 
 @dataclass(frozen=True)
 class Action:
-    """What an answer was understood as."""
+    """The action that was read from an answer."""
 
     command: str
     """Sent to the environment; for an invalid answer, its own words, without its thought."""
@@ -44,7 +44,7 @@ class ResponseFormat(Protocol):
     """How a turn is shown to the agent and how it names the command it wants."""
 
     def prompt(self, turn: Turn) -> str:
-        """What the agent reads."""
+        """The prompt that shows the turn to the agent."""
         ...
 
     def answer(self, command: str, commands: Sequence[str]) -> str:
@@ -60,27 +60,27 @@ class ResponseFormat(Protocol):
 class CommandNumber:
     """The answer is the number of a listed command: "#3".
 
-    The number stands behind its command: a causal model has read the whole command when it reaches the
-    number, so that the answer is a look-up of one token.
+    The number comes after its command: a causal model has read the whole command when it reaches the number,
+    so it only has to copy one token to answer.
     """
 
     def prompt(self, turn: Turn) -> str:
-        """The turn in few words; one command per line, its number behind it, counted from 1."""
+        """The turn in short form; one command per line, followed by its number, counted from 1."""
         return _terse_prompt(
             turn, [f"{command} #{number}" for number, command in enumerate(turn.commands, 1)]
         )
 
     def answer(self, command: str, commands: Sequence[str]) -> str:
-        """The number of the command, "#3"; behind it the words of one that takes words, "#3 red mug"."""
+        """The number of the command, "#3"; for a command that takes words, they follow: "#3 red mug"."""
         place, words = _place_and_words(command, commands)
         return f"#{place + 1} {words}".rstrip()
 
     def parse(self, response: Answer | str, commands: Sequence[str]) -> Action:
-        """The listed command of the number, "#3" or "3", that is the whole response, apart from its words."""
+        """The listed command whose number, "#3" or "3", is the whole response, with its own words if any."""
         answer = as_answer(response)
         match = re.fullmatch(r"\s*#?\s?([0-9]{1,4})(|\s.*)", answer.text, re.DOTALL)
         if match is None:
-            # More tokens would not turn other words into a number; only a thought may lack its end.
+            # More tokens would not turn other text into a number; only a thought can be cut off.
             whole = replace(answer, ended="stop") if answer.text and answer.ended == "length" else answer
             return invalid_action(whole, answer.text, InvalidReason.NO_ACTION)
         if 1 <= int(match[1]) <= len(commands):
@@ -95,7 +95,7 @@ class CommandText:
     """The answer is the command itself: "take mug from shelf"."""
 
     def prompt(self, turn: Turn) -> str:
-        """The turn in few words; one command per line."""
+        """The turn in short form; one command per line."""
         return _terse_prompt(turn, turn.commands)
 
     def answer(self, command: str, commands: Sequence[str]) -> str:
@@ -143,10 +143,10 @@ class ThinkAction:
         return f"<think> </think> <action>{command}</action>"
 
     def parse(self, response: Answer | str, commands: Sequence[str]) -> Action:
-        """What stands in the only pair of action tags outside the thought; valid if it is listed.
+        """The text in the only pair of action tags outside the thought; valid if it is listed.
 
-        An answer without any thought is invalid, as in the published runs. A thought counts wherever it came:
-        in the answer, in part or whole in the prompt, or in a separate field of a reply (see `read_answer`).
+        An answer without a thought is invalid, as in the published runs. The thought may be in the answer,
+        begin or lie in the prompt, or come in a separate field of a reply (see `read_answer`).
         """
         answer = as_answer(response)
         found = _ACTION.findall(answer.text)
@@ -179,11 +179,11 @@ RESPONSE_FORMATS: dict[str, ResponseFormat] = {
     "text": CommandText(),
     "think_action": ThinkAction(),
 }
-"""The ways to answer, by the name that the settings use."""
+"""Response formats, by the name that the settings use."""
 
 
 def hint_on_words(commands: Sequence[str]) -> tuple[str, ...]:
-    """What a chat model is told, in a separate line, where the agent chooses some of a command's words."""
+    """An extra line of the prompt, if the agent chooses some words of a command itself."""
     return (f"Write words of your own in place of {WORDS}.",) if any(map(takes_words, commands)) else ()
 
 
@@ -193,12 +193,12 @@ def as_answer(response: Answer | str) -> Answer:
 
 
 def invalid_action(answer: Answer, words: str, reason: InvalidReason) -> Action:
-    """An action that is none, with the words that stand for it.
+    """The invalid action for an answer that names no command.
 
     Args:
-        answer: tells whether there was anything to read, and whether it is complete.
-        words: sent to the environment.
-        reason: of a complete answer.
+        answer: the answer; if it is empty or cut off, that is usually the reason given.
+        words: the text that is sent to the environment.
+        reason: why a complete answer is invalid.
     """
     if answer.ended == "length" and reason != InvalidReason.TWO_ACTIONS:
         return Action(words.strip(), InvalidReason.CUT_OFF)
@@ -211,7 +211,7 @@ def listed_action(text: str, commands: Sequence[str], answer: Answer | None = No
     Args:
         text: names a command.
         commands: those that are listed.
-        answer: where the text is from, if it may lack its end.
+        answer: the answer that contains the text, if it may have been cut off.
     """
     found = listed(text, commands)
     if found is not None:
@@ -221,7 +221,7 @@ def listed_action(text: str, commands: Sequence[str], answer: Answer | None = No
 
 
 def _place_and_words(command: str, commands: Sequence[str]) -> tuple[int, str]:
-    """Where a command is listed, and the words with which it fills the listed one's place for them.
+    """The index of a command in the list, and the words of its own if the listed command takes words.
 
     Raises:
         ValueError: if it is not listed.
@@ -243,7 +243,7 @@ def _terse_prompt(turn: Turn, commands: Sequence[str]) -> str:
 
 
 class PromptTooLongError(ValueError):
-    """The task, the observation and the commands alone do not fit into the prompt."""
+    """The task, the observation and the commands do not fit into the prompt, even without history."""
 
 
 def fit_prompts(
@@ -252,9 +252,9 @@ def fit_prompts(
     encode: Callable[[Sequence[str]], list[tuple[int, ...]]],
     max_tokens: int,
 ) -> list[tuple[int, ...]]:
-    """The tokens of each turn's prompt, with as much of its history as `max_tokens` hold.
+    """The tokens of each turn's prompt, with as much of the history as fits into `max_tokens`.
 
-    The oldest steps go first; the task and what is seen now are never cut.
+    The oldest steps are left out first; the task and the current observation are never cut.
 
     Raises:
         PromptTooLongError: if not even a prompt without history fits.

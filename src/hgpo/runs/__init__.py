@@ -1,1 +1,1 @@
-"""What a run leaves and shows: its folder, the display, trackers, and what signals do to it."""
+"""The files of a run, its progress display, experiment trackers, and the handling of signals."""

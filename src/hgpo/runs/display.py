@@ -1,4 +1,4 @@
-"""What the user sees while a run goes on."""
+"""Shows the progress and the results of a run in the terminal."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ from typing_extensions import override
 from hgpo.rollouts.evaluate import ProtocolResult, PublishedProtocol, SplitResult, Success, mean_and_std
 
 Advance = Callable[[int, int], None]
-"""Takes how much of a phase is done, and how much there is."""
+"""Called with the amount of work that is done in a phase, and with its total."""
 
 
 class Display(Protocol):
-    """Where a run reports to."""
+    """Receives what a run reports while it trains."""
 
     def say(self, message: str) -> None:
-        """One line of text."""
+        """Show one line of text."""
         ...
 
     def warn(self, message: str) -> None:
-        """Lines that must not be overlooked."""
+        """Show a warning, of one or more lines."""
         ...
 
     def phase(self, name: str) -> Any:
-        """A context manager that gives an `Advance` for one phase of the work."""
+        """A context manager for one phase of the work; it yields an `Advance`."""
         ...
 
     def iteration(self, record: dict[str, float], iterations: int) -> None:
-        """The metrics of an iteration that has ended."""
+        """Show the metrics of a finished iteration."""
         ...
 
 
@@ -63,7 +63,7 @@ class NoDisplay(Display):
 
 
 class RichDisplay(Display):
-    """Progress bars that stay at the bottom, and one line above them for each iteration."""
+    """Shows progress bars at the bottom of the terminal, and one line per iteration above them."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -75,7 +75,7 @@ class RichDisplay(Display):
             TextColumn("[dim]{task.fields[note]}"),
             console=console,
             transient=True,
-            # It would end with a blank line where there is no terminal to draw on.
+            # Without a terminal, the bars would only leave a blank line.
             disable=not console.is_interactive,
         )
         self._overall = self._progress.add_task("iterations", total=None, visible=False, note="")
@@ -88,16 +88,16 @@ class RichDisplay(Display):
         self._progress.stop()
 
     def say(self, message: str) -> None:
-        """One line above the bars."""
+        """Show one line above the bars."""
         self.console.print(message, highlight=False, markup=False, soft_wrap=True)
 
     def warn(self, message: str) -> None:
-        """Red lines above the bars."""
+        """Show red lines above the bars."""
         self.console.print(message, style="bold red", highlight=False, markup=False, soft_wrap=True)
 
     @contextmanager
     def phase(self, name: str) -> Iterator[Advance]:
-        """A bar that is there as long as the phase lasts."""
+        """Show a bar while the phase lasts."""
         bar = self._progress.add_task(name, total=None, note="")
         try:
             yield lambda done, total: self._progress.update(bar, completed=done, total=total)
@@ -105,7 +105,7 @@ class RichDisplay(Display):
             self._progress.remove_task(bar)
 
     def iteration(self, record: dict[str, float], iterations: int) -> None:
-        """One line of figures, and the overall bar one further."""
+        """Show one line of metrics, and advance the overall bar by one."""
         peers = "/".join(
             f"{value:.0%}" for name, value in record.items() if name.startswith("peer_fraction_")
         )
@@ -127,10 +127,10 @@ class RichDisplay(Display):
 
 
 def evaluation_tables(records: Sequence[dict[str, Any]], title: str) -> Group:
-    """Success on the splits, narrow enough for any terminal.
+    """Tables of the success rates on the splits, narrow enough for any terminal.
 
-    The first table has a row for each split and way of decoding, and a column for the first evaluation and
-    the last one; the second has the last one by task type.
+    The first table has one row per split and decoding method, and columns for the first and the last
+    evaluation; the second shows the last evaluation by task type.
     """
     iterations = sorted({record["iteration"] for record in records})
     shown = sorted({iterations[0], iterations[-1]})
@@ -166,10 +166,10 @@ def evaluation_tables(records: Sequence[dict[str, Any]], title: str) -> Group:
 
 
 def players_tables(rows: Mapping[str, Sequence[SplitResult]]) -> Group:
-    """Success of several players on the same splits, overall and by task type, in separate tables.
+    """Tables of the success rates of several players on the same splits, overall and by task type.
 
     Args:
-        rows: of each player, its result on every split; the same splits for all.
+        rows: each player's results, one per split; all players have the same splits.
     """
     splits = [result.split for result in next(iter(rows.values()))]
     overall = Table(title="success of each held-out game once, in % (95 %)", title_justify="left")
@@ -199,7 +199,7 @@ def players_tables(rows: Mapping[str, Sequence[SplitResult]]) -> Group:
 
 
 def _invalid_lines(rows: Mapping[str, Sequence[SplitResult | ProtocolResult]]) -> list[str]:
-    """For each player with invalid answers, how many there were of each kind."""
+    """The number of invalid answers of each kind, for each player that gave any."""
     counts = {
         player: sum((Counter(result.answers.invalid) for result in results), Counter[str]())
         for player, results in rows.items()
@@ -212,12 +212,12 @@ def _invalid_lines(rows: Mapping[str, Sequence[SplitResult | ProtocolResult]]) -
 
 
 def invalid_kinds(counts: Mapping[str, int]) -> str:
-    """How many answers were invalid for each reason, the most frequent first: "12 not_listed, 3 cut_off"."""
+    """The number of invalid answers per reason, the most frequent first: "12 not_listed, 3 cut_off"."""
     return ", ".join(f"{n} {reason}" for reason, n in sorted(counts.items(), key=lambda item: -item[1]))
 
 
 def _lost_lines(rows: Mapping[str, Sequence[SplitResult | ProtocolResult]]) -> list[Text]:
-    """How many episodes of each player failed before their end, and why."""
+    """The number of each player's episodes that failed before their end, and the reasons."""
     return [
         Text(
             f"{player}, {result.split}: {sum(result.failed.values())} failed before the end, "
@@ -232,7 +232,7 @@ def _lost_lines(rows: Mapping[str, Sequence[SplitResult | ProtocolResult]]) -> l
 
 
 def _suite_lines(descriptions: Iterable[str | None]) -> list[str]:
-    """What was played, each once; runs of older versions do not say it."""
+    """The suites that were played, each once; runs of older versions do not name theirs."""
     return [f"[dim]tasks: {escape(suite)}[/]" for suite in dict.fromkeys(descriptions) if suite]
 
 
@@ -308,10 +308,10 @@ def _kind_cell(success: Success | None) -> str:
 
 
 def decoding(temperature: float) -> str:
-    """How tokens are chosen at a temperature, in words."""
+    """The name of the decoding method at a temperature."""
     return "greedy" if temperature == 0 else f"sampled at {temperature:g}"
 
 
 def short_kind(kind: str) -> str:
-    """A task type's name, short enough for the head of a column."""
+    """A task type's name, short enough for a column header."""
     return kind.removesuffix("_then_place_in_recep").replace("_simple", "").replace("_", " ")

@@ -1,4 +1,4 @@
-"""What a run leaves behind: metrics, evaluations and sample transcripts, as files that anything can read."""
+"""The files of a run: metrics, evaluations and sample transcripts, in formats that any tool can read."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from hgpo.runs.old_names import current_evaluation, current_metrics
 from hgpo.steps import StepTable
 
 LOGPROB_STEP = 2**-10
-"""Kept rollouts have log-probabilities in steps of this many nats, which moves a ratio by 0.05 % at most."""
+"""Log-probabilities in stored rollouts are rounded to multiples of this, in nats; a ratio changes by at most
+0.05 %."""
 
 
 class RunLog:
@@ -39,28 +40,28 @@ class RunLog:
         return exclusive_lock(self.folder, "training")
 
     def require_own_folder(self) -> None:
-        """Look whether what the folder holds under the names of a run's files is a run's.
+        """Check that no file that the run would replace belongs to something else.
 
         Raises:
-            SettingError: if it is not, as the run would replace it.
+            SettingError: if one of these files was not written by a run.
         """
         if self.config.exists():
             return
         for path in (self.checkpoints, self.reference, self._metrics.path, self._evaluations.path):
             if path.exists():
-                raise SettingError(f"{path} is in the way, and no run's: give another --out")
+                raise SettingError(f"{path} would be replaced, but no run wrote it: give another --out")
 
     def go_back(self, iteration: int) -> None:
-        """Forget what came after `iteration` iterations, as it is about to be done again."""
+        """Delete all records after iteration `iteration`, because what follows is about to be repeated."""
         for file in (self._metrics, self._evaluations):
             file.go_back(iteration)
 
     def metrics(self, record: Mapping[str, float]) -> None:
-        """Add one iteration's metrics; see `RecordFile.add`."""
+        """Append one iteration's metrics; see `RecordFile.add`."""
         self._metrics.add([dict(record)])
 
     def evaluation(self, iteration: int, results: Sequence[SplitResult], seconds: float) -> None:
-        """Add the results of the splits after `iteration` iterations, which took `seconds` on average.
+        """Append the results of all splits after `iteration` iterations, and the mean `seconds` per split.
 
         See `RecordFile.add`.
         """
@@ -78,13 +79,13 @@ class RunLog:
     def rollouts(
         self, name: str, iteration: int, trajectories: Sequence[Trajectory], steps: StepTable
     ) -> None:
-        """Write an iteration's steps as NAME/NUMBER.parquet; admissible commands are a further key.
+        """Write an iteration's steps to NAME/NUMBER.parquet, with the admissible commands as one more key.
 
         Args:
             name: the folder's name.
             iteration: counted from 1, as in the metrics.
-            trajectories: their steps, in order, are the table's rows.
-            steps: the table that advantages were computed from.
+            trajectories: episodes whose steps, in order, are the rows of the table.
+            steps: the table from which the advantages were computed.
         """
         lived = [step for trajectory in trajectories for step in trajectory.steps]
         keys = {"commands": [step.before.info.admissible_commands for step in lived]}
@@ -115,10 +116,10 @@ class RecordFile:
         self._unwritten: list[dict[str, Any]] = []
 
     def add(self, records: Sequence[dict[str, Any]]) -> None:
-        """Write records at the end of the file, behind those that could not be written before.
+        """Append records to the file, after those that could not be written in an earlier call.
 
         Raises:
-            OSError: They cannot be written. The file is unchanged, and they are kept for the next call.
+            OSError: The records cannot be written. The file is unchanged, and the next call tries again.
         """
         self._unwritten += records
         text = "".join(json.dumps(record) + "\n" for record in self._unwritten)
@@ -129,18 +130,18 @@ class RecordFile:
             with self.path.open("a") as file:
                 file.write(text)
         except OSError:
-            # Of a line that was written in part, those that follow it could not be told apart.
+            # A partly written line would run into the records that follow it.
             with suppress(OSError):
                 os.truncate(self.path, size)
             raise
         self._unwritten.clear()
 
     def read(self) -> list[dict[str, Any]]:
-        """All records, those that are not written yet among them."""
+        """All records, including those that are not written yet."""
         return _records(self.path) + self._unwritten
 
     def go_back(self, iteration: int) -> None:
-        """Drop the records of what came after `iteration` iterations."""
+        """Delete the records after iteration `iteration`."""
         self._unwritten.clear()
         if self.path.exists():
             kept = [record for record in _records(self.path) if record["iteration"] <= iteration]
@@ -150,7 +151,7 @@ class RecordFile:
 
 
 class SilentLog(RunLog):
-    """The folder of a run that another process checks, locks and writes."""
+    """The folder of a run in a process that must not write: another process checks, locks and writes it."""
 
     @override
     def alone(self) -> AbstractContextManager[None]:
@@ -188,7 +189,7 @@ class SilentLog(RunLog):
 
 
 def transcript(trajectory: Trajectory) -> str:
-    """One episode as a person reads it."""
+    """One episode as readable text."""
     lines = [f"# {trajectory.task.id}: {trajectory.task.instruction}", trajectory.steps[0].before.observation]
     for step in trajectory.steps:
         action = step.decision.action
@@ -199,7 +200,7 @@ def transcript(trajectory: Trajectory) -> str:
 
 
 def _records(path: Path) -> list[dict[str, Any]]:
-    """The records of a file of JSON lines; a last line that was cut off in writing is not one."""
+    """The records of a file of JSON lines, without a last line that was written only in part."""
     records = []
     for line in path.read_text().splitlines() if path.exists() else []:
         try:

@@ -1,7 +1,8 @@
-"""Ctrl-C, SIGTERM, by which schedulers stop a job, and SIGHUP, which a terminal sends when it is closed.
+"""Handles Ctrl-C, SIGTERM (schedulers stop a job with it) and SIGHUP (sent when a terminal is closed).
 
-All save the run, and none cuts a write in two. Ctrl-C and SIGHUP do nothing where they were ignored when the
-program began: nohup ignores SIGHUP, and a shell script ignores Ctrl-C in what it runs in the background.
+Each of them stops the run after it is saved, and none interrupts a write. Ctrl-C and SIGHUP are ignored if
+they were ignored when the program started: nohup ignores SIGHUP, and a shell script ignores Ctrl-C in its
+background jobs.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ def terminate_like_interrupt() -> Iterator[None]:
 
 @contextmanager
 def deferred_signals() -> Iterator[None]:
-    """Hold the signals back until the block is done: half an update is no state to go on from."""
+    """Delay the signals until the block is done, because a run cannot continue from half an update."""
     pending: list[int] = []
 
     def hold_back(number: int, frame: Any) -> None:
@@ -49,7 +50,7 @@ def _handling(handlers: dict[signal.Signals, Any]) -> Iterator[None]:
         for number, handler in handlers.items():
             previous[number] = signal.signal(number, handler)
     except ValueError:
-        # Signals reach the main thread only; elsewhere there is nothing to handle.
+        # Signals reach only the main thread, so other threads have nothing to handle.
         yield
         return
     try:

@@ -1,4 +1,4 @@
-"""Names of the release before, which are accepted for one release more."""
+"""Names from the previous release that are still accepted in this release."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ OPTIONS = {
     "evaluate": {"--history-length": "--prompt-history", "--panel": "--split", "--games": "--tasks"},
     "env": {"--games": "--tasks"},
 }
-"""Options by command."""
+"""Old and current names of options, by command."""
 
 SETTINGS = {
     "passes": "ppo_epochs",
@@ -35,10 +35,10 @@ SETTINGS = {
     "evaluation_games": "evaluation_tasks",
     "panel_size": "split_size",
 }
-"""Settings in a run's config.json, of any of its classes; see also `SETTINGS_OF`."""
+"""Old and current names of settings in config.json that hold for every class; see also `SETTINGS_OF`."""
 
 SETTINGS_OF = {"TrainConfig": {"history_length": "prompt_history"}, "WarmStart": {"games": "tasks"}}
-"""Settings of one class alone."""
+"""Old and current names of settings that hold for one class only."""
 
 VERL = {"history_length": "prompt_history"}
 """Settings in the section `hgpo` of a verl configuration."""
@@ -64,11 +64,11 @@ SUCCESS = {"games": "tasks"}
 
 
 def current_options(command: str, args: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The words of a command line with the options' current names, and a line for each old one.
+    """A command line with the options' current names, and one deprecation message per old name.
 
     Args:
         command: the command's name, such as "train".
-        args: the words behind it.
+        args: the words after it.
     """
     names = OPTIONS.get(command, {})
     words, lines = [], []
@@ -83,7 +83,7 @@ def current_options(command: str, args: Sequence[str]) -> tuple[list[str], list[
 
 
 def current_settings(kind: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings by their current names.
+    """The settings under their current names.
 
     Args:
         kind: the name of the settings' class.
@@ -94,10 +94,10 @@ def current_settings(kind: str, values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def current_verl_settings(section: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """The section `hgpo` of a verl configuration by its current names, and a line for each old one in use.
+    """The section `hgpo` of a verl configuration with current names, and one message per old name in use.
 
     Args:
-        section: as the configuration has it; an old name whose value is None is not set.
+        section: the section as configured; an old name with the value None counts as not set.
     """
     settings = {name: value for name, value in section.items() if name not in VERL}
     old = {name: section[name] for name in VERL if section.get(name) is not None}
@@ -106,14 +106,14 @@ def current_verl_settings(section: Mapping[str, Any]) -> tuple[dict[str, Any], l
 
 
 def current_metrics(record: Mapping[str, Any]) -> dict[str, Any]:
-    """A record of metrics by their current names."""
+    """A record of metrics under their current names."""
     return {
         METRICS.get(name) or re.sub(r"^peer_share_", "peer_fraction_", name): v for name, v in record.items()
     }
 
 
 def current_evaluation(record: Mapping[str, Any]) -> dict[str, Any]:
-    """A record of evaluations by its current names."""
+    """A record of an evaluation under its current names."""
     current = {EVALUATIONS.get(name, name): value for name, value in current_metrics(record).items()}
     if "success" in current:
         current["success"] = _current_success(current["success"])

@@ -1,6 +1,6 @@
 """Sends what a run logs to experiment trackers: TensorBoard, Weights & Biases, Trackio.
 
-The run's own files stay the record of what happened; a tracker that fails is left out, and the run goes on.
+The run's own files remain the complete record. If a tracker fails, the run continues without it.
 """
 
 from __future__ import annotations
@@ -30,28 +30,28 @@ class Tracker(Protocol):
     """A run in an experiment tracker."""
 
     def log(self, values: Mapping[str, float], iteration: int) -> None:
-        """Add numbers, known by their names, of an iteration; iterations never fall."""
+        """Log an iteration's values by name; iterations never decrease from call to call."""
         ...
 
     def close(self) -> None:
-        """Nothing more will come for now."""
+        """End logging for this process; a resumed run opens the tracker again."""
         ...
 
 
 @dataclass(frozen=True)
 class TrackedRun:
-    """What a tracker gets to know of a run."""
+    """The information about a run that a tracker receives."""
 
     folder: Path
     """The run's folder."""
     id: str
-    """The same whenever the run goes on, and no other run's."""
+    """Identifies the run; it stays the same when the run is resumed."""
     settings: dict[str, Any]
-    """As JSON values."""
+    """The run's settings as JSON values."""
 
     @property
     def name(self) -> str:
-        """What people see; the id's first digits tell apart folders of the same name."""
+        """The displayed name; the id's first digits distinguish folders of the same name."""
         return f"{self.folder.name}-{self.id[:6]}"
 
 
@@ -82,7 +82,7 @@ class TensorBoard(Tracker):
 
     @contextmanager
     def _told_once(self) -> Iterator[None]:
-        """What fails in the writer's thread is raised here, too: the thread's traceback is not printed."""
+        """Errors in the writer's thread are raised here; the thread's own traceback is not printed."""
         hook, threading.excepthook = threading.excepthook, lambda _: None
         try:
             yield
@@ -158,7 +158,7 @@ TRACKERS: dict[str, Callable[[TrackedRun], Tracker]] = {
     "wandb": WeightsAndBiases,
     "trackio": Trackio,
 }
-"""Trackers by name, which is also the name of the package that each needs."""
+"""Trackers by name. The name is also that of the package that the tracker needs."""
 
 
 def check_trackers(names: Sequence[str]) -> None:
@@ -171,7 +171,7 @@ def check_trackers(names: Sequence[str]) -> None:
 
 
 class Trackers:
-    """The trackers of one run. Each record is sent once, also where a run is interrupted and goes on."""
+    """The trackers of one run. Each record is sent once, even if the run is interrupted and resumed."""
 
     def __init__(
         self,
@@ -184,15 +184,15 @@ class Trackers:
 
         Args:
             names: see `TRACKERS`.
-            folder: the run's; what has been sent is noted there, in tracked.json.
-            settings: of the run, as JSON values.
-            warn: told of a tracker that fails.
+            folder: the run's folder; its file tracked.json records what has been sent.
+            settings: the run's settings as JSON values.
+            warn: called with a message when a tracker fails.
         """
         self._warn = warn
         self._note = folder / "tracked.json"
         note = self._read_note()
         self._id: str = note.get("id") or uuid.uuid4().hex
-        # The last iteration of which metrics were sent, and the last of which an evaluation was.
+        # The last iteration with metrics sent, and the last iteration with an evaluation sent.
         self._sent: dict[str, tuple[int, int]] = {name: (0, -1) for name in names}
         self._sent.update({name: tuple(last) for name, last in note.get("sent", {}).items()})
         self._open: dict[str, Tracker] = {}
@@ -217,11 +217,11 @@ class Trackers:
         read_metrics: Callable[[], Sequence[Record]],
         read_evaluations: Callable[[], Sequence[Record]],
     ) -> None:
-        """Send those of a run's records not sent before; nothing is read if no tracker is open.
+        """Send the records that were not sent before; nothing is read if no tracker is open.
 
         Args:
-            read_metrics: gives those of all iterations, in order; see `RunLog.read_metrics`.
-            read_evaluations: gives all, in order; see `RunLog.read_evaluations`.
+            read_metrics: returns the metrics of all iterations, in order; see `RunLog.read_metrics`.
+            read_evaluations: returns all evaluations, in order; see `RunLog.read_evaluations`.
         """
         if not self._open:
             return
@@ -246,18 +246,18 @@ class Trackers:
         except OSError as error:
             if not self._unnoted:
                 self._warn(
-                    f"{self._note.name} cannot be written ({reason(error)}): where the run goes on later, "
+                    f"{self._note.name} cannot be written ({reason(error)}): if the run is resumed, "
                     "records may be sent twice"
                 )
             self._unnoted = True
 
     def close(self) -> None:
-        """Close all."""
+        """Close all trackers."""
         for name, tracker in list(self._open.items()):
             self._try(name, tracker.close)
 
     def _try(self, name: str, call: Callable[[], None]) -> bool:
-        """Whether the call went well; a tracker that fails is left out from then on."""
+        """Whether the call succeeded; a tracker that fails is not used again."""
         try:
             call()
         except Exception as error:
@@ -268,12 +268,12 @@ class Trackers:
 
 
 def numbers_of(record: Record) -> dict[str, float]:
-    """The numbers of an iteration's metrics, by the names that docs/metrics.md explains."""
+    """The values of an iteration's metrics, under the names explained in docs/metrics.md."""
     return {name: value for name, value in record.items() if name != "iteration"}
 
 
 def results_of(record: Record) -> dict[str, float]:
-    """The numbers of an evaluation, with the split and the way of decoding before their names."""
+    """The values of an evaluation, under names that begin with the split and the decoding method."""
     decoding = "greedy" if record["temperature"] == 0 else "sampled"
     names = ("success_rate", "mean_steps", "valid_action_rate")
     return {f"{record['split']}/{decoding}/{name}": record[name] for name in names}

@@ -86,7 +86,7 @@ def not_written(folder: Path, iteration: int, error: Exception) -> RunError:
     whole = "; the one before it is whole" if latest_checkpoint(folder) is not None else ""
     return RunError(
         f"the checkpoint after iteration {iteration} could not be written ({reason(error)}){whole}: "
-        f"{REMEDY} and go on with hgpo train --resume {folder.parent}"
+        f"{REMEDY} and continue with hgpo train --resume {folder.parent}"
     )
 
 

@@ -41,7 +41,7 @@ def open_run(folder: Path, *, evaluated: bool = False) -> OpenRun:
     config = load_config(folder / "config.json")
     checkpoint = latest_checkpoint(folder / "checkpoints")
     if checkpoint is None:
-        raise SettingError(f"{folder} has no checkpoint yet: go on with hgpo train --resume {folder}")
+        raise SettingError(f"{folder} has no checkpoint yet: continue it with hgpo train --resume {folder}")
     config.set_threads()
     compute = config.compute()
     policy = (

@@ -1,7 +1,8 @@
-"""Published settings by name, each value with its source: whole runs, and methods on top of them.
+"""Presets: named sets of published settings, each value with its source. A preset describes a whole run, or
+a method that changes some settings of any run.
 
-Where paper and released recipe differ, the value is the paper's (docs/papers.md). The recipe's scripts are
-those of verl-agent, for ALFWorld and WebShop.
+Where the paper and the released recipe differ, the paper's value is used (docs/papers.md). The recipe is
+verl-agent's scripts for ALFWorld and WebShop.
 """
 
 from __future__ import annotations
@@ -25,16 +26,16 @@ DEFAULT = "default of hgpo train"
 
 @dataclass(frozen=True)
 class Preset:
-    """Settings of a run, or those that a method changes, by their dotted names, each with its source."""
+    """The settings of a run, or those that a method changes, by dotted name, each with its source."""
 
     environment: str | None
-    """The name of the games; None where it is a method, for any games."""
+    """Name of the environment; None for a method, which goes with any environment."""
     values: Mapping[str, tuple[Any, str]]
     """Value and source of each setting."""
 
 
 def _preset(environment: str, model: str, steps: int, rows: int, **more: tuple[Any, str]) -> Preset:
-    """A preset of the paper's: it varies the games, the model's size, the step limit and the mini-batch."""
+    """A preset of the paper. They differ in environment, model size, step limit and mini-batch size."""
     values: dict[str, tuple[Any, str]] = {
         "model": (model, PAPER),
         "env.max_steps": (steps, PAPER),
@@ -96,7 +97,8 @@ ARLARENA = "arXiv 2602.21534"
 SCRIPTS = f"scripts of {ARLARENA}"
 MASK = f"{SCRIPTS}: e^−δ, δ = 0.003"
 RECOMPUTED = ("recomputed", "verl's default; the sampler's are less exact")
-"""Where a ratio may leave 1 by a thousandth at most, sampling may compute it less exactly than that."""
+"""Old log-probabilities are recomputed where the clip range may be as narrow as 1 ± 0.001: those of the
+sampler may have a larger error than that."""
 
 _GSPO: dict[str, tuple[Any, str]] = {
     "loss.ratio": ("sequence", GSPO),
@@ -147,46 +149,48 @@ METHODS: dict[str, Preset] = {
         },
     ),
 }
-"""Published methods by name, which go on top of any run: they change its loss, and SAMPO also changes its
+"""Published methods by name. Each can be applied to any run: it changes the loss, and SAMPO also changes the
 advantages and how tasks are sampled."""
 
 
 def combined(names: Sequence[str]) -> Preset:
-    """Presets as one: at most one of a run, and methods on top; a later method overrides an earlier one.
+    """Merge presets into one: at most one of a run, and any methods. Later methods override earlier ones.
 
     Raises:
-        SettingError: if there is no such preset, or more than one is a run.
+        SettingError: if a name is unknown, or if more than one preset describes a whole run.
     """
     known = PRESETS | METHODS
     for name in names:
         if name not in known:
             raise SettingError(
-                f"no preset {name!r}: there are {', '.join(PRESETS)}, and {', '.join(METHODS)} on top of them"
+                f"no preset {name!r}: choose from {', '.join(PRESETS)} for a run, and from "
+                f"{', '.join(METHODS)} for methods applied to it"
             )
     runs = [name for name in names if name in PRESETS]
     if len(runs) > 1:
         raise SettingError(
-            f"{' and '.join(runs)} are both presets of whole runs: give one of them, and methods "
-            f"({', '.join(METHODS)}) on top of it"
+            f"{' and '.join(runs)} are presets of whole runs: give only one of them; the methods "
+            f"{', '.join(METHODS)} can be added to it"
         )
     values: dict[str, tuple[Any, str]] = {}
     for name in (*runs, *(name for name in names if name in METHODS)):
         if "estimator" in known[name].values:
-            # Settings of one estimator mean nothing for another.
+            # The settings of one estimator have no meaning for another.
             values = {setting: told for setting, told in values.items() if not _of_estimator(setting)}
         values.update(known[name].values)
     return Preset(PRESETS[runs[0]].environment if runs else None, values)
 
 
 def preset_config(*names: str) -> TrainConfig:
-    """The settings that the preset of a run resolves to, with methods on top of it.
+    """The settings of a run given by a preset, changed by any methods among the names.
 
     Raises:
-        SettingError: if there is no such preset, none is a run, or its games are not there.
+        SettingError: if a name is unknown, if no preset describes a whole run, or if the data of its
+            environment is missing.
     """
     preset = combined(names)
     if preset.environment is None:
-        raise SettingError(f"{', '.join(names)}: expected one of {', '.join(PRESETS)} with it")
+        raise SettingError(f"{', '.join(names)}: add the preset of a run: {', '.join(PRESETS)}")
     env = ENVIRONMENTS[preset.environment]()
     if isinstance(env, WebshopSuite) and env.synthetic:
         raise SettingError(
@@ -197,8 +201,8 @@ def preset_config(*names: str) -> TrainConfig:
 
 
 def model_config(model: str) -> TrainConfig:
-    """The default settings for training a given language model: those published, except for the environment's
-    settings and for the precision, which depends on the device.
+    """The default settings for training a given language model: the published ones, except the settings of
+    the environment and the precision, which depends on the device.
     """
     published = PRESETS["alfworld-1.5b"].values
     values = {name: value for name, (value, _) in published.items() if not name.startswith("env.")}
@@ -211,7 +215,7 @@ TINY_MODEL: dict[str, dict[str, Any]] = {
         # A page of results is long, and only the last step tells which options were chosen.
         "prompt_history": 1,
         "max_prompt_tokens": 512,
-        # A number is one token; the command that it stands for has six or more.
+        # A number is one token; the command it refers to has six or more.
         "response": "number",
         "max_response_tokens": 8,
         "tiny.merges": 0,
@@ -232,11 +236,11 @@ TINY_MODEL: dict[str, dict[str, Any]] = {
         "iterations": 130,
     },
 }
-"""Settings of a model made from scratch that differ from those for household tasks, by environment."""
+"""Settings of models trained from scratch that differ from those for household tasks, by environment."""
 
 
 def tiny_config(games: str) -> TrainConfig:
-    """The default settings for training a model made from scratch in an environment."""
+    """The default settings for training a small model from scratch in an environment."""
     config = replaced(TrainConfig(), TINY_MODEL.get(games, {}))
     return with_prompt_history(config, config.prompt_history)
 
@@ -247,16 +251,17 @@ def starting_config(
     games: str = "",
     prompt_history: int | None = None,
 ) -> TrainConfig:
-    """The settings of a run of which only these are given.
+    """The settings of a run in which everything else has its default.
 
     Args:
-        presets: names of published settings; without a run's, they change those for the model.
-        model: the language model; None: a small one, made from scratch.
-        games: the name of the games, for a model made from scratch.
-        prompt_history: how many steps the prompt shows; HGPO is as deep. None: as the others have it.
+        presets: names of presets. If none of them describes a whole run, they change the model's defaults.
+        model: the language model; None is a small one, trained from scratch.
+        games: name of the environment, for a model trained from scratch.
+        prompt_history: number of past steps that the prompt shows; HGPO's depth K is set to the same number.
+            None keeps the value of the preset or the default.
 
     Raises:
-        SettingError: if there is no such preset, or its games are not there.
+        SettingError: if a preset is unknown, or if the data of its environment is missing.
     """
     preset = combined(presets)
     if preset.environment is not None:
@@ -267,13 +272,13 @@ def starting_config(
 
 
 def explained(*names: str) -> Iterator[tuple[str, Any, str]]:
-    """Settings in order, each by its dotted name, with its value and where the value comes from.
+    """Each setting in order: its dotted name, its value and the source of the value.
 
-    With the preset of a run among the names they are all settings of that run; of methods alone, those that
-    they change.
+    If one of the names is the preset of a run, all settings of that run are listed; for methods alone, only
+    the settings that they change.
 
     Raises:
-        SettingError: if the names do not go together.
+        SettingError: if a name is unknown, or if more than one preset describes a whole run.
     """
     preset = combined(names)
     if preset.environment is None:
@@ -299,12 +304,12 @@ def _of_estimator(setting: str) -> bool:
 
 
 def _changed(config: TrainConfig, preset: Preset) -> TrainConfig:
-    """The settings with those of a preset in place of theirs."""
+    """The settings, with the values of a preset replacing their own."""
     return replaced(config, {setting: value for setting, (value, _) in preset.values.items()})
 
 
 def replaced(config: Any, values: Mapping[str, Any]) -> Any:
-    """The dataclass with some values changed; values of inner dataclasses are named with dots."""
+    """A copy of the dataclass with some values changed; fields of nested dataclasses have dotted names."""
     inner: dict[str, dict[str, Any]] = {}
     own: dict[str, Any] = {}
     for setting, value in values.items():
@@ -319,7 +324,7 @@ def replaced(config: Any, values: Mapping[str, Any]) -> Any:
 
 
 def _flat(config: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Each setting with its dotted name."""
+    """Each setting's dotted name and value."""
     for field in dataclasses.fields(config):
         if not field.init:
             continue

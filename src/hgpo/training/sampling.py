@@ -56,6 +56,6 @@ def sample_trajectories(run: RunContext, agent: LanguageAgent, iteration: int) -
     if not sample.kept:
         raise RunError(
             f"every environment failed in iteration {iteration + 1}, the first: {lost[0].failure}; fix it "
-            f"(hgpo env check) and go on with hgpo train --resume {run.log.folder}"
+            f"(hgpo env check) and continue with hgpo train --resume {run.log.folder}"
         )
     return sample
