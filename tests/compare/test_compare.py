@@ -6,16 +6,16 @@ import io
 import json
 import math
 import shutil
-import subprocess
-import sys
 import time
 from contextlib import suppress
 from dataclasses import replace
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import numpy as np
 import pytest
 from rich.console import Console
+from started import started
 
 from hgpo.analysis.intervals import Interval, bootstrap
 from hgpo.cli import main
@@ -265,26 +265,22 @@ def test_results_of_an_older_version_are_reported_on(tmp_path, capsys):
     assert "Tasks: household. Seeds" in " ".join(capsys.readouterr().out.split())
 
 
-def long_comparison(folder) -> subprocess.Popen:
+def long_comparison(folder: Path, said: Path) -> BaseProcess:
     """One that goes on for minutes, when its first run has measured its first iteration."""
-    command = [sys.executable, "-c", "from hgpo.cli import main; raise SystemExit(main())", "compare"]
     settings = ["--estimators", "grpo", "gigpo", "hgpo", "--seeds", "1", "--jobs", "1", "--out", str(folder)]
-    process = subprocess.Popen(
-        [*command, *settings, "--", *SMALL.replace("--iterations 2", "--iterations 5000").split()],
-        stdout=subprocess.PIPE,
-        text=True,
-    )
+    small = SMALL.replace("--iterations 2", "--iterations 5000").split()
+    process = started(["compare", *settings, "--", *small], said)
     metrics = folder / "runs" / "grpo-seed0" / "metrics.jsonl"
     deadline = time.monotonic() + 120
-    while not metrics.exists() and process.poll() is None and time.monotonic() < deadline:
+    while not metrics.exists() and process.is_alive() and time.monotonic() < deadline:
         time.sleep(0.1)
     return process
 
 
 def test_runs_end_when_the_comparison_is_killed(tmp_path):
-    process = long_comparison(tmp_path / "comparison")
+    process = long_comparison(tmp_path / "comparison", tmp_path / "said")
     process.kill()
-    process.communicate()
+    process.join()
     # The run's folder is free within the iteration: an orphan would keep it, and go on in it.
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
@@ -295,15 +291,15 @@ def test_runs_end_when_the_comparison_is_killed(tmp_path):
 
 
 def test_a_signal_to_the_comparison_alone_stops_its_runs_and_begins_none(tmp_path):
-    folder = tmp_path / "comparison"
-    process = long_comparison(folder)
+    folder, said = tmp_path / "comparison", tmp_path / "said"
+    process = long_comparison(folder, said)
     try:
         process.terminate()
-        said, _ = process.communicate(timeout=120)
+        process.join(120)
     finally:
         process.kill()
-    assert process.returncode == 130
-    assert "stopped; continue with: hgpo compare --resume" in said
+    assert process.exitcode == 130
+    assert "stopped; continue with: hgpo compare --resume" in said.read_text()
     done = figures(folder / "runs" / "grpo-seed0")
     # The state is that of the last iteration that was measured, and the other methods are where they began.
     assert (folder / "runs" / "grpo-seed0" / "checkpoints" / f"{len(done):06d}" / "state.json").exists()

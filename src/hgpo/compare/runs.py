@@ -24,6 +24,9 @@ from hgpo.training.checkpoint_folder import latest_checkpoint
 from hgpo.training.config import TrainConfig, from_json, load_config, save_config, to_json
 
 POLL_SECONDS = 1.0
+PRELOADED = ["hgpo.training.trainer", "transformers.models.llama.modeling_llama"]
+"""What a run imports. It takes seconds, and is imported once for all processes."""
+
 _stop: Any = None
 """In a worker: the event that is set when no further run may start."""
 
@@ -76,8 +79,9 @@ def carry_out(
         done = sum((run / "finished").exists() for run in runs)
         on_progress(Progress(done, sum(iterations)))
 
-    # New processes are spawned: a fork of a process that has used threads may hang.
-    context = multiprocessing.get_context("spawn")
+    # A fork of a process that has used threads may hang, so processes are forked from one that only imports.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
     stop = context.Event()
     with ProcessPoolExecutor(jobs, mp_context=context, initializer=_start_worker, initargs=(stop,)) as pool:
         try:
