@@ -216,18 +216,22 @@ def test_a_disk_that_is_full_leaves_the_last_checkpoint_whole(tmp_path, monkeypa
     assert figures(tmp_path / "full") == unbroken
 
 
-SMALL = "--threads 1 --iterations 4 --reading.tasks 0 --subsample-below 0 --warm-start.tasks 40 --warm-start.epochs 3 --tasks-per-iteration 2 --group-size 4 --evaluation-tasks 2"
+SMALL = (
+    "train env:toy:ToySuite --threads 1 --iterations 6 --reading.tasks 0 --warm-start.tasks 0 --subsample-below 0 "
+    "--learning-rate 8e-4 --tasks-per-iteration 3 --group-size 4 --response text --max-prompt-tokens 300 --evaluation-tasks 2"
+)
 
 
 def test_a_run_that_is_killed_at_any_moment_goes_on_as_if_it_had_not_been(tmp_path):
     # SIGKILL at random moments, again and again, until the run is through.
-    assert main(["train", *SMALL.split(), "--out", str(tmp_path / "unbroken")]) == 0
+    small = [*SMALL.split(), "--model", half_trained().model]
+    assert main([*small, "--out", str(tmp_path / "unbroken")]) == 0
     rng = random.Random(0)
-    args, kills = [*SMALL.split(), "--out", str(tmp_path / "killed")], 0
+    args, kills = [*small, "--out", str(tmp_path / "killed")], 0
     metrics, said = tmp_path / "killed" / "metrics.jsonl", tmp_path / "said"
     while True:
         before = len(figures(tmp_path / "killed")) if metrics.exists() else 0
-        process = started(["train", *args], said)
+        process = started(args, said)
         deadline = time.monotonic() + 60
         # Let it come so far that each try gets on, then kill it within the next iteration or two.
         while process.is_alive() and time.monotonic() < deadline:
@@ -241,13 +245,13 @@ def test_a_run_that_is_killed_at_any_moment_goes_on_as_if_it_had_not_been(tmp_pa
             break
         assert process.exitcode == -signal.SIGKILL, said.read_text()
         kills += 1
-        args = ["--resume", str(tmp_path / "killed")]
+        args = ["train", "--resume", str(tmp_path / "killed")]
     assert kills >= 2
     # Weights and optimizer change in several iterations, so that it matters what of them a checkpoint keeps.
     assert sum(record["optimizer_steps_taken"] > 0 for record in figures(tmp_path / "unbroken")) >= 2
     assert figures(tmp_path / "killed") == figures(tmp_path / "unbroken")
     last = [
-        tmp_path / name / "checkpoints" / "000004" / "model.safetensors" for name in ("killed", "unbroken")
+        tmp_path / name / "checkpoints" / "000006" / "model.safetensors" for name in ("killed", "unbroken")
     ]
     assert last[0].read_bytes() == last[1].read_bytes()
     won = [
