@@ -93,7 +93,7 @@ def test_a_model_whose_answers_are_never_valid_is_told_of_at_once(tmp_path):
     )
     Trainer(untrained, tmp_path, Recorder()).run()
     (warning,) = warnings
-    assert warning.startswith("WARNING: not one answer of the agent was valid")
+    assert warning.startswith("WARNING: no answer of the agent was valid")
     assert len(warning.splitlines()) == 5
 
 
