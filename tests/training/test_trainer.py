@@ -343,5 +343,5 @@ def test_a_history_longer_than_the_prompt_is_refused(tmp_path):
 
 def test_a_state_key_that_the_games_lack_is_refused(tmp_path):
     estimator = HGPO(level_keys=("state_key", "full_state"))
-    with pytest.raises(SettingError, match=r"--estimator.level-keys full_state: .* but state_key"):
+    with pytest.raises(SettingError, match=r"--estimator.level-keys full_state: .* only state_key"):
         Trainer(replace(config(), estimator=estimator), tmp_path)

@@ -95,8 +95,8 @@ class Episode:
         """
         if not isinstance(self.environment, ForkableEnvironment):
             raise SettingError(
-                f"{type(self.environment).__name__} cannot be forked, so no episode can continue from its "
-                "steps: choose household, alfworld or webshop"
+                f"{type(self.environment).__name__} cannot be forked, so that no step can be played on from: "
+                "household, alfworld and webshop can"
             )
         return Episode(self.task, self.environment.fork(), self.now, list(self.steps))
 
