@@ -1,7 +1,7 @@
 """Columns: converts a caller's values for a table's rows to read-only arrays, or raises a clear error.
 
-Lists, tuples, NumPy arrays, everything that converts to them (pandas, polars, Arrow, JAX) and PyTorch's
-tensors, on any device and in any precision, are accepted.
+It accepts lists, tuples, NumPy arrays, everything that converts to them (pandas, polars, Arrow, JAX), and
+PyTorch tensors on any device and in any precision.
 """
 
 from __future__ import annotations
@@ -158,7 +158,7 @@ def _numbers(name: str, column: Any, kinds: str, wanted: str) -> NDArray[Any]:
 
 
 def _one_value(name: str, value: Any, wanted: str) -> str:
-    """What to do about a value that is perhaps the only one in a list or an array."""
+    """The advice for an invalid value, which may be the only one in a list or an array."""
     length = len(value) if isinstance(value, list | tuple) else next(iter(getattr(value, "shape", ())), 0)
     if length == 1:
         return f"{wanted}, not a list of one: [x for [x] in {name}]"

@@ -1,6 +1,6 @@
 """Training of one policy by several processes, each on a separate GPU; or by one process.
 
-Every process has the same weights. Rollouts are divided among the processes and gathered, gradients are
+Every process has the same weights. Rollouts are divided among the processes and gathered, and gradients are
 summed, so that all processes make the same decisions. Only the first process writes files and messages.
 """
 
@@ -36,7 +36,7 @@ class ProcessGroup(Protocol):
         ...
 
     def gather(self, items: list[T]) -> list[list[T]]:
-        """The lists of all processes, in the order of ranks."""
+        """The lists of all processes, ordered by rank."""
         ...
 
     def all_reduce(self, tensors: Sequence[Tensor]) -> None:
@@ -77,7 +77,7 @@ class Accelerated:
         self.device: torch.device | None = self._state.device
 
     def gather(self, items: list[T]) -> list[list[T]]:
-        """The lists of all processes, in the order of ranks; items are pickled."""
+        """The lists of all processes, ordered by rank; items are pickled."""
         from accelerate.utils import gather_object
 
         # Gathered lists are concatenated, so each list is wrapped to keep it separate.
@@ -99,12 +99,12 @@ class Accelerated:
 
 
 def process_group() -> ProcessGroup:
-    """The processes with which this one was started."""
+    """The process group that this process belongs to."""
     return Accelerated() if int(os.environ.get("WORLD_SIZE", "1")) > 1 else SingleProcess()
 
 
 def shard(items: Iterable[T], processes: ProcessGroup) -> Iterator[T]:
-    """This process's part of the items: every size-th."""
+    """This process's part of the items: every n-th item of n processes."""
     return (item for number, item in enumerate(items) if number % processes.size == processes.rank)
 
 

@@ -10,9 +10,9 @@ class RunError(RuntimeError):
 
 
 def in_one_line(error: BaseException) -> str:
-    """An error in one line, with the file and the line of code that it comes from.
+    """An error in one line, with the file and the line of code that raised it.
 
-    Those that are meant for users are complete as they are.
+    The messages of errors for users (`SettingError`, `RunError`) are complete and remain unchanged.
     """
     import traceback
     from pathlib import Path
@@ -24,7 +24,7 @@ def in_one_line(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     places = [(frame.filename, frame.lineno) for frame in frames if not frame.filename.startswith("<")]
     if isinstance(error, SyntaxError) and error.filename:
-        # Its own words have the line already.
+        # The message of a syntax error already contains the line.
         return words
     return f"{words} ({Path(places[-1][0]).name}, line {places[-1][1]})" if places else words
 
@@ -33,7 +33,7 @@ def how_to_install(package: str) -> str:
     """The command that installs a missing package, from hgpo's own metadata.
 
     Args:
-        package: its name on the package index or in an import.
+        package: the package's name on the package index or in an import.
     """
     import re
     from importlib.metadata import PackageNotFoundError, requires

@@ -4,13 +4,13 @@ The level-k group of a row holds all rows of the same task with the same current
 before it (HGPO, arXiv 2602.22817: the context operator C_k(s_t) = (s_{t−k}, …, s_t)):
 
     level 0   … … B     all rows in state B
-    level 1   … A B     of these, all that came from A
-    level 2   S A B     of these, all that were in S before A
+    level 1   … A B     those of level 0 that were in A just before
+    level 2   S A B     those of level 1 that were in S before A
 
 Each level splits the groups of the level above it. Actions are not considered.
 
 A state may have several keys, from a coarse one (such as the observation) to a fine one (the full state).
-With `level_keys` the first levels compare by these, and history follows after the last key:
+With `level_keys` the first levels compare these keys, and history follows after the last key:
 
     level 0, 1, …, J − 1     the first 1, 2, …, J keys are the same
     level J − 1 + k          all keys are the same, now and in each of the k states before

@@ -69,7 +69,7 @@ def as_key(value: Any, verb: str = "is") -> Hashable:
         return value
     if isinstance(value, str):
         return str.__str__(value)
-    if hasattr(kind, "as_py"):  # a scalar of Arrow's
+    if hasattr(kind, "as_py"):  # a scalar of Arrow
         return as_key(value.as_py(), verb)
     if isinstance(value, np.generic) and kind not in _BEYOND_PYTHON:
         return as_key(value.item(), verb)

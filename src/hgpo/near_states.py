@@ -1,14 +1,14 @@
 """State keys for states that cannot be hashed, or that recur only approximately.
 
-Each function gives every row a number, equal for states that count as the same; it serves as `state_key`.
+Each function gives every row a number, equal for states that count as the same, to be used as `state_key`.
 
     keys = grid_keys(positions, cell=0.1)
     steps = hgpo.StepTable(state_key=keys, …)
 
-Near states are clustered around leaders: going through the states of a task, the most frequent first (ties in
-sorted order), a state becomes a leader unless it is near to an existing one; then each state joins the most
-similar leader. Every member is therefore near to its leader, and the order of the rows has no effect. Chains,
-in which neighbours are near but the ends are far apart, do not form.
+Near states are clustered around leaders. The states of a task are visited in order of frequency, the most
+frequent first (ties in sorted order); a state becomes a leader unless it is near an existing one. Each state
+then joins the most similar leader. Every member is therefore near its leader, the order of the rows has no
+effect, and chains whose neighbours are near but whose ends are far apart do not form.
 """
 
 from __future__ import annotations
@@ -178,7 +178,7 @@ def _keys_within_tasks(
     task_id: Sequence[Any] | NDArray[Any],
     likeness: Callable[[list[Any]], Callable[[int], NDArray[np.float64]]],
 ) -> NDArray[np.int64]:
-    """A number for every row, equal where the states of a task have gathered about the same leader."""
+    """A number for every row, equal for the states of a task that have the same leader."""
     if len(states) != len(task_id):
         raise ValueError(f"there are {len(states)} states and {len(task_id)} task ids; give one per row")
     leader_of: dict[tuple[int, Any], Any] = {}
@@ -195,7 +195,7 @@ def _keys_within_tasks(
 
 
 def _leaders(count: int, likeness: Callable[[int], NDArray[np.float64]]) -> NDArray[np.int64]:
-    """The leader of every member; leaders are their own.
+    """The leader of every member; a leader's leader is itself.
 
     Args:
         count: Number of members, in the order in which they may become leaders.

@@ -8,12 +8,12 @@ import numpy as np
 
 WEIGHTS, WARM_TASKS, WARM_ORDER, TASKS, ROLLOUT, UPDATE, EVALUATION, PROBE, CRITIC = range(9)
 PHRASES, READING_TASKS, READING_ORDER, CROSS = range(9, 13)
-"""The purposes. A number that has been used is never used for another purpose."""
+"""The number of each purpose. A number that was once used is never used for another purpose."""
 
 
 @dataclass(frozen=True)
 class RandomStreams:
-    """Random streams of a run; each has its own number, so that no two give the same numbers."""
+    """Random streams of a run, each identified by a number, so that no two give the same random numbers."""
 
     seed: int
     """The run's seed."""

@@ -1,4 +1,4 @@
-"""Returns to go, and the penalty for actions that were not understood."""
+"""Returns to go, and the penalty for actions that the environment did not understand."""
 
 from __future__ import annotations
 
@@ -228,8 +228,8 @@ def _added_up(
 
 
 def _sum_to_go(steps: StepTable, rewards: NDArray[np.float64], discount: float) -> NDArray[np.float64]:
-    # Each pass doubles the stretch of rewards that a row has gathered: after it, row t holds the rewards of
-    # t … t + 2·reach − 1. That is log2(longest trajectory) passes over all rows, however they are split up.
+    # Each pass doubles the number of rewards that a row has gathered: after it, row t holds the rewards of
+    # t … t + 2·reach − 1. This takes log2(longest trajectory) passes over all rows, for all trajectories.
     order = steps.time_order
     gathered = rewards[order]
     length = np.bincount(steps.trajectory_code)
@@ -246,8 +246,8 @@ def _sum_to_go(steps: StepTable, rewards: NDArray[np.float64], discount: float) 
 
 
 def _sum_over_trajectory(steps: StepTable, rewards: NDArray[np.float64]) -> NDArray[np.float64]:
-    # Added up in time order, so that the order of the rows cannot change the last bit. (An empty bincount
-    # would come out as integers.)
+    # Added up in time order, so that the order of the rows cannot change the last bit. (The type is set
+    # because an empty bincount consists of integers.)
     order = steps.time_order
     sums = np.bincount(steps.trajectory_code[order], weights=rewards[order]).astype(np.float64)
     return sums[steps.trajectory_code]

@@ -28,9 +28,9 @@ _SHORT = np.uint32(0b111)
 def kept_rounding(values: NDArray[np.float64], given: Any) -> NDArray[np.float64] | None:
     """Rounding error of each value of a column from being stored in the column's type.
 
-    A column of whole numbers is exact, unless one is so large that its type has no halves there. Numbers that
-    are float64 but were float32 before, as from `tensor.tolist()`, are recognised by their digits: they are
-    float32 numbers, and some of them need that type's last digits.
+    A column of whole numbers is exact, unless one is so large that its type cannot represent halves there.
+    Values that are float64 but were float32 before, as from `tensor.tolist()`, are recognised by their
+    digits: they are float32 numbers, and some of them need that type's last digits.
 
     Args:
         values: Shape (rows,), finite.
@@ -83,7 +83,7 @@ def merge_equal(
         rounding: Shape (rows,), the largest rounding error of each.
         groups: Shape (rows,), dense ids; values of different groups are left alone.
     """
-    # In most tables no two values are this near to each other, which a sort shows at once.
+    # In most tables no two values are this near to each other, which a single sort shows.
     in_order = np.sort(values)
     gaps = np.diff(in_order)
     reach = 2.0 * rounding.max(initial=0.0)

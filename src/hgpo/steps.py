@@ -47,10 +47,10 @@ class StepTable:
     and an array of floats holds floats. A state key is only ever compared with keys of the same task.
 
     Args:
-        task_id: The task (one prompt, one game, one goal) that the row's rollout tried.
-        trajectory_id: The rollout. Global: one id may not occur in two tasks.
+        task_id: The task (one prompt, one game, one goal) of the row's rollout.
+        trajectory_id: The rollout. Ids are global: one id may not occur in two tasks.
         step_index: Time within the trajectory, 0 … T−1, each exactly once.
-        state_key: The state that the agent stood in before acting, as something hashable.
+        state_key: The state that the agent was in before acting, as a hashable value.
         reward: The reward that followed the action; finite.
         observation: The text that the agent saw.
         action: The text that the agent answered with.
@@ -170,13 +170,13 @@ class StepTable:
             rows: Each has the five required keys; an optional key is in every row or in none.
 
         Raises:
-            ValueError: A row lacks a key that it needs or has one that no column is called.
+            ValueError: A row lacks a required key, or has a key that is not the name of a column.
         """
         columns = [column.name for column in fields(cls) if column.init]
         for row, values in enumerate(rows):
             if unknown := [name for name in values if name not in columns]:
                 raise ValueError(
-                    f"row {row}: no column is called {unknown[0]!r}; columns: {', '.join(columns)}"
+                    f"row {row}: there is no column {unknown[0]!r}; columns: {', '.join(columns)}"
                 )
         present = [name for name in columns if name in _REQUIRED or any(name in values for values in rows)]
         for row, values in enumerate(rows):
@@ -221,13 +221,13 @@ class StepTable:
         codes = {**self.state_key_codes, STATE_KEY: self.state_code}
         if name not in codes:
             raise ValueError(
-                f"there is no state key {name!r}, but {', '.join(codes)}; give "
+                f"there is no state key {name!r}, only {', '.join(codes)}; give "
                 f"StepTable(state_keys={{{name!r}: …}}), or in a file the column {KEY_PREFIX}{name}"
             )
         return codes[name]
 
     def with_state_keys(self, state_key: Column) -> StepTable:
-        """The same steps under other state keys.
+        """The same steps with other state keys.
 
         Args:
             state_key: One per row, as in the constructor.
@@ -384,7 +384,7 @@ def _check_finite(name: str, values: NDArray[np.float64], fix: str) -> None:
 
 def _check_one_task_per_trajectory(steps: StepTable) -> None:
     task, trajectory = steps.task_code, steps.trajectory_code
-    # The task of some row of each trajectory; all its other rows must have the same.
+    # One row of each trajectory; all other rows of the trajectory must have the same task.
     speaker = np.empty(_count_codes(trajectory), np.int64)
     speaker[trajectory] = np.arange(len(steps))
     differs = task != task[speaker[trajectory]]

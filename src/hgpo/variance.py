@@ -13,9 +13,9 @@ class NestedVariance:
     """The two components for groups within larger groups, in units of return squared."""
 
     between: float
-    """τ²: variance of the groups' expected returns within their larger group."""
+    """τ²: variance of the inner groups' expected returns within their outer group."""
     within: float
-    """σ²: variance of the returns within a group."""
+    """σ²: variance of the returns within an inner group."""
 
 
 def nested_variance(
@@ -23,9 +23,9 @@ def nested_variance(
 ) -> NestedVariance:
     """Components of variance by the method of moments, for groups of unequal sizes.
 
-    Each value is modelled as  m + b + e,  m the expectation of its outer group, b ~ (0, τ²) one draw per
-    inner group, e ~ (0, σ²) one per value. With n values in c inner groups of n_j, in p outer ones
-    of n_i:
+    Each value is modelled as  m + b + e,  where m is the expectation of its outer group, b ~ (0, τ²) is drawn
+    once per inner group, and e ~ (0, σ²) once per value. With n values in c inner groups of n_j values each,
+    and p outer groups of n_i values each:
 
         σ² = Σ (v − mean_j)² / (n − c)
         τ² = max(0, (Σ_j n_j (mean_j − mean_i)² − (c − p) σ²) / (n − Σ_i Σ_{j in i} n_j² / n_i))

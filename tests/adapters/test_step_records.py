@@ -37,7 +37,7 @@ def test_an_estimator_may_be_made_already():
 def test_what_is_wrong_is_told():
     with pytest.raises(ValueError, match="estimator hppo: choose from hgpo, hbc"):
         step_advantages(records(), "hppo")
-    with pytest.raises(TypeError, match=r"alpha: settings go with the name.*HBC\("):
+    with pytest.raises(TypeError, match=r"alpha: give settings only with the name.*HBC\("):
         step_advantages(records(), HBC(), alpha=2.0)
     with pytest.raises(ValueError, match="row 1: 'action' is missing"):
         step_advantages([records()[0], {k: v for k, v in records()[1].items() if k != "action"}])

@@ -29,7 +29,7 @@ def test_every_hook_fits(hook):
     [
         (
             Hook("verl.trainer.ppo.core_algos:register_adv_est", ("name", "config"), "x"),
-            "has the parameters (name_or_enum), expected (name, config); install a verl that is supported",
+            "has the parameters (name_or_enum), expected (name, config); install a supported version",
         ),
         (
             # One parameter more than is expected is a difference, too.

@@ -123,7 +123,7 @@ def test_the_command_prints_a_method_and_says_what_is_left_out(capsys, monkeypat
     monkeypatch.setattr("hgpo.adapters.verl.launch.train", seen.append)
     words = ["verl", "train", "--preset", "alfworld-1.5b", "--preset", "cispo", "trainer.n_gpus_per_node=4"]
     assert main(words) == 0
-    assert "verl has no counterpart of loss.mask_below=0.997; it is left out" in capsys.readouterr().out
+    assert "verl has no counterpart to loss.mask_below=0.997; it is left out" in capsys.readouterr().out
     (config,) = seen
     assert config.actor_rollout_ref.actor.policy_loss.loss_mode == "cispo"
     assert (config.trainer.experiment_name, config.trainer.n_gpus_per_node) == ("alfworld-1.5b", 4)

@@ -237,5 +237,5 @@ def test_a_batch_without_a_valid_answer_is_told_with_three_of_its_first_steps():
     ]
     texts = [f"<think>{number}" for number in range(6)]
     head, *samples, _ = no_valid_answer(rows, texts).splitlines()
-    assert head.startswith("WARNING: not one answer of the batch was valid")
+    assert head.startswith("WARNING: no answer of the batch was valid")
     assert samples == [f"  t_{i}, step 1, cut_off: '<think>{2 * i + 1}'" for i in range(3)]

@@ -56,7 +56,7 @@ def test_chance_is_told_by_leaving_out_one_task_at_a_time():
 
 def test_where_nothing_is_paid_there_is_nothing_to_choose_by():
     choices = score_choices({"seen": walks(("AB", [0.0, 0.0]), ("AB", [0.0, 0.0]))}, STATE)
-    assert [each.score for each in choices] == [0.0] and "Nothing to choose by" in advice(choices)
+    assert [each.score for each in choices] == [0.0] and "There is no basis for a choice" in advice(choices)
 
 
 def choice(key: str, depth: int, score: float, behind: float, chance: float = 0.1) -> Choice:
@@ -66,15 +66,15 @@ def choice(key: str, depth: int, score: float, behind: float, chance: float = 0.
 @pytest.mark.parametrize(
     ("choices", "words"),
     [
-        ([choice("seen", 0, 0.0, 0.0)], "Nothing to choose by"),
-        ([choice("seen", 0, 1.0, 0.0), choice("seen", 1, 0.9, 0.1)], "cannot tell"),
+        ([choice("seen", 0, 0.0, 0.0)], "There is no basis for a choice"),
+        ([choice("seen", 0, 1.0, 0.0), choice("seen", 1, 0.9, 0.1)], "do not show what to compare by"),
         (
             [choice("seen", 0, 0.5, 0.5), choice("seen", 1, 1.0, 0.0), choice("true", 0, 0.5, 0.5)],
-            "Compare by seen with K = 1: it has the highest score.",
+            "Compare steps by seen with K = 1: it has the highest score.",
         ),
         (
             [choice("seen", 0, 0.95, 0.05), choice("seen", 1, 1.0, 0.0), choice("true", 0, 0.5, 0.5)],
-            "K = 1: it has the highest score. Within chance of it: seen with K = 0.",
+            "K = 1: it has the highest score. The difference may be chance for: seen with K = 0.",
         ),
     ],
 )

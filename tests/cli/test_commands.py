@@ -118,7 +118,7 @@ def test_diagnose_shows_levels_aliasing_and_the_depth_to_compare(rollouts, capsy
     # by one state.
     assert "state key state_key: 100.0% of the steps aliased" in shown
     assert "state key nothing: 100.0% of the steps aliased" in shown
-    assert "Compare by full_state with K = 2: it has the highest score." in " ".join(shown.split())
+    assert "Compare steps by full_state with K = 2: it has the highest score." in " ".join(shown.split())
     assert max(map(len, shown.splitlines()[1:])) <= 80  # the first line holds the path
     assert main(["diagnose", str(rollouts), "--truth", "state"]) == 2
     assert "no such key; choose from state_key, full_state, nothing" in capsys.readouterr().err

@@ -129,7 +129,7 @@ def test_a_comparison_of_ones_own(folder, capsys):
         (["train", "env:own_games:Suit"], "did you mean own_games:Suite?"),
         (["train", "env:own_game:Suite"], "No module named 'own_game'"),
         (["train", "env:own_games:Suite", "--env.lvl", "x"], "did you mean --env.level?"),
-        (["train", "env:own_games:Switch"], "own_games:Switch is not an environment, as it has no"),
+        (["train", "env:own_games:Switch"], "own_games:Switch is not an environment, because it has no"),
         (["train", "--env.level", "hard", "env:own_games:Suite"], "give it once, and before the options"),
         (["train", "estimator:own_ideas:Loud"], "did you mean own_ideas:Louder?"),
         (["env", "check", "own_games.py:Suit"], "did you mean own_games.py:Suite?"),

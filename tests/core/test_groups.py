@@ -127,7 +127,7 @@ def test_the_key_in_use_alone_is_what_there_is_without_level_keys(rows: Rows, st
 def test_a_key_that_the_table_lacks_is_named_with_those_that_it_has():
     steps = StepTable.from_rows([row | {"state_keys": {"seen": 0}} for row in walk_rows(("AB", [0.0, 0.0]))])
     with pytest.raises(
-        ValueError, match=r"no state key 'full_state', but seen, state_key; .*state_key_full_state"
+        ValueError, match=r"no state key 'full_state', only seen, state_key; .*state_key_full_state"
     ):
         level_groups(steps, 1, level_keys=("seen", "full_state"))
 

@@ -173,7 +173,7 @@ def test_from_rows_names_a_missing_or_misspelt_key():
     with pytest.raises(ValueError, match=r"row 1: 'reward' is missing; give it in every row$"):
         StepTable.from_rows(rows)
     rows[1]["rewards"] = 1.0
-    with pytest.raises(ValueError, match=r"row 1: no column is called 'rewards'; columns: task_id, .*reward"):
+    with pytest.raises(ValueError, match=r"row 1: there is no column 'rewards'; columns: task_id, .*reward"):
         StepTable.from_rows(rows)
     rows = walk_rows(("AB", [0.0, 1.0]))
     rows[0]["action"] = "go"

@@ -128,9 +128,9 @@ def test_whatever_differs_is_named(data, tmp_path, capsys, field, value):
     ("text", "code", "said"),
     [
         ("", 1, "nothing to compare"),
-        ("{", 2, "line 1 is no recorded episode"),
-        ("[]", 2, "line 1 is no recorded episode"),
-        ('{"game": "train/a/t1"}', 2, "no recorded ALFWorld episode"),
+        ("{", 2, "line 1 is not a recorded episode"),
+        ("[]", 2, "line 1 is not a recorded episode"),
+        ('{"game": "train/a/t1"}', 2, "not a recorded ALFWorld episode"),
         ('{"game": "train/z/t1", "runs": []}', 2, "no game train/z/t1"),
     ],
 )

@@ -30,8 +30,8 @@ def test_training_draws_and_a_held_out_split_has_an_order():
     ("split", "count", "error", "message"),
     [
         ("test", 1, ValueError, "no split 'test': choose from train, held_out"),
-        ("train", None, ValueError, "say how many tasks to draw of train: count is None"),
-        ("train", -1, ValueError, "say how many tasks to draw of train: count is -1"),
+        ("train", None, ValueError, "count is None: give the number of tasks to draw from train"),
+        ("train", -1, ValueError, "count is -1: give the number of tasks to draw from train"),
         ("held_out", 4, SettingError, "held_out has 3 tasks, not 4"),
         ("held_out", -1, SettingError, "held_out has 3 tasks, not -1"),
     ],

@@ -140,7 +140,7 @@ def test_a_type_that_nothing_has_makes_its_quantifier_empty():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"domain": DOMAIN + ")"}, r"line 26: '\)' closes nothing"),
+        ({"domain": DOMAIN + ")"}, r"line 26: '\)' has no matching"),
         ({"domain": DOMAIN.rstrip()[:-1]}, "1 parentheses are not closed"),
         ({"domain": "(define (problem small))"}, r"expected \(define \(domain NAME"),
         ({"domain": DOMAIN.replace("(:types", "(:durative-action) (:types")}, ":durative-action, which is not"),

@@ -54,7 +54,7 @@ GOOD = Info(("look",), "key")
         ("hall", {"won": True}, "the info is a dict, not an Info"),
         ("hall", Info(["look"], "key"), "not a tuple of texts"),  # pyright: ignore
         ("hall", Info((1,), "key"), "not a tuple of texts"),  # pyright: ignore
-        ("hall", Info((), "key"), "there is no admissible command, yet the episode is not over"),
+        ("hall", Info((), "key"), "there is no admissible command, but the episode is not over"),
         ("hall", Info(("look",), ["key"]), "the state key is a list that cannot be hashed"),  # pyright: ignore
         ("hall", Info(("look",), object()), "the state key is an object that is compared by identity"),
         ("hall", Info(("look",), None), "the state key is None, a missing value"),

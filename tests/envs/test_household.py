@@ -330,7 +330,7 @@ def test_a_split_or_count_that_is_none_is_refused():
     suite = HouseholdSuite()
     with pytest.raises(ValueError, match="no split 'test'"):
         suite.tasks("test")
-    with pytest.raises(ValueError, match="say how many tasks to draw of train: count is None"):
+    with pytest.raises(ValueError, match="count is None: give the number of tasks to draw from train"):
         suite.tasks("train")
     with pytest.raises(ValueError, match="valid_seen has 120 tasks, not 121"):
         suite.tasks("valid_seen", 121)

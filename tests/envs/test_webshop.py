@@ -812,12 +812,12 @@ def test_a_broken_file_is_refused_in_one_line(tmp_path, products, told):
     ("attributes", "told"),
     [
         (b'{"B01": {"attributes": 3}}', "product B01: 'attributes' must be a list of texts, not 3"),
-        (b'{"B01": 3}', "product B01: what is said of it is no object: 3"),
+        (b'{"B01": 3}', "product B01: its record must be an object, not 3"),
         (b'{"B01" 3}', "expected a name and a colon"),
         (b"[]", "not a JSON object"),
         (b"{}", "it holds no products"),
         (TOLD[:-1], "after product B01: it is cut off"),
-        (b'{"B09": {}}', "tells of none of the products in"),
+        (b'{"B09": {}}', "describes none of the products in"),
     ],
 )
 def test_a_broken_file_of_attributes_is_refused(tmp_path, attributes, told):
@@ -862,9 +862,9 @@ def test_several_catalogues_and_human_goals_are_spoken_of(tmp_path, capsys):
     folder_of(tmp_path, dict.fromkeys([ALL, ALL_TOLD, THOUSAND, "items_human_ins.json"], b"[]"))
     find_files(tmp_path)
     assert notes(capsys) == [
-        f"hgpo: {tmp_path} holds items_shuffle.json, items_shuffle_1000.json: items_shuffle.json is taken; "
-        f"--data {tmp_path}/FILE takes another",
-        f"hgpo: {tmp_path}/items_human_ins.json is not used: goals are those of items_ins_v2.json",
+        f"hgpo: {tmp_path} holds items_shuffle.json, items_shuffle_1000.json: items_shuffle.json is used; "
+        f"--data {tmp_path}/FILE uses another",
+        f"hgpo: {tmp_path}/items_human_ins.json is not used: the goals come from items_ins_v2.json",
     ]
 
 
@@ -1000,7 +1000,7 @@ def test_a_damaged_index_is_made_again(large, tmp_path, capsys, damage):
         damage(place / name)
         assert_searches(cached_index(*large, rule="recorded"))
         (line,) = notes(capsys)
-        assert line == f"hgpo: the search index in {place} is damaged and made again"
+        assert line == f"hgpo: the search index in {place} is damaged and is built again"
         assert sorted(path.name for path in place.iterdir()) == names
     # A file where the folder should be, and what a killed process has left.
     shutil.rmtree(place)
@@ -1113,7 +1113,7 @@ def test_a_recording_of_another_catalogue_says_so(tmp_path):
 def test_what_is_no_recording_says_so(tmp_path):
     path = tmp_path / "bad.jsonl"
     path.write_text('{"goal": {}}\n')
-    with pytest.raises(SettingError, match="line 1 is no recorded WebShop episode"):
+    with pytest.raises(SettingError, match="line 1 is not a recorded WebShop episode"):
         replay(SUITE, path)
 
 

@@ -109,7 +109,7 @@ FAULTS = {
     "a typo in the class": ("own_shapes:Circel", CIRCLE, "did you mean own_shapes:Circle?"),
     "a file that is not there": ("shapes/own.py:Circle", "", "there is no file"),
     "a file that has another module's name": ("random.py:Circle", CIRCLE, "another module is called random"),
-    "a file whose name is no module's": ("my-shapes.py:Circle", CIRCLE, "is no name of a module"),
+    "a file whose name is no module's": ("my-shapes.py:Circle", CIRCLE, "is not a module name"),
     "no class": ("own_shapes:", CIRCLE, "expected MODULE:CLASS or FILE.py:CLASS"),
     "an error in the module": ("own_shapes:Circle", "x = 1\ny = z", "name 'z' is not defined (own_shapes.py, line 2)"),
     "a syntax error": ("own_shapes:Circle", "def f(:", "SyntaxError: invalid syntax (own_shapes.py, line 1)"),
@@ -125,22 +125,22 @@ FAULTS = {
     "a class that cannot be made": (
         "own_shapes:Circle",
         "from dataclasses import dataclass\n@dataclass\nclass Circle:\n    def __post_init__(self): 1 / 0",
-        "own_shapes:Circle cannot be made: ZeroDivisionError: division by zero (own_shapes.py, line 4)",
+        "own_shapes:Circle cannot be created: ZeroDivisionError: division by zero (own_shapes.py, line 4)",
     ),
     "a field of an unknown type": (
         "own_shapes:Circle",
         "from dataclasses import dataclass\n@dataclass\nclass Circle:\n    radius: 'Number' = 1",
-        "own_shapes:Circle cannot be made: NameError: name 'Number' is not defined",
+        "own_shapes:Circle cannot be created: NameError: name 'Number' is not defined",
     ),
     "a field that no file keeps": (
         "own_shapes:Circle",
         "from dataclasses import dataclass\n@dataclass\nclass Circle:\n    centre: object = object",
-        "centre is <class 'object'>, which a run's file cannot keep: use texts, numbers",
+        "centre is <class 'object'>, which cannot be saved with a run: use texts, numbers",
     ),
     "a class of another kind": (
         "own_shapes:Circle",
         "from dataclasses import dataclass\n@dataclass\nclass Circle: ...",
-        "own_shapes:Circle is not a shape, as it has no area: draw it",
+        "own_shapes:Circle is not a shape, because it has no area: draw it",
     ),
 }  # fmt: skip
 

@@ -43,7 +43,7 @@ def renamed(**names: str) -> str:
         ("partz", "did you mean {}/parts?"),
         ("prats/0.jsonl", "there is no folder {0}/prats; did you mean {0}/parts?"),
         ("rollouts.jsonl/0.jsonl", "{0}/rollouts.jsonl is a file, not a folder"),
-        ("link.jsonl", "is a link to nowhere.jsonl, which is not there"),
+        ("link.jsonl", "is a link to nowhere.jsonl, which does not exist"),
         ("circle.jsonl", "circle.jsonl cannot be read"),
         ("x" * 300 + ".jsonl", "cannot be read: File name too long"),
         ("pipe.jsonl", "is a pipe or a device: write the rollouts to a file first"),
@@ -175,7 +175,7 @@ def test_a_file_that_asks_for_more_memory_than_there_is(tmp_path: Path, monkeypa
         raise MemoryError
 
     monkeypatch.setattr("hgpo.rollout_files.arrow.read_parquet", read)
-    assert "takes more memory than there is" in message(write_parquet(tmp_path / "r.parquet"))
+    assert "needs more memory than there is" in message(write_parquet(tmp_path / "r.parquet"))
 
 
 def test_two_columns_of_one_name(tmp_path: Path):
@@ -200,7 +200,7 @@ def test_a_column_by_a_similar_name(theirs: str, ours: str, tmp_path: Path):
     found = message(tmp_path / "r.jsonl")
     assert f"has no column {ours!r}" in found
     # The advice, as a shell takes it.
-    assert shlex.split(found.rpartition(" is it: ")[2]) == ["--rename", f"{theirs}={ours}"]
+    assert shlex.split(found.rpartition(" is this column: ")[2]) == ["--rename", f"{theirs}={ours}"]
     assert len(read_rollouts(tmp_path / "r.jsonl", {theirs: ours}).steps) == 8
 
 
@@ -208,8 +208,9 @@ def test_renamings_that_cannot_be(tmp_path: Path):
     (tmp_path / "r.jsonl").write_text(renamed(task_id="uid"))
     path = tmp_path / "r.jsonl"
     assert "Did you mean --rename uid=task_id?" in message(path, {"uuid": "task_id"})
-    assert "'uid' cannot be renamed to 'taskid', which is not read; did you mean task_id?" in message(
-        path, {"uid": "taskid"}
+    assert (
+        "'uid' cannot be renamed to 'taskid', which is not a column that is read; did you mean task_id?"
+        in message(path, {"uid": "taskid"})
     )
     assert "two columns cannot both be renamed to 'task_id'" in message(
         path, {"uid": "task_id", "reward": "task_id"}
@@ -251,7 +252,7 @@ def test_folders_that_are_not_rollouts(tmp_path: Path):
     assert message(tmp_path / "empty").endswith("; it has the folders inner")
     both = write_folder(tmp_path / "both", a_jsonl=TEXT)
     write_parquet(both / "b.parquet")
-    assert "has files of several kinds, a.jsonl and b.parquet" in message(both)
+    assert "has files in several formats, a.jsonl and b.parquet" in message(both)
     run = write_folder(tmp_path / "run", config_json="{}", metrics_jsonl="")
     assert f"is the folder of a run: give one of the files in {run}/rollouts" in message(run)
 

@@ -159,7 +159,7 @@ def test_where_no_answer_is_valid_three_of_them_are_shown():
     warning = no_valid_answer("the agent", [result.answers])
     assert warning is not None
     head, *samples, _ = warning.splitlines()
-    assert "not one answer of the agent was valid" in head
+    assert "no answer of the agent was valid" in head
     assert len(samples) == 3 == len(set(samples))
     assert all(", step 1, no_action: '<think>0." in s and "</think>well'" in s for s in samples)
     # Another panel on which some answers are valid: then the model knows how to answer.

@@ -124,7 +124,7 @@ def test_what_a_run_can_do_without_does_not_end_it(tmp_path, monkeypatch):
     fails(monkeypatch, RunLog, "rollouts", lambda call: call in (1, 3))
     said = run_and_listen(settings, tmp_path / "full")
     told = [line for line in said if "cannot be written" in line]
-    end = "cannot be written (No space left on device): it is left out, and the run goes on"
+    end = "cannot be written (No space left on device): it is left out, and the run continues"
     assert told == [f"rollouts/ {end}", f"samples/ {end}"]
     assert figures(tmp_path / "full") == figures(tmp_path / "unbroken")
     assert sorted(path.name for path in (tmp_path / "full" / "samples").glob("*.txt")) == [
@@ -164,7 +164,7 @@ def test_metrics_and_results_are_written_as_soon_as_there_is_room(tmp_path, monk
     assert len([line for line in said if "cannot be written" in line]) == 1
     assert (
         f"{files[kind]} cannot be written (No space left on device): it is tried again with what comes next, "
-        "and the run goes on" in said
+        "and the run continues" in said
     )
     assert figures(tmp_path / "full") == figures(tmp_path / "unbroken")
     assert evaluations(tmp_path / "full") == evaluations(tmp_path / "unbroken")
@@ -185,8 +185,8 @@ def test_no_checkpoint_is_ahead_of_the_metrics(tmp_path, monkeypatch):
         patch.setattr(RecordFile, "add", add)
         with pytest.raises(
             RunError,
-            match=r"the checkpoint after iteration 2 could not be written \(No space left on device\); the one "
-            r"before it is whole: .* go on with hgpo train --resume ",
+            match=r"the checkpoint after iteration 2 could not be written \(No space left on device\); the "
+            r"previous checkpoint is complete: .* continue with hgpo train --resume ",
         ):
             run(config(), tmp_path / "full")
     assert [path.name for path in (tmp_path / "full" / "checkpoints").iterdir()] == ["000000"]
@@ -237,7 +237,7 @@ def test_a_folder_in_the_place_of_a_page_or_picture_does_not_fail_a_run(tmp_path
     said = " ".join(capsys.readouterr().out.split())
     for name in ("report.html", "learning_curve.png"):
         assert f"{name} could not be written (Is a directory) and is left out" in said
-    assert "samples/ cannot be written (File exists): it is left out, and the run goes on" in said
+    assert "samples/ cannot be written (File exists): it is left out, and the run continues" in said
     assert f"run: {tmp_path / 'run'} (metrics.jsonl, checkpoints)" in said
     assert main(["report", str(tmp_path / "run")]) == 1
     assert capsys.readouterr().err == f"hgpo: {tmp_path / 'run' / 'report.html'}: Is a directory\n"

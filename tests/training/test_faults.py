@@ -178,7 +178,7 @@ def damaged(folder: Path, how: str) -> Path:
     [
         ("truncated", r"model.safetensors has 1000 of \d+ bytes"),
         ("missing", r"optimizer.pt has 0 of \d+ bytes"),
-        ("not ours", "state.json is not what this version"),
+        ("not ours", "state.json was not written by this version"),
         ("another model's", ""),
         ("garbage", ""),
     ],
@@ -187,7 +187,7 @@ def test_a_checkpoint_that_cannot_be_used_is_named_and_the_one_before_offered(ho
     shutil.copytree(finished(half_trained(checkpoint_every=1)), tmp_path, dirs_exist_ok=True)
     expected = figures(tmp_path)
     checkpoint = damaged(tmp_path, how)
-    words = rf"000004 cannot be used: {why}.*from the one before, 000003.*mv "
+    words = rf"000004 cannot be used: {why}.*from the previous one, 000003.*mv "
     with pytest.raises(SettingError, match=words) as error:
         run(half_trained(checkpoint_every=1), tmp_path)
     assert "\n" not in str(error.value)

@@ -93,7 +93,7 @@ def test_a_model_whose_answers_are_never_valid_is_told_of_at_once(tmp_path):
     )
     Trainer(untrained, tmp_path, Recorder()).run()
     (warning,) = warnings
-    assert warning.startswith("WARNING: not one answer of the agent was valid")
+    assert warning.startswith("WARNING: no answer of the agent was valid")
     assert len(warning.splitlines()) == 5
 
 
@@ -343,5 +343,5 @@ def test_a_history_longer_than_the_prompt_is_refused(tmp_path):
 
 def test_a_state_key_that_the_games_lack_is_refused(tmp_path):
     estimator = HGPO(level_keys=("state_key", "full_state"))
-    with pytest.raises(SettingError, match=r"--estimator.level-keys full_state: .* but state_key"):
+    with pytest.raises(SettingError, match=r"--estimator.level-keys full_state: .* only state_key"):
         Trainer(replace(config(), estimator=estimator), tmp_path)

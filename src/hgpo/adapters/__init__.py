@@ -1,1 +1,1 @@
-"""Adapters to other training frameworks; each module needs its framework, and importing hgpo loads none."""
+"""Adapters to other training frameworks. Each module needs its framework; importing hgpo loads none."""

@@ -1,11 +1,11 @@
 """Finds each row's step in its trajectory when rows may have been copied, dropped or reordered.
 
 Without step numbers only the returns contain this information. Most agents' tasks reward only the last
-step. Then R_t = γ R_{t+1}, and the returns of a trajectory are …, γ² c, γ c, c. The ratio that most
-neighbouring returns have is γ, whatever the order of the rows. If all returns of a trajectory are powers of
-γ times one number, two rows with the same state and return are copies, and exponents other than …, 2, 1, 0
-mean that rows are missing or in another order. The order cannot be found if a return is 0 or contains a
-penalty of its own row.
+step. Then R_t = γ R_{t+1}, and the returns of a trajectory are …, γ² c, γ c, c. The most frequent ratio of
+neighbouring returns is γ, for any order of the rows. If all returns of a trajectory are powers of γ times one
+number, two rows with the same state and return are copies, and exponents other than …, 2, 1, 0 mean that rows
+are missing or in another order. The order cannot be found if a return is 0 or contains a penalty of its own
+row.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from numpy.typing import NDArray
 PRECISION = 2e-6
 """Relative rounding error of a float32 return that is a sum over some dozens of steps."""
 LEAST_DISCOUNT = 0.8
-"""Smallest ratio taken for a discount: agents use 0.9 and more, and smaller ratios come from rewards."""
+"""Smallest ratio taken as a discount: agents use 0.9 or more, and smaller ratios come from rewards."""
 
 
 def rank_within(codes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """How many earlier rows have the same code."""
+    """For each row, the number of earlier rows with the same code."""
     order = np.argsort(codes, kind="stable")
     length = np.bincount(codes)
     rank = np.empty_like(codes)
@@ -35,7 +35,7 @@ def rank_within(codes: NDArray[np.int64]) -> NDArray[np.int64]:
 def originals(
     trajectory: NDArray[np.int64], step: NDArray[np.int64], facts: Mapping[str, NDArray[Any]]
 ) -> NDArray[np.int64]:
-    """The first row of the same step as each row: the row itself, or the row that it is a copy of.
+    """For each row, the first row of the same step: the row itself, or the row of which it is a copy.
 
     Args:
         trajectory, step: the trajectory and step number of each row.
@@ -69,7 +69,7 @@ def check_time_order(
         returns: Shape (rows,), returns to go.
         trajectory: Shape (rows,), dense ids.
         state: Shape (rows,), equal for equal states.
-        names: the caller's name of each row's trajectory.
+        names: the caller's name for each row's trajectory.
     """
     order = np.argsort(trajectory, kind="stable")
     rows_of_each = np.split(order, np.cumsum(np.bincount(trajectory))[:-1])
@@ -104,8 +104,8 @@ def check_time_order(
 def _discount(returns: list[NDArray[np.float64]]) -> float | None:
     """The ratio of more than half of the neighbouring returns of all trajectories; None if there is none.
 
-    It must hold for returns of different sizes, because a constant penalty is a fixed share of one return
-    only.
+    It must hold for returns of different sizes, because a constant penalty can also give equal ratios, but
+    only for returns of one size.
     """
     pairs = [np.empty((2, 0))]
     for of_trajectory in returns:
@@ -145,7 +145,7 @@ def _copy(rows: NDArray[np.int64], power: NDArray[np.int64], state: NDArray[np.i
         first = seen.setdefault((its, int(state[row])), row)
         if first != row:
             return (
-                f"row {row} is a copy of row {first}, as no order of the rows explains that both have the "
-                "same state and the same return"
+                f"row {row} is a copy of row {first}, because no order of the rows explains that both have "
+                "the same state and the same return"
             )
     return None

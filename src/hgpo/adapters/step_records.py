@@ -23,7 +23,7 @@ def step_advantages(
         records: One mapping per row with `task_id`, `trajectory_id`, `step_index`, `state_key` and `reward`,
             and any other column of `StepTable`, such as `action` and `action_valid`, in every row or in none.
             None is a padding row: it is in no group and gets 0.
-        estimator: A name in `ESTIMATORS`, MODULE:CLASS of your own, or an estimator.
+        estimator: A name in `ESTIMATORS`, the MODULE:CLASS of your own estimator, or an estimator object.
         settings: the settings of an estimator that is given by name.
 
     Returns:
@@ -45,7 +45,8 @@ def _estimator(estimator: str | Estimator, settings: Mapping[str, Any]) -> Estim
     if not isinstance(estimator, str):
         if settings:
             raise TypeError(
-                f"{', '.join(settings)}: settings go with the name of an estimator; {estimator!r} has its own"
+                f"{', '.join(settings)}: give settings only with the name of an estimator; {estimator!r} has "
+                "its own"
             )
         return estimator
     return ESTIMATORS.find(estimator, "estimator")(**settings)

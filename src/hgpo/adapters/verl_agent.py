@@ -3,7 +3,7 @@
     from hgpo.adapters.verl_agent import compute_hgpo_outcome_advantage
 
 is the only import that a user of the recipe changes. It needs torch. If rows have been copied, dropped or
-reordered, as a trainer does to make batches even, it needs their `step_index`.
+reordered, as trainers do to make batches of equal size, it needs their `step_index`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from hgpo.rounding import kept_rounding
 from hgpo.steps import StepTable
 
 MODES: dict[str, Normalization] = {"mean_std_norm": "mean_std", "mean_norm": "mean"}
-"""The recipe's names of the two normalizations."""
+"""The recipe's names for the two normalizations."""
 
 
 def compute_hgpo_outcome_advantage(

@@ -1,1 +1,1 @@
-"""What the groups of a rollout look like."""
+"""Analysis of the groups of a rollout and of the advantages computed from them."""

@@ -20,10 +20,10 @@ class Agreement:
     correlation: NDArray[np.float64]
     """Pearson's correlation over the rows; NaN if an estimator gives all rows the same value."""
     same_sign: NDArray[np.float64]
-    """Of the rows to which at least one of the two gives a value other than 0, the share to which both give
-    the same sign; NaN if there is no such row."""
+    """Among the rows to which at least one of the two gives a value other than 0, the fraction to which both
+    give the same sign; NaN if there is no such row."""
     zero_share: NDArray[np.float64]
-    """Share of the rows to which each gives exactly 0, [estimators]."""
+    """Fraction of the rows to which each estimator gives exactly 0, [estimators]."""
 
 
 def agreement(steps: StepTable, estimators: Mapping[str, Estimator]) -> Agreement:

@@ -7,12 +7,12 @@ the alignment of all rows, their cosine with the true advantages, is in expectat
 
     Σ Â A / √(Σ Â² Σ A²)  =  Σ_c A² / √(Σ_c Â² Σ A²)  ≈  a Σ_c w / √(Σ_c Â² Σ w)
 
-where Σ_c is over the rows that are compared. The last step takes A² to be a² w, with the same a for every
-key and depth, so that the score needs no truth. w is the squared error with which the choice that compares
-most rows predicts a row's return, as there is something to learn where returns vary; and 0 where any choice
-finds the outcome decided, as all its peers have the row's return. A finer key or a deeper level may predict
-returns better (a smaller Σ_c Â² for the same rows), and reaches fewer rows. docs/estimators.md shows how
-well the score agrees with the alignment where that is known.
+where Σ_c is over the rows that are compared. The last step assumes that A² is a² w, with the same a for every
+key and depth, so that the score does not need the true advantages. w is the squared error with which the
+choice that compares most rows predicts a row's return, because there is something to learn where returns
+vary; w is 0 where any choice finds the outcome decided, i.e. all of the row's peers have its return. A finer
+key or a deeper level may predict returns better (a smaller Σ_c Â² for the same rows), but compares fewer
+rows. docs/estimators.md shows how well the score agrees with the alignment in cases where that is known.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from hgpo.steps import StepTable
 
 @dataclass(frozen=True)
 class Choice:
-    """A state key and a depth by which steps can be compared."""
+    """A state key and a depth K with which steps can be compared."""
 
     key: str
     """Name of the state key."""
@@ -54,8 +54,8 @@ def score_choices(tables: Mapping[str, StepTable], estimator: HGPO) -> list[Choi
     """The score of every key with K = 0, 1, … up to the estimator's own.
 
     Args:
-        tables: The same steps by the name of the state key that is in use.
-        estimator: Its discount and penalty make the returns.
+        tables: The same steps with different state keys, by the name of the key.
+        estimator: Its discount and penalty define the returns.
     """
     settings = [
         (name, replace(estimator, history_length=depth, peers="other_trajectories", normalization="mean"))
@@ -85,17 +85,17 @@ def advice(choices: Sequence[Choice]) -> str:
     """The recommended key and K in one or two sentences; or that these rollouts do not distinguish them."""
     best = max(choices, key=lambda choice: choice.score)
     if best.score == 0:
-        return "Nothing to choose by: no two returns that are compared differ."
-    words = f"Compare by {best.key} with K = {best.history_length}: it has the highest score."
+        return "There is no basis for a choice: no two returns that are compared differ."
+    words = f"Compare steps by {best.key} with K = {best.history_length}: it has the highest score."
     equal = [choice for choice in choices if choice is not best and not choice.distinct]
     if len(equal) + 1 == len(choices) > 1:
-        return "These rollouts cannot tell what to compare by: no score is lower by more than chance."
+        return "These rollouts do not show what to compare by: no score is lower by more than chance."
     if equal:
         listed = "; ".join(
             f"{key} with K = {', '.join(str(choice.history_length) for choice in some)}"
             for key, some in groupby(equal, key=lambda choice: choice.key)
         )
-        words += f" Within chance of it: {listed}."
+        words += f" The difference may be chance for: {listed}."
     return words
 
 

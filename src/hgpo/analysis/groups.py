@@ -20,21 +20,22 @@ class LevelStatistics:
     """The groups of one level of an estimator."""
 
     name: str
-    """The estimator's name for it; "k" of HGPO: same state and the same k states before it."""
+    """The estimator's name for the level; at HGPO's level "k", rows share a state and k states before it."""
     groups: int
     """Number of groups, including those of one row."""
     sizes: tuple[int, int, int]
     """The median, 90th percentile and maximum of the groups' sizes in rows."""
     peer_fraction: float
-    """Share of all rows that have a peer, i.e. are compared with another row."""
+    """Fraction of all rows that have a peer, i.e. are compared with another row."""
     other_trajectory_fraction: float
-    """Share of all rows that share their group with a row of another trajectory."""
+    """Fraction of all rows whose group contains a row of another trajectory."""
     explained: float
-    """Share of the returns' variance within tasks that lies between this level's groups, of the rows that
-    have a peer here: 1 − σ²(level) / σ²(task), unbiased; NaN where no return differs or no row has a peer.
-    Below 0 where groups reach across tasks that differ."""
+    """Fraction of the returns' variance within tasks that lies between this level's groups, over the rows
+    that have a peer at this level: 1 − σ²(level) / σ²(task), unbiased; NaN if all returns are equal or no row
+    has a peer. It is below 0 if groups contain rows of tasks whose returns differ."""
     gain: float
-    """The same, with the groups of the level above (for the first level the task) instead of the task's."""
+    """The same relative to the variance within the groups of the level above; for the first level, within
+    tasks."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ class DepthStatistics:
     advantage_mean: float
     """Mean advantage in units of the advantages' standard deviation."""
     zero_share: float
-    """Share of the rows whose advantage is exactly 0."""
+    """Fraction of the rows whose advantage is exactly 0."""
 
 
 def level_statistics(steps: StepTable, comparison: Comparison) -> list[LevelStatistics]:
@@ -52,7 +53,7 @@ def level_statistics(steps: StepTable, comparison: Comparison) -> list[LevelStat
 
     Args:
         steps: The step table, with rows.
-        comparison: What the estimator says of this table.
+        comparison: The estimator's `comparison` of this table.
     """
     returns = comparison.returns
     every_level = [steps.task_code, *(level.groups for level in comparison.levels)]
@@ -85,10 +86,10 @@ def depth_statistics(steps: StepTable, estimator: HGPO) -> list[DepthStatistics]
 
 
 def aliased_share(steps: StepTable, truth: StepTable) -> float:
-    """Share of the rows whose state key has, within their task, more than one true state.
+    """Fraction of the rows whose state key has more than one true state within their task.
 
     Args:
-        steps: the rows with the keys in question.
+        steps: the rows with the keys to check.
         truth: the same rows in the same order, with keys that distinguish all states.
 
     Raises:
@@ -120,7 +121,7 @@ def _explained(returns: NDArray[np.float64], outer: NDArray[np.int64], inner: ND
 
 
 def _kinds_met(groups: NDArray[np.int64], kinds: NDArray[np.int64]) -> NDArray[np.int64]:
-    """How many different kinds each row's group has; 0 for a row in no group."""
+    """Number of different kinds in each row's group; 0 for a row without a group."""
     pairs = np.unique((groups + 1) * (kinds.max(initial=0) + 1) + kinds)
     met = np.bincount(pairs // (kinds.max(initial=0) + 1), minlength=int(groups.max(initial=-1)) + 2)[
         groups + 1

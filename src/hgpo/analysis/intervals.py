@@ -1,4 +1,4 @@
-"""A mean over repetitions with its confidence interval: the bootstrap."""
+"""Means over repetitions with bootstrap confidence intervals."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DRAWS = 10_000
 
 @dataclass(frozen=True)
 class Interval:
-    """A mean and the 95 % interval about it."""
+    """A mean and its 95 % interval."""
 
     mean: float
     low: float
@@ -21,19 +21,19 @@ class Interval:
 
 
 def bootstrap(values: NDArray[np.float64], draws: int = DRAWS, seed: int = 0) -> Interval:
-    """The mean of a table of seeds and games, and the 95 % percentile interval.
+    """The mean of a table of seeds and tasks, and the 95 % percentile interval.
 
-    Seeds and games are resampled with replacement, independently of each other: all seeds play the same
-    games, so neither seeds nor games alone are independent samples.
+    Seeds and tasks are resampled with replacement, independently of each other: all seeds play the same
+    tasks, so neither seeds nor tasks alone are independent samples.
 
     Args:
-        values: Shape (seeds, games).
-        draws: Bootstrap samples.
-        seed: Of the draws.
+        values: Shape (seeds, tasks).
+        draws: Number of bootstrap samples.
+        seed: Seed of the draws.
     """
     rng = np.random.default_rng(seed)
     seeds, games = values.shape
-    # The mean over the drawn seeds and games is a product with how often each was drawn.
+    # The mean over the drawn seeds and tasks is a product with the number of times that each was drawn.
     seed_share = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=draws) / seeds
     game_share = rng.multinomial(games, np.full(games, 1 / games), size=draws) / games
     means = np.einsum("ds,sg,dg->d", seed_share, values, game_share, optimize=True)
@@ -44,7 +44,7 @@ def bootstrap(values: NDArray[np.float64], draws: int = DRAWS, seed: int = 0) ->
 def interquartile_mean(scores: NDArray[np.float64]) -> float:
     """The mean of the middle half of the scores, leaving out a quarter (rounded down) at each end.
 
-    A single run that fails or excels does not change it, and it is less noisy than the median. Source:
+    A single very bad or very good run does not change it, and it is less noisy than the median. Source:
     Agarwal et al. 2021, arXiv 2108.13264 (section 4.3).
 
     Args:
@@ -60,11 +60,11 @@ def probability_of_improvement(scores: NDArray[np.float64], reference: NDArray[n
 
         P = mean over all pairs of seeds of [x > y] + [x = y] / 2
 
-    0.5 where the methods are equal. The interval is the bootstrap over the seeds of both. Source: Agarwal et
-    al. 2021, arXiv 2108.13264 (section 4.3).
+    It is 0.5 if the methods are equal. The interval is the bootstrap over the seeds of both. Source: Agarwal
+    et al. 2021, arXiv 2108.13264 (section 4.3).
 
     Args:
-        scores: One per seed of the one method, shape (seeds,).
-        reference: One per seed of the other, shape (its seeds,).
+        scores: One per seed of the first method, shape (seeds,).
+        reference: One per seed of the second method, shape (its seeds,).
     """
     return bootstrap(np.sign(scores[:, None] - reference[None]) / 2 + 0.5)

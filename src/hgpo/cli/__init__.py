@@ -92,7 +92,7 @@ def _run(args: list[str]) -> int:
             raise
         package = (error.name or "").partition(".")[0]
         return wrong_use(f"this command needs {package}, which is not installed: {how_to_install(package)}")
-    # Of the user's own code, sys.exit included; any other is a fault of the program, or the end of --help.
+    # Errors of the user's own code, including sys.exit, are reported in one line; others are raised again.
     except (Exception, SystemExit) as error:
         if (place := own_place(error)) is None:
             raise

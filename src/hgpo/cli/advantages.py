@@ -103,6 +103,6 @@ def _write(out: Path, steps: StepTable, advantages: NDArray[np.float64]) -> None
     try:
         write_columns(out, {**ids, "advantage": advantages})
     except OSError as error:
-        # Arrow's errors have the error number, but their own text.
+        # Arrow's errors have the usual error number, but a different text.
         reason = os.strerror(error.errno) if error.errno else str(error)
         raise RunError(f"{out} cannot be written: {reason}; give another --out") from None

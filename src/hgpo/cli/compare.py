@@ -43,15 +43,15 @@ class CompareCommand:
     hgpo-size; hbc-k0, which compares states only; MODULE:CLASS or FILE.py:CLASS of your own. The others are
     compared with HGPO or, if it is not among them, with the last one."""
     losses: tuple[str, ...] = ()
-    """Policy losses, each combined with every method: own (that of the settings), clip-higher, sequence,
-    masked, gspo, cispo, sapo. Each is compared with the first one. None: only the settings' own loss."""
+    """Policy losses, each combined with every method: own (the loss in the settings), clip-higher, sequence,
+    masked, gspo, cispo, sapo. Each is compared with the first one. None: only the loss in the settings."""
     ablations: tyro.conf.FlagCreatePairsOff[bool] = False
     """Add HGPO's ablations: K of 0, 1, 4, α of 0, 2, the episode level, peers from other trajectories."""
     seeds: int = 5
     """Number of runs per method, with the seeds 0, 1, …"""
     env: str | None = None
     """The environment: a name, or MODULE:CLASS or FILE.py:CLASS of your own; its settings go after "--".
-    None: that of a preset given after "--", or else the household tasks."""
+    None: the environment of a preset given after "--", or else the household tasks."""
     budget_steps: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
     """Each run ends after the iteration in which it reaches this number of environment steps, so that a
     method with short episodes gets more iterations; None: every run has the same number of iterations."""

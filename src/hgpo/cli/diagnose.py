@@ -30,7 +30,7 @@ from hgpo.rollout_files import is_run
 from hgpo.steps import STATE_KEY, StepTable
 
 OF_FILES = HGPO(history_length=4)
-"""The name of the state key when the command names no other."""
+"""The name of the state key in use, if the command gives no other."""
 TRUTHS = ("full_state", "commands")
 """Keys that can serve as the true state: the whole state or, if there is none, the admissible commands."""
 
@@ -49,7 +49,7 @@ class DiagnoseCommand:
     source: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
     """A file of rollouts, a folder of such files, or a run's folder."""
     history_length: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
-    """The deepest level to look at; by default the run's K, and 4 for a file."""
+    """The deepest level to examine; by default the run's K, and 4 for a file."""
     discount: Annotated[float | None, tyro.conf.arg(metavar="FLOAT")] = None
     """Discount γ of the returns to go; by default the run's, and 0.95 for a file."""
     invalid_penalty: Annotated[float | None, tyro.conf.arg(metavar="FLOAT")] = None
@@ -66,7 +66,7 @@ class DiagnoseCommand:
     rename: tuple[str, ...] = ()
     """THEIRS=OURS for each column that has another name in the file, e.g. uid=task_id."""
     tasks: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
-    """For a run: how many tasks to play; by default as many as in one iteration of the run."""
+    """For a run: number of tasks to play; by default as many as in one iteration of the run."""
     seed: int = 0
     """For a run: the seed of tasks and actions."""
 
@@ -131,10 +131,11 @@ def _report(tables: dict[str, StepTable], truth: str | None, estimator: HGPO) ->
         "[dim]size: group sizes as median/90th percentile/maximum. peer, other's: share of rows with a peer, "
         "and with a peer from another trajectory. expl.: share of the variance of returns within tasks that "
         "lies between groups, over the rows with a peer. gain: the same share of the variance that the level "
-        "above leaves. Neither of the two says which key to use. drift, zero: HGPO's mean advantage for "
-        "this K in standard deviations, and the share that is exactly 0. score: proportional to the expected "
-        "cosine between HGPO's advantages and the true ones; it rises with the number of rows that are "
-        "compared and falls with the error of predicting their returns from other trajectories. "
+        "above leaves unexplained. Neither expl. nor gain says which key to use. drift, zero: HGPO's mean "
+        "advantage for this K in standard deviations, and the share of advantages that are exactly 0. score: "
+        "proportional to the expected cosine between HGPO's advantages and the true ones; it rises with the "
+        "number of rows that are compared, and falls with the error of predicting their returns from other "
+        "trajectories. "
         f"K need not be larger than the number of past steps in the prompts.{aliased}[/]"
     )
     return Group(*parts)

@@ -26,7 +26,7 @@ DataFolder = Annotated[str | None, tyro.conf.arg(metavar="DIR")]
 
 @dataclass(frozen=True)
 class Check:
-    """Check that an environment keeps its contract, such as determinism, types and walkthroughs that win."""
+    """Check an environment's contract: determinism, types, walkthroughs that win, and so on."""
 
     name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")]
     """The environment: a name, or MODULE:CLASS or FILE.py:CLASS of your own; its settings are options."""
@@ -138,7 +138,7 @@ def _solve(command: Solve) -> int:
     splits = suite.splits[1:] if command.split is None else (command.split,)
     if command.tasks is not None and command.tasks < 1:
         raise SettingError("--tasks must be at least 1")
-    table = Table(title=f"{command.name}: games won by the expert", title_justify="left")
+    table = Table(title=f"{command.name}: tasks won by the expert", title_justify="left")
     for column in ("split", "task type", "won", "games", "share", "steps"):
         table.add_column(column, justify="left" if column in ("split", "task type") else "right")
     all_won = True

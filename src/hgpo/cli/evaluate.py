@@ -67,7 +67,7 @@ class EvaluateCommand:
     tasks: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
     """Only the first N tasks of each split; None plays all."""
     seed: int = 0
-    """Of sampling."""
+    """Seed of sampling."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
     """Folder for the results (results.json) and an endpoint's replies, with which the same command continues
     after an interruption; by default under runs/, named after the model."""
@@ -98,7 +98,7 @@ def main(args: Sequence[str]) -> int:
         splits = _splits(command, suite)
         folder = command.out or Path("runs") / _folder_name(command.models, suite)
         if command.out is not None:
-            # Find out that the folder cannot be written to before anyone has played.
+            # Check that the folder can be created before any task is played.
             command.out.mkdir(parents=True, exist_ok=True)
         rows: dict[str, list[Any]] = {}
 

@@ -39,7 +39,7 @@ def main(args: Sequence[str]) -> int:
     command = parse(ExportCommand, args, prog="hgpo export")
     if command.out.exists():
         raise SettingError(f"{command.out} already exists: give another OUT")
-    # Help and refusals need no torch.
+    # Help and error messages do not need torch.
     from hgpo.cli.export_run import export
 
     name = export(command.source, command.out, command.precision)

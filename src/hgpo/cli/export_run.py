@@ -21,7 +21,7 @@ _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 
 
 def export(source: Path, out: Path, precision: str) -> str:
-    """Write the model of a folder into a new one; what the model is called."""
+    """Write the model of a folder to a new folder; returns a description of the model."""
     transformers.utils.logging.disable_progress_bar()
     name, policy = _model(source)
     _write(policy, out, _DTYPES[precision])
@@ -29,7 +29,7 @@ def export(source: Path, out: Path, precision: str) -> str:
 
 
 def _model(source: Path) -> tuple[str, TransformersPolicy]:
-    """What a folder's model is called, and its policy."""
+    """A description of a folder's model, and its policy."""
     if is_model(source):
         return f"model of {source}", load_policy(source, Compute(), trainable=False)
     config = load_config(source / "config.json")
@@ -41,7 +41,7 @@ def _model(source: Path) -> tuple[str, TransformersPolicy]:
 
 
 def _write(policy: TransformersPolicy, out: Path, dtype: torch.dtype) -> None:
-    """Write the folder under a new name, then move it to its place: nobody finds half of one."""
+    """Write the folder under a temporary name, then move it to its place, so that it is never incomplete."""
     partial = out.with_name(f".{out.name}.unfinished")
     shutil.rmtree(partial, ignore_errors=True)
     try:
@@ -50,7 +50,7 @@ def _write(policy: TransformersPolicy, out: Path, dtype: torch.dtype) -> None:
     except SettingError:
         raise
     except Exception as error:
-        # A full disk shows as an OSError here or as an error type of torch or safetensors.
+        # A full disk raises an OSError, or an error type of torch or safetensors.
         raise RunError(f"{out} could not be written: {error}") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)

@@ -29,7 +29,7 @@ Folder = Annotated[Path, tyro.conf.arg(metavar="FOLDER")]
 Part = Literal["processes", "games"]
 R = TypeVar("R")
 Progress = Callable[[int, int], None]
-"""Called with how much is done, and out of how much."""
+"""Called with the amount of work done and the total."""
 AxisNames = Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME …")]
 
 
@@ -92,7 +92,7 @@ class Oracle:
     seed: int = 0
     """Seed of the tasks and of all sampling."""
     setting: tyro.conf.OmitArgPrefixes[OracleSetting] = field(default_factory=OracleSetting)
-    """How many tasks and rollouts are played."""
+    """Numbers of tasks and rollouts."""
 
 
 @dataclass(frozen=True)
@@ -108,9 +108,9 @@ class Gradient:
     only: Part | None = None
     """Measure only on processes, or only on games."""
     processes: GradientSetting = field(default_factory=GradientSetting)
-    """What is sampled from the processes."""
+    """The settings of the comparison on processes."""
     games: GameGradientSetting = field(default_factory=GameGradientSetting)
-    """What is played on the games."""
+    """The settings of the comparison on games."""
     workers: int = os.cpu_count() or 1
     """Number of parallel workers on this machine; the results do not depend on it."""
 
@@ -139,7 +139,7 @@ def main(args: Sequence[str]) -> int:
     """Run the command."""
     try:
         command: Any = parse(BiasVariance | Theory | Gradient | Learning | Oracle, args, prog="hgpo lab")  # pyright: ignore[reportArgumentType]
-        # Find out that a folder cannot be written to before anything is measured.
+        # Check that the folder can be created before anything is measured.
         command.out.mkdir(parents=True, exist_ok=True)
         RUN[type(command)](command)
     except (SettingError, ValueError) as error:

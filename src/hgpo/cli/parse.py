@@ -14,7 +14,7 @@ from typing import Annotated, Any, TypeVar, get_args, get_type_hints
 
 import tyro
 
-# Only here is one of tyro's errors read part by part; pyproject.toml bounds its version for this reason.
+# This is tyro's internal interface for errors, so pyproject.toml limits the versions of tyro.
 from tyro._errors import on_parse_error
 
 from hgpo.cli.refusals import choices, refuse, unknown_words
@@ -89,7 +89,7 @@ def parse(
 
 
 def _optional(hint: Any) -> Any:
-    """The type, or None; of a choice among classes, the subcommands that there are for this command line."""
+    """The type or None; for a choice among classes, the subcommands that this command line offers."""
     choice = choice_of(hint)
     if choice is not None:
 

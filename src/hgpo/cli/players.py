@@ -44,7 +44,7 @@ class ModelOptions:
     """plain: the published prompt; react: thoughts and actions as a conversation; reflexion: the same, and a
     failed task is tried again after the model has written down what it learned."""
     trials: int = 3
-    """How many times Reflexion tries a task. Reflexion is told whether it won; the other methods are not."""
+    """Number of times that Reflexion tries a task. It is told whether it won; the other methods are not."""
     prompt_history: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
     """Past steps that the prompt shows; None: all for react and reflexion, 2 for the others."""
     max_prompt_tokens: int = 4096
@@ -54,10 +54,10 @@ class ModelOptions:
     response: ResponseFormatName = "think_action"
     """For models in folders: how commands are listed and replies are parsed."""
     concurrency: int = 16
-    """How many requests to the endpoint run at the same time."""
+    """Number of requests to the endpoint at the same time."""
     attempts: int = 8
-    """How many times a request is made, with growing pauses, if it fails for a reason that may be temporary.
-    After that its episode fails; if the server answers no request at all, the evaluation stops."""
+    """Number of attempts for a request that fails for a reason that may be temporary, with growing pauses.
+    After the last one its episode fails; if the server answers no request at all, the evaluation stops."""
     request_timeout: float = 120.0
     """Timeout of a request in seconds."""
     ask_refused_again: tyro.conf.FlagCreatePairsOff[bool] = False
@@ -118,7 +118,7 @@ class Player:
     """The name of its row in the table."""
     agent: Agent
     bill: Callable[[], str | None] = lambda: None
-    """A description of what it has cost so far."""
+    """A line about the player's costs so far."""
 
 
 def games_of(names: Sequence[str], default: TaskSuite) -> TaskSuite:
@@ -135,7 +135,7 @@ def games_of(names: Sequence[str], default: TaskSuite) -> TaskSuite:
     for name, suite in suites.items():
         if first is not None and suite != first[1]:
             raise SettingError(
-                f"{first[0]} plays {first[1]} but {name} plays {suite}, which gives no common table: choose "
+                f"{first[0]} plays {first[1]} but {name} plays {suite}, so there is no common table: choose "
                 f"one environment for all, as in env:{next(iter(ENVIRONMENTS))}"
             )
     return first[1] if first else default
@@ -151,7 +151,7 @@ def open_player(
         name: "expert", "random", "endpoint", or the folder of a run or of a model.
         suite: the environment.
         options: how models are prompted.
-        folder: where paid replies are kept.
+        folder: the folder in which an endpoint's replies are kept.
         say: called with a line of text when a server asks for a pause.
 
     Raises:

@@ -1,4 +1,4 @@
-"""One-line error messages for command lines that tyro refuses."""
+"""One-line error messages for invalid command lines, made from tyro's errors."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _POSITIONAL = tyro.conf.Positional[int].__metadata__[0]  # pyright: ignore[repor
 def refuse(event: _errors.ParseErrorEvent, more: str) -> None:
     """Raise the error that tyro is about to print as a SettingError of one line.
 
-    Kinds of events that are not known here are left to tyro, which prints them.
+    Unknown kinds of events are left to tyro, which prints them.
 
     Args:
         event: tyro's error.
@@ -78,7 +78,7 @@ def _is_own(event: _errors.ParseErrorEvent) -> bool:
 
 @singledispatch
 def _line(event: _errors.ParseErrorEvent) -> str | None:
-    """The message; None for a kind of event that is not known here."""
+    """The message; None for an unknown kind of event."""
     return None
 
 
@@ -146,7 +146,7 @@ def _default(field: dataclasses.Field[Any]) -> Any:
 
 
 def choices(options: Any) -> Iterator[tuple[str, Choice]]:
-    """The fields for which a word such as env:household chooses a class, each with what can be chosen."""
+    """The fields for which a word such as env:household chooses a class, each with its choice."""
     for cls in _dataclasses(options):
         for field, hint in get_type_hints(cls, include_extras=True).items():
             if (choice := choice_of(hint)) is not None:

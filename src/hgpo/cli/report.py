@@ -15,7 +15,7 @@ from hgpo.cli.parse import parse
 
 @dataclass(frozen=True)
 class ReportCommand:
-    """Write a run's report.html again, even while the run is still going: one file that opens offline."""
+    """Write a run's report.html again, also while the run is still training: one file that opens offline."""
 
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """The run's folder."""
@@ -25,7 +25,7 @@ def main(args: Sequence[str]) -> int:
     """Write the report and print where it is."""
     console = Console()
     command = parse(ReportCommand, args, prog="hgpo report")
-    # Help and refusals need no transformers.
+    # Help and error messages do not need transformers.
     import transformers
 
     from hgpo.report.page import write_report

@@ -1,4 +1,4 @@
-"""What the commands that read a file of rollouts share."""
+"""The common part of commands that read a file of rollouts."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ def open_rollouts(path: Path, rename: Sequence[str], console: Console) -> Rollou
 
     Args:
         path: The file, or a folder of them.
-        rename: "THEIRS=OURS" for each column that has another name there.
+        rename: "THEIRS=OURS" for each column that has another name in the file.
         console: Where to print.
 
     Raises:
-        SettingError: if the file cannot be read, or a renaming is not of that form.
+        SettingError: if the file cannot be read, or a renaming does not have this form.
     """
     names = {}
     for pair in rename:
@@ -38,7 +38,7 @@ def open_rollouts(path: Path, rename: Sequence[str], console: Console) -> Rollou
 
 
 def _with_nearest(name: str, absent: Sequence[str]) -> str:
-    """A column that is not read, with the name of the column that was perhaps meant."""
+    """The name of a column that is not read, with the known column that may be meant."""
     close = nearest(name, absent, likeness=0.85)
     return f"{name} (for {close}: --rename {name}={close})" if close else name
 

@@ -55,7 +55,7 @@ class GuardedStream:
 
     def _give_up(self, error: OSError) -> None:
         self.error = error
-        # The interpreter flushes the buffer when it ends, so the file descriptor must lead somewhere.
+        # The interpreter flushes the buffer when it ends, so the file descriptor must be writable.
         with suppress(OSError):
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self._stream.fileno())
@@ -74,7 +74,7 @@ def guarded_streams() -> Iterator[GuardedStream]:
         sys.stdout.reconfigure(errors="backslashreplace")
     output = GuardedStream(sys.stdout, stops=True)
     previous = sys.stdout, sys.stderr
-    # The streams are replaced by objects with the same methods, as is usual.
+    # Python allows any objects with the same methods as standard streams.
     sys.stdout, sys.stderr = output, GuardedStream(sys.stderr, stops=False)  # pyright: ignore[reportAttributeAccessIssue]
     try:
         yield output
@@ -83,7 +83,7 @@ def guarded_streams() -> Iterator[GuardedStream]:
 
 
 def _open_what_is_closed() -> None:
-    """Redirect closed streams to nowhere; otherwise the next file opened would get their file descriptor."""
+    """Open closed streams on os.devnull; otherwise the next opened file would get their file descriptor."""
     for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
         # Python has None for a closed stream. open() takes the lowest free descriptor, which is the stream's.
         if getattr(sys, name) is None:

@@ -27,14 +27,13 @@ class TrainCommand(TrainConfig):
     """Train an agent with group rollouts: all options. Examples: hgpo train --help."""
 
     preset: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    """Start from published settings, which all other options given here change: the run alfworld-1.5b,
-    alfworld-7b, webshop-1.5b or webshop-7b. The methods gspo, cispo, sapo and sampo are added to a run or to
-    the defaults (--preset alfworld-1.5b --preset sampo). hgpo presets NAMES shows every value and its
-    source."""
+    """Start from published settings: the run alfworld-1.5b, alfworld-7b, webshop-1.5b or webshop-7b. The
+    methods gspo, cispo, sapo and sampo can be added to a run or to the defaults (--preset alfworld-1.5b
+    --preset sampo). All other options override them. hgpo presets NAMES shows every value and its source."""
     out: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
     """The run's folder, which must not hold a run yet; by default a new one under runs/."""
     resume: Annotated[Path | None, tyro.conf.arg(metavar="FOLDER")] = None
-    """Continue the run in this folder with its own settings; no other option may be given."""
+    """Continue the run in this folder with its own settings; no other option may be given with it."""
 
 
 def main(args: Sequence[str]) -> int:

@@ -1,4 +1,4 @@
-"""What `hgpo train --help` shows: examples and everyday options, on one screen."""
+"""The text of `hgpo train --help`: examples and everyday options, on one screen."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ EVERYDAY = {
     "group_size": "rollouts per task, which are compared with one another",
     "prompt_history": "past steps that the prompt shows",
     "response": "how the agent answers: text, number or think_action",
-    "learning_rate": "of AdamW; 1e-6 for models of 1.5B parameters and more",
+    "learning_rate": "AdamW's; 1e-6 for models of 1.5B parameters and more",
     "evaluate_every": "iterations between evaluations; 0: only before and after training",
     "track": "experiment trackers: tensorboard, wandb, trackio",
 }
@@ -48,8 +48,8 @@ def one_screen(defaults: TrainConfig, chosen: Mapping[str, Any]) -> str:
 
     Args:
         defaults: the values of settings that are not given.
-        chosen: the environment and the estimator, by field, where the command line names one: their options
-            are shown, too.
+        chosen: the environment and the estimator, by field, if the command line names them; their options are
+            also shown.
     """
     lines = [
         "usage: hgpo train [OPTIONS] [env:NAME [ENV OPTIONS]] [estimator:NAME [ESTIMATOR OPTIONS]]",

@@ -22,7 +22,7 @@ from hgpo.training.trainer import Trainer
 def train(config: TrainConfig, folder: Path) -> int:
     """Train, then print the evaluations and where the results are; returns the exit code."""
     processes = process_group()
-    # Of several processes only the first one prints.
+    # If there are several processes, only the first one prints.
     console = Console(quiet=processes.rank > 0)
     transformers.utils.logging.disable_progress_bar()
     started = time.perf_counter()

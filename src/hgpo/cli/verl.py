@@ -41,9 +41,9 @@ class Train:
     config: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """Your own file instead of a run's preset; `hgpo verl preset NAME > FILE` writes one to start from."""
     dry_run_cpu: tyro.conf.FlagCreatePairsOff[bool] = False
-    """Run the whole loop on this machine's CPU for three steps, with a tiny model in place of the named one
+    """Run the whole loop on this machine's CPU for three steps, with a tiny model instead of the named one
     and a few short episodes. This takes minutes and shows whether tasks, settings and installation work. It
-    starts its own Ray, whatever RAY_ADDRESS says."""
+    starts its own Ray and ignores RAY_ADDRESS."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Preset:
     """
 
     name: Annotated[str | None, tyro.conf.Positional, tyro.conf.arg(metavar="[NAME]")] = None
-    """The preset; by default all names are printed. "stepwise" is what all of them are based on."""
+    """The preset; by default all names are printed. All presets are based on "stepwise"."""
 
 
 def main(args: Sequence[str]) -> int:
@@ -106,7 +106,7 @@ def _train(command: Train) -> int:
     assert file is not None
     method = in_verl(methods)
     for setting in method.missing:
-        print(f"verl has no counterpart of {setting}; it is left out", flush=True)
+        print(f"verl has no counterpart to {setting}; it is left out", flush=True)
     overrides = [*method.overrides, *command.overrides]
     if command.dry_run_cpu:
         with tempfile.TemporaryDirectory(prefix="hgpo-dry-run-") as folder:

@@ -1,4 +1,4 @@
-"""Environments: text in, text out."""
+"""Environments, with observations and commands as text."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +23,7 @@ ENVIRONMENTS: Registry[Callable[..., TaskSuite]] = Registry(
 
 
 def _replay_webshop(suite: WebshopSuite, path: Path) -> Comparison:
-    # Imported on demand: a shop needs packages that other users do not have.
+    # Imported on demand, because a shop needs packages that not all users have.
     from hgpo.envs.webshop.replay import replay
 
     return replay(suite, path)

@@ -1,7 +1,7 @@
-"""The environment interface: text in, text out, with Gymnasium's terms.
+"""The environment interface: observations and commands are texts; the terms are Gymnasium's.
 
-A `TaskSuite` names the tasks of a benchmark and makes environments that play them.
-An `Environment` is one live episode. Both are Protocols: any class of this shape will do.
+A `TaskSuite` has the tasks of a benchmark and makes environments that play them. An `Environment` is one live
+episode. Both are Protocols: any class with these methods can be used.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class Task:
     """A single task, such as a game or a shopping goal. All rollouts of a task start from the same state."""
 
     id: str
-    """Unique within the suite, and sufficient to make the task again."""
+    """The identifier, unique within the suite and sufficient to recreate the task."""
     kind: str
     """The task type, by which results are broken down."""
     instruction: str
@@ -32,7 +32,7 @@ class Task:
 
 @dataclass(frozen=True)
 class Info:
-    """What is known of the current state besides the text shown to the agent."""
+    """Information about the current state in addition to the text shown to the agent."""
 
     admissible_commands: tuple[str, ...]
     """The commands that are understood in this state, distinct and always in the same order for the same
@@ -46,9 +46,9 @@ class Info:
     score: float | None = None
     """Score of the task so far, from 0 to 1, in benchmarks that report one; 1 means won."""
     state_keys: Mapping[str, Hashable] = field(default_factory=dict)
-    """Additional state keys by name, with the same names at every step; empty if the environment has no
-    others. The key "full_state" is equal in two states of a task if and only if the same commands have the
-    same results from there on, apart from the step limit."""
+    """Additional state keys by name, with the same names at every step; empty if there are none. The key
+    "full_state" is equal in two states of a task if and only if all later commands have the same results,
+    apart from the step limit."""
 
 
 class Environment(Protocol):
@@ -98,7 +98,7 @@ class TaskSuite(Protocol):
         ...
 
     def walkthrough(self, task: Task) -> tuple[str, ...] | None:
-        """Commands that win the task from its start; None where none are known."""
+        """Commands that win the task from its start; None if none are known."""
         ...
 
     def texts(self) -> Iterator[str]:
@@ -108,7 +108,7 @@ class TaskSuite(Protocol):
 
 @runtime_checkable
 class DescribedSuite(Protocol):
-    """A suite with results that depend on more than its name."""
+    """A suite whose results depend on more than its name."""
 
     @property
     def description(self) -> str:
@@ -118,11 +118,11 @@ class DescribedSuite(Protocol):
 
 @runtime_checkable
 class WaitingSuite(Protocol):
-    """A suite whose steps wait, for a server for example, so that they run at the same time, in threads."""
+    """A suite whose steps mostly wait, such as for a server, so that several can run at once in threads."""
 
     @property
     def concurrency(self) -> int:
-        """How many may run at the same time; 1 is one after another."""
+        """Number of steps that may run at the same time; 1 runs them one after another."""
         ...
 
 
@@ -152,14 +152,15 @@ class ReadingSuite(Protocol):
     def readings(self, count: int, seed: int) -> Iterator[Reading]:
         """The texts of random play on `count` training tasks drawn by `seed`, without expert or reward.
 
-        Titles are worded like instructions. An episode in which nothing with a title is done gives no text.
+        Titles are worded like instructions. An episode in which nothing happens that a title could name gives
+        no text.
         See `hgpo.envs.readings`.
         """
         ...
 
 
 def concurrency_of(suite: TaskSuite) -> int:
-    """How many steps of a suite's environments may run at the same time."""
+    """Number of steps of a suite's environments that may run at the same time."""
     return suite.concurrency if isinstance(suite, WaitingSuite) else 1
 
 
@@ -174,7 +175,7 @@ def tasks_of(suite: TaskSuite, split: str, count: int | None = None, seed: int =
     """The suite's tasks of a split (see `TaskSuite.tasks`), at least one.
 
     Raises:
-        SettingError: if there is none, or if different tasks have the same id.
+        SettingError: if there are none, or if different tasks have the same id.
     """
     tasks = suite.tasks(split, count, seed)
     if not tasks and count != 0:
@@ -188,7 +189,7 @@ def _check_tasks(tasks: Sequence[Any], place: str) -> None:
     for task in tasks:
         if not isinstance(task, Task):
             raise SettingError(f"{place} has {task!r:.60} among its tasks: expected a Task of hgpo.envs")
-        # One that is drawn twice is the same task.
+        # A task that is drawn twice is one task.
         if told.setdefault(task.id, task.instruction) != task.instruction:
             raise SettingError(
                 f"{place} has two tasks with the id {task.id!r}, {told[task.id]!r:.60} and "
@@ -197,7 +198,7 @@ def _check_tasks(tasks: Sequence[Any], place: str) -> None:
 
 
 def require_tasks(suite: TaskSuite, splits: Iterable[str], count: int | None = None) -> None:
-    """Check that each split has `count` tasks (or any), so that a run fails now rather than after hours.
+    """Check that each split has `count` tasks (or at least one), so that a run does not fail after hours.
 
     Raises:
         SettingError: if a split has no tasks or too few.

@@ -32,10 +32,10 @@ FULL_STATE = "full_state"
 """The name in `Info.state_keys` of the key that must identify the whole state."""
 
 MOST_RETURNS, STEPS_ON = 8, 6
-"""Pairs of steps with the same full state that are compared per task, and steps played from each of them."""
+"""Number of pairs of steps with the same full state compared per task, and of steps played from each."""
 
 STEP_CAP = 1000
-"""Number of steps after which an episode of random commands is taken to be endless."""
+"""Number of steps after which an episode of random commands is considered endless."""
 
 CHECKS = {
     "tasks": "splits and tasks are well formed, and identifiers are unique within a split; training may draw "
@@ -66,9 +66,9 @@ class Problem:
     where: str
     """The first task, or the split, in which it occurred."""
     message: str
-    """What was wrong there."""
+    """The violation in that task or split."""
     count: int = 1
-    """How many times the check failed in total."""
+    """Number of times that the check failed in total."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def check(suite: TaskSuite, games: int = 12, seed: int = 0) -> Report:
     told = findings.run_isolated("texts()", lambda: {word for text in suite.texts() for word in _words(text)})
     for word, where in findings.shown.items():
         if told is not None and word not in told:
-            findings.add("words", where, f"the word {word!r} is shown and is in none of texts()")
+            findings.add("words", where, f"the word {word!r} is shown, but none of texts() contains it")
     return Report(type(suite).__name__, len(chosen), findings.steps, tuple(findings.problems.values()))
 
 
@@ -168,7 +168,7 @@ class _Findings:
             return what()
         except SettingError:
             raise  # missing data must be fixed by the caller
-        # Any error in the environment under test is a finding, SystemExit included.
+        # Any error in the environment under test is a finding, including SystemExit.
         except (Exception, SystemExit) as error:
             raised = "" if isinstance(error, EnvironmentFault) else "raised "
             self.add("error", where, raised + in_one_line(error))
@@ -201,7 +201,7 @@ def _check_tasks(findings: _Findings, suite: TaskSuite, games: int, seed: int) -
             findings.add("draw", split, "its first 2 tasks are not the first 2 of the split")
         if not tasks:
             findings.add("tasks", split, "has no tasks")
-        # Training draws a task again where it has drawn all of them.
+        # Training may draw a task again when it has drawn all of them.
         apart = {(task.id, task.kind, task.instruction): task.id for task in tasks}.values()
         twice = [name for name, times in Counter(apart if training else ids).items() if times > 1]
         if twice:
@@ -300,7 +300,7 @@ def _check_game(findings: _Findings, suite: TaskSuite, task: Task, seed: int) ->
     _check_full_state(other, played)
     walkthrough = suite.walkthrough(task)
     if walkthrough is not None:
-        # Walkthroughs do what random commands seldom do, such as choosing options before buying.
+        # Walkthroughs contain steps that random commands seldom take, such as choosing options before buying.
         _check_full_state(other, _check_walkthrough(player, walkthrough))
 
 
@@ -344,7 +344,7 @@ def _check_understood(player: _Player) -> None:
     unknown = advance(player, UNKNOWN_COMMAND)
     _check_unknown(player, start, unknown)
     if unknown.observation == start.observation:
-        return  # here an unknown command shows the state again, as some admissible ones may
+        return  # an unknown command shows the state again, which some admissible commands may do as well
     rng = random.Random(f"{player.seed} {player.task.id}")
     for command in start.info.admissible_commands:
         player.begin()
@@ -357,7 +357,7 @@ def _check_random_play(player: _Player, max_steps: int | None) -> list[Transitio
     """Play random commands to the end and check the end; returns the transitions."""
     rng = random.Random(f"{player.seed} {player.task.id}")
     played: list[Transition[None]] = []
-    # One of them is unknown: after the start there is more that it could wrongly change.
+    # One command is unknown: after the start there is more state that it could wrongly change.
     probe = rng.randrange(1, 8)
 
     def choose(now: TimeStep) -> str | None:
@@ -395,7 +395,7 @@ def _check_replay(player: _Player, played: Sequence[Transition[None]]) -> None:
 
 
 def _check_full_state(player: _Player, played: Sequence[Transition[None]]) -> None:
-    """If a full state occurs twice, repeat from its first occurrence what was done after the second one."""
+    """If a full state occurs twice, give the commands after its second occurrence also after the first."""
     places: dict[Hashable, list[int]] = {}
     for number, step in enumerate(played):
         if FULL_STATE in step.before.info.state_keys:
@@ -426,11 +426,11 @@ BEHAVIOUR: dict[str, Callable[[TimeStep], object]] = {
     "admissible commands": lambda now: now.info.admissible_commands,
     "full_state": lambda now: now.info.state_keys.get(FULL_STATE),
 }
-"""What must be the same after the same commands; a step limit may end one of the episodes earlier."""
+"""The results that must be equal after the same commands, apart from ends by the step limit."""
 
 
 def _check_walkthrough(player: _Player, walkthrough: tuple[str, ...]) -> list[Transition[None]]:
-    """Play it and check how it ends; returns the transitions."""
+    """Play the walkthrough and check how it ends; returns the transitions."""
     if type(walkthrough) is not tuple:
         player.add("walkthrough", f"must be a tuple, not {walkthrough!r}")
     played = _follow(player, player.task, walkthrough, player.seed)

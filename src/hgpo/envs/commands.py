@@ -1,7 +1,7 @@
 """Matches texts with listed commands; a command with a place for words stands for all ways to fill it.
 
-An environment that accepts words of the agent's choice lists a command with `<words>`, "search[<words>]".
-One whose only command is `<words>` takes any text.
+An environment that accepts words of the agent's choice lists a command with `<words>`, "search[<words>]". An
+environment whose only command is `<words>` accepts any text.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ WORDS = "<words>"
 
 
 ANY_TEXT = (WORDS,)
-"""The listed commands where any text is one: it is given as it was written, but for the space around it."""
+"""The listed commands if any text is a command; the text is passed on without surrounding white space."""
 
 
 def takes_words(command: str) -> bool:
@@ -29,7 +29,7 @@ def fill(command: str, words: str) -> str:
 
 
 def filled_by_chance(command: str, instruction: str, chance: Callable[[], float]) -> str:
-    """The command; a place for words is filled with one to four consecutive words of the instruction.
+    """The command, with a place for words filled with one to four consecutive words of the instruction.
 
     Args:
         command: a listed command.
@@ -56,7 +56,7 @@ def listed(text: str, commands: Sequence[str]) -> tuple[int, str] | None:
     tokens writes "click [ red ]".
 
     Returns:
-        Position in the list and the command, with the text's words filled in; None if no command fits.
+        Position in the list and the command, with the text's words filled in; None if no command matches.
     """
     for form in (_single_spaced, _unspaced):
         said = form(text)
@@ -70,11 +70,11 @@ def listed(text: str, commands: Sequence[str]) -> tuple[int, str] | None:
 
 
 def _words(text: str, command: str) -> str:
-    """The part of a text at a command's place for words; empty if the text does not fit."""
+    """The part of a text at a command's place for words; empty if the text does not match."""
     if command == WORDS:
         return text.strip()
     head, _, tail = map(_unspaced, command.partition(WORDS))
-    # Compared from both ends, character by character: a text may be long and hold nothing but spaces.
+    # Compared from both ends, character by character, because a text may be long and consist of spaces only.
     rest = text.lower()
     for mark in head:
         rest = rest.lstrip()

@@ -41,7 +41,7 @@ def choose_tasks(
     require_split(split, splits)
     if split == splits[0]:
         if count is None or count < 0:
-            raise ValueError(f"say how many tasks to draw of {split}: count is {count}")
+            raise ValueError(f"count is {count}: give the number of tasks to draw from {split}")
         return draw(count)
     every = fixed()
     if count is not None and not 0 <= count <= len(every):

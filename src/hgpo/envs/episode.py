@@ -17,17 +17,17 @@ D = TypeVar("D", covariant=True)
 
 
 class EnvironmentFault(RunError):
-    """An environment raised an error, returned nonsense or did not answer in time."""
+    """An environment raised an error, returned an invalid result or did not answer in time."""
 
 
 @dataclass(frozen=True)
 class TimeStep:
-    """What an environment returns at the start of an episode and after every command."""
+    """The result that an environment returns at the start of an episode and after every command."""
 
     observation: str
     """The text shown to the agent."""
     info: Info
-    """What else is known about the state."""
+    """Further information about the state."""
     reward: float = 0.0
     """Reward of the previous command; 0 at the start."""
     terminated: bool = False
@@ -43,7 +43,7 @@ class TimeStep:
 
 @dataclass(frozen=True)
 class Transition(Generic[D]):
-    """One step of an episode: what was seen before, the command, and what was seen after."""
+    """One step of an episode: the time step before, the command, and the time step after."""
 
     before: TimeStep
     command: str
@@ -90,7 +90,7 @@ def play_episode(
     Args:
         environment: plays the task from its start.
         task: the task to play.
-        choose: returns the next command for the current time step; None ends the episode there.
+        choose: returns the next command for the current time step; None ends the episode.
         seed: seed of the environment's own randomness.
     """
     now = begin(environment, task, seed)

@@ -25,11 +25,11 @@ T = TypeVar("T")
 def run_isolated(
     jobs: Sequence[Callable[[], T]], timeout: float | None, concurrency: int = 1
 ) -> list[T | EnvironmentFault]:
-    """What each job returns, or the fault in its place.
+    """The result of each job, or the fault in its place.
 
     The jobs run in other threads, one after another or several at the same time. A job that does not return
-    in time is abandoned, and another thread does the rest. Python cannot stop a thread, so a job that never
-    ends keeps using its share of a core until the program ends.
+    in time is abandoned, and another thread runs the remaining jobs. Python cannot stop a thread, so a job
+    that never ends keeps using a core until the program ends.
 
     Args:
         jobs: calls of environments.
@@ -45,7 +45,7 @@ def run_isolated(
 
 
 def _until_one_hangs(jobs: Sequence[Callable[[], T]], timeout: float | None) -> list[T | EnvironmentFault]:
-    """The outcomes of the jobs up to and including the first that hangs, or of all."""
+    """The outcomes of the jobs up to and including the first that hangs, or of all if none hangs."""
     outcomes: list[T | EnvironmentFault] = []
     finished, given_up = threading.Event(), threading.Event()
     began = time.monotonic()
@@ -61,8 +61,8 @@ def _until_one_hangs(jobs: Sequence[Callable[[], T]], timeout: float | None) -> 
         finished.set()
 
     threading.Thread(target=work, daemon=True).start()
-    # Waking up for every outcome would cost more than most environments' steps, so only late ones are waited
-    # for.
+    # Waking up for every outcome would cost more than most environments' steps, so this thread wakes up only
+    # at the end, or to check for late jobs.
     if timeout is None:
         finished.wait()
         return outcomes
@@ -76,7 +76,7 @@ def _until_one_hangs(jobs: Sequence[Callable[[], T]], timeout: float | None) -> 
 def _run_concurrently(
     jobs: Sequence[Callable[[], T]], timeout: float | None, concurrency: int
 ) -> list[T | EnvironmentFault]:
-    """The outcomes of the jobs; at most `concurrency` run at the same time, late ones not counted."""
+    """The outcomes of the jobs; at most `concurrency` run at the same time, not counting late ones."""
     outcomes: list[Any] = [None] * len(jobs)
     finished: SimpleQueue[tuple[int, Any]] = SimpleQueue()
     waiting = iter(range(len(jobs)))
@@ -98,7 +98,7 @@ def _run_concurrently(
             now = time.monotonic()
             done = [(number, no_answer(timeout)) for number, at in began.items() if at + timeout <= now]
         for number, outcome in done:
-            # One that answers after it was given up has its outcome already.
+            # A job that answers after it was abandoned already has its outcome.
             if began.pop(number, None) is not None:
                 outcomes[number] = outcome
                 start(1)
@@ -110,12 +110,12 @@ def _finish(number: int, job: Callable[[], Any], finished: SimpleQueue[tuple[int
 
 
 def _outcome(job: Callable[[], T]) -> T | EnvironmentFault:
-    """What a job returns, or the fault in its place."""
+    """The result of a job, or the fault in its place."""
     try:
         return job()
     except EnvironmentFault as fault:
         return fault
-    # Also SystemExit: an environment that calls sys.exit ends nothing but its trajectory.
+    # Also SystemExit: an environment that calls sys.exit ends only its own trajectory.
     except BaseException as error:
         return EnvironmentFault(in_one_line(error))
 
@@ -155,7 +155,7 @@ def _check_view(observation: Any, info: Any, *, over: bool) -> None:
     if not isinstance(commands, tuple) or not all(isinstance(command, str) for command in commands):
         raise EnvironmentFault("the admissible commands are not a tuple of texts")
     if not commands and not over:
-        raise EnvironmentFault("there is no admissible command, yet the episode is not over")
+        raise EnvironmentFault("there is no admissible command, but the episode is not over")
     try:
         as_key(info.state_key)
     except (TypeError, ValueError) as error:

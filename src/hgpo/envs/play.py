@@ -11,7 +11,7 @@ from hgpo.envs.faults import checked
 
 HELP = (
     "Type a number or a command; hint shows the next step of the walkthrough, quit ends. Where a command has "
-    f"{WORDS}, write words of your own behind its number."
+    f"{WORDS}, write words of your own after its number."
 )
 
 
@@ -80,7 +80,7 @@ def _menu(info: Info) -> str:
 
 
 def _chosen(line: str, info: Info) -> str | None:
-    """The command that a line means; None if it is empty, or a number that is not in the menu."""
+    """The command that a line stands for; None if it is empty, or a number that is not in the menu."""
     number, _, words = line.partition(" ")
     if not (number.isascii() and number.isdigit()):
         return line or None
@@ -99,5 +99,5 @@ def _hint(walkthrough: tuple[str, ...] | None, given: list[str]) -> str:
         if done < len(walkthrough) and command == walkthrough[done]:
             done += 1
     if done == len(walkthrough):
-        return "The walkthrough is used up: what you did besides it has changed the game."
+        return "The walkthrough is used up: your other commands have changed the game."
     return f"Hint: {walkthrough[done]}"

@@ -1,9 +1,9 @@
-"""Environments in processes of their own: one that crashes, leaks or hangs costs its trajectory and no other.
+"""Runs each environment in a separate process, so that a crash, leak or hang affects only its own trajectory.
 
     suite = ProcessSuite(HouseholdSuite(), timeout=60.0)
 
-A process plays one episode at a time, and another one after it. It is started from a server process that
-has loaded the environments only, which takes milliseconds and no copy of a language model.
+A process plays one episode after another. It is forked from a server process that has loaded only the
+environments, which takes milliseconds and copies no language model.
 """
 
 from __future__ import annotations
@@ -26,33 +26,33 @@ from hgpo.registry import load_class, spelling_of
 
 EnvironmentIsolation = Literal["thread", "process"]
 START_SECONDS = 60.0
-"""What the start of a process may take on top of the first call."""
+"""Number of seconds that the start of a process may take in addition to the first call."""
 
 
 def isolated(suite: TaskSuite, isolation: EnvironmentIsolation, timeout: float | None = None) -> TaskSuite:
-    """The suite itself, or with each of its environments in a process (see `ProcessSuite`)."""
-    # Its attributes are those of the suite, which no type checker sees.
+    """The suite itself, or the suite with each environment in a process (see `ProcessSuite`)."""
+    # A ProcessSuite has the attributes of its suite, which type checkers cannot know.
     return suite if isolation == "thread" else cast(TaskSuite, ProcessSuite(suite, timeout))
 
 
 @dataclass(frozen=True)
 class ProcessSuite:
-    """A suite whose environments each run in a process; all else is that of the suite."""
+    """A suite whose environments run in processes; all other attributes are those of the inner suite."""
 
     suite: TaskSuite
     timeout: float | None = None
-    """Seconds that a call may take; then the process is killed. None waits for ever."""
+    """Seconds that a call may take before the process is killed; None waits forever."""
     _idle: list[_Worker] = field(default_factory=list, init=False, repr=False, compare=False)
     """Processes that play no episode."""
 
     def __getattr__(self, name: str) -> Any:
-        if name == "suite":  # while it is being made
+        if name == "suite":  # the object is still being created
             raise AttributeError(name)
         return getattr(self.suite, name)
 
     @property
     def concurrency(self) -> int:
-        """Processes that may compute at the same time: as many as there are cores, or as the suite says."""
+        """Number of processes that may compute at the same time: at least the number of cores."""
         return max(os.cpu_count() or 1, getattr(self.suite, "concurrency", 1))
 
     def make(self) -> ProcessEnvironment:
@@ -79,7 +79,7 @@ class ProcessSuite:
 
 
 class ProcessEnvironment:
-    """An environment that another process plays."""
+    """An environment that runs in another process."""
 
     def __init__(self, suite: ProcessSuite) -> None:
         self._suite = suite
@@ -106,11 +106,11 @@ class _Worker:
     process: Any
     connection: Connection
     idle: list[_Worker]
-    """Where it waits for the next episode."""
+    """The list of processes to which it returns after an episode."""
     ended: bool = False
 
     def call(self, method: str, arguments: tuple[Any, ...], timeout: float | None, extra: float = 0.0) -> Any:
-        """What the environment's method returns; the process is ended if it does not answer."""
+        """The result of the environment's method; the process is ended if it does not answer."""
         answered = False
         try:
             self.connection.send((method, arguments))
@@ -147,8 +147,8 @@ class _Worker:
 
 
 def _play(connection: Connection, spelling: str, values: dict[str, Any]) -> None:
-    """Play, in the process, what is asked for, until nobody asks any more."""
-    # Ctrl-C in a terminal reaches every process; the first one decides what it means.
+    """The main loop of a process: carries out calls until the connection is closed."""
+    # Ctrl-C in a terminal reaches every process; only the main process reacts to it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     suite: Any = None
     environment: Any = None
@@ -166,5 +166,5 @@ def _play(connection: Connection, spelling: str, values: dict[str, Any]) -> None
             answer = EnvironmentFault(in_one_line(error))
         try:
             connection.send(answer)
-        except Exception as error:  # what cannot be pickled may raise anything
-            connection.send(EnvironmentFault(f"what {method} returned cannot be sent: {in_one_line(error)}"))
+        except Exception as error:  # pickling may raise any error
+            connection.send(EnvironmentFault(f"the result of {method} cannot be sent: {in_one_line(error)}"))

@@ -1,8 +1,8 @@
-"""Random play as text, with titles that name what the player happened to do.
+"""Texts of random play, with titles that name what the player happened to do.
 
-A language model that has been pretrained connects "mug" in its task with "mug" in a command. A model made
-from scratch learns this from such texts, which replace pretraining: they use no expert and no reward.
-Naming goals in hindsight comes from hindsight experience replay (arXiv 1707.01495).
+A pretrained language model connects "mug" in its task with "mug" in a command. A model made from scratch
+learns this from such texts, which replace pretraining and need no expert and no reward. The idea of naming
+goals in hindsight comes from hindsight experience replay (arXiv 1707.01495).
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ Deeds = Callable[[Sequence[Transition[Any]]], Iterator[tuple[int, str]]]
 FUNCTION_WORDS = frozenset(
     "a an and another at for from in it me of on than the them to two under with".split()
 )
-"""Words that name no thing."""
+"""Words that do not name things."""
 
 
 def random_readings(suite: TaskSuite, count: int, seed: int, deeds: Deeds) -> Iterator[Reading]:
-    """Random play of training tasks, cut after each deed, which becomes the title of the part before it.
+    """Random play of training tasks, cut after each deed, which gives the title of the part before it.
 
     Args:
         suite: plays the tasks.
         count: number of tasks played; the steps after the last deed of an episode are left out.
         seed: seed of the tasks, the commands and the titles.
-        deeds: names what was done.
+        deeds: finds and names what was done.
     """
     rng = np.random.default_rng(seed)
     environment = suite.make()

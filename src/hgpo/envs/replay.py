@@ -1,4 +1,4 @@
-"""Compares recorded episodes with our engines: how many steps were compared, and which differ."""
+"""Compares recorded episodes with this package's engines: counts the compared steps and lists differences."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Difference:
     """A difference from the recording."""
 
     where: str
-    """Episode and step."""
+    """The episode and the step."""
     what: str
-    """The name of what differs."""
+    """The name of the value that differs."""
     recorded: Any
     played: Any
 
@@ -40,12 +40,12 @@ class Comparison:
     searches: int = 0
     """Number of searches, in environments that have them."""
     ranked_otherwise: int = 0
-    """Number of searches with the right number of results, but in another order or partly other ones; the
+    """Number of searches with the right number of results, but in another order or with other products; the
     rest of such an episode is not compared."""
 
     @property
     def exact(self) -> bool:
-        """Whether something was compared and nothing differs, including the ranking of searches."""
+        """Whether at least one step was compared and nothing differs, including the ranking of searches."""
         return self.steps > 0 and not self.differences and not self.ranked_otherwise
 
     def compare(self, where: str, recorded: dict[str, Any], played: dict[str, Any]) -> None:
@@ -78,9 +78,9 @@ def _record(path: Path, number: int, line: bytes) -> dict[str, Any]:
     try:
         record = json.loads(line)
     except (ValueError, RecursionError) as error:
-        raise SettingError(f"{path}, line {number} is no recorded episode: {error}") from None
+        raise SettingError(f"{path}, line {number} is not a recorded episode: {error}") from None
     if not isinstance(record, dict):
-        raise SettingError(f"{path}, line {number} is no recorded episode: it is no JSON object")
+        raise SettingError(f"{path}, line {number} is not a recorded episode: it is not a JSON object")
     return record
 
 

@@ -1,7 +1,7 @@
 """State keys: which states of a game are treated as the same when steps are compared.
 
-The paper compares steps with equal observations. One observation can stand for several states: two closed
-cabinets look alike. This biases the comparison. A finer key is less biased, but gives fewer peers.
+The paper compares steps with equal observations. Several states can have the same observation, such as two
+closed cabinets, and this biases the comparison. A finer key has less bias, but gives fewer peers.
 
 An environment reports all keys of `STATE_KEYS` in `Info.state_keys`, and in `Info.state_key` the one chosen
 by its suite's setting `state_key`.
@@ -18,16 +18,16 @@ StateKeyName = Literal["observation", "observation_and_commands", "full_state"]
 
 @dataclass(frozen=True)
 class View:
-    """What is known about the state after a step."""
+    """The information from which the state keys after a step are made."""
 
     observation: str
     """The observation."""
     commands: Sequence[str]
     """The admissible commands."""
     unchanged: bool
-    """Whether the last command was not understood and so left the state unchanged."""
+    """Whether the last command was not understood, so that the state is unchanged."""
     full_state: Callable[[], Hashable]
-    """Identifies the engine's whole state."""
+    """Returns a value that identifies the engine's whole state."""
 
 
 StateKey = Callable[[View], Hashable]

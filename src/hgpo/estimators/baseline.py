@@ -40,7 +40,7 @@ def group_advantages(
 
     Args:
         returns: the rows' returns; those of a group that are equal up to rounding must be exactly equal.
-        level: the groups, the rows that mean and standard deviation run over, and the blocks.
+        level: the groups, the rows from which mean and standard deviation are computed, and the blocks.
         normalization: "mean_std" or "mean".
         epsilon: ε added to the standard deviation, in units of return.
         ddof: 0 for the population's standard deviation, 1 for Bessel's.

@@ -26,8 +26,8 @@ class Level:
     groups: NDArray[np.int64]
     """Shape (rows,), dense ids; −1 for a row that is not compared at this level."""
     sample: NDArray[np.bool_] | None = None
-    """Shape (rows,), mask of the rows that mean and standard deviation of a group run over; at least one per
-    group. All rows if None."""
+    """Shape (rows,), mask of the rows from which a group's mean and standard deviation are computed; at least
+    one per group. All rows if None."""
     blocks: NDArray[np.int64] | None = None
     """Shape (rows,), ids of at least 0: rows of the same block, including the row itself, are left out of
     each other's mean. If None nothing is left out, and the row itself is part of the mean."""
@@ -69,7 +69,7 @@ class Members:
     rows: NDArray[np.int64]
     """Their indices in the table, ascending; all other arrays follow this order."""
     groups: NDArray[np.int64]
-    """The group of each, as dense ids among these rows."""
+    """The group of each of these rows, as dense ids."""
     size: NDArray[np.int64]
     """Number of sampled rows of each group."""
     sample: NDArray[np.bool_] | slice
@@ -88,7 +88,7 @@ class Comparison:
     levels: tuple[Level, ...]
     """The levels, shallowest first. Empty if rows are not compared with one another."""
     pooled: bool = False
-    """Whether returns are pooled along chains of groups: then a row's advantage depends on every trajectory
+    """Whether returns are pooled along chains of groups. A row's advantage then depends on every trajectory
     that is connected to it by a chain of shared states, not only on those in its own groups."""
 
 

@@ -72,7 +72,7 @@ class CRBC(EpisodeAndStep):
     def _targets(self, steps: StepTable, graph: MergedGraph) -> Returns:
         """γ (r + V(s')) of every row minus penalties, and the bound on its error."""
         values = graph.closure(steps, self.discount)
-        # There V = mean of r + γ V(s'). The paper's success is a state of value 1 that is reached one step
-        # after the last, so that all its values are γ times those.
+        # `values` has V = mean of r + γ V(s'). In the paper, success is a state of value 1 that is reached
+        # one step after the last step, so all of its values are γ times these.
         targets = self.discount * values.target - invalid_penalties(steps, self.invalid_penalty)
         return Returns(targets, values.precision)

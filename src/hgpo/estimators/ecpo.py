@@ -27,10 +27,10 @@ class ECPO(EpisodeAndStep):
         ρ(s)   = tanh(n / τ) B / (B + W + ε)
 
     mean(s, a), n_a: mean and number of the returns to go of the task's rows with the action a in the state
-    s; μ(s), std(s), n: those of all rows in s. B and W split the population's variance in s into that
-    between the means of actions and that within actions. Needs `StepTable.action` or `action_key`.
-    Source: arXiv 2606.05885, by summaries of it, which have the formulas of m, ρ and A. That A_step is
-    divided by the standard deviation (Bessel's) of the state's returns, τ and w_s are choices made here.
+    s; μ(s), std(s), n: those of all rows in s. B and W split the population's variance in s into the variance
+    between the means of actions and the variance within actions. The table needs `action` or `action_key`.
+    Source: arXiv 2606.05885, as given by summaries of it, which have the formulas of m, ρ and A. Choices made
+    here: A_step is divided by the standard deviation (Bessel's) of the state's returns, τ, and w_s.
     """
 
     discount: float = 0.95

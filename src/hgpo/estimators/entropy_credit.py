@@ -34,13 +34,13 @@ class _EntropyCredit:
 
 @dataclass(frozen=True)
 class AEM(_EntropyCredit):
-    """Adaptive Entropy Modulation: within each task, low-entropy responses weigh more, others less.
+    """Adaptive Entropy Modulation: within each task, low-entropy responses get more weight, others less.
 
         A' = α A,   α = exp(−λ H̃) / mean over the task of exp(−λ H̃),
         H̃ = (H − min) / (max − min) over the task's rows
 
     α is 1 on average in every task. If the entropies of a task differ by less than `min_range`, α is 1.
-    Source: arXiv 2605.00425; docs/papers.md says what of it was at hand.
+    Source: arXiv 2605.00425; docs/papers.md says which parts of it were available.
     """
 
     sensitivity: float = 1.0
@@ -74,7 +74,7 @@ class AEM(_EntropyCredit):
 
 @dataclass(frozen=True)
 class EMPG(_EntropyCredit):
-    """Entropy-Modulated Policy Gradients: low-entropy responses, and steps that lead to them, weigh more.
+    """Entropy-Modulated Policy Gradients: low-entropy responses and steps that lead to them get more weight.
 
         A'_t = g(H_t) A_t + ζ f(H_{t+1}),   A'' = A' − mean over the batch of A'
         g(H) = exp(−k H̃) / mean over the batch of exp(−k H̃),   f(H) = exp(−k' H̃)

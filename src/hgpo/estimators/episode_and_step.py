@@ -27,7 +27,7 @@ class EpisodeAndStep(ABC):
     normalization: Normalization = "mean_std"
     """In both terms: "mean_std" divides by the standard deviation, "mean" does not."""
     statistics: Statistics = "trajectories"
-    """What the episode term's mean and standard deviation run over; see GRPO's `group_statistics`."""
+    """Whether the episode term's mean and standard deviation run over trajectories or rows; see GRPO."""
     epsilon: float = 1e-6
     """ε added to standard deviations, in units of reward."""
     invalid_penalty: float = 0.0
@@ -42,7 +42,7 @@ class EpisodeAndStep(ABC):
     def __post_init__(self) -> None:
         require_non_negative("episode_weight", self.episode_weight)
         require_non_negative("step_weight", self.step_weight)
-        self._episode_term()  # checks the settings that it shares
+        self._episode_term()  # checks the settings that both terms share
 
     def __call__(self, steps: StepTable) -> NDArray[np.float64]:
         """Advantages, shape (rows,), in the order of the table."""
@@ -52,7 +52,7 @@ class EpisodeAndStep(ABC):
         return advantages
 
     def comparison(self, steps: StepTable) -> Comparison:
-        """The amounts that the step term compares, minus penalties, and the groups of both terms."""
+        """The amounts that the step term compares, after penalties, and the groups of both terms."""
         episode = (self._episode_term().level(steps),) if self.episode_weight else ()
         levels = (*episode, *self._step_levels(steps))
         return Comparison(self._compared(steps), levels, pooled=self.pooled)

@@ -68,7 +68,7 @@ class GAGPO(_FromStateValues):
         V(s) = mean of the discounted returns to go over all visits of s by rollouts of the task
 
     The rest of the method, one importance ratio for all tokens of an action, belongs to the loss.
-    Source: arXiv 2605.13217, by two summaries of it. Its γ and λ are not in them: the defaults are PPO's.
+    Source: arXiv 2605.13217, as given by two summaries. They do not have its γ and λ: the defaults are PPO's.
     """
 
     def _values(self, steps: StepTable) -> Returns:
@@ -91,10 +91,9 @@ class GRAFT(_FromStateValues):
 
     Source: a one-line summary of a paper of 2026 whose text was not available. The summary has V on the
     merged graph with γ = 0.99, γ V(s') − V(s), λ = 0.95 (ALFWorld) or 0.8 (WebShop) over the graph's edges,
-    and normalisation in each node. That V averages over what the rollouts did rather than takes the best,
-    that the sum over l follows the row's own trajectory, and Bessel's standard deviation are choices made
-    here. (Averaged over all edges that leave each node, the later δ would cancel, and λ would have no
-    effect.)
+    and normalisation in each node. Choices made here: V averages over what the rollouts did instead of taking
+    the best, the sum over l follows the row's own trajectory, and the standard deviation is Bessel's. (If the
+    sum averaged over all edges that leave each node, the later δ would cancel and λ would have no effect.)
     """
 
     discount: float = 0.99

@@ -41,7 +41,7 @@ class GiGPO:
     epsilon: float = 1e-6
     """ε added to the standard deviation, in units of reward."""
     ddof: Ddof = 1
-    """In both terms: 1 for Bessel's standard deviation, 0 for the population's."""
+    """In both terms: 1 is Bessel's standard deviation, 0 the population's."""
     invalid_penalty: float = 0.0
     """Subtracted from the return of a row whose action was not valid, in units of reward."""
     propagate_penalty: bool = False
@@ -55,7 +55,7 @@ class GiGPO:
         require_discount(self.discount)
         if self.similarity is not None:
             require_similarity(self.similarity)
-        self._episode_term()  # checks the settings that it shares
+        self._episode_term()  # checks the settings that both terms share
 
     def __call__(self, steps: StepTable) -> NDArray[np.float64]:
         """Advantages, shape (rows,), in the order of the table."""

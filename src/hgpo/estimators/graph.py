@@ -19,7 +19,7 @@ class MergedGraph:
     """The graphs of all tasks in one; no edge leads from one task to another."""
 
     node: NDArray[np.int64]
-    """Shape (rows,), the node in which each row acted: dense ids; those of two tasks differ."""
+    """Shape (rows,), the node in which each row acted: dense ids, different for different tasks."""
     following: NDArray[np.int64]
     """Shape (rows,), the node of the trajectory's next step; −1 after the last."""
     task: NDArray[np.int64]

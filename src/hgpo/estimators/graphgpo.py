@@ -22,9 +22,9 @@ class GraphGPO(EpisodeAndStep):
         A      = w_e A_episode + w_s A_step,   A_episode: GRPO's
         A_step = (D − mean(G)) / (std(G) + ε),   D = 10 ω^d,   G = the task's rows in the same state
 
-    d is the length of the shortest path from the state that the step leads to, over steps that some rollout
-    of the task took, to the end of a successful rollout: 0 for the last step of one. If no path is known, d
-    is one more than the longest known path in the task, so that a task without success has A_step = 0.
+    d is the length of the shortest path from the state that the step leads to, over steps that any rollout of
+    the task took, to the end of a successful rollout; it is 0 for the last step of such a rollout. If no path
+    is known, d is one more than the longest known path in the task, so a task without success has A_step = 0.
     Source: arXiv 2605.26684, and the authors' code.
     """
 

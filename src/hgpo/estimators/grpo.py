@@ -38,9 +38,9 @@ class GRPO:
     normalization: Normalization = "mean_std"
     """"mean_std" divides by the standard deviation, "mean" does not."""
     statistics: Statistics = "trajectories"
-    """Mean and standard deviation over "trajectories", or over "rows", where long trajectories weigh more
-    (the default of the released agent code). With trajectories, the row of step 0 gives its trajectory's
-    value, which matters only where a penalty makes rows of one trajectory differ."""
+    """Mean and standard deviation over "trajectories", or over "rows", where long trajectories have more
+    weight (the default of the released agent code). With trajectories, the row of step 0 gives its
+    trajectory's value, which matters only if a penalty makes rows of one trajectory differ."""
     peers: TrajectoryPeers = "all"
     """The trajectories whose mean the return is compared with: "all", or "other_trajectories" (leave-one-out,
     see RLOO)."""
@@ -135,11 +135,11 @@ class _Undivided:
 
 @dataclass(frozen=True, kw_only=True)
 class DrGRPO(_Undivided):
-    """GRPO done right: not divided by the standard deviation, which would favour tasks of near-equal returns.
+    """GRPO done right: no division by the standard deviation, which would favour tasks of near-equal returns.
 
         A = R_τ − mean,  R_τ = Σ_t r_t,  on every row of τ
 
-    The other half of the proposal, no division by a response's length, is the loss's
+    The other half of the proposal, no division by a response's length, is a setting of the loss
     (`PolicyLoss(average="constant")`). Source: arXiv 2503.20783.
     """
 
@@ -156,7 +156,7 @@ class RLOO(_Undivided):
 
         A = R_τ − mean_{τ' ≠ τ} R_τ',  R_τ = Σ_t r_t,  on every row of τ
 
-    With n trajectories of a task that is n / (n − 1) times Dr. GRPO's advantage. A lone trajectory gets 0.
+    With n trajectories per task this is n / (n − 1) times Dr. GRPO's advantage. A single trajectory gets 0.
     Source: arXiv 2402.14740.
     """
 

@@ -40,7 +40,7 @@ class HBC:
         A   = a_K + w (R_τ − mean_task R_τ)
 
     C_0 … C_K are HGPO's contexts: the same state, and the same state with the 1 … K states before it, where a
-    token stands for what is before the start. V is the fixed point of these equations. κ shrinks deeper
+    token stands for the states before the start. V is the fixed point of these equations. κ shrinks deeper
     contexts, which are less biased but smaller, toward the ones before them. With K = 0 only the graph of
     states is used; if no state occurs twice, only w times GRPO's comparison is left.
 
@@ -55,7 +55,7 @@ class HBC:
     """Names of state keys, coarsest first, with a level each before the levels of history, as in HGPO; None
     uses only the table's `state_key`."""
     shrinkage: float = 1.0
-    """κ, in rows: with this number of rows a deeper context weighs as much as the one before it."""
+    """κ, in rows: with this number of rows a deeper context has as much weight as the one before it."""
     weights: ShrinkageWeights = "constant"
     """"constant" uses κ as given. "estimated" uses, for each level of the batch, the variance within contexts
     divided by the variance between them, and κ only if no context occurs twice."""

@@ -1,4 +1,4 @@
-"""HGPO: steps are compared with steps in the same state, with more weight the more history they share."""
+"""HGPO: compares steps in the same state, with more weight for comparisons that share more history."""
 
 from __future__ import annotations
 
@@ -66,19 +66,20 @@ class HGPO:
     """"power": (k + 1)^α (the paper). "size": (k + 1)^α times the row's number of peers at level k, because a
     mean over more peers is less noisy. "reliability": by how much each level's mean improves on the level
     above, from components of variance estimated from the batch; α is not used. In five synthetic cases, from
-    an irrelevant history to one that decides everything, its baseline was the nearest to the truth or within
-    2 % of the nearest; "size" and each fixed α were far off in some (docs/estimators.md has the derivation
-    and the figures). It has not been shown that an agent learns faster with it."""
+    an irrelevant history to one that decides everything, its baseline was the nearest to the true value or
+    within 2 % of the nearest; "size" and each fixed α were far from it in some cases (docs/estimators.md has
+    the derivation and the figures). It has not been shown that an agent learns faster with it."""
     similarity: float | None = None
     """Treat observations at least this similar (0 … 1) as the same state, instead of comparing state keys;
     0.95 in GiGPO's code. See `hgpo.near_states.similar_text_keys` for the measure and its cost."""
     level_keys: tuple[str, ...] | None = None
     """Names of the table's state keys, coarsest first. The first levels compare rows that agree in the first
     1, 2, … of them; the K levels of history follow, with states that agree in all keys. With J keys there are
-    J + K levels, and level j weighs (j + 1)^α as before. None compares only `StepTable.state_key` (the
-    paper)."""
+    J + K levels, and level j has the weight (j + 1)^α as before. None compares only `StepTable.state_key`
+    (the paper)."""
     level_offset: int = 1
-    """Level k weighs (k + level_offset)^α: 1, 2, 3 by default; 2, 3, 4 in the released recipe."""
+    """Level k has the weight (k + level_offset)^α, which for α = 1 is 1, 2, 3 by default and 2, 3, 4 in the
+    released recipe."""
     counting_levels: CountingLevels = "different_returns"
     """A level counts if the row has a peer with a different return ("different_returns"), or if the row's
     advantage is not 0 ("nonzero_advantages", the released recipe: a row at its group's mean leaves that
@@ -86,8 +87,8 @@ class HGPO:
     weight_epsilon: float = 0.0
     """Added to the sum of the unnormalised weights; 1e-6 in the released recipe."""
     episode_level: bool = False
-    """Add one more level, shallower than all others: GRPO's comparison of whole trajectories. It weighs 1^α,
-    and level k then (k + 2)^α at least. An ablation of the paper."""
+    """Add one more level, shallower than all others: GRPO's comparison of whole trajectories. It has the
+    weight 1^α, and level k then has at least (k + 2)^α. An ablation of the paper."""
     episode_statistics: Statistics = "trajectories"
     """What the episode level's mean and Bessel's standard deviation run over; "rows" in the released
     recipe."""
@@ -108,16 +109,16 @@ class HGPO:
         require_one_of("level_weights", self.level_weights, LevelWeights)
         if self.level_weights == "reliability" and self.episode_level:
             raise ValueError(
-                "level_weights='reliability' estimates how returns to go vary from level to level, and the "
-                "episode level compares others: choose level_weights='power' or episode_level=False"
+                "level_weights='reliability' estimates how returns to go vary from level to level, but the "
+                "episode level compares whole returns: choose level_weights='power' or episode_level=False"
             )
         object.__setattr__(self, "level_keys", check_level_keys(self.level_keys))
         if self.similarity is not None:
             require_similarity(self.similarity)
             if self.level_keys is not None:
                 raise ValueError(
-                    f"similarity={self.similarity} compares observations in the place of state keys, and "
-                    f"level_keys={self.level_keys!r} state keys: give one of the two"
+                    f"similarity={self.similarity} compares observations instead of state keys, and "
+                    f"level_keys={self.level_keys!r} compares state keys: give one of the two"
                 )
         if self.level_offset < 1:
             raise ValueError(f"level_offset is {self.level_offset}; give an integer of at least 1")
@@ -182,7 +183,7 @@ class HGPO:
         if self.episode_level and episode_returns is not None:
             level = next(levels)
             advantages, compared = self._episode_term().advantages_from_scores(episode_returns, level)
-            # Weights by size count rows at every level, although trajectories are compared at this one.
+            # Weights by size count rows at every level, even here, where trajectories are compared.
             by_rows = Level(level.name, level.meaning, level.groups, blocks=blocks_of(steps, self.peers))
             mean.add(advantages, self._counting(advantages, compared), by_rows)
         for level in levels:

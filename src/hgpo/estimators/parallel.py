@@ -16,10 +16,10 @@ SHARD_ROWS = 250_000
 
 
 def in_parallel(estimator: Estimator, steps: StepTable, workers: int | None = None) -> NDArray[np.float64]:
-    """What `estimator(steps)` returns, bit for bit, computed by several threads.
+    """The result of `estimator(steps)`, bit for bit, computed by several threads.
 
-    Tasks are divided among the threads, with about equally many rows each; numpy's sorts and sums run outside
-    Python's lock. Within a group the rows keep their order, and therefore every sum its rounding. An
+    Tasks are divided among the threads, each with about the same number of rows; numpy's sorts and sums run
+    outside Python's lock. Within a group the rows keep their order, so every sum has the same rounding. An
     estimator with statistics over all tasks (its `task_local` is not True) is computed by one thread.
 
     Args:
@@ -33,7 +33,7 @@ def in_parallel(estimator: Estimator, steps: StepTable, workers: int | None = No
     if workers is None:
         workers = os.cpu_count() or 1
     if workers < 1:
-        raise ValueError(f"workers is {workers}; give an integer of at least 1, or None for one a core")
+        raise ValueError(f"workers is {workers}; give an integer of at least 1, or None for one per core")
     if workers == 1 or not getattr(estimator, "task_local", False):
         return estimator(steps)
     shards = _shards(steps.task_code, max(workers, len(steps) // SHARD_ROWS))

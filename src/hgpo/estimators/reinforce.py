@@ -19,14 +19,14 @@ Baseline = Literal["batch", "task"]
 
 @dataclass(frozen=True, kw_only=True)
 class ReinforcePlusPlus:
-    """REINFORCE++: the return to go compared with all rows of the batch, whatever their task.
+    """REINFORCE++: the return to go compared with all rows of the batch, of any task.
 
         A = (B_t − mean_batch(B)) / (std_batch(B) + ε)
         B_t = R_t                          baseline "batch"
         B_t = R_t − mean(R of the task)    baseline "task", "REINFORCE++ with baseline" in the paper
 
     R_t is the discounted return to go; means and standard deviation run over rows. The divergence from a
-    reference policy, which the paper subtracts from the reward, stays a term of the loss here.
+    reference policy, which the paper subtracts from the reward, is a term of the loss here.
     Source: arXiv 2501.03262.
     """
 

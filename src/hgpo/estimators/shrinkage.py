@@ -1,8 +1,8 @@
 """Shrinkage of deeper levels: the variance within their groups divided by the variance between them.
 
-Let a quantity have the variance τ² given what is already known, and let a mean of n rows estimate it, each
-with variance σ². The best estimate gives the mean the weight n / (n + κ), κ = σ² / τ² (empirical Bayes). Both
-variances are estimated by the method of moments from all rows of a table.
+Suppose that a quantity has the variance τ² given what is already known, and that it is estimated by the mean
+of n rows with variance σ² each. The best estimate gives the mean the weight n / (n + κ), κ = σ² / τ²
+(empirical Bayes). Both variances are estimated by the method of moments from all rows of a table.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ def value_shrinkage(
 
     Args:
         returns: Shape (rows,), in units of reward.
-        groups: those of the levels 0 … K, dense ids, each level within the one before it.
-        otherwise: κ of a level in which no group has two rows, or no group is split.
+        groups: the groups of the levels 0 … K, as dense ids; each level splits the groups of the one before.
+        otherwise: κ for a level in which no group has two rows, or no group is split.
     """
     sizes = [np.bincount(ids) for ids in groups]
     means = [(np.bincount(ids, returns) / size)[ids] for ids, size in zip(groups, sizes, strict=True)]
@@ -62,9 +62,9 @@ def contrast_shrinkage(
 
     Args:
         actions: the pairs of context and action.
-        amounts: Shape (rows,), what is compared.
+        amounts: Shape (rows,), the amounts that are compared.
         contrast: Shape (rows,), `actions.contrast(amounts)`.
-        otherwise: κ where no pair has two rows, or no context two actions.
+        otherwise: κ if no pair has two rows, or no context has two actions.
     """
     within = actions.pair_variance(amounts)
     own = actions.pair_size[actions.pairs]

@@ -53,10 +53,10 @@ class PowerMean:
 
         Args:
             rows: number of rows.
-            bases: b_k, rising.
+            bases: b_k of each level, ascending.
             alpha: α.
             epsilon: ε added to the sum of the weights.
-            by_size: n_k is the row's number of peers; otherwise 1.
+            by_size: whether n_k is the row's number of peers; otherwise it is 1.
         """
         base = np.array(bases, np.float64)
         # shrink[i, j] = (b_i / b_j)^α: the factor for level i's share when the deeper level j becomes the
@@ -81,7 +81,7 @@ class PowerMean:
         self.number += 1
 
     def result(self) -> NDArray[np.float64]:
-        """The mean of all levels added so far; see `LevelMean.mean`."""
+        """The mean of all levels added so far; see `LevelMean.result`."""
         total = self.total + self.epsilon * self.unit[self.deepest]
         return np.divide(self.weighted, total, out=np.zeros(len(total)), where=self.deepest >= 0)
 
@@ -94,9 +94,9 @@ class ReliabilityMean:
     τ_k² is the variance of expected returns between the level's groups within one group of the level above,
     which the shallower level does not explain; σ_k² / n_k is the noise of the mean of n_k returns. B_k is the
     weight with the least expected squared error, given the levels above. The components are estimated from
-    the table (see `nested_variance`), separately for rows of steps 0, 1, 2–3, 4–7,
-    8–15, …, because the variance of a return depends on how much of the episode lies ahead. The derivation
-    and its assumptions are in docs/estimators.md.
+    the table (see `nested_variance`), separately for rows of steps 0, 1, 2–3, 4–7, 8–15, …, because the
+    variance of a return depends on how much of the episode remains. The derivation and its assumptions are in
+    docs/estimators.md.
     """
 
     def __init__(self, returns: NDArray[np.float64], step_index: NDArray[np.int64]) -> None:
@@ -109,7 +109,7 @@ class ReliabilityMean:
     def add(self, advantages: NDArray[np.float64], counting: NDArray[np.bool_], level: Level) -> None:
         """Add the next deeper level; see `LevelMean`.
 
-        A level counts wherever the row has peers: peers with equal returns are information as well.
+        A level counts if the row has peers: peers with equal returns are information as well.
         """
         if self.groups is None:
             self.mean += advantages
@@ -125,11 +125,11 @@ class ReliabilityMean:
             rows = np.flatnonzero(self.stretch == stretch)
             variance = nested_variance(self.returns[rows], outer[rows], level.groups[rows])
             if variance.between > 0:
-                # The mean that a row is compared with includes the row itself unless it is left out.
+                # Without blocks, the mean that a row is compared with includes the row itself.
                 noise = variance.within / np.maximum(peers[rows] + (level.blocks is None), 1)
                 trust[rows] = (peers[rows] > 0) * variance.between / (variance.between + noise)
         return trust
 
     def result(self) -> NDArray[np.float64]:
-        """The mean of all levels added so far; see `LevelMean.mean`."""
+        """The mean of all levels added so far; see `LevelMean.result`."""
         return self.mean

@@ -33,14 +33,14 @@ def split_errors(
 ) -> Errors:
     """Bias and variance from rows of two independent halves.
 
-    The mean error of a kind in one half times its mean error in the other half has the expectation bias²,
-    because their noises are independent; the square of one mean would include its noise. Each kind is
-    weighted by how often it occurs; a kind that occurs in only one half is left out.
+    The product of a kind's mean errors in the two halves has the expectation bias², because their noise is
+    independent; the square of one mean would include its noise. Each kind is weighted by its number of rows;
+    a kind that occurs in only one half is left out.
 
     Args:
         error: Shape (rows,), Â − A.
         kind: Shape (rows,), ids of rows for which A, and the distribution of Â, are the same.
-        half: Shape (rows,), which half of the sample each row belongs to.
+        half: Shape (rows,), the half of the sample that each row belongs to.
         other_error: Shape (rows,), given if A is itself an estimate: Â minus another, independent estimate of
             A. Then neither part contains the noise of A.
     """

@@ -16,12 +16,12 @@ from hgpo.returns import returns_to_go
 from hgpo.steps import StepTable
 
 Estimator = Callable[[StepTable], NDArray[np.float64]]
-"""Advantages of a table's rows, in units of return; NaN for a row that is compared with no other."""
+"""Advantages of a table's rows, in units of return; NaN for a row that is not compared with any other."""
 
 
 @dataclass(frozen=True)
 class SingleLevel:
-    """The comparison at one level only, for rows with a peer there whose return differs."""
+    """The comparison at one level only, for rows that have a peer with a different return at this level."""
 
     level: int
     discount: float
@@ -48,7 +48,7 @@ class WholeHistory:
 
 @dataclass(frozen=True)
 class Compared:
-    """An estimator of the package; rows to which it gives exactly 0 count as compared with nothing."""
+    """An estimator of the package; rows to which it gives exactly 0 count as not compared."""
 
     estimator: Estimator
 
@@ -84,7 +84,7 @@ def named_estimators(
 ) -> Mapping[str, Estimator]:
     """The estimators of every table except the critics, by name.
 
-    None divides by a standard deviation, which would change the unit from row to row.
+    None of them divides by a standard deviation, which would change the unit from row to row.
 
     Args:
         history_length: K of HGPO.
@@ -117,7 +117,7 @@ def named_estimators(
 
 
 def published_estimators(history_length: int, discount: float) -> Mapping[str, Estimator]:
-    """The estimators compared in gradients and learning, by name. Rows compared with nothing get 0.
+    """The estimators compared in gradients and learning, by name. Rows that are not compared get 0.
 
     GRPO, GiGPO and HGPO do not divide by a standard deviation; the others are as published.
 
@@ -155,7 +155,7 @@ def fitted_critic(
 
     Args:
         prompt: the prompt of each row, from rollouts sampled earlier.
-        returns: their returns to go.
+        returns: the return to go of each row.
     """
     known, number = np.unique(prompt, return_inverse=True)
     means = np.bincount(number, returns) / np.bincount(number)

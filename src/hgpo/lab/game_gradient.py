@@ -1,4 +1,4 @@
-"""Policy gradients on text games: each estimator's compared with the gradient of the success rate."""
+"""Policy gradients on text games: compares each estimator's gradient with that of the success rate."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LEARNING_RATE = 0.1
 
 @dataclass(frozen=True)
 class GameGradientSetting:
-    """What is played to compare gradients on games."""
+    """The settings of the comparison of gradients on games."""
 
     group_size: int = 8
     """N: number of rollouts per task."""
@@ -74,8 +74,8 @@ def game_gradient_cosines(
     baseline, which is unbiased for the gradient of the success rate. Two halves correct for its noise.
 
     Args:
-        setting: what is played.
-        seed: of games and rollouts.
+        setting: the settings of the comparison.
+        seed: seed of games and rollouts.
         on_done: called with the number of agents measured and the total.
     """
     found: dict[str, list[tuple[float, float, float]]] = {}

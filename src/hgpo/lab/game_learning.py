@@ -81,7 +81,7 @@ def learn_games(
 
     Args:
         setting: how they are trained.
-        seed: of games and rollouts.
+        seed: seed of games and rollouts.
         estimators: names of `published_estimators`; None: all of them.
 
     Returns:

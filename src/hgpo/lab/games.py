@@ -1,8 +1,8 @@
 """Text games as graphs, and a log-linear agent that plays thousands of episodes of them at once.
 
 A deterministic game is a graph: what the environment returns after a command depends only on the state and
-the command. The graph is explored where episodes go and is shared by all of them, so that playing a known
-part means indexing arrays.
+the command. The graph is explored wherever episodes go and is shared by all of them, so that playing in a
+known part only needs array lookups.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class GameGraph:
         Args:
             suite: its environments must support fork, be deterministic and have no step limit.
             tasks: the games.
-            state_key: the state key that the step tables hold.
+            state_key: the state key in the step tables.
 
         Raises:
             SettingError: if the environments cannot be forked.
@@ -81,7 +81,7 @@ class GameGraph:
         self.command_class = np.zeros((0, 0), np.int64)
         """Class of each command, from 1 on: its verb, and whether the task names the command's object."""
         self.words = np.zeros((0, 0, 0), np.int32)
-        """Features of the task's and the command's words, [features, nodes, commands]."""
+        """Features of the words of the task and the command, [features, nodes, commands]."""
         self.start = np.array([self._begin(suite, number) for number in range(len(tasks))])
         """The first node of each task."""
 
@@ -173,8 +173,8 @@ def _grown(array: NDArray, shape: tuple[int, ...], filling: int) -> NDArray:
 
 
 def _word_features(instruction: Sequence[str], command: Sequence[str]) -> list[int]:
-    """The command's words; its verb together with whether the task names its object; and that together with
-    each of the task's words."""
+    """The features: the command's words; its verb with whether the task names its object; and this pair with
+    each word of the task."""
     verb, objects = command[0], command[1:]
     does = f"{verb}, named: {any(word in instruction for word in objects)}"
     names = [*command, does, *(f"{word}: {does}" for word in dict.fromkeys(instruction))]

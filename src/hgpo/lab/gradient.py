@@ -1,6 +1,6 @@
 """How well an estimator's policy gradient is aligned with the true one, in expectation and from few groups.
 
-This differs from the cosine of a row's advantage: rows share the policy's weights, so the noise of many rows
+This differs from the cosine of advantages: rows share the policy's weights, so the noise of many rows
 averages out, but their bias does not.
 """
 
@@ -31,14 +31,14 @@ from hgpo.lab.processes import (
 from hgpo.returns import discounted_returns
 
 MANY = 16
-"""Task groups of the less noisy gradient."""
+"""Number of task groups for the less noisy gradient."""
 
 GroupSizes = Annotated[tuple[int, ...], tyro.conf.arg(metavar="N …")]
 
 
 @dataclass(frozen=True)
 class GradientSetting:
-    """What is sampled to compare gradients on processes."""
+    """The settings of the comparison of gradients on processes."""
 
     group_sizes: GroupSizes = (8, 16)
     """N: number of rollouts per task."""
@@ -81,8 +81,8 @@ def gradient_cosines(kind: str, setting: GradientSetting, seed: int) -> list[Ali
 
     Args:
         kind: one of `KINDS`.
-        setting: what is sampled.
-        seed: of processes and rollouts.
+        setting: the settings of the comparison.
+        seed: seed of processes and rollouts.
     """
     shape = KINDS[kind]
     number = setting.processes
@@ -114,7 +114,7 @@ def _aligned(
         gradients = score_gradients(processes, sample, advantages, sample.steps.task_code, tasks)
         return gradients.reshape(number, tasks // number, -1) / group_size
 
-    # Gradients that differ from the true one only by noise, much of which the estimators share.
+    # Control variates: gradients that differ from the true one only by noise that estimators have in common.
     returns = discounted_returns(sample.steps, 1.0)
     controls = [per_group(each) - true[:, None] for each in (sample.advantage, returns - sample.value)]
     found: dict[str, tuple[Cosines, NDArray[np.float64]]] = {}
@@ -142,11 +142,11 @@ def _aligned(
 def _less_noise(
     gradients: NDArray[np.float64], controls: Sequence[NDArray[np.float64]]
 ) -> NDArray[np.float64]:
-    """The gradients of groups minus the part of their noise that control variates (of mean 0) predict.
+    """The gradients of groups minus the part of their noise that control variates (with mean 0) predict.
 
     Args:
         gradients: Shape (processes, groups, weights).
-        controls: each of the same shape.
+        controls: the control variates, each of the same shape.
     """
     adjusted = np.empty_like(gradients)
     for number, noisy in enumerate(gradients):

@@ -79,7 +79,7 @@ def learn_all(kind: str, setting: LearningSetting, seed: int) -> list[Learned]:
     Args:
         kind: one of `KINDS`.
         setting: how they are trained.
-        seed: of processes and rollouts.
+        seed: seed of processes and rollouts.
     """
     named = published_estimators(setting.history_length, discount_of(KINDS[kind]))
     tuning = _Course.draw(KINDS[kind], setting.tuning_processes, [seed, TUNING])
@@ -162,12 +162,12 @@ def learn(
     """The exact value of each policy at the start and after every update, [iterations + 1, R].
 
     Args:
-        processes: with their initial policies.
-        estimator: gives the advantages.
-        setting: rollouts and updates.
-        group_size: N.
-        learning_rate: of Adam.
-        seed: of the rollouts.
+        processes: the processes with their initial policies.
+        estimator: computes the advantages.
+        setting: the numbers of rollouts and updates.
+        group_size: N, number of rollouts per task.
+        learning_rate: learning rate of Adam.
+        seed: seed of the rollouts.
     """
     optimizer = Adam(learning_rate)
     values = exact_values(processes, 1.0)
@@ -188,8 +188,8 @@ def learn(
 
 
 def optimum(processes: Processes) -> NDArray[np.float64]:
-    """The best value that ascent along the exact gradient reaches, [R]: the optimum, unless ascent ends in a
-    local one.
+    """The best value that ascent along the exact gradient reaches, [R]: the optimum, unless the ascent ends
+    in a local optimum.
 
     The policies and the optimizer are the same as for the estimators. The ascent starts once from the initial
     policies and once from equal probabilities of all actions.

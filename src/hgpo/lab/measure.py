@@ -27,16 +27,16 @@ class Scores:
     errors: Errors
     """Errors against the exact advantage, on the rows that it compares."""
     coverage: float
-    """Share of the rows that it compares with at least one other."""
+    """Fraction of the rows that it compares with at least one other row."""
     alignment: float
-    """Σ Â A / √(Σ Â² Σ A²) over all rows, with 0 for rows compared with nothing: the cosine between estimated
-    and exact advantages. Unlike the errors it does not depend on scale, as an optimizer like Adam does
-    not."""
+    """Σ Â A / √(Σ Â² Σ A²) over all rows, with 0 for rows that are not compared: the cosine between estimated
+    and exact advantages. Unlike the errors it does not depend on the scale, which has no effect on optimizers
+    such as Adam."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What is measured on processes."""
+    """The settings of a measurement on processes."""
 
     shape: ProcessShape = field(default_factory=ProcessShape)
     """The shape of the processes."""
@@ -60,7 +60,7 @@ def draw_sample(
 
     Args:
         setting: what is sampled.
-        seed, number: determine the process, whatever is sampled from it.
+        seed, number: determine the process, independently of the samples.
         draw: index of the sample, among independent ones.
         groups: number of task groups; None: as many as give the setting's number of rows.
     """
@@ -81,7 +81,7 @@ def estimates(
     extra: Mapping[str, Estimator] | None = None,
     peers: Peers = "all",
 ) -> tuple[SampledSteps, dict[str, NDArray[np.float64]]]:
-    """The sample, and every estimator's advantages; NaN for a row that is compared with nothing."""
+    """The sample, and every estimator's advantages; NaN for a row that is not compared."""
     sample = draw_sample(setting, seed, number)
     before = draw_sample(setting, seed, number, draw=1, groups=CRITIC_GROUPS)
     value = fitted_critic(before.prompt, discounted_returns(before.steps, setting.discount))(sample.prompt)

@@ -38,7 +38,7 @@ History = tuple[str, tuple[str, ...]]
 
 @dataclass(frozen=True)
 class OracleSetting:
-    """How much is played to estimate the value of every step."""
+    """The numbers of games and rollouts for estimating the value of every step."""
 
     tasks: int = 8
     """Number of training games."""
@@ -73,7 +73,7 @@ class OracleResult:
     """Scores by estimator. "level k, common rows" uses only the rows that every level compares, so that
     levels can be compared with one another."""
     ahead: Mapping[str, Interval]
-    """By estimator: its alignment minus that of state groups, mean and interval over games."""
+    """For each estimator, its alignment minus that of state groups: mean and interval over games."""
     sizes: Mapping[str, NDArray[np.int64]]
     """Size of each row's group, by level and for whole histories; 0 if there is no group."""
     histories: int
@@ -96,11 +96,11 @@ def measure_estimators(
     contains the noise of these estimates (see `split_errors`).
 
     Args:
-        suite: games whose environments can be forked.
+        suite: the games; their environments must support forking.
         agent: the policy.
-        setting: how much is played.
-        seed: of games and all sampling.
-        on_done: called with the phase, how much of it is done, and the total.
+        setting: the numbers of games and rollouts.
+        seed: seed of games and of all sampling.
+        on_done: called with the phase, the number of its jobs done, and the total.
 
     Raises:
         SettingError: if the environments cannot be forked, or no two rollouts have different returns.
@@ -110,7 +110,7 @@ def measure_estimators(
     before = _played(suite, agent, tasks, setting, [seed, 1], on_done)
     if sums_are_equal([trajectory.rewards for trajectory in played]):
         raise SettingError(
-            f"all {len(played)} rollouts have the same return, so that all steps have the same value: "
+            f"all {len(played)} rollouts have the same return, so all steps have the same value: "
             "give a --policy that wins sometimes, or more --tasks"
         )
     points = _snapshots(suite, played)
@@ -125,7 +125,7 @@ def measure_estimators(
     truths = (steps.reward[:, None] + setting.discount * ahead - here).T
     codes: dict[History, int] = {}
     kind = np.array([codes.setdefault(history, len(codes)) for history in after])
-    # Groups are numbered with the tasks varying fastest.
+    # Groups are numbered so that consecutive groups have different tasks.
     numbers = [trajectory.group for trajectory, _ in rows]
     half = np.array([number // len(tasks) % 2 == 1 for number in numbers])
 

@@ -29,16 +29,16 @@ class ProcessShape:
     aliasing: int = 1
     """Number of states with the same observation: with 1 every state is observed, with S all look alike."""
     memory: int = 2
-    """K of the policy: number of past observations that it reads."""
+    """K of the policy: number of past observations that it depends on."""
     history_dependence: float = 1.0
     """Scale of the policy's dependence on remembered observations, in logits; 0: none."""
     history_reward_scale: float = 0.0
     """Scale of the reward that every step gives for each remembered observation; above 0, the value of a
     state depends on its history."""
     transition_noise: float = 0.1
-    """Probability that an action leads to a random state instead of its own."""
+    """Probability that an action leads to a random state instead of its usual one."""
     reward_noise: float = 0.5
-    """Standard deviation of a final state's reward about its mean; means are standard normal."""
+    """Standard deviation of a final state's reward around its mean; the means are standard normal."""
     clock: bool = True
     """Whether observations include the step. Without it the same state occurs at several steps, each time
     with a different return to go."""
@@ -247,8 +247,8 @@ class SampledSteps:
     read: NDArray[np.int64]
     """What the policy reads in each row, as a number: observation · M + memory."""
     kind: NDArray[np.int64]
-    """Index of each row's combination of process, time, state, memory and action, which determines its
-    truth."""
+    """Index of each row's combination of process, time, state, memory and action, which determines its true
+    values."""
     value: NDArray[np.float64]
     """V of each row."""
     advantage: NDArray[np.float64]

@@ -34,7 +34,7 @@ SHOWN = {
     "GAE λ=0.95": ("tab:orange", "--"),
     "exact value": ("black", ":"),
 }
-"""The estimators that a sweep's plots show, each with colour and line style; the table has all of them."""
+"""The estimators in a sweep's plots, each with colour and line style; the tables have all estimators."""
 PANELS = {
     "bias": "bias (root mean square)",
     "spread": "standard deviation",
@@ -51,7 +51,7 @@ def save_figure(figure: Figure, path: Path) -> None:
 
 
 def write_table(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Write Markdown, where intervals are mean ± half their width, and CSV, where they have both ends."""
+    """Write a table as Markdown, with intervals as mean ± half width, and as CSV, with both ends."""
     path.parent.mkdir(parents=True, exist_ok=True)
     atomic_write(path.with_suffix(".md"), _markdown(header, rows))
     _write_csv(path, header, rows)

@@ -100,9 +100,9 @@ def sweep(
 
     Args:
         base: the values that are not varied.
-        axes: their names.
-        seed: of the processes; process number i is the same for all settings that differ only in the sample's
-            size.
+        axes: the names of the axes.
+        seed: seed of the processes; process number i is the same for all settings that differ only in the
+            sample's size.
         workers: number of parallel workers on this machine; the results do not depend on it.
         on_done: called with the number of measurements done and the total.
     """

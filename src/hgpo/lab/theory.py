@@ -64,7 +64,7 @@ def level_moments(
     Args:
         setting: process, N, K and γ.
         seed, number: determine the process.
-        peers: which rows are compared.
+        peers: the rows that are compared.
         part: the error to measure. The baseline is R − Â, and its true value is V.
     """
     sample = draw_sample(setting, seed, number)
@@ -113,8 +113,8 @@ class Claim:
 
 
 ErrorKind = Literal["all", "alone", "baselines"]
-"""Which errors are examined: those of advantages against the whole group; of advantages that leave the row
-itself out; of baselines that leave it out."""
+"""The errors that are examined: those of advantages relative to the whole group, of advantages whose baseline
+leaves out the row itself, or of baselines that leave it out."""
 
 
 def _bias_falls(moments: Moments) -> NDArray[np.float64]:
@@ -212,8 +212,8 @@ def claims(name: str, moments: Mapping[ErrorKind, Sequence[Moments]]) -> Iterato
     """All assumptions, tested in one kind of process.
 
     Args:
-        name: of the kind of process.
-        moments: for each kind of errors, one per process.
+        name: name of the kind of process.
+        moments: for each kind of errors, the moments of each process.
     """
     for assumption in _ASSUMPTIONS:
         by_process = np.array([assumption.numbers(one) for one in moments[assumption.errors]])
@@ -255,7 +255,7 @@ def best_weights(setting: Setting, seed: int) -> NDArray[np.float64]:
     """The weights of least mean squared error, fitted on processes that are not used for scores.
 
     Baselines leave the row itself out. Otherwise the deepest level would win because its advantages are the
-    smallest: there a row's own return has the largest share in its baseline.
+    smallest: at that level a row's own return has the largest weight in its baseline.
     """
     held_back = range(setting.processes, 2 * setting.processes)
     moments = [level_moments(setting, seed, number, peers="others") for number in held_back]

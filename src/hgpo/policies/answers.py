@@ -1,8 +1,8 @@
-"""What a model wrote: what it thought, what it answered, how that ended, and why it is not a valid action.
+"""A model's answer: its thought, its text, how it ended, and why it may not be a valid action.
 
 Reasoning models give their thoughts in several ways: between tags in the text, with the opening tag (or an
-empty thought) already in the prompt, or in a separate field that a server fills. `read_answer` turns all
-of them into one `Answer`; response formats look at its text alone.
+empty thought) already in the prompt, or in a separate field of a server's reply. `read_answer` turns all
+of them into one `Answer`. Response formats read only its text.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from enum import StrEnum
 from typing import Literal
 
 Ended = Literal["stop", "length", "refused", "tool_call"]
-"""How an answer ended: by itself, at the length limit, as the server refused it, or in a call of a tool."""
+"""How an answer ended: by itself, at the length limit, by a refusal, or with a tool call."""
 
 
 class InvalidReason(StrEnum):
     """Why an answer is not a valid action."""
 
     TOOL_CALL = "tool_call"
-    """It calls a tool, and no tool was offered."""
+    """It calls a tool, although no tool was offered."""
     REFUSED = "refused"
     """The model or a content filter refuses to answer."""
     CUT_OFF = "cut_off"
@@ -29,9 +29,9 @@ class InvalidReason(StrEnum):
     NO_CONTENT = "no_content"
     """It is empty."""
     NO_THOUGHT = "no_thought"
-    """It has an action but no closed thought before it, which the format asks for."""
+    """It has an action, but not the closed thought before it that the format requires."""
     NO_ACTION = "no_action"
-    """Nothing in it is marked as an action, or only within the thought."""
+    """Nothing outside the thought is marked as an action."""
     TWO_ACTIONS = "two_actions"
     """It gives more than one action."""
     NOT_LISTED = "not_listed"
@@ -40,23 +40,23 @@ class InvalidReason(StrEnum):
 
 @dataclass(frozen=True)
 class Answer:
-    """An answer with its thought taken out."""
+    """An answer, with its thought separated from its text."""
 
     text: str
-    """What was written outside the thought."""
+    """The text outside the thought."""
     thought: str | None = None
-    """What was thought, possibly nothing; None if there was no thought."""
+    """The text of the thought, possibly empty; None if there was no thought."""
     ended: Ended = "stop"
     """How the answer ended."""
 
     @property
     def transcript(self) -> str:
-        """Thought and text as a person reads them."""
+        """Thought and text together, for people to read."""
         return self.text if self.thought is None else f"<think>{self.thought}</think>{self.text}"
 
     @property
     def missing(self) -> InvalidReason | None:
-        """Why there is no answer in which to look for an action; None if there is one."""
+        """Why the answer has no text in which to look for an action; None if it has."""
         return _REASON_OF_END.get(self.ended, None if self.text or self.thought else InvalidReason.NO_CONTENT)
 
 
@@ -77,15 +77,15 @@ _CLOSING_TAG = {
     "<|channel>thought": "<channel|>",
     "<|channel|>analysis<|message|>": "<|end|><|start|>assistant<|channel|>final<|message|>",
 }
-"""The tags between which models think, each opening one with its closing one. In this order: most (Qwen,
-DeepSeek, GLM and others), models that follow instructions, EXAONE, Seed-OSS, Mistral, Kimi, OpenThinker,
-Cohere, Gemma 4 and gpt-oss."""
+"""The tags around a model's thoughts: each opening tag with its closing tag. In this order, they belong to
+most models (Qwen, DeepSeek, GLM and others), models that follow instructions, EXAONE, Seed-OSS, Mistral,
+Kimi, OpenThinker, Cohere, Gemma 4 and gpt-oss."""
 _MARKS = ("<|START_RESPONSE|>", "<|END_RESPONSE|>", "<|channel|>final<|message|>")
-"""What Cohere's models and gpt-oss put around an answer, which is no part of it."""
+"""Marks that Cohere's models and gpt-oss put around an answer; they are not part of it."""
 
 
 def _any_of(tags: Iterable[str]) -> str:
-    """A regular expression of these tags, whatever spaces are within them."""
+    """A regular expression for any of these tags, also with spaces inside them."""
     words = (re.findall(r"\w+|\W", tag) for tag in tags)
     return "|".join(r"\s*".join(map(re.escape, tag)) for tag in words)
 
@@ -112,15 +112,15 @@ def begun_by(prompt: str) -> str:
 def read_answer(
     written: str, *, begun: str = "", reasoning: str | None = None, ended: Ended = "stop"
 ) -> Answer:
-    """The answer with every thought taken out of its text.
+    """The answer, with every thought removed from its text.
 
-    A closing tag without an opening one closes a thought that the prompt has opened: everything before it is
-    thought. A thought that is never closed lasts to the end.
+    A closing tag without an opening tag closes a thought that the prompt has opened: everything before it is
+    part of the thought. A thought that is never closed extends to the end.
 
     Args:
-        written: what the model wrote, special tokens that are no mark of the end included.
-        begun: what the prompt already contains of the answer; see `begun_by`.
-        reasoning: a thought that came in a separate field of a server's reply.
+        written: the text that the model wrote, including special tokens except those that mark the end.
+        begun: the part of the answer that the prompt already contains; see `begun_by`.
+        reasoning: a thought from a separate field of a server's reply.
         ended: how the answer ended.
     """
     text, thoughts, inside = "", [] if reasoning is None else [reasoning], False
@@ -136,7 +136,7 @@ def read_answer(
         elif not thoughts or written[place:].strip():
             thoughts, text = [*thoughts, text + between], ""
         else:
-            # A stray closing tag at the very end, behind a thought that was closed before.
+            # A stray closing tag at the very end, after a thought that has been closed before.
             text += between
     rest = written[place:]
     if inside:
@@ -148,14 +148,14 @@ def read_answer(
 
 
 def left_to_write(written: str, begun: str) -> str:
-    """What is left to write of an answer that the prompt has begun.
+    """The rest of an answer that the prompt has begun.
 
-    If the prompt has opened a thought, that is the thought, its closing tag and the text; if it gives a whole
-    thought, the text alone.
+    If the prompt opens a thought, the rest is the thought, its closing tag and the text. If the prompt
+    contains a complete thought, the rest is the text alone.
 
     Args:
         written: the whole answer.
-        begun: what the prompt already contains of it; see `begun_by`.
+        begun: the part of the answer that the prompt already contains; see `begun_by`.
     """
     tags = list(_TAG.finditer(begun))
     if not tags:

@@ -16,20 +16,20 @@ class Completion:
     """One sampled response."""
 
     tokens: np.ndarray
-    """Token ids, int64 [tokens], the end-of-sequence token included where it was reached."""
+    """Token ids, int64 [tokens], including the end-of-sequence token if it was reached."""
     logprobs: np.ndarray
-    """log π(token | prompt, tokens before), float32 [tokens], at the temperature sampled with."""
+    """log π(token | prompt, earlier tokens), float32 [tokens], at the sampling temperature."""
     answer: Answer
-    """The response in words, with what the prompt had begun of it."""
+    """The response as text, including the part that the prompt had begun."""
 
     @classmethod
     def of_answer(cls, answer: Answer) -> Completion:
-        """A response of which only the words are known."""
+        """A response of which only the text is known, not the tokens."""
         return cls(np.empty(0, np.int64), np.empty(0, np.float32), answer)
 
 
 class Policy(Protocol):
-    """A language model as the rollout sees it."""
+    """A language model, as rollouts use it."""
 
     def encode(self, texts: Sequence[str]) -> list[tuple[int, ...]]:
         """Token ids of each text."""
@@ -45,6 +45,6 @@ class Policy(Protocol):
             uniforms: [prompts, max response tokens] numbers in [0, 1): the only source of randomness. Token
                 j of row i is the first token with a cumulative probability above uniforms[i, j], so that a
                 row's completion does not depend on the other rows.
-            temperature: of the softmax; 0 takes the most likely token.
+            temperature: temperature of the softmax; 0 takes the most likely token.
         """
         ...

@@ -1,4 +1,4 @@
-"""How sequences of different lengths share a forward pass without much padding."""
+"""Divides sequences of different lengths into forward passes with little padding."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 def split_by_length(
     sorted_lengths: Sequence[int] | NDArray[np.int64], token_budget: int, call_tokens: float
 ) -> Iterator[range]:
-    """Ranges of consecutive rows, shortest first; the padded size of each stays within the budget.
+    """Ranges of consecutive rows, shortest rows first; the padded size of each range is within the budget.
 
-    A range ends, too, where padding its rows to the length of the next one would cost more than another call.
+    A range also ends where padding its rows to the length of the next row would cost more than another call.
     A single row longer than the budget is a range by itself.
 
     Args:
-        sorted_lengths: tokens of each row, ascending.
-        token_budget: most tokens of a range, counted as rows times its longest row.
-        call_tokens: tokens of padding that cost as much as another call; inf pads to the budget.
+        sorted_lengths: number of tokens of each row, ascending.
+        token_budget: largest number of tokens in a range, counted as rows times the longest row.
+        call_tokens: number of padding tokens that cost as much as another call; inf pads up to the budget.
     """
     start, padding = 0, 0
     for end in range(1, len(sorted_lengths) + 1):

@@ -66,7 +66,7 @@ def choose_compute(
     """The device, precision and batch size for the given settings.
 
     Args:
-        device: in PyTorch's notation; None is a GPU if there is one.
+        device: the device in PyTorch's notation; None is a GPU if there is one, else the CPU.
         precision, token_budget, recompute: see `Precision` and `Compute`.
         threads: see `Compute`; on a GPU 1 is used, because it computes one pass at a time.
 
@@ -95,8 +95,8 @@ def usable_cores() -> int:
 
 
 _LARGEST_BLOCK_KEPT, _MOST_KEPT = (-3, 2**25), (-1, 2**30)
-"""mallopt's M_MMAP_THRESHOLD and M_TRIM_THRESHOLD, each with its value in bytes; the first value is the
-largest that is allowed."""
+"""mallopt's parameters M_MMAP_THRESHOLD and M_TRIM_THRESHOLD, each with its value in bytes. The first value
+is the largest that is allowed."""
 
 
 def keep_freed_memory() -> None:

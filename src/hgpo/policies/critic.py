@@ -1,4 +1,4 @@
-"""A critic: what return to go to expect when the agent reads a prompt. PPO alone needs one."""
+"""The critic: predicts the return to go from the agent's prompt. Only PPO needs one."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from hgpo.policies.transformers import TransformersPolicy
 
 
 class Critic:
-    """A copy of a causal LM's body with a head that reads a value off the prompt's last token.
+    """A copy of a causal LM's body with a head that computes a value from the prompt's last token.
 
-    The head starts at 0: before it has learned, an advantage is the return.
+    The head starts at 0, so before training every value is 0 and every advantage is the return.
     """
 
     def __init__(self, policy: TransformersPolicy, training: CriticTraining) -> None:
-        """Copy the body of the policy's model as it is now."""
+        """Copy the body of the policy's model with its current weights."""
         self.policy, self.training = policy, training
         body = copy.deepcopy(policy.model.base_model).float().requires_grad_(True)
         head = nn.Linear(body.config.hidden_size, 1, device=policy.compute.device)
@@ -37,7 +37,7 @@ class Critic:
 
     @torch.no_grad()
     def values(self, prompts: Sequence[tuple[int, ...]]) -> NDArray[np.float64]:
-        """The value of each prompt, [prompts]; equal prompts are read once."""
+        """The value of each prompt, [prompts]; equal prompts are processed once."""
         distinct = sorted(set(prompts), key=lambda prompt: (len(prompt), prompt))
         value_of: dict[tuple[int, ...], float] = {}
         for part in self._parts(distinct):
@@ -52,16 +52,16 @@ class Critic:
         rng: np.random.Generator,
         on_rows: Callable[[int, int], None] = lambda done, total: None,
     ) -> float:
-        """Fit the values to targets by squared error; the mean of (V − target)² / 2 before each step.
+        """Fit the values to targets by squared error; returns the mean of (V − target)² / 2 before each step.
 
-        Rows with the same prompt have the same value, so a prompt enters once, with the mean of its targets
-        and their number: Σ (V − y_i)² = n (V − mean y)² + what does not depend on V.
+        Rows with the same prompt have the same value, so each prompt is used once, with the mean of its
+        targets and their number: Σ (V − y_i)² = n (V − mean y)² + a term that does not depend on V.
 
         Args:
             prompts: token ids of each row's prompt.
-            targets: [rows].
-            rng: deals the prompts to the mini-batches.
-            on_rows: told after every forward pass how many prompts are done, and of how many.
+            targets: target value of each row, [rows].
+            rng: assigns the prompts to the mini-batches.
+            on_rows: called after every forward pass with the number of prompts done and the total.
         """
         number: dict[tuple[int, ...], int] = {}
         row = np.array([number.setdefault(prompt, len(number)) for prompt in prompts])
@@ -97,11 +97,11 @@ class Critic:
         return float(np.mean(losses))
 
     def save(self, path: Path) -> None:
-        """Write weights and optimizer."""
+        """Write the weights and the optimizer's state."""
         torch.save({"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}, path)
 
     def load(self, path: Path) -> None:
-        """Take weights and optimizer from a file that `save` wrote."""
+        """Read the weights and the optimizer's state from a file that `save` wrote."""
         state = torch.load(path, map_location="cpu", weights_only=True)
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])

@@ -1,4 +1,4 @@
-"""From a model's outputs to distributions over tokens: drawing from them, and scoring what was drawn."""
+"""Token distributions from a model's outputs: sampling from them, and scoring sampled tokens."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 NUMBERS_AT_ONCE = 2**27
-"""Numbers of distributions that are held in float32 at a time; half a gigabyte."""
+"""Largest number of float32 values that distributions take at a time; this is half a gigabyte."""
 
 
 def log_softmax(logits: Tensor, temperature: float) -> Tensor:
-    """Log-probabilities, float32; of temperature 0, at which the mode is taken, those of temperature 1."""
+    """Log-probabilities, float32. Temperature 0, which takes the mode, has those of temperature 1."""
     return torch.log_softmax(logits.float() / (temperature or 1.0), dim=-1)
 
 
@@ -26,7 +26,7 @@ def sample(distribution: Tensor, uniforms: Tensor, *, greedy: bool) -> Tensor:
     if greedy:
         return distribution.argmax(dim=-1)
     cumulative = distribution.double().exp().cumsum(dim=-1)
-    # Scaled by the last entry, which rounding can leave below 1 and so below a uniform close to 1.
+    # The uniforms are scaled by the last entry: rounding can leave it below 1, and below a uniform near 1.
     thresholds = uniforms[:, None] * cumulative[:, -1:]
     return torch.searchsorted(cumulative, thresholds, right=True)[:, 0].clamp(max=distribution.shape[1] - 1)
 
@@ -36,13 +36,13 @@ def logprobs_and_entropy(
 ) -> tuple[Tensor, Tensor]:
     """Log-probability of each token, and the entropy in nats of the distribution it was drawn from; float32.
 
-    Where the vocabulary is large, distributions are made a part at a time, and again for the gradient.
+    For a large vocabulary, distributions are computed in parts, and computed again for the gradient.
 
     Args:
-        logits: [outputs, vocabulary].
-        outputs: of each token, which of the outputs is its own, [tokens].
+        logits: the model's outputs, [outputs, vocabulary].
+        outputs: index of each token's output, [tokens].
         targets: the tokens, [tokens].
-        temperature: of the softmax.
+        temperature: temperature of the softmax.
     """
 
     def score(logits: Tensor, outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""What samples in rollouts: the model that learns itself, or an engine that takes over its weights."""
+"""Rollout engines: the trained model itself, or an engine that receives its weights."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from hgpo.policies.transformers import TransformersPolicy
 
 
 class RolloutEngine(Policy, Protocol):
-    """A policy that samples by weights which are trained elsewhere."""
+    """A policy that samples with weights that are trained elsewhere."""
 
     def synchronize(self) -> None:
-        """Take over the weights as they are now; called before each iteration's rollout and each evaluation.
+        """Take the current weights; called before each iteration's rollout and before each evaluation.
 
-        What is sampled from then on depends on nothing that was sampled before.
+        Later samples do not depend on anything that was sampled before the call.
         """
         ...
 
@@ -24,16 +24,16 @@ class RolloutEngine(Policy, Protocol):
 def _transformers(
     policy: TransformersPolicy, folder: Path, *, max_tokens: int, memory_share: float
 ) -> RolloutEngine:
-    """The policy itself, which has all it needs."""
+    """The policy itself, which needs no other arguments."""
     return policy
 
 
 def _vllm(policy: TransformersPolicy, folder: Path, *, max_tokens: int, memory_share: float) -> RolloutEngine:
-    # Most runs have no vLLM, and importing it takes seconds.
+    # Most runs do not use vLLM, and importing it takes seconds.
     from hgpo.policies.vllm import VllmEngine
 
     return VllmEngine(policy, folder, max_tokens=max_tokens, memory_share=memory_share)
 
 
 ENGINES: dict[str, Callable[..., RolloutEngine]] = {"transformers": _transformers, "vllm": _vllm}
-"""Makes a run's engine from the policy that learns and a folder for what else it needs (see `VllmEngine`)."""
+"""Functions that make a run's engine, by name, from the trained policy and a folder (see `VllmEngine`)."""

@@ -1,4 +1,4 @@
-"""The gradient of a loss that is a sum over forward passes, several of them at a time."""
+"""The gradient of a loss that is a sum over forward passes, several of which can run in parallel."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def add_gradients(
 ) -> Iterator[Figures]:
     """Add the gradient of each part's loss to the parameters' `.grad`, and yield each part's figures.
 
-    Gradients are added in the order of the parts, however many are computed at a time: the sum is the same to
-    the last bit for any `compute.threads`.
+    Gradients are added in the order of the parts, regardless of how many are computed in parallel, so the sum
+    is the same to the last bit for any `compute.threads`.
 
     Args:
-        compute: says how many parts are computed at a time, each in a separate thread.
-        parameters: that the losses depend on.
-        parts: what one forward pass reads, each.
-        loss_of: the loss of a part, differentiable, and what else is wanted of it.
+        compute: has the number of parts that are computed in parallel, each in a separate thread.
+        parameters: the parameters that the losses depend on.
+        parts: the inputs of one forward pass each.
+        loss_of: computes the loss of a part, differentiable, and the part's figures.
     """
     if compute.threads == 1:
         for part in parts:
@@ -51,5 +51,5 @@ def add_gradients(
                     parameter.grad = added if parameter.grad is None else parameter.grad.add_(added)
             yield figures
     finally:
-        # After Ctrl-C what has not begun is not computed.
+        # After Ctrl-C, parts that have not been started are skipped.
         pool.shutdown(cancel_futures=True)

@@ -1,7 +1,7 @@
-"""Reads for small Llama models: in plain tensor operations, and never the same thing twice.
+"""The reader of small Llama models: it uses plain tensor operations and never computes an output twice.
 
-What the model says of a prompt with the beginning of an answer is kept for as long as its weights stay the
-same: in a group rollout, episodes come back to the same prompts, at one step and at later ones.
+The model's output for a prompt with the beginning of an answer is kept as long as the weights stay the same,
+because the episodes of a group rollout often have the same prompts, at the same step and at later steps.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from hgpo.policies.reading import (
 )
 
 READ_AT_ONCE = 4096
-"""Tokens of one forward pass; more of them do not fit into a core's cache."""
+"""Number of tokens in one forward pass; more do not fit into a core's cache."""
 CALL_TOKENS = 250
-"""What one more forward pass costs in addition to what it reads, in tokens read."""
+"""The fixed cost of one more forward pass, expressed as a number of tokens."""
 MOST_REMEMBERED = 2**26
-"""Numbers that are kept of what was read: a quarter of a gigabyte."""
+"""Number of float32 values that are kept of earlier outputs: a quarter of a gigabyte."""
 
 
 @dataclass(frozen=True)
@@ -43,16 +43,16 @@ class RowBatch(PackedBatch):
     """Prompts and responses as rows, padded on the right."""
 
     tokens: Tensor
-    """[rows, longest]."""
+    """Token ids, [rows, longest row]."""
     wanted: Tensor
-    """The places that the response tokens are scored at, at the right end, [rows, longest response]."""
+    """The positions whose outputs score the response tokens, aligned right, [rows, longest response]."""
 
 
 class LeanReader(Reader):
-    """Reads with a `Llama`."""
+    """Computes outputs with a `Llama`."""
 
     def __init__(self, llama: Llama, ends: Collection[int]) -> None:
-        """Take the model and the tokens any of which ends a response."""
+        """Take the model and the tokens that end a response."""
         self._llama, self._ends, self._memory = llama, list(ends), _Memory(llama)
 
     @override
@@ -127,26 +127,26 @@ class LeanReader(Reader):
 
 
 class _Memory:
-    """What a model said of the beginnings of its answers, as long as its weights stay the same.
+    """A cache of the model's outputs for beginnings of answers, valid as long as its weights stay the same.
 
-    Each beginning is a node: the prompt alone, or a node and one more token.
+    Each beginning is a node: a prompt alone, or another node followed by one more token.
     """
 
     def __init__(self, llama: Llama) -> None:
         self._llama, self._weights = llama, llama.weights()
         self._basis: tuple[float, tuple[int, ...]] = (1.0, ())
-        """The temperature and the version of the weights that the rest is of."""
+        """The temperature, and the version of the weights, for which the cache is valid."""
         self._node_of_prompt: dict[tuple[int, ...], int] = {}
         self._node_behind: dict[tuple[int, int], int] = {}
         self._prompt_slots: list[range] = []
-        """Of each node, where keys and values of its prompt are."""
+        """For each node, the rows with the keys and values of its prompt."""
         self._answer_slots: list[tuple[int, ...]] = []
-        """Of each node, where those of its answer are."""
+        """For each node, the rows with the keys and values of its answer."""
         self._distributions = _Rows(len(self._weights.head))
         self._keys_values = [_Rows(2 * llama.key_heads * llama.head_size) for _ in self._weights.layers]
 
     def forget(self) -> None:
-        """Know no node. Its room is kept, because making new room would take longer than filling it."""
+        """Remove all nodes. The memory is kept, because allocating it again takes longer than filling it."""
         self._basis = (1.0, ())
         for known in (self._node_of_prompt, self._node_behind, self._prompt_slots, self._answer_slots):
             known.clear()
@@ -154,7 +154,7 @@ class _Memory:
             rows.count = 0
 
     def prepare(self, temperature: float) -> None:
-        """Be of this temperature and of the model's present weights, with room for more."""
+        """Clear the cache if the temperature or the model's weights have changed, or if it is full."""
         basis = (temperature, self._llama.version())
         kept = sum(rows.count * rows.width for rows in (self._distributions, *self._keys_values))
         if basis != self._basis or kept > MOST_REMEMBERED:
@@ -176,7 +176,7 @@ class _Memory:
     def continued(
         self, nodes: NDArray[np.int64], tokens: NDArray[np.int64], token_budget: int
     ) -> NDArray[np.int64]:
-        """The node behind each of these nodes, all of them equally deep, for its next token."""
+        """The node that follows each of these nodes, all of the same depth, with its next token."""
         steps = list(zip(nodes.tolist(), tokens.tolist(), strict=True))
         new = sorted(
             set(steps).difference(self._node_behind),
@@ -226,7 +226,7 @@ class _Memory:
             self._answer_slots.append((*answers[number], slot + number))
 
     def _remember(self, outputs: Tensor, keys_values: Sequence[Tensor]) -> int:
-        """Keep what is said of new nodes, [nodes, 1, width], and keys and values; the first one's slot."""
+        """Store the outputs of new nodes, [nodes, 1, width], and keys and values; returns the first slot."""
         logits = linear(outputs[:, 0], self._weights.head)
         self._distributions.append(log_softmax(logits, self._basis[0]))
         slots = [rows.append(new) for rows, new in zip(self._keys_values, keys_values, strict=True)]
@@ -234,14 +234,14 @@ class _Memory:
 
 
 class _Rows:
-    """A matrix that grows by rows."""
+    """A matrix to which rows can be appended."""
 
     def __init__(self, width: int) -> None:
         self.width, self.count = width, 0
         self._rows = torch.empty(0, width)
 
     def append(self, new: Tensor) -> int:
-        """Add rows; the number of the first of them."""
+        """Append rows and return the index of the first of them."""
         first, self.count = self.count, self.count + len(new)
         if self.count > len(self._rows):
             grown = torch.empty(2 * self.count, self.width)
@@ -251,11 +251,11 @@ class _Rows:
         return first
 
     def __getitem__(self, numbers: Tensor) -> Tensor:
-        """Copies of the rows with these numbers, [*numbers, width]."""
+        """Copies of the rows with these indices, [*numbers, width]."""
         return self._rows.index_select(0, numbers.flatten()).unflatten(0, numbers.shape)
 
 
 def _padded(sequences: Sequence[tuple[int, ...]]) -> Tensor:
-    """Sequences padded on the right, [sequences, longest]; what stands there is never attended to."""
+    """Sequences padded on the right, [sequences, longest]; no token attends to the padding."""
     longest = max(map(len, sequences))
     return torch.tensor([sequence + (0,) * (longest - len(sequence)) for sequence in sequences])

@@ -1,8 +1,8 @@
 """The forward pass of a small Llama model as plain tensor operations, equal to transformers' own.
 
-What transformers does around each operation (modules, caches, masks) takes most of the time where the model
-is small. Here the queries, keys and values of a layer are one product, a sequence needs no mask, because its
-padding is on the right, and the last layer computes only what is wanted of it.
+In a small model, most of the time goes to what transformers does around each operation (modules, caches,
+masks). Here the queries, keys and values of a layer are one product, a sequence needs no mask because its
+padding is on the right, and the last layer computes only the outputs that are wanted.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from torch.nn.functional import embedding, linear, pad, rms_norm, scaled_dot_pro
 from hgpo.policies.compute import Compute
 
 MOST_WEIGHTS = 2**20
-"""Weights without embeddings up to which this is faster. In larger models the products take most of the time,
-and reading what sequences share only once, as trees do, saves more."""
+"""Largest number of weights, without embeddings, for which this forward pass is faster. In larger models the
+products take most of the time, and prefix trees, which process shared prefixes once, save more."""
 
 
 def fits(model: Any, compute: Compute) -> bool:
-    """Whether this forward pass is that of the model, and faster than transformers' own.
+    """Whether this forward pass equals that of the model, and is faster than transformers' own.
 
     Args:
         model: a causal LM of transformers, or of peft.
-        compute: where and how it is computed.
+        compute: the device and precision.
     """
     if type(model) is not transformers.LlamaForCausalLM or compute.device.type != "cpu" or compute.recompute:
         return False
@@ -43,7 +43,7 @@ def fits(model: Any, compute: Compute) -> bool:
 
 @dataclass(frozen=True)
 class _Layer:
-    """A layer's weights, those that multiply the same input together."""
+    """A layer's weights; weights that multiply the same input are one matrix."""
 
     attention_norm: Tensor
     query: Tensor
@@ -58,7 +58,7 @@ class _Layer:
 
 @dataclass(frozen=True)
 class LlamaWeights:
-    """The weights of a model, as the forward pass reads them; differentiable."""
+    """The weights of a model, as the forward pass uses them; differentiable."""
 
     embedding: Tensor
     layers: tuple[_Layer, ...]
@@ -70,7 +70,7 @@ class Llama:
     """The forward pass of one model."""
 
     def __init__(self, model: transformers.LlamaForCausalLM) -> None:
-        """Take the model; its weights are read at each call of `weights`."""
+        """Take the model; each call of `weights` reads its current weights."""
         config: Any = model.config
         self._model: Any = model
         attention: Any = model.model.layers[0].self_attn
@@ -81,11 +81,11 @@ class Llama:
         self._rotations = torch.empty(0, self.head_size // 2, dtype=torch.complex64)
 
     def version(self) -> tuple[int, ...]:
-        """Another one after every change of the weights that PyTorch knows of."""
+        """The version of the weights, which differs after every change that PyTorch registers."""
         return tuple(weight._version for weight in self._model.parameters())
 
     def weights(self) -> LlamaWeights:
-        """The model's weights as they are at this moment."""
+        """The model's current weights."""
         layers = []
         for layer in self._model.model.layers:
             attention, feed_forward = layer.self_attn, layer.mlp
@@ -116,20 +116,20 @@ class Llama:
         past: Sequence[Tensor] | None = None,
         seen: Tensor | None = None,
     ) -> tuple[Tensor, list[Tensor]]:
-        """Read rows of tokens; those of a row attend to what is before them in the row.
+        """Process rows of tokens; each token attends to itself and the tokens before it in its row.
 
         Args:
             weights: see `weights`.
-            tokens: [rows, tokens], padded on the right.
-            positions: of the tokens in their sequences, [rows, tokens] or [1, tokens].
-            wanted: the places of each row whose outputs are computed, [rows, wanted]; None: all.
-            past: of each layer, what rows of one token attend to besides that token, as it was returned when
-                it was read: [rows, before, numbers].
-            seen: which of `past` are a row's own, [rows, before].
+            tokens: token ids, [rows, tokens], padded on the right.
+            positions: positions of the tokens in their sequences, [rows, tokens] or [1, tokens].
+            wanted: the positions in each row whose outputs are computed, [rows, wanted]; None: all.
+            past: for rows of one token: keys and values of earlier tokens for each layer, as an earlier call
+                returned them, [rows, earlier tokens, 2 · key heads · size].
+            seen: which entries of `past` belong to the row, [rows, earlier tokens].
 
         Returns:
-            The outputs, to be multiplied by the head, [rows, wanted, width]; and of each layer the numbers by
-            which its keys and values are known, [rows, tokens, 2 · key heads · size].
+            The outputs, to be multiplied by the head, [rows, wanted, width]; and for each layer the keys and
+            values of the tokens, [rows, tokens, 2 · key heads · size].
         """
         rotation = self._rotation(positions)
         mask = None if seen is None else pad(seen, (0, 1), value=True)[:, None, None]
@@ -142,7 +142,7 @@ class Llama:
             if past is not None:
                 keys_values = torch.cat([past[number], keys_values], dim=1)
             if wanted is not None and number == len(weights.layers) - 1:
-                # Nothing attends to what the last layer makes of the other places.
+                # No later layer needs the last layer's outputs at the other positions.
                 mask = (torch.arange(tokens.shape[1]) <= wanted[..., None])[:, None]
                 rotation = rotation.expand(len(tokens), -1, -1).take_along_dim(wanted[..., None], 1)
                 outputs, inputs = (part.take_along_dim(wanted[..., None], 1) for part in (outputs, inputs))
@@ -154,7 +154,7 @@ class Llama:
         return rms_norm(outputs, outputs.shape[-1:], weights.norm, self.epsilon), remembered
 
     def _attention(self, queries: Tensor, keys_values: Tensor, mask: Tensor | None) -> Tensor:
-        """What each query reads off the values, all heads side by side, [rows, queries, heads · size]."""
+        """The attention output of each query, all heads side by side, [rows, queries, heads · size]."""
         parts = (queries, *keys_values.chunk(2, dim=-1))
         read = scaled_dot_product_attention(
             *(part.unflatten(-1, (-1, self.head_size)).transpose(1, 2) for part in parts),
@@ -165,12 +165,12 @@ class Llama:
         return read.transpose(1, 2).flatten(-2)
 
     def _rotated(self, heads: Tensor, rotation: Tensor) -> Tensor:
-        """Queries or keys, [rows, tokens, heads · size], turned by their positions."""
+        """Queries or keys, [rows, tokens, heads · size], rotated according to their positions."""
         pairs = torch.view_as_complex(heads.unflatten(-1, (-1, rotation.shape[-1], 2)))
         return torch.view_as_real(pairs * rotation[:, :, None]).flatten(-3)
 
     def _rotation(self, positions: Tensor) -> Tensor:
-        """How far each pair of a head's numbers is turned at a position: complex, [rows, tokens, pairs]."""
+        """The rotation of each pair of a head's numbers at each position: complex, [rows, tokens, pairs]."""
         needed = int(positions.max()) + 1
         if needed > len(self._rotations):
             places = torch.arange(2 * needed)
@@ -181,8 +181,8 @@ class Llama:
 
 
 def _pairs_side_by_side(weight: Tensor, heads: int) -> Tensor:
-    """A weight for queries or keys with the numbers that are turned together side by side, as the parts of a
-    complex number are. transformers has one of them in each half of a head.
+    """A weight for queries or keys, reordered so that the two numbers of each rotated pair are adjacent, like
+    the parts of a complex number. transformers keeps one of them in each half of a head.
 
     Products of queries and keys stay the same.
     """

@@ -1,4 +1,4 @@
-"""Where a model comes from: a folder, the Hugging Face hub, a GGUF file; with a LoRA adapter or without."""
+"""Loads a model from a folder, the Hugging Face hub or a GGUF file, with or without a LoRA adapter."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ def load_policy(
     """The policy of a model.
 
     Args:
-        source: a folder in transformers' format, one with a LoRA adapter, a GGUF file, or a name on the hub.
-            The tokenizer is the one in an adapter's folder where there is one, else that of its model.
-        compute: where and how; None is a CPU.
-        trainable: whether its weights (or the adapter's) are to learn.
+        source: a folder in transformers' format, a folder with a LoRA adapter, a GGUF file, or a name on the
+            hub. An adapter's tokenizer is the one in its folder if there is one, else that of its model.
+        compute: the device, precision and batch size; None computes on the CPU.
+        trainable: whether its weights, or those of the adapter, can be trained.
 
     Raises:
-        SettingError: if there is no model, or an adapter of a kind that does not change layers.
+        SettingError: if there is no model, or if the adapter is of a kind that does not change layers.
     """
     compute = compute or Compute()
     folder = Path(source)
@@ -43,7 +43,7 @@ def load_policy(
             if kind.is_prompt_learning:
                 raise SettingError(
                     f"{folder} holds an adapter of the kind {kind.peft_type.value}, which adds to the "
-                    "prompt: expected one that changes layers, such as LoRA"
+                    "prompt: expected an adapter that changes layers, such as LoRA"
                 )
             model: Any = peft.PeftModel.from_pretrained(base, str(folder), ADAPTER, is_trainable=trainable)
     else:
@@ -58,23 +58,23 @@ def base_of(folder: Path) -> str:
 
 
 def load_with_new_adapter(source: str, compute: Compute, lora: Lora, *, seed: int) -> TransformersPolicy:
-    """The policy of a model with a fresh adapter, which changes nothing yet: B is 0.
+    """The policy of a model with a new adapter, which does not change the outputs yet because B is 0.
 
     Args:
         source, compute: as in `load_policy`.
         lora: the adapter.
-        seed: of A.
+        seed: seed of the initial values of A.
 
     Raises:
-        SettingError: if there is no model, or one with an adapter already, or no layer among the targets.
+        SettingError: if there is no model, if it already has an adapter, or if the targets match no layer.
     """
     if (Path(source) / ADAPTER_CONFIG).is_file():
         raise SettingError(
-            f"--model {source} is an adapter, which cannot have another one: train it further with "
+            f"--model {source} is an adapter, which cannot have another adapter: train it further with "
             f"--lora.rank 0, or merge it into its model first (hgpo export {source} OUT) and give --model OUT"
         )
     base, tokenizer = _load(source, compute.precision)
-    # A run's checkpoints name the model they belong to, from wherever they are read.
+    # A run's checkpoints name the model they belong to, and may be read from any working directory.
     name = str(Path(source).resolve()) if Path(source).exists() else source
     with torch.random.fork_rng(devices=[]), quiet_peft() as peft:
         torch.manual_seed(seed)
@@ -88,7 +88,7 @@ def load_with_new_adapter(source: str, compute: Compute, lora: Lora, *, seed: in
             model = peft.get_peft_model(base, config)
         except ValueError as error:
             raise SettingError(f"--lora.targets {lora.targets}: {error}") from None
-    # peft puts the name in that the model was loaded by, which a file of GGUF's has only in part.
+    # peft records the name that the model was loaded by, which for a GGUF file is only its folder.
     model.peft_config[ADAPTER].base_model_name_or_path = name
     return TransformersPolicy(model, tokenizer, compute)
 
@@ -100,7 +100,7 @@ def _load(source: Path | str, dtype: torch.dtype) -> tuple[Any, Any]:
         options, source = {"gguf_file": path.name}, path.parent
     try:
         tokenizer = transformers.AutoTokenizer.from_pretrained(str(source), **options)
-        # Releases that know of GgufConfig keep the file's short numbers unless told; older ones never do.
+        # Releases with GgufConfig keep the file's weights quantized by default; older ones never do.
         if options and (gguf_config := getattr(transformers, "GgufConfig", None)):
             options["quantization_config"] = gguf_config(dequantize=True)
         model = transformers.AutoModelForCausalLM.from_pretrained(str(source), dtype=dtype, **options)
@@ -112,10 +112,10 @@ def _load(source: Path | str, dtype: torch.dtype) -> tuple[Any, Any]:
 
 
 def _take_ends_of_gguf(path: Path, tokenizer: Any, model: Any) -> None:
-    """Give tokenizer and model the tokens with which a text, a turn or a message ends in the file.
+    """Give the tokenizer and the model the file's tokens for the end of a text, a turn and a message.
 
-    transformers reads no more than the first, and takes the beginning of a text for it where the model is of
-    Llama's kind (release 5.10).
+    transformers reads only the end of a text, and for Llama models it takes the token that begins a text
+    instead (release 5.10).
     """
     import gguf
 

@@ -1,7 +1,7 @@
-"""Words of a small tokenizer, and phrases of several words that are one token each.
+"""The words of a small tokenizer, and its phrases, each of which is one token for several words.
 
-The phrases are found by byte-pair encoding (arXiv 1508.07909) with words in the place of characters. A name
-so stays one token wherever it stands, which merging characters would cut up in several ways.
+The phrases are found by byte-pair encoding (arXiv 1508.07909) that merges words instead of characters. A name
+is therefore the same token in every context, whereas merging characters could split it in several ways.
 """
 
 from __future__ import annotations
@@ -11,40 +11,40 @@ from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
 
-# A number with its sign is one word ("#3"), so that naming a command takes one token, and so is the mark
-# between a page's texts ("[SEP]"); spaces are dropped.
+# A number with its sign is one word ("#3"), so that naming a command takes one token. The mark between a
+# page's texts ("[SEP]") is one word as well. Spaces are dropped.
 WORD = r"\[sep\]|#[0-9]+|[a-z]+|[0-9]+|[^\sa-z0-9]"
 
 
 def tokens_pattern(phrases: Sequence[str]) -> str:
-    """A regular expression of a text's tokens: the longest phrase that begins there, or else a word.
+    """A regular expression that matches one token: the longest phrase at this point, or else a word.
 
     Args:
-        phrases: in lower case, spelled as in the texts.
+        phrases: the phrases, in lower case, spelled as in the texts.
     """
     longest_first = sorted(phrases, key=lambda phrase: (-len(phrase), phrase))
     return "|".join([*(re.escape(phrase) + _END_OF_WORD for phrase in longest_first), WORD])
 
 
 COMMON = 0.75
-"""A word is common if it is in at least this share of the texts."""
+"""A word is common if at least this fraction of the texts contains it."""
 _END_OF_WORD = r"(?:(?<![a-z])|(?![a-z]))"
-"""No letter stands on both sides: a phrase does not end within a word."""
+"""Matches where there are not letters on both sides, so that a phrase does not end within a word."""
 
 
 def frequent_phrases(texts: Sequence[str], count: int) -> list[str]:
-    """The phrases of `count` merges: each joins the two tokens that follow one another most often.
+    """The phrases from `count` merges: each merge joins the pair of adjacent tokens that is most frequent.
 
     Tokens are joined within a line, as they are spelled there. Numbers are never joined, and neither are
-    words that few texts contain, such as names of things: a name is the same token in a task, in an
-    observation and in a command.
+    words that few texts contain, such as the names of objects, so that a name is the same token in a task, in
+    an observation and in a command.
 
     Args:
-        texts: what is to be read, in the proportions in which it is read.
-        count: how many merges; fewer phrases come out where no two tokens follow one another twice.
+        texts: the texts that the model reads, in the proportions in which it reads them.
+        count: number of merges; there are fewer phrases if no pair of tokens occurs twice.
 
     Returns:
-        In the order of the merges, in lower case.
+        The phrases in the order of the merges, in lower case.
     """
     texts = [text.lower() for text in texts]
     in_texts = Counter(word for text in texts for word in set(re.findall(WORD, text)))

@@ -1,10 +1,10 @@
-"""Sequences that begin alike are read as a tree: what they share is read once.
+"""Prefix trees: sequences with a common prefix become one tree, so that the model processes the prefix once.
 
     task: put the mug … saw: you see a desk ─┬─ did: go to desk ── now: at desk …
                                              └─ did: open drawer ── now: open drawer …
 
-A token attends to its ancestors, and its position is its depth, so that the model says of each branch what it
-would say of the branch alone. The prompts of a task's group begin alike, as do the answers to one prompt.
+A token attends to its ancestors, and its position is its depth, so the model's outputs for a branch are the
+same as for the branch alone. The prompts of one task have a common prefix, as do all answers to one prompt.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from hgpo.policies.batching import split_by_length
 
 @dataclass(frozen=True)
 class Tree:
-    """Some sequences in one row of the model's input. The nodes with wanted outputs come last."""
+    """Several sequences in one row of the model's input. The nodes with wanted outputs come last."""
 
     members: tuple[int, ...]
-    """The numbers of its sequences."""
+    """The indices of its sequences."""
     tokens: NDArray[np.int64]
     """Token of each node, [nodes]."""
     depths: NDArray[np.int64]
-    """How many ancestors each node has: its position in its sequences, [nodes]."""
+    """Number of ancestors of each node, which is its position in its sequences, [nodes]."""
     attention_mask: NDArray[np.bool_]
-    """Whether a node attends to another: to its ancestors and itself, [nodes, nodes]."""
+    """Whether one node attends to another: each attends to its ancestors and itself, [nodes, nodes]."""
     outputs: tuple[NDArray[np.int64], ...]
-    """The nodes of each member's last tokens, where the model's outputs are wanted."""
+    """For each member, the nodes of its last tokens, whose outputs are wanted."""
     wanted: int
-    """How many nodes at the end have outputs that are wanted."""
+    """Number of nodes with wanted outputs; they are the last ones."""
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -43,16 +43,16 @@ class Tree:
 
 @dataclass(frozen=True)
 class Rows:
-    """Trees as the model's input, padded on the left to the largest."""
+    """Trees as the model's input, padded on the left to the size of the largest."""
 
     tokens: Tensor
-    """[trees, nodes]."""
+    """Token ids, [trees, nodes]."""
     positions: Tensor
-    """[trees, nodes]."""
+    """Position of each token in its sequences, [trees, nodes]."""
     attention_mask: Tensor
     """[trees, 1, nodes, nodes]; padding attends to itself, because a softmax over nothing is undefined."""
     wanted: int
-    """How many nodes at the end of each row have their outputs computed."""
+    """Number of nodes at the end of each row whose outputs are computed."""
 
 
 def grow_trees(
@@ -62,18 +62,18 @@ def grow_trees(
     attention_scale: float,
     most_nodes: int,
 ) -> list[Tree]:
-    """The sequences as trees, smallest first; each goes where reading it costs least.
+    """The sequences as trees, smallest first; each sequence is added where it costs the least computation.
 
-    A row of S nodes costs about S (1 + S / c): every node passes the weights, and attends over the row. So
-    sequences share a row if what they have in common outweighs the longer row:
+    A row of S nodes costs about S (1 + S / c): every node passes through the weights and attends to the row.
+    Sequences therefore share a row if their common prefix saves more than the longer row costs:
 
         cost(S + new) − cost(S) ≤ cost(length)
 
     Args:
-        sequences: token ids of each, one or more.
-        wanted: of each, for how many of its last tokens the model's output is wanted.
+        sequences: token ids of each sequence, at least one.
+        wanted: for each sequence, the number of its last tokens for which the model's output is wanted.
         attention_scale: c, the row length at which attention costs as much as the weights.
-        most_nodes: nodes that several sequences may have together.
+        most_nodes: largest number of nodes in a tree of several sequences.
     """
 
     def cost(nodes: int) -> float:
@@ -93,13 +93,13 @@ def grow_trees(
 
 
 def batches(trees: Sequence[Tree], token_budget: int, call_tokens: float) -> Iterator[Sequence[Tree]]:
-    """The trees, given smallest first, in batches; see `split_by_length`."""
+    """The trees, which are sorted by size, in batches; see `split_by_length`."""
     for part in split_by_length([len(tree) for tree in trees], token_budget, call_tokens):
         yield trees[part.start : part.stop]
 
 
 def as_rows(trees: Sequence[Tree], padding: int) -> Rows:
-    """The model's input for some trees; `padding` is any token."""
+    """The model's input for these trees; `padding` is any token."""
     width = max(map(len, trees))
     tokens = np.full((len(trees), width), padding, np.int64)
     positions = np.zeros((len(trees), width), np.int64)
@@ -123,24 +123,24 @@ class Frontier:
     """Nodes that can be continued by further tokens."""
 
     tree: NDArray[np.int64]
-    """The row of each in the model's input, never falling, [frontier]."""
+    """Each node's row in the model's input, in ascending order, [frontier]."""
     output: NDArray[np.int64]
-    """The place of each among its row's wanted outputs, [frontier]."""
+    """Each node's index among the wanted outputs of its row, [frontier]."""
     depth: NDArray[np.int64]
-    """Ancestors of each, [frontier]."""
+    """Number of ancestors of each node, [frontier]."""
     attention_mask: NDArray[np.bool_]
-    """What of its row each attends to, all that was read so far, [frontier, nodes]."""
+    """Which of the nodes processed so far in its row each node attends to, [frontier, nodes]."""
     trees: int
-    """Rows of the model's input."""
+    """Number of rows of the model's input."""
 
     def grow(
         self, parents: NDArray[np.int64], tokens: NDArray[np.int64], padding: int
     ) -> tuple[Rows, Frontier]:
-        """One more token behind some of these nodes: what the model reads besides its cache; a new frontier.
+        """Continue some of these nodes by one token each: the model's next input, and the new frontier.
 
         Args:
-            parents: the number of the node behind which each token stands, never falling, [tokens].
-            tokens: what is read, [tokens].
+            parents: index of the node that each token follows, in ascending order, [tokens].
+            tokens: the new tokens, [tokens].
             padding: any token.
         """
         tree = self.tree[parents]
@@ -180,16 +180,16 @@ def frontier_of(trees: Sequence[Tree]) -> Frontier:
 def outputs_of(
     trees: Sequence[Tree],
 ) -> tuple[tuple[NDArray[np.int64], NDArray[np.int64]], NDArray[np.int64]]:
-    """Where the wanted outputs are, and the number of each that each member's tokens want, in turn.
+    """Where the wanted outputs are, and which of them belongs to each of the members' last tokens.
 
     Returns:
-        The row and the place among its wanted outputs, [outputs] each, every one once; and for each of the
-        members' last tokens, tree by tree, which of these it is, [tokens].
+        For each wanted output, its row and its index among the row's wanted outputs, [outputs] each; and for
+        each of the members' last tokens, tree by tree, the index of its output in that list, [tokens].
     """
     wanted = np.array([tree.wanted for tree in trees])
     tree = np.repeat(np.arange(len(trees)), wanted)
     first = np.cumsum(wanted) - wanted
-    # The wanted nodes of a row are its last, so the first of them is so far from the end.
+    # A row's wanted nodes are its last ones. Rows with fewer than the maximum start at a later index.
     place = np.arange(len(tree)) - first[tree] + wanted.max() - wanted[tree]
     of_token = [
         outputs - (len(grown) - grown.wanted) + first[row]
@@ -216,7 +216,7 @@ class _Growing:
         return self._nodes
 
     def shared_with(self, sequence: NDArray[np.int64]) -> int:
-        """Tokens at the sequence's start that the tree has already: those of the last one added."""
+        """Length of the prefix that the sequence shares with the sequence that was added last."""
         common = min(len(sequence), len(self._last))
         differs = np.flatnonzero(sequence[:common] != self._last[:common])
         return int(differs[0]) if len(differs) else common
@@ -242,7 +242,7 @@ class _Growing:
                 attention_mask[path[-new] : path[-1] + 1, path] = np.tri(
                     new, len(path), len(path) - new, np.bool_
                 )
-        # Attention follows the mask, so the order in the row is free.
+        # The mask alone decides what a node attends to, so nodes may be in any order.
         order = np.argsort(is_wanted, kind="stable")
         place = np.empty_like(order)
         place[order] = np.arange(self._nodes)

@@ -1,4 +1,4 @@
-"""How a policy's model reads token sequences: what every way of reading has in common."""
+"""Readers, which run a policy's model on token sequences: their protocol and what they have in common."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from hgpo.policies.distributions import logprobs_and_entropy
 
 @dataclass(frozen=True)
 class SequenceScores:
-    """What the model says of given responses; rows × response tokens, zeros beyond each response's end."""
+    """The model's scores of given responses, rows × response tokens; 0 where a row has no token."""
 
     logprobs: Tensor
-    """log π(token), float32 [rows, tokens]."""
+    """log π(token) of each response token, float32 [rows, tokens]."""
     entropy: Tensor
     """Entropy of the distribution each token was drawn from, in nats, [rows, tokens]."""
     mask: Tensor
@@ -28,16 +28,16 @@ class SequenceScores:
 
 @dataclass(frozen=True)
 class PackedBatch:
-    """Prompts and responses as one forward pass reads them; each reader adds the model's input."""
+    """Prompts and responses of one forward pass; each reader adds the model's input."""
 
     members: NDArray[np.int64]
-    """Which of the pairs that were asked for these are."""
+    """Indices of these pairs among those given to `Reader.packed_batches`."""
     responses: list[NDArray[np.int64]]
     """Token ids of each response."""
     read: int
-    """Tokens that are read."""
+    """Number of tokens in the forward pass, without padding."""
     padded: int
-    """The same with padding."""
+    """Number of tokens in the forward pass, including padding."""
 
 
 @dataclass(frozen=True)
@@ -51,10 +51,10 @@ class Drawn:
 
 
 class Reader(Protocol):
-    """A model with a way to read for it: many sequences in few forward passes."""
+    """A model together with a way to process many sequences in few forward passes."""
 
     def forget(self) -> None:
-        """Read everything again from now on, where something is kept of what was read."""
+        """Discard everything that is kept of earlier calls, so that it is computed again."""
         ...
 
     def draw(
@@ -68,9 +68,9 @@ class Reader(Protocol):
 
         Args:
             prompts: token ids of each prompt.
-            uniforms: [prompts, max response tokens].
-            temperature: of the softmax.
-            token_budget: most tokens of one forward pass.
+            uniforms: random numbers in [0, 1), [prompts, max response tokens].
+            temperature: temperature of the softmax.
+            token_budget: largest number of tokens in one forward pass.
         """
         ...
 
@@ -80,12 +80,12 @@ class Reader(Protocol):
         responses: Sequence[NDArray[np.int64]],
         token_budget: int,
     ) -> Iterator[PackedBatch]:
-        """The pairs of prompts and responses in parts, each of which one forward pass scores.
+        """The pairs of prompts and responses, divided into batches for one forward pass each.
 
         Args:
             prompts: token ids of each prompt.
-            responses: token ids of each response, one or more.
-            token_budget: most tokens of one forward pass.
+            responses: token ids of each response, at least one token each.
+            token_budget: largest number of tokens in one forward pass.
         """
         ...
 
@@ -93,19 +93,19 @@ class Reader(Protocol):
         """Log-probabilities and entropies of the responses, differentiable; one forward pass.
 
         Args:
-            packed: what `packed_batches` gave.
+            packed: a batch from `packed_batches`.
             temperature: the temperature the responses were sampled with, above 0.
         """
         ...
 
 
 def read_sequence(prompt: tuple[int, ...], response: NDArray[np.int64]) -> tuple[int, ...]:
-    """What is read to score a response: a token is scored where the one before it is, so not the last one."""
+    """The model's input to score a response; without the last token, whose output would score a next one."""
     return (*prompt, *response[:-1].tolist())
 
 
 def response_mask(responses: Sequence[NDArray[np.int64]], device: torch.device) -> Tensor:
-    """True where there is a response token, each response at the right end of its row, [rows, longest]."""
+    """True where there is a response token; responses are aligned right, [rows, longest response]."""
     lengths = np.array([len(response) for response in responses])
     longest = int(lengths.max())
     return torch.from_numpy(np.arange(longest) >= longest - lengths[:, None]).to(device)
@@ -114,13 +114,13 @@ def response_mask(responses: Sequence[NDArray[np.int64]], device: torch.device) 
 def scores_of(
     logits: Tensor, outputs: Tensor, responses: Sequence[NDArray[np.int64]], temperature: float
 ) -> SequenceScores:
-    """What the model says of responses, from its outputs.
+    """The scores of responses, computed from the model's outputs.
 
     Args:
-        logits: [outputs, vocabulary].
-        outputs: of each response token in turn, which of the outputs is its own, [tokens].
+        logits: the model's outputs, [outputs, vocabulary].
+        outputs: for the tokens of all responses in turn, the index of each token's output, [tokens].
         responses: token ids of each response.
-        temperature: of the softmax.
+        temperature: temperature of the softmax.
     """
     targets = torch.from_numpy(np.concatenate(responses)).to(logits.device)
     logprobs, entropy = logprobs_and_entropy(logits, outputs, targets, temperature)

@@ -1,4 +1,4 @@
-"""The policy that the divergence is measured from: a frozen copy, or, with LoRA, a second adapter."""
+"""The reference policy of the KL divergence: a frozen copy of the model, or, with LoRA, a second adapter."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def load_reference(folder: Path, policy: TransformersPolicy) -> Reference:
     """The reference that a run's folder holds.
 
     Args:
-        folder: what `policy.save` wrote before learning.
-        policy: the policy that learns; one with an adapter lends its model.
+        folder: the folder that `policy.save` wrote before training.
+        policy: the trained policy; if it has an adapter, the reference uses the same model.
     """
     if has_adapter(policy.model):
         return AdapterReference(policy, folder)
@@ -41,7 +41,7 @@ def load_reference(folder: Path, policy: TransformersPolicy) -> Reference:
 
 
 class AdapterReference(Reference):
-    """The policy's own model under another adapter: no second copy of it is held."""
+    """The policy's own model with another adapter, so that memory holds the model only once."""
 
     def __init__(self, policy: TransformersPolicy, folder: Path) -> None:
         self._policy = policy

@@ -27,8 +27,8 @@ class TinyModel:
     heads: int = 4
     """Attention heads per block."""
     merges: int = 25
-    """Merges of the tokenizer; each makes a frequent phrase of several words one token. With 0 every word is
-    a token."""
+    """Number of merges of the tokenizer; each turns a frequent phrase of several words into one token. With 0
+    every word is a token."""
 
     def __post_init__(self) -> None:
         if self.merges < 0:

@@ -1,4 +1,4 @@
-"""Chat templates: how the one of a tokenizer takes a user's message, and what it writes around the answer."""
+"""Chat templates: how a tokenizer's template takes a user's message, and what it writes around the answer."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from hgpo.errors import SettingError
 from hgpo.policies.answers import begun_by
 
 _PROBE, _REPLY = "asked by hgpo", "answered by hgpo"
-"""Messages by which a template is tried, of words that no template writes by itself."""
+"""Messages to test a template with; no template contains their words itself."""
 _SYSTEM = "You play a text game."
-"""The system message, for templates that demand one."""
+"""The system message, for templates that require one."""
 _TODAY = datetime(2025, 1, 1)
-"""The date for templates that write today's, so that the same seed is the same run on any day."""
+"""The date for templates that write today's date, so that the same seed gives the same run on any day."""
 
 
 def template_text(tokenizer: Any) -> str | None:
-    """The source of a tokenizer's chat template, the default one of several; None if it has none.
+    """The source of a tokenizer's chat template, or of the default one of several; None if it has none.
 
     Raises:
         SettingError: if it has several and none of them is the default.
@@ -42,14 +42,14 @@ def template_text(tokenizer: Any) -> str | None:
 
 @dataclass(frozen=True)
 class ChatTemplate:
-    """A chat template with a way to give it a user's message."""
+    """A chat template, and the form in which it takes a user's message."""
 
     tokenizer: Any
-    """Of transformers; it renders the template."""
+    """A tokenizer of transformers, which renders the template."""
     text: str
     """The template's source."""
     arguments: Mapping[str, Any]
-    """What else the template reads, such as enable_thinking."""
+    """Further arguments of the template, such as enable_thinking."""
     system: bool
     """Whether a system message comes first."""
     parts: bool
@@ -57,16 +57,16 @@ class ChatTemplate:
 
     @classmethod
     def of(cls, tokenizer: Any, arguments: Mapping[str, Any]) -> ChatTemplate | None:
-        """The template of a tokenizer, with the first way by which the prompt contains the message.
+        """The template of a tokenizer, with the first form in which the prompt contains the message.
 
-        The message alone is tried first, then its text as a part of the content, then both behind a system
-        message.
+        The message alone is tried first, then its text as a part of the content, then both of these after a
+        system message.
 
         Returns:
             None if the tokenizer has no template.
 
         Raises:
-            SettingError: if there is no such way; it has the template's own words.
+            SettingError: if no form works; the message quotes the template's own error.
         """
         text = template_text(tokenizer)
         if text is None:
@@ -83,14 +83,14 @@ class ChatTemplate:
         raise refusals[0]
 
     def prompt(self, message: str) -> str:
-        """What the model reads when the user says this, up to where its answer begins.
+        """The text of the prompt with this user's message, up to where the answer begins.
 
         Raises:
             SettingError: if the template raises an error, or leaves out part of the message.
         """
         try:
             prompt = self._rendered(message)
-        # Templates raise errors of Jinja's and of Python's.
+        # Templates can raise errors of Jinja and of Python.
         except Exception as error:
             raise self._refusal(" ".join(str(error).split())) from None
         if message not in prompt and _words(message) not in _words(prompt):
@@ -99,12 +99,12 @@ class ChatTemplate:
 
     @cached_property
     def begun(self) -> str:
-        """What it writes of the answer's thought; see `begun_by`."""
+        """The part of the answer's thought that the template writes; see `begun_by`."""
         return begun_by(self._rendered(_PROBE))
 
     @cached_property
     def behind(self) -> str:
-        """What it writes behind an answer; empty if it takes no answers."""
+        """The text that the template writes after an answer; empty if it takes no answers."""
         try:
             return self._rendered(_PROBE, _REPLY).rpartition(_REPLY)[2]
         except Exception:
@@ -133,10 +133,10 @@ class ChatTemplate:
 
 
 def _name(tokenizer: Any) -> str:
-    """What an error calls a tokenizer's model."""
+    """The name of a tokenizer's model, for error messages."""
     return tokenizer.name_or_path or "this tokenizer"
 
 
 def _words(text: str) -> str:
-    """A text without what templates may change of it: spaces, and characters that HTML escapes."""
+    """A text without the differences that templates may make: spaces, and characters that HTML escapes."""
     return " ".join(html.unescape(text).split())

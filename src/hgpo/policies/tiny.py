@@ -1,4 +1,4 @@
-"""A language model small enough to learn on a laptop: made here, from scratch, for the words of one suite."""
+"""Makes a language model from scratch for the words of one environment, small enough to train on a laptop."""
 
 from __future__ import annotations
 
@@ -23,12 +23,13 @@ PAD, UNKNOWN, END = "<pad>", "<unknown>", "<end>"
 def word_tokenizer(
     texts: Iterable[str], max_commands: int, phrases: Sequence[str] = ()
 ) -> transformers.PreTrainedTokenizerFast:
-    """A tokenizer with one token for each word, mark and number that `texts` hold, and for "#1" … "#max".
+    """A tokenizer with one token for each word, mark and number in `texts`, and for "#1" … "#max".
 
     Args:
-        texts: everything the model may be shown, in any order; words are taken in lower case.
+        texts: everything the model may be shown, in any order; words are converted to lower case.
         max_commands: the highest command number that has its own token.
-        phrases: of several words, in lower case, that are one token each (see `phrases.frequent_phrases`).
+        phrases: phrases of several words, in lower case, that are one token each (see
+            `phrases.frequent_phrases`).
     """
     tokenizer = Tokenizer(WordLevel({UNKNOWN: 0}, unk_token=UNKNOWN))
     tokenizer.normalizer = Lowercase()  # pyright: ignore[reportAttributeAccessIssue]
@@ -61,16 +62,16 @@ def create_policy(
     prompts: Sequence[str] = (),
     compute: Compute | None = None,
 ) -> TransformersPolicy:
-    """An untrained policy with the words of `texts` as vocabulary; its weights are drawn by `seed`.
+    """An untrained policy with the words of `texts` as vocabulary.
 
     Args:
         texts: everything the model may be shown.
         shape: the model's size.
-        max_tokens: longest sequence, prompt and response together.
+        max_tokens: length of the longest sequence, prompt and response together.
         max_commands: the highest command number that has its own token.
-        seed: of the initial weights.
-        prompts: what the model is shown, in the proportions in which it is: phrases are found in them.
-        compute: where and how it computes; None is a CPU.
+        seed: seed of the initial weights.
+        prompts: the model's prompts, in realistic proportions, in which frequent phrases are found.
+        compute: the device, precision and batch size; None computes on the CPU.
     """
     tokenizer = word_tokenizer(texts, max_commands, frequent_phrases(prompts, shape.merges))
     config = transformers.LlamaConfig(
@@ -81,7 +82,7 @@ def create_policy(
         num_key_value_heads=shape.heads,
         intermediate_size=3 * shape.hidden_size,
         max_position_embeddings=max_tokens,
-        # The usual 0.02 suits wide models; one this narrow would start so near to zero that it learns late.
+        # The usual 0.02 suits wide models; with it, a model as narrow as this one starts to learn too late.
         initializer_range=0.08,
         tie_word_embeddings=True,
         pad_token_id=tokenizer.get_vocab()[PAD],

@@ -1,4 +1,4 @@
-"""How a prompt becomes tokens, and tokens an answer, whatever computes in between."""
+"""Converts prompts to tokens, and tokens to answers, for any rollout engine."""
 
 from __future__ import annotations
 
@@ -14,35 +14,36 @@ from hgpo.policies.answers import Answer, left_to_write, read_answer
 from hgpo.policies.templates import ChatTemplate, template_text
 
 WITHIN_LINES = "tokens_within_lines"
-"""What a tokenizer's settings say if none of its tokens depends on anything beyond its line."""
+"""The setting of a tokenizer that says that tokens depend only on the text of their own line."""
 MOST_LINES = 2**16
-"""Lines whose tokens are kept at a time."""
+"""Largest number of lines whose tokens are cached."""
 
 Tokens = Sequence[int] | NDArray[np.int64]
 """Token ids."""
 
 
 def end_tokens(tokenizer: Any, *configurations: Any) -> tuple[int, ...]:
-    """The tokens any of which ends an answer: the tokenizer's own, then those that the configurations name.
+    """The tokens that end an answer: the tokenizer's own, then those that the configurations name.
 
-    Chat models often end a turn with another token than a text. Gemma's tokenizer, for one, names that of a
-    text alone, its generation_config both.
+    Chat models often end a turn with a different token than a text. Gemma's tokenizer, for example, names
+    only the end of a text, while its generation_config names both.
 
     Args:
-        tokenizer: of transformers.
-        configurations: of a model or of its generation; their eos_token_id is a number, a list or None.
+        tokenizer: a tokenizer of transformers.
+        configurations: configurations of a model or of its generation; their eos_token_id is a number, a list
+            or None.
     """
     found = [tokenizer.eos_token_id]
     for configuration in configurations:
         named = getattr(configuration, "eos_token_id", None)
         found += named if isinstance(named, list | tuple) else [named]
-    # A configuration that names none has its class's, which a small vocabulary may not contain.
+    # A configuration that names no token has its class's default, which a small vocabulary may not contain.
     size = max(len(tokenizer), *(getattr(each, "vocab_size", 0) for each in configurations), 0)
     return tuple(dict.fromkeys(token for token in found if token is not None and 0 <= token < size))
 
 
 def encode_prompts(tokenizer: Any, texts: Sequence[str]) -> list[tuple[int, ...]]:
-    """Token ids of each prompt for a tokenizer alone, without a model; see `ChatTokenizer.encode`."""
+    """Token ids of each prompt, for a tokenizer without a model; see `ChatTokenizer.encode`."""
     return ChatTokenizer(tokenizer, end_tokens(tokenizer)).encode(texts)
 
 
@@ -55,12 +56,12 @@ class ChatTokenizer:
         """Find out how the chat template takes a user's message, if there is a template.
 
         Args:
-            tokenizer: of transformers.
-            ends: see `end_tokens`.
-            arguments: for the chat template, such as enable_thinking.
+            tokenizer: a tokenizer of transformers.
+            ends: the tokens that end an answer; see `end_tokens`.
+            arguments: arguments for the chat template, such as enable_thinking.
 
         Raises:
-            SettingError: if the template takes no message of a user's.
+            SettingError: if the template does not take a user's message.
         """
         self.tokenizer, self.ends = tokenizer, tuple(ends)
         self._arguments = dict(arguments or {})
@@ -71,7 +72,7 @@ class ChatTokenizer:
 
     @property
     def template(self) -> ChatTemplate | None:
-        """The tokenizer's chat template, also if another one has been set since the last call."""
+        """The tokenizer's current chat template, which may have been replaced since the last call."""
         known = None if self._template is None else self._template.text
         if template_text(self.tokenizer) != known:
             self._template = ChatTemplate.of(self.tokenizer, self._arguments)
@@ -79,17 +80,17 @@ class ChatTokenizer:
 
     @property
     def begun(self) -> str:
-        """What each prompt contains of the answer's thought already; see `answers.begun_by`."""
+        """The part of the answer's thought that each prompt already contains; see `answers.begun_by`."""
         return "" if self.template is None else self.template.begun
 
     @property
     def turn_end(self) -> int | None:
-        """The token to end an answer with: the chat template's, else the tokenizer's; None without any."""
+        """The token that ends an answer: the chat template's, else the tokenizer's; None if there is none."""
         return next(iter(self._closing), None)
 
     @property
     def _closing(self) -> list[int]:
-        """The end tokens that the chat template writes behind an answer, in order; all if it writes none."""
+        """The end tokens that the chat template writes after an answer, in order; all end tokens if none."""
         behind = "" if self.template is None else self.template.behind
         tokens = self.tokenizer.encode(behind, add_special_tokens=False)
         return [token for token in tokens if token in self.ends] or list(self.ends)
@@ -97,11 +98,12 @@ class ChatTokenizer:
     def encode(self, texts: Sequence[str]) -> list[tuple[int, ...]]:
         """Token ids of each prompt, as a user's message if there is a chat template.
 
-        Prompts never end in a token that ends a turn or a text, as a model that reads one has nothing left to
-        say. What opens an answer stays, even if the model may end one with it, as with Phi-3's <|assistant|>.
+        Tokens that end a turn or a text are removed from the end of a prompt, because a model would have
+        nothing to add after them. A token that opens an answer is kept even if the model may also end an
+        answer with it, as with Phi-3's <|assistant|>.
 
         Args:
-            texts: what is read.
+            texts: the prompts.
 
         Raises:
             SettingError: if the template leaves out part of a text.
@@ -118,14 +120,14 @@ class ChatTokenizer:
         return [_without_last(row, (token in closing for token in reversed(row))) for row in rows]
 
     def _plain(self, texts: Sequence[str]) -> list[tuple[int, ...]]:
-        """Token ids of texts with what the tokenizer puts before each, but not what it puts behind it."""
+        """Token ids of texts, with the special tokens that the tokenizer adds before each, not after it."""
         if self.tokenizer.init_kwargs.get(WITHIN_LINES):
             return self._by_line(texts)
         encoded = self.tokenizer(list(texts), return_special_tokens_mask=True)
         return list(map(_without_last, encoded.input_ids, map(reversed, encoded.special_tokens_mask)))
 
     def _by_line(self, texts: Sequence[str]) -> list[tuple[int, ...]]:
-        """The same line by line: prompts share most of their lines with others."""
+        """The same, encoded line by line and cached, because prompts have most of their lines in common."""
         known = self._tokens_of_line
         if len(known) > MOST_LINES:
             known.clear()
@@ -136,24 +138,24 @@ class ChatTokenizer:
         return [tuple(chain.from_iterable(map(known.__getitem__, lines))) for lines in rows]
 
     def encode_answer(self, text: str) -> list[int]:
-        """Token ids of what a model has left to write of an answer, without its end."""
+        """Token ids of the part of an answer that a model still has to write, without the end token."""
         return self.tokenizer.encode(left_to_write(text, self.begun), add_special_tokens=False)
 
     def encode_response(self, text: str, max_tokens: int) -> tuple[int, ...]:
-        """The same with its end, if there is an end token; at most `max_tokens`."""
+        """Token ids of the same part with the end token, if there is one; at most `max_tokens`."""
         end = self.turn_end
         return tuple([*self.encode_answer(text), *([] if end is None else [end])][:max_tokens])
 
     def length(self, tokens: Tokens) -> int:
-        """The number of tokens up to the first end token, that one included; all if there is none."""
+        """The number of tokens up to and including the first end token; all of them if there is none."""
         return next((number for number, token in enumerate(tokens, 1) if token in self.ends), len(tokens))
 
     def decode(self, rows: Sequence[Tokens]) -> list[str]:
-        """What the model wrote in each row of tokens, up to its first end token.
+        """The text that the model wrote in each row of tokens, up to its first end token.
 
-        Special tokens are part of it, as tags may be such tokens. Only those are not that end, pad or begin a
-        text, and the unknown one, which stands for none. No space is taken out, as some tokenizers do before
-        punctuation.
+        Special tokens are included, because tags may be special tokens. Only the tokens that end, pad or
+        begin a text and the unknown token are left out. Spaces before punctuation are kept, which some
+        tokenizers would remove.
         """
         kept = ([int(token) for token in row[: self.length(row)]] for row in rows)
         return self.tokenizer.batch_decode(
@@ -162,18 +164,18 @@ class ChatTokenizer:
         )
 
     def tokens_of(self, tokens: Tokens, span: slice) -> NDArray[np.bool_]:
-        """Which tokens of a row wrote some of the characters of a span, [tokens].
+        """Whether each token of a row wrote a character within a span of its text, [tokens].
 
         Args:
             tokens: the row.
-            span: start and stop in the row's text, as `decode` gives it.
+            span: start and stop in the row's text, as `decode` returns it.
         """
 
         def length_of(count: int) -> int:
             return len(self.decode([tokens[:count]])[0])
 
-        # Token k wrote the characters between the texts of k and of k + 1 tokens. Their lengths never fall,
-        # but may stay the same: the first byte of a character already counts as one.
+        # Token k wrote the characters by which the text of k + 1 tokens is longer than that of k tokens. The
+        # length never decreases, but it may stay the same: a character's first byte already counts as one.
         counts = range(self.length(tokens) + 1)
         first = bisect_right(counts, span.start, key=length_of) - 1
         complete = bisect_left(counts, span.stop, key=length_of)
@@ -182,7 +184,7 @@ class ChatTokenizer:
         return (places >= first) & (places < end)
 
     def answers(self, rows: Sequence[Tokens]) -> list[Answer]:
-        """The answer in each row of tokens, together with what the prompt had begun of it."""
+        """The answer in each row of tokens, together with the part that the prompt had begun."""
         begun, lasts = self.begun, [row[self.length(row) - 1] if len(row) else None for row in rows]
         return [
             read_answer(text, begun=begun, ended="stop" if last in self.ends else "length")
@@ -191,5 +193,5 @@ class ChatTokenizer:
 
 
 def _without_last(tokens: Sequence[int], marked: Iterable[object]) -> tuple[int, ...]:
-    """The tokens without the last ones, as many as are marked; `marked` goes from the last to the first."""
+    """The tokens without the marked ones at the end; `marked` lists the marks from the last to the first."""
     return tuple(tokens[: len(tokens) - len(list(takewhile(bool, marked)))])

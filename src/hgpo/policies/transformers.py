@@ -23,16 +23,16 @@ from hgpo.policies.tree_reader import TreeReader
 
 
 class TransformersPolicy:
-    """Samples from and scores with a causal LM, which a `Reader` reads with.
+    """Samples from a causal LM and scores responses with it; a `Reader` runs the model.
 
-    It computes on the device of the weights. As a rollout engine it samples with the weights that learn.
+    It computes on the device of the weights. As a rollout engine it samples with the trained weights.
     """
 
     def __init__(self, model: Any, tokenizer: Any, compute: Compute | None = None) -> None:
         """Take a causal LM of transformers, or of peft with an adapter, and its tokenizer; see `Compute`.
 
         Raises:
-            SettingError: if the tokenizer's chat template takes no message of a user's.
+            SettingError: if the tokenizer's chat template does not take a user's message.
         """
         self.compute = compute or Compute()
         self.model = model.to(self.compute.device).eval()
@@ -42,9 +42,9 @@ class TransformersPolicy:
         config, generation = plain.config, plain.generation_config
         ends = end_tokens(tokenizer, generation, config, config.get_text_config())
         self.chat = ChatTokenizer(tokenizer, ends)
-        # Who loads what is saved here ends answers where they ended here.
+        # A library that loads the saved model must end answers at the same tokens.
         generation.eos_token_id = list(ends) or None
-        # Padding is masked everywhere, so any token serves where a checkpoint names none.
+        # Padding is masked everywhere, so any token will do if a checkpoint names no padding token.
         self._pad = next((t for t in (tokenizer.pad_token_id, *ends) if t is not None), 0)
         self.reader: Reader = (
             LeanReader(Llama(model), ends)
@@ -52,18 +52,18 @@ class TransformersPolicy:
             else TreeReader(model, plain, self.compute, ends, self._pad)
         )
         if self.compute.recompute:
-            # Layers recompute while they train only, and then nothing else may differ from when they do not.
+            # Layers recompute activations only in training mode, which must not change anything else.
             _without_dropout(plain)
             _recompute_layers(plain)
 
     def synchronize(self) -> None:
-        """Keep nothing of what was read before; what samples is what learns."""
+        """Discard cached outputs. There are no weights to copy, because the trained model itself samples."""
         self.reader.forget()
 
     def save(self, folder: Path) -> None:
-        """Write model and tokenizer in transformers' format; where there is an adapter, that alone."""
+        """Write model and tokenizer in transformers' format; of a model with an adapter, only the adapter."""
         if has_adapter(self.model):
-            # Whether the words have changed would be looked up on the hub; they never do here.
+            # Without this option peft would ask the hub whether the vocabulary has changed; it never does.
             self.model.save_pretrained(folder, selected_adapters=[ADAPTER], save_embedding_layers=False)
             self.tokenizer.save_pretrained(folder)
         else:
@@ -73,14 +73,14 @@ class TransformersPolicy:
         """Write model and tokenizer as a plain folder, with an adapter merged into the weights.
 
         Args:
-            folder: new.
-            dtype: of the weights.
+            folder: a new folder.
+            dtype: data type of the written weights.
 
         Raises:
-            SettingError: if the model with its adapter has weights that its kind of model has no place for.
+            SettingError: if merging the adapter gives weights that the model's class does not have.
         """
         weights = {name: tensor.to(dtype) for name, tensor in whole_weights(self.model)}
-        # What is written is a model of these weights, so its configuration has to name their type.
+        # The configuration must name the data type of the written weights.
         config = whole_config(self.model)
         config.dtype = dtype
         with torch.device("meta"):
@@ -91,7 +91,7 @@ class TransformersPolicy:
                 f"{min(misplaced)} do not fit"
             )
         empty.save_pretrained(folder, state_dict=weights)
-        # As it came: saving it with the model refuses what loading accepts, a temperature without sampling.
+        # Saving it with the model would refuse what loading accepts, such as a temperature without sampling.
         self._plain.generation_config.to_json_file(folder / "generation_config.json")
         self.tokenizer.save_pretrained(folder)
 
@@ -109,13 +109,13 @@ class TransformersPolicy:
         return self.chat.encode_response(text, max_tokens)
 
     def decode(self, tokens: Sequence[Tokens]) -> list[str]:
-        """What the model wrote in each response; see `ChatTokenizer.decode`."""
+        """The text that the model wrote in each response; see `ChatTokenizer.decode`."""
         return self.chat.decode(tokens)
 
     def generate(
         self, prompts: Sequence[tuple[int, ...]], uniforms: np.ndarray, temperature: float
     ) -> list[Completion]:
-        """One completion per prompt; what prompts have in common is read once (see `Policy.generate`)."""
+        """One completion per prompt; common prefixes are processed once (see `Policy.generate`)."""
         drawn = self.reader.draw(prompts, uniforms, temperature, self.token_budget)
         # Different prompts often have the same answer.
         words = [each.tokens.tobytes() for each in drawn]
@@ -129,11 +129,11 @@ class TransformersPolicy:
     def packed_batches(
         self, prompts: Sequence[tuple[int, ...]], responses: Sequence[NDArray[np.int64]]
     ) -> Iterator[PackedBatch]:
-        """The pairs of prompts and responses in parts, each of which a forward pass within the budget scores.
+        """The pairs of prompts and responses, divided into batches for one forward pass each.
 
         Args:
             prompts: token ids of each prompt.
-            responses: token ids of each response, one or more.
+            responses: token ids of each response, at least one token each.
         """
         return self.reader.packed_batches(prompts, responses, self.token_budget)
 
@@ -159,7 +159,7 @@ class TransformersPolicy:
 
 
 def _recompute_layers(model: Any) -> None:
-    """Let the layers compute twice what a gradient needs of them."""
+    """Let the layers compute their activations again in the backward pass."""
     options = {"use_reentrant": False}
     if hasattr(model, "activation_checkpointing_enable"):
         model.activation_checkpointing_enable(activation_checkpointing_kwargs=options)

@@ -1,4 +1,4 @@
-"""Reads for any causal language model of transformers; sequences that begin alike are read as trees."""
+"""The reader of any causal language model of transformers; sequences with a common prefix become trees."""
 
 from __future__ import annotations
 
@@ -28,24 +28,24 @@ class TreeBatch(PackedBatch):
     rows: Rows
     """The model's input."""
     outputs: tuple[tuple[NDArray[np.int64], NDArray[np.int64]], NDArray[np.int64]]
-    """Where the model's wanted outputs are, and, for each response token in turn, which of them is its."""
+    """Where the model's wanted outputs are, and which of them belongs to each response token in turn."""
 
 
 class TreeReader(Reader):
-    """Reads sequences as trees where the model takes any attention mask (see `hgpo.policies.prefix_trees`).
+    """Processes sequences as prefix trees (see `prefix_trees`) if the model accepts any attention mask.
 
-    Other models, such as those with a sliding window, read each sequence separately. Batches are cut by
-    length and by a budget of tokens, so that little of them is padding.
+    Other models, such as those with a sliding window, process each sequence separately. Sequences are sorted
+    by length and divided into batches within a budget of tokens, so that little of a batch is padding.
     """
 
     def __init__(self, model: Any, plain: Any, compute: Compute, ends: Collection[int], padding: int) -> None:
-        """Find out how the model attends.
+        """Find out which attention masks the model accepts.
 
         Args:
             model: a causal LM of transformers, or of peft with an adapter.
-            plain: the same without an adapter.
-            compute: where and how it computes.
-            ends: the tokens any of which ends a response.
+            plain: the same model without an adapter.
+            compute: the device, precision and batch size.
+            ends: the tokens that end a response.
             padding: any token.
         """
         self.model, self._compute, self._ends, self._pad = model, compute, list(ends), padding
@@ -55,7 +55,7 @@ class TreeReader(Reader):
 
     @override
     def forget(self) -> None:
-        """Nothing is kept beyond a call."""
+        """Nothing is kept between calls."""
 
     @override
     @torch.no_grad()
@@ -73,9 +73,9 @@ class TreeReader(Reader):
         distinct = [prompts[group[0]] for group in groups]
         tokens: list[list[int]] = [[] for _ in prompts]
         logprobs: list[list[float]] = [[] for _ in prompts]
-        # Weights are cast once for the whole call, as long as its context lasts.
+        # One context for the whole call, so that weights are cast only once.
         with self._compute.autocast():
-            # What is read is cut by size; then all go on together: a short call costs as much as a long one.
+            # Prompts are read in batches. All answers continue together, as a call with few costs the same.
             trees = self._trees(distinct, [1] * len(distinct), token_budget)
             for batch in batches(trees, max(token_budget, self._cached_tokens), math.inf):
                 members = [groups[i] for tree in batch for i in tree.members]
@@ -108,8 +108,8 @@ class TreeReader(Reader):
     ) -> None:
         """Append the completions of `rows` to `tokens` and `logprobs`.
 
-        Each row is at a node of the frontier: the end of its prompt at first, then the end of its answer so
-        far. Rows at one node that draw the same token go on to the same node.
+        Each row is at a node of the frontier: at first the end of its prompt, then the end of its answer so
+        far. Rows at one node that draw the same token continue at the same new node.
         """
         max_new = uniforms.shape[1]
         logits, cache = self._read(trees, token_budget, remember=max_new > 1)
@@ -134,7 +134,7 @@ class TreeReader(Reader):
     def _read(
         self, trees: Sequence[Tree], token_budget: int, *, remember: bool
     ) -> tuple[Tensor, transformers.DynamicCache | None]:
-        """What the model says at the end of each member, [members, vocabulary], and what it remembers."""
+        """The model's outputs at the end of each member, [members, vocabulary], and its cache."""
         logits, caches = [], []
         for batch in batches(trees, token_budget, self._compute.call_tokens):
             cache = transformers.DynamicCache(config=self.model.config) if remember else None
@@ -145,8 +145,8 @@ class TreeReader(Reader):
         return torch.cat(logits), _side_by_side(caches, self.model.config) if remember else None
 
     def _logits(self, rows: Rows, cache: transformers.DynamicCache | None) -> Tensor:
-        """What the model says at the nodes at the end of each row, [rows, wanted, vocabulary]."""
-        # Where sequences share no rows, the last node of each attends to all of it: the usual padding mask.
+        """The model's outputs at the wanted nodes of each row, [rows, wanted, vocabulary]."""
+        # If sequences share no rows, the last node attends to its whole sequence: the usual padding mask.
         mask = rows.attention_mask if self.shares else rows.attention_mask[:, 0, -1].long()
         return self.model(
             input_ids=rows.tokens.to(self._compute.device),
@@ -190,7 +190,7 @@ class TreeReader(Reader):
         return scores_of(logits, self._here(of_token), packed.responses, temperature)
 
     def _here(self, array: np.ndarray) -> Tensor:
-        """An array as a tensor where the model is."""
+        """An array as a tensor on the model's device."""
         return torch.from_numpy(array).to(self._compute.device)
 
     def _trees(
@@ -201,7 +201,7 @@ class TreeReader(Reader):
 
 
 def _side_by_side(caches: Sequence[transformers.DynamicCache], config: Any) -> transformers.DynamicCache:
-    """One cache for the rows of all, padded on the left to the longest."""
+    """One cache with the rows of all caches, padded on the left to the longest."""
     if len(caches) == 1:
         return caches[0]
     longest = max(cache.get_seq_length() for cache in caches)
@@ -218,7 +218,7 @@ def _side_by_side(caches: Sequence[transformers.DynamicCache], config: Any) -> t
 
 
 def _attends_as_told(model: Any) -> bool:
-    """Whether the model takes a separate mask for every token, and follows it in all layers."""
+    """Whether the model accepts a separate mask for every token and applies it in all layers."""
     config = model.config.get_text_config()
     layers = getattr(config, "layer_types", None) or ["full_attention"]
     whole = set(layers) == {"full_attention"} and getattr(config, "sliding_window", None) is None
@@ -226,10 +226,10 @@ def _attends_as_told(model: Any) -> bool:
 
 
 def _attention_scale(model: Any) -> float:
-    """The row length at which a token's attention costs as much as the weights that it passes.
+    """The row length at which a token's attention costs as much as the multiplications by the weights.
 
-    A weight is one multiplication per token; attention is two for each token attended to, in every channel of
-    every layer.
+    A weight takes one multiplication per token. Attention takes two for each token attended to, in every
+    channel of every layer.
     """
     weights = (
         sum(p.numel() for p in model.base_model.parameters()) - model.get_input_embeddings().weight.numel()
@@ -239,7 +239,7 @@ def _attention_scale(model: Any) -> float:
 
 
 def _bytes_of_a_token(model: Any, compute: Compute) -> int:
-    """Of the keys and values of one token in all layers."""
+    """Size of the keys and values of one token in all layers, in bytes."""
     config = model.config.get_text_config()
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     channels = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads

@@ -1,4 +1,4 @@
-"""vLLM as a rollout engine: it samples with the weights of the trained policy."""
+"""The rollout engine vLLM, which samples with the weights of the trained policy."""
 
 from __future__ import annotations
 

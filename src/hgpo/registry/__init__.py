@@ -1,4 +1,4 @@
-"""Classes by name: the package's own, those of installed packages, and a user's, as MODULE:CLASS."""
+"""Looks up classes by name: the package's own, those of installed packages, and users' MODULE:CLASS."""
 
 from hgpo.registry.loading import load_class, own_place, spelling_of
 from hgpo.registry.registry import Registry

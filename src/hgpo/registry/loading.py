@@ -1,7 +1,7 @@
-"""Loads a class by its spelling, MODULE:CLASS or path/to/file.py:CLASS, and tells a class's spelling.
+"""Loads a class by its spelling, MODULE:CLASS or path/to/file.py:CLASS, and finds the spelling of a class.
 
-A module is looked for where Python looks for modules and in the current folder. A file is imported under its
-own name, with its folder on Python's path, so that it can import its neighbours.
+Modules are searched for on Python's path and in the current folder. A file is imported under its own name,
+with its folder on Python's path, so that it can import other files in the folder.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from weakref import WeakKeyDictionary
 from hgpo.errors import SettingError, in_one_line
 
 _FILES: WeakKeyDictionary[ModuleType, Path] = WeakKeyDictionary()
-"""The files of the modules that were loaded by their paths."""
+"""The files of modules that were loaded by path."""
 _OWN: set[str] = set()
-"""The names of all modules that were loaded here."""
+"""The names of all modules that were loaded by this module."""
 
 
 def load_class(spelling: str) -> Any:
@@ -47,10 +47,10 @@ def load_class(spelling: str) -> Any:
 
 
 def spelling_of(cls: type) -> str:
-    """The spelling that loads a class again, in another process too.
+    """The spelling that loads a class again, also in another process.
 
     Raises:
-        SettingError: if no spelling does, as the class is not at the top level of its module.
+        SettingError: if there is none, because the class is not at the top level of its module.
     """
     module = sys.modules.get(cls.__module__)
     name = next((name for name, value in vars(module).items() if value is cls), None) if module else None
@@ -65,9 +65,9 @@ def spelling_of(cls: type) -> str:
 
 
 def own_place(error: BaseException) -> str | None:
-    """The file and the line of a module that was loaded here where an error comes from; None if of no such.
+    """The file and line in a user's module that raised an error; None if no such module was involved.
 
-    Of a chain of calls it is the last one within these modules.
+    In a chain of calls, this is the last call within the modules that `load_class` has loaded.
     """
     files = {getattr(sys.modules.get(name), "__file__", None) for name in _OWN}
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename in files]
@@ -88,7 +88,7 @@ def _module(place: str, spelling: str) -> ModuleType:
 
 
 def _on_path(folder: Path) -> None:
-    # At the end: nothing that is installed is hidden by what lies in the folder.
+    # The folder comes last on the path, so that its files do not hide installed modules.
     if str(folder) not in sys.path:
         sys.path.append(str(folder))
         importlib.invalidate_caches()
@@ -98,7 +98,7 @@ def _name_of(path: Path, spelling: str) -> str:
     """The name by which Python finds this file."""
     name = path.stem
     if not name.isidentifier():
-        raise SettingError(f"{spelling}: {path.name} is no name of a module: use letters, digits and _")
+        raise SettingError(f"{spelling}: {path.name} is not a module name: use letters, digits and _")
     loaded = sys.modules.get(name)
     found = loaded.__spec__ if loaded is not None else importlib.util.find_spec(name)
     if found is None or found.origin is None or Path(found.origin).resolve() != path:
@@ -112,7 +112,7 @@ def _imported(name: str, spelling: str) -> ModuleType:
     try:
         with contextlib.redirect_stdout(printed):
             module = importlib.import_module(name)
-    # Whatever a module does when it is imported, sys.exit included.
+    # A module can raise anything when it is imported, including SystemExit by sys.exit.
     except (Exception, SystemExit) as error:
         if isinstance(error, ModuleNotFoundError) and error.name in _parents(name):
             raise SettingError(
@@ -131,6 +131,6 @@ def _imported(name: str, spelling: str) -> ModuleType:
 
 
 def _parents(name: str) -> set[str]:
-    """A dotted name and the packages that it lies in."""
+    """A dotted name and the packages that contain it."""
     parts = name.split(".")
     return {".".join(parts[:count]) for count in range(1, len(parts) + 1)}

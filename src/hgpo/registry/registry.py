@@ -1,4 +1,4 @@
-"""A registry: which classes of one kind can be named, and what a class has to have for that."""
+"""A registry: the classes of one kind that can be chosen by name, and what such a class must have."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ C = TypeVar("C")
 class Registry(Mapping[str, C]):
     """The classes of one kind by name: the package's own first, then those of installed packages.
 
-    A package gives a class a name by an entry point, which is loaded when it is looked up. `find` takes the
-    spelling of any other class as well.
+    A package gives a class a name by an entry point, which is loaded when the name is looked up. `find` also
+    accepts the spelling of any other class.
     """
 
     def __init__(self, kind: str, built_in: Mapping[str, C], *, group: str, needs: Sequence[str], how: str):
-        """Nothing is loaded yet.
+        """Define the registry; no class is loaded yet.
 
         Args:
-            kind: what the classes are, in one word with its article.
-            built_in: the package's own by name.
+            kind: what the classes are, as one word with its article.
+            built_in: the package's own classes by name.
             group: the group of entry points.
-            needs: attributes and methods that an instance has to have.
-            how: where a class that lacks some of them is told what to do.
+            needs: attributes and methods that an instance must have.
+            how: where users find help if a class lacks some of them, for the error message.
         """
         self.kind, self.built_in, self.group, self.needs, self.how = kind, built_in, group, needs, how
         self._named: ContextVar[dict[str, C]] = ContextVar(group)
@@ -48,7 +48,7 @@ class Registry(Mapping[str, C]):
     def __iter__(self) -> Iterator[str]:
         return iter({**self.built_in, **self._installed})
 
-    # Each registry is one of its kind; types of options that name it have to be hashable.
+    # Registries are compared by identity; types of options that contain a registry must be hashable.
     def __hash__(self) -> int:
         return id(self)
 
@@ -64,15 +64,15 @@ class Registry(Mapping[str, C]):
         return self._checked(self._installed[name].value)
 
     def __contains__(self, name: object) -> bool:
-        # Whether there is such a name; what stands behind it is not loaded for that.
+        # The class itself is not loaded.
         return name in self.built_in or name in self._installed
 
     def find(self, spelling: str, place: str) -> C:
         """The class of a name, of MODULE:CLASS or of FILE.py:CLASS.
 
         Args:
-            spelling: what was given.
-            place: where it was given, such as an option.
+            spelling: the spelling that the user gave.
+            place: where it was given, such as an option, for the error message.
 
         Raises:
             SettingError: if there is no such class, or if it cannot be used.
@@ -87,16 +87,16 @@ class Registry(Mapping[str, C]):
         return self._checked(spelling)
 
     def name_of(self, cls: type) -> str:
-        """The name of a class; without one its spelling."""
+        """The name of a class, or its spelling if it has no name."""
         return next((name for name, known in self.built_in.items() if known is cls), "") or spelling_of(cls)
 
     def offered(self) -> dict[str, C]:
-        """What a command line can choose from: the package's own, and what is named in `naming`."""
+        """The classes that a command line offers: the package's own, and those named in `naming`."""
         return {**self.built_in, **self._named.get({})}
 
     @contextmanager
     def naming(self, spellings: Sequence[str]) -> Iterator[None]:
-        """Within the block, the classes of these spellings are offered, too; unknown names are left out.
+        """Within the block, the classes with these spellings are also offered; unknown names are left out.
 
         Raises:
             SettingError: see `find`.
@@ -110,14 +110,14 @@ class Registry(Mapping[str, C]):
             self._named.reset(token)
 
     def _checked(self, spelling: str) -> C:
-        """The class of a spelling, which can be made without arguments and has what it needs."""
+        """The class with a spelling, checked to need no arguments and to have all that is required."""
         cls: Any = load_class(spelling)
         if not isinstance(cls, type):
             raise SettingError(f"{spelling} is a {type(cls).__name__}, not a class: expected {self.kind}")
         if not dataclasses.is_dataclass(cls):
             raise SettingError(
                 f"{spelling} is not a dataclass: put @dataclass(frozen=True) above it, so that its fields "
-                "become options and are kept with a run"
+                "become options and are saved with a run"
             )
         for field in dataclasses.fields(cls):
             if field.init and field.default is field.default_factory is dataclasses.MISSING:
@@ -126,25 +126,25 @@ class Registry(Mapping[str, C]):
             get_type_hints(cls)
             made = cls()
         except Exception as error:
-            raise SettingError(f"{spelling} cannot be made: {in_one_line(error)}") from None
+            raise SettingError(f"{spelling} cannot be created: {in_one_line(error)}") from None
         for field in dataclasses.fields(cls):
             value = getattr(made, field.name)
             if field.init and not _kept(value):
                 raise SettingError(
-                    f"{spelling}: {field.name} is {value!r:.60}, which a run's file cannot keep: use texts, "
-                    "numbers, None, tuples or dataclasses of these"
+                    f"{spelling}: {field.name} is {value!r:.60}, which cannot be saved with a run: use "
+                    "texts, numbers, None, tuples or dataclasses of these"
                 )
         absent = object()
         missing = [name for name in self.needs if inspect.getattr_static(made, name, absent) is absent]
         if missing:
             raise SettingError(
-                f"{spelling} is not {self.kind}, as it has no {', '.join(missing)}: {self.how}"
+                f"{spelling} is not {self.kind}, because it has no {', '.join(missing)}: {self.how}"
             )
         return cast(C, cls)
 
 
 def _kept(value: Any) -> bool:
-    """Whether a setting is the same after it has been written as JSON and read again."""
+    """Whether a setting is unchanged after it has been written as JSON and read again."""
     if isinstance(value, tuple):
         return all(map(_kept, value))
     if dataclasses.is_dataclass(value):

@@ -1,4 +1,4 @@
-"""Rollouts in files, one row per step. docs/rollout-files.md describes the columns and the kinds of files."""
+"""Rollouts in files, one row per step. docs/rollout-files.md describes the columns and the file formats."""
 
 from hgpo.rollout_files.columns import COLUMNS
 from hgpo.rollout_files.formats import require_writable, write_columns

@@ -1,4 +1,4 @@
-"""Tables of Arrow, from Parquet and Arrow files, as columns that Python can compare; and back."""
+"""Converts Arrow tables, from Parquet and Arrow files, to columns of Python values, and back to Parquet."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PAGE_BYTES = 64 * 2**20
 
 
 class ArrowTable:
-    """The columns of a table, each converted when it is asked for."""
+    """The columns of a table, each converted when it is requested."""
 
     def __init__(self, table: pyarrow.Table) -> None:
         self.names = tuple(table.column_names)
@@ -49,7 +49,7 @@ def read_arrow(file: BinaryIO) -> ArrowTable:
         file.seek(0)
         with pyarrow.ipc.open_file(file) if is_file else pyarrow.ipc.open_stream(file) as reader:
             table = reader.read_all()
-        # Unlike Parquet's reader, this one takes what the file says of lengths and offsets on trust.
+        # Unlike the reader for Parquet, this one does not check the lengths and offsets in the file.
         table.validate(full=True)
         return table
 
@@ -67,10 +67,10 @@ def _read(read: Callable[[], pyarrow.Table]) -> ArrowTable:
 
 
 def values(column: pyarrow.ChunkedArray) -> Values:
-    """A column as a numpy array or as a list, with None where it has no value.
+    """A column as a numpy array or as a list, with None for missing values.
 
-    Times are texts in UTC with nine decimals, dates are texts, durations are nanoseconds, whatever the unit
-    and the zone they are kept in.
+    Times become texts in UTC with nine decimals, dates become texts, and durations nanoseconds, for any unit
+    and time zone in the file.
     """
     for leaf in (_in_nanoseconds, _as_text):
         kind = _mapped(column.type, leaf)
@@ -82,7 +82,7 @@ def values(column: pyarrow.ChunkedArray) -> Values:
         if types.is_string(column.type) or types.is_large_string(column.type):
             try:
                 return column.to_numpy()
-            except pyarrow.ArrowException:  # not UTF-8, which Arrow does not check where it reads
+            except pyarrow.ArrowException:  # not UTF-8, which Arrow does not check when it reads
                 return column.cast(pyarrow.large_binary()).to_pylist()
     return column.to_pylist()
 
@@ -98,7 +98,7 @@ def _is_vectors(column: pyarrow.ChunkedArray) -> bool:
 
 
 def _mapped(kind: pyarrow.DataType, leaf: Callable[[pyarrow.DataType], pyarrow.DataType]) -> pyarrow.DataType:
-    """The type with `leaf` applied to the types that it is made of."""
+    """The type with `leaf` applied to its component types."""
     if types.is_dictionary(kind):
         return _mapped(kind.value_type, leaf)
     if types.is_map(kind):
@@ -132,7 +132,7 @@ def write_parquet(file: BinaryIO, columns: Mapping[str, Any]) -> None:
     """Write columns, numpy arrays or tuples of them, as a Parquet file.
 
     Raises:
-        SettingError: A column holds values of several types, which no column of Parquet can.
+        SettingError: A column holds values of several types, which Parquet does not allow.
     """
     arrays = {name: _array(name, column) for name, column in columns.items()}
     repeated = [name for name, array in arrays.items() if not types.is_nested(array.type)]
@@ -141,8 +141,8 @@ def write_parquet(file: BinaryIO, columns: Mapping[str, Any]) -> None:
         file,
         compression="zstd",
         compression_level=15,
-        # Texts, ids and numbers recur as a whole; within lists of tokens whole stretches do, which zstd finds
-        # if they are left as they are and a page holds many rows.
+        # Texts, ids and numbers recur as whole values, so a dictionary stores each once. In lists of tokens,
+        # long subsequences recur: zstd finds them if there is no dictionary and a page holds many rows.
         use_dictionary=repeated,  # pyright: ignore[reportArgumentType]
         data_page_size=PAGE_BYTES,
         write_page_checksum=True,
@@ -158,7 +158,7 @@ def _array(name: str, column: Any) -> pyarrow.Array:
     kinds = sorted({type(value).__name__ for value in values})
     if len(kinds) > 1:
         raise SettingError(
-            f"{name} holds values of several types ({', '.join(kinds)}), which a column of Parquet cannot; "
+            f"{name} holds values of several types ({', '.join(kinds)}), which a Parquet column cannot hold; "
             "write to a name that ends in .jsonl"
         )
     try:
@@ -171,7 +171,8 @@ def _array(name: str, column: Any) -> pyarrow.Array:
         return pyarrow.array(values, pyarrow.uint64())
     except OverflowError:
         raise SettingError(
-            f"{name} holds integers beyond 64 bits, which Parquet cannot; write to a name that ends in .jsonl"
+            f"{name} holds integers beyond 64 bits, which Parquet cannot hold; write to a name that ends in "
+            ".jsonl"
         ) from None
 
 

@@ -1,7 +1,7 @@
-"""Columns as files hold them, made ready for a step table: ids and keys, numbers, truth values, tokens.
+"""Converts columns of files to columns of a step table: ids and keys, numbers, truth values, tokens.
 
-Every kind of file hands over a column as a numpy array or as a list of Python values, with None where there
-is none. What comes out depends on these values alone, so the same content gives the same groups.
+A column of any file format comes as a numpy array or as a list of Python values, with None for missing
+values. The result depends only on these values, so the same content gives the same groups in every format.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Values = list[Any] | NDArray[Any]
 COLUMNS = tuple(column.name for column in fields(StepTable) if column.init and column.name != "state_keys")
 """The columns that are read into a step table."""
 REQUIRED = COLUMNS[:5]
-"""Those without which there is none; observations can stand in for `state_key`."""
+"""The columns that a step table needs; observations can replace `state_key`."""
 TOKENS = ("prompt_tokens", "response_tokens", "response_logprobs")
 """Columns of lists."""
 
@@ -40,18 +40,18 @@ def is_key(name: str) -> bool:
 
 
 def table_column(name: str, values: Values) -> Values:
-    """A column of a file as a step table takes it.
+    """A column of a file, converted for a step table.
 
-    Integers may come as whole floats, any number as a decimal or a text, truth values as 0 and 1 or as texts.
-    What cannot be converted stays as it is: the step table says what is wrong with it, and in which row.
+    Integers may be whole floats, numbers may be decimals or texts, and truth values may be 0 and 1 or texts.
+    Values that cannot be converted are unchanged: the step table then raises an error that names the row.
 
     Args:
-        name: What the column is called here; one that is read.
-        values: One a row.
+        name: The step table's name for the column, one of those that are read.
+        values: One per row.
 
     Raises:
-        ValueError: A value is missing: null, or NaN in an id or a key, also within a list or an object. Or it
-            is a list where one value is meant. A null within a list or an object is a value of its own.
+        ValueError: A value is missing: null, or NaN in an id or a key, also within a list or an object; or a
+            value is a list where a single value is needed. A null within a list or an object is allowed.
     """
     if name in _CONVERTERS:
         return _converted(name, values, *_CONVERTERS[name])
@@ -84,7 +84,7 @@ def _integer(value: Any) -> Any:
 
 
 def _is_whole(value: float | Decimal) -> bool:
-    # Not value // 1, which decimals of more than 28 digits do not have.
+    # value // 1 would fail for decimals of more than 28 digits.
     return math.isfinite(value) and value == int(value)
 
 
@@ -106,11 +106,11 @@ _CONVERTERS: Mapping[str, tuple[str, set[type], Callable[[Any], Any]]] = {
     **dict.fromkeys(("reward", "value", "entropy"), ("iuf", {int, float}, _number)),
     **dict.fromkeys(("action_valid", "terminated", "truncated"), ("b", {bool}, _truth)),
 }
-"""By column: numpy's and Python's types that stay as they are, and what is done with any other value."""
+"""For each column: the types of numpy and Python that are not converted, and the conversion of all others."""
 
 
 def _keys(name: str, values: Values) -> Values:
-    """Values to be compared or read as text, each as a text, an integer, a float or a truth value."""
+    """Values that are compared or read as text, each as a text, an integer, a float or a truth value."""
     if isinstance(values, np.ndarray):
         if values.dtype.kind in "iub":
             return values
@@ -131,13 +131,13 @@ def _keys(name: str, values: Values) -> Values:
             missing.append(row)
     _require(name, values, missing)
     if any(isinstance(key, list | dict) for key in keys):
-        # All of them as JSON, so that the list [1] and the text "[1]" stay two keys.
+        # All values are written as JSON, so that the list [1] and the text "[1]" remain different keys.
         return [json.dumps(key, sort_keys=True) for key in keys]
     return keys
 
 
 def _plain(value: Any) -> Any:
-    """The value in JSON's types."""
+    """The value, made of JSON's types."""
     match value:
         case None:
             return None
@@ -155,7 +155,7 @@ def _plain(value: Any) -> Any:
             return int(value) if _is_whole(value) else format(value, "f").rstrip("0")
         case np.ndarray():
             return [_plain(item) for item in value.tolist()]
-        case [tuple(), *_]:  # a map of Arrow, whose order means nothing
+        case [tuple(), *_]:  # an Arrow map, whose order has no meaning
             return sorted(([_plain(key), _plain(item)] for key, item in value), key=json.dumps)
         case list():
             return [_plain(item) for item in value]
@@ -166,7 +166,7 @@ def _plain(value: Any) -> Any:
 
 
 def text_of(value: bytes) -> str:
-    """Bytes as text: UTF-8 with lone surrogates, or what Python makes of file names that are not UTF-8."""
+    """Bytes as text: UTF-8 with lone surrogates, or, if it is not UTF-8, as Python decodes file names."""
     try:
         return value.decode("utf-8", "surrogatepass")
     except UnicodeDecodeError:
@@ -174,7 +174,7 @@ def text_of(value: bytes) -> str:
 
 
 def bytes_of(text: str) -> bytes:
-    """What `text_of` reads as this text."""
+    """The bytes that `text_of` converts to this text."""
     try:
         return text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
@@ -182,7 +182,7 @@ def bytes_of(text: str) -> bytes:
 
 
 class _Missing(Exception):
-    """There is no value."""
+    """A value is missing."""
 
 
 def _rows_of_none(values: Values) -> list[int]:

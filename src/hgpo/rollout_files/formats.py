@@ -1,4 +1,4 @@
-"""The kinds of files that rollouts are read from and written to, by the ends of their names."""
+"""The file formats from which rollouts are read and to which they are written, by the file name's suffix."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from hgpo.rollout_files.json_text import read_json, write_json_lines
 
 
 class Table(Protocol):
-    """Columns by name, as a file holds them."""
+    """The columns of a file by name."""
 
     names: tuple[str, ...]
 
     def __len__(self) -> int: ...
 
     def column(self, name: str) -> Values:
-        """The values of a column: an array, or a list with None where there is none."""
+        """The values of a column: an array, or a list with None for missing values."""
         ...
 
 
@@ -54,7 +54,7 @@ class Format:
     name: str
     read: Callable[[BinaryIO], Table]
     begins: bytes | None = None
-    """What every such file begins with, if that tells it from others."""
+    """The bytes with which every such file begins, if they distinguish it from other files."""
 
 
 _PARQUET = Format("Parquet", _read_parquet, b"PAR1")
@@ -69,14 +69,14 @@ FORMATS = {
     ".arrow": _ARROW,
     ".feather": _ARROW,
 }
-"""The formats that are read, by the suffixes of names."""
+"""The formats that can be read, by file name suffix."""
 
 WRITERS: dict[str, Callable[[BinaryIO, Mapping[str, Any]], None]] = {
     ".parquet": _write_parquet,
     ".jsonl": write_json_lines,
     ".ndjson": write_json_lines,
 }
-"""What writes columns, by the suffixes of names."""
+"""The functions that write columns, by file name suffix."""
 
 
 @dataclass(frozen=True)
@@ -84,11 +84,11 @@ class Compression:
     """How the bytes of a file are compressed."""
 
     begins: bytes
-    """What every such file begins with."""
+    """The bytes with which every such file begins."""
     read: Callable[[BinaryIO], AbstractContextManager[BinaryIO]]
-    """Reads the content out of a compressed file."""
+    """Opens the content of a compressed file for reading."""
     write: Callable[[BinaryIO], AbstractContextManager[BinaryIO]]
-    """Writes a content into a compressed file."""
+    """Opens a compressed file for writing its content."""
 
 
 def _of_arrow(codec: str, begins: bytes) -> Compression:
@@ -122,21 +122,21 @@ COMPRESSIONS = {
     ".lz4": _of_arrow("lz4", b"\x04\x22\x4d\x18"),
     ".xz": _of_python(lzma.LZMAFile, b"\xfd7zXZ\x00"),
 }
-"""The compressions that are read and written, by the suffixes that follow the format's."""
+"""The compressions that can be read and written, by the suffix that follows the format's suffix."""
 
 _INSTEAD = {
-    ".csv": "CSV does not say what is text and what a number; convert it: "
+    ".csv": "CSV does not distinguish texts from numbers; convert it: "
     'python -c "from pyarrow import csv, parquet; '
     "parquet.write_table(csv.read_csv('{path}'), '{path}.parquet')\"",
     ".zip": "unpack it first",
     ".tar": "unpack it first",
     ".tgz": "unpack it first",
 }
-"""What to do with files of other kinds."""
+"""Advice for files in other formats, by suffix."""
 
 
 def suffixes_of(path: Path) -> tuple[str, str]:
-    """The suffixes in a file's name that tell its format and its compression; "" where there is none."""
+    """The suffixes of a file's name for its format and its compression; "" if there is none."""
     name = path.name.lower()
     compression = next((suffix for suffix in COMPRESSIONS if name.endswith(suffix)), "")
     name = name.removesuffix(compression)
@@ -146,10 +146,10 @@ def suffixes_of(path: Path) -> tuple[str, str]:
 def read_table(path: Path) -> Table:
     """The table in a file.
 
-    Compressed files, Parquet and Arrow files are recognised by what they begin with, whatever their names.
+    Compressed files, Parquet files and Arrow files are recognised by their first bytes, whatever their names.
 
     Raises:
-        SettingError: It is of another kind, damaged or cannot be opened.
+        SettingError: The file has another format, is damaged or cannot be opened.
     """
     suffix = suffixes_of(path)[0]
     if not suffix:
@@ -166,7 +166,7 @@ def read_table(path: Path) -> Table:
             kind = next((kind for kind in FORMATS.values() if _begins(content, kind.begins)), kind)
             return kind.read(content)
     except MemoryError:
-        reason = "it takes more memory than there is; where it is not that large it is damaged"
+        reason = "it needs more memory than there is; if it is not that large, it is damaged"
     except (OSError, EOFError, ValueError, lzma.LZMAError) as error:
         words = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         reason = words.partition("\n")[0]
@@ -191,7 +191,7 @@ def require_writable(path: Path) -> None:
     """Check that columns can be written to a file of this name.
 
     Raises:
-        SettingError: if not, with what its name may end in.
+        SettingError: if not; the message lists the suffixes that are possible.
     """
     if suffixes_of(path)[0] not in WRITERS:
         raise SettingError(
@@ -201,15 +201,15 @@ def require_writable(path: Path) -> None:
 
 
 def write_columns(path: Path, columns: Mapping[str, Any]) -> None:
-    """Write columns to a file, and make its folder where there is none.
+    """Write columns to a file; its folder is created if needed.
 
     Args:
-        path: Its name says the format and the compression.
+        path: The file; its suffixes determine the format and the compression.
         columns: Numpy arrays or tuples of numpy arrays, of equal length.
 
     Raises:
         SettingError: The name ends in another suffix, or the format cannot hold the values.
-        OSError: The file cannot be written; nothing of it is left then.
+        OSError: The file cannot be written; no part of it is left.
     """
     require_writable(path)
     suffix, compression = suffixes_of(path)

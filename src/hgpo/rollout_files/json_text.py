@@ -1,4 +1,4 @@
-"""Rows as JSON: one object per line or after another, an array of objects, or an object of columns."""
+"""Rows as JSON: objects on separate lines or in sequence, an array of objects, or an object of columns."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 from hgpo.rollout_files.columns import Values
 
 _BETWEEN = re.compile(r"[\s\ufeff]*")
-"""What may stand between values; a byte order mark, too, where files were joined."""
+"""Characters allowed between values, including a byte order mark where files were joined."""
 
 
 class JsonTable:
@@ -43,7 +43,7 @@ def read_json(file: BinaryIO) -> JsonTable:
         case [dict(columns)] if columns and all(isinstance(column, list) for column in columns.values()):
             return JsonTable(_of_one_length(columns))
         case [dict(columns)] if columns and all(isinstance(column, dict) for column in columns.values()):
-            # pandas writes columns so, with the index as names.
+            # pandas writes columns in this form, with the index as names.
             return JsonTable({name: _by_index(columns, name) for name in columns})
         case [list(rows)] | rows:
             return JsonTable(_by_name(rows))
@@ -53,7 +53,7 @@ def _by_name(rows: list[Any]) -> dict[str, list[Any]]:
     for row, value in enumerate(rows):
         if not isinstance(value, dict):
             raise ValueError(f"row {row}: expected an object, one per step; found {value!r:.40}")
-    # Where a row does not have a name, its value is missing, as where it is null.
+    # If a row lacks a name, its value is missing, as if it were null.
     names = dict.fromkeys(chain.from_iterable(rows))
     return {name: [row.get(name) for row in rows] for name in names}
 
@@ -91,13 +91,13 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 class _Twice(Exception):
-    """An object has two values of one name."""
+    """An object has two values with the same name."""
 
 
 def _by_index(columns: Mapping[str, dict[str, Any]], name: str) -> list[Any]:
     first = next(iter(columns))
     if columns[name].keys() != columns[first].keys():
-        raise ValueError(f"columns {first!r} and {name!r} are not of the same rows")
+        raise ValueError(f"columns {first!r} and {name!r} do not have the same rows")
     return [columns[name][row] for row in columns[first]]
 
 

@@ -1,4 +1,4 @@
-"""Where rollouts lie: a file, or a folder of parts; and what a mistyped name may have meant."""
+"""Finds the files of rollouts at a path, a file or a folder of parts, and suggests corrections of names."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from hgpo.errors import SettingError
 from hgpo.rollout_files.formats import FORMATS, WRITERS, suffixes_of
 
 _NOT_PARTS = ("dataset_info.json", "state.json")
-"""What the library datasets writes next to its Arrow files."""
+"""Files that the library datasets writes next to its Arrow files."""
 
 LISTED = 30
-"""The most names that an error lists."""
+"""Largest number of names that an error lists."""
 
 
 @dataclass(frozen=True)
@@ -27,17 +27,17 @@ class Part:
 
     path: Path
     keys: Mapping[str, str | None] = field(default_factory=dict)
-    """Columns that are not in the file but in its folders' names, task_id=7, with their one value."""
+    """Columns that come from the names of the file's folders, such as task_id=7, each with its one value."""
 
 
 def parts_of(path: Path) -> list[Part]:
-    """The files that hold the rollouts at a path: itself, or those of a folder in the order of their names.
+    """The files with the rollouts at a path: the file itself, or those of a folder, sorted by name.
 
-    Folders within the folder are looked into where their names give a column's value, as task_id=7. Names
-    that begin with "_" or "." are left out, as Spark and Hadoop do.
+    Folders within the folder are searched if their names give a column's value, such as task_id=7. Names that
+    begin with "_" or "." are left out, as in Spark and Hadoop.
 
     Raises:
-        SettingError: There is nothing, nothing of the kind, or files of several kinds.
+        SettingError: There is no such path, no file in a known format, or files in several formats.
     """
     try:
         mode = path.stat().st_mode
@@ -65,21 +65,21 @@ def parts_of(path: Path) -> list[Part]:
     for part in parts[1:]:
         if FORMATS[suffixes_of(part.path)[0]].name != FORMATS[suffixes_of(parts[0].path)[0]].name:
             raise SettingError(
-                f"{path} has files of several kinds, {parts[0].path.name} and {part.path.name}: "
-                "give one of them, or a folder for each kind"
+                f"{path} has files in several formats, {parts[0].path.name} and {part.path.name}: "
+                "give one of them, or a folder for each format"
             )
     return parts
 
 
 def result_path(path: Path, what: str) -> Path:
-    """Where a result computed from rollouts goes: next to them, in their format if it can be written.
+    """The path for a result computed from rollouts: next to them, in their format if it can be written.
 
     Args:
         path: A file or a folder of rollouts.
         what: A word for the file's name: r.parquet and "advantages" make r.advantages.parquet.
 
     Raises:
-        SettingError: as `parts_of`.
+        SettingError: as in `parts_of`.
     """
     file = parts_of(path)[0].path
     suffix, compression = suffixes_of(file)
@@ -102,7 +102,7 @@ def _parts(folder: Path, keys: Mapping[str, str | None]) -> Iterator[Part]:
             continue
         name, equals, value = path.name.partition("=")
         if path.is_dir() and equals:
-            # As Hive names the folder of what has no value.
+            # Hive gives this name to the folder of rows without a value.
             given = None if value == "__HIVE_DEFAULT_PARTITION__" else unquote(value)
             yield from _parts(path, {**keys, unquote(name): given})
         elif path.is_file() and suffixes_of(path)[0]:
@@ -110,11 +110,11 @@ def _parts(folder: Path, keys: Mapping[str, str | None]) -> Iterator[Part]:
 
 
 def _not_there(path: Path, error: OSError) -> str:
-    """Why a path cannot be read, and what may have been meant."""
+    """Why a path cannot be read, and which path may have been meant."""
     if not isinstance(error, FileNotFoundError | NotADirectoryError):
         return f"{path} cannot be read: {error.strerror}"
     if path.is_symlink():
-        return f"{path} is a link to {os.readlink(path)}, which is not there"
+        return f"{path} is a link to {os.readlink(path)}, which does not exist"
     missing = path
     while not missing.parent.is_dir() and missing.parent != missing:
         missing = missing.parent
@@ -123,14 +123,14 @@ def _not_there(path: Path, error: OSError) -> str:
     what = f"no file or folder {path}" + ("" if missing == path else f": there is no folder {missing}")
     close = None
     with suppress(PermissionError):
-        # A folder further up can only have been meant for another folder.
+        # If a parent folder does not exist, only another folder can have been meant.
         names = [known.name for known in missing.parent.iterdir() if missing == path or known.is_dir()]
         close = _meant_file(missing.name, names)
     return f"{what}; did you mean {missing.with_name(close)}?" if close else what
 
 
 def _meant_file(name: str, names: Sequence[str]) -> str | None:
-    """The file whose stem is most like a name's; suffixes, which make any two names alike, come second."""
+    """The file whose stem is most similar to a name's; suffixes decide ties, as many names share them."""
     stem = meant(_stem(name), map(_stem, names))
     return nearest(name, [known for known in names if _stem(known) == stem], likeness=0)
 
@@ -140,17 +140,17 @@ def _stem(name: str) -> str:
 
 
 def listed(names: Sequence[str]) -> str:
-    """Names as an error shows them: not more than a person reads."""
+    """A list of names for an error message, shortened if there are too many to read."""
     return ", ".join([*names[:LISTED], "…"] if len(names) > LISTED else names)
 
 
 def nearest(name: str, names: Iterable[str], likeness: float = 0.6) -> str | None:
-    """The one of the names that is most like another; case, spaces, "_" and "-" count for nothing.
+    """The name that is most similar to a given one; case, spaces, "_" and "-" are ignored.
 
     Args:
-        name: What may be mistyped.
-        names: What may have been meant.
-        likeness: Least ratio of difflib, at most 1; None comes out where no name has it.
+        name: The given name, which may be mistyped.
+        names: The names that may have been meant.
+        likeness: Smallest ratio of difflib, at most 1; the result is None if no name reaches it.
     """
     forms = {_bare(known): known for known in names}
     close = difflib.get_close_matches(_bare(name), forms, n=1, cutoff=likeness)
@@ -158,7 +158,7 @@ def nearest(name: str, names: Iterable[str], likeness: float = 0.6) -> str | Non
 
 
 def meant(name: str, names: Iterable[str]) -> str | None:
-    """What a name that is not there most likely stands for: one that is like it, longer or shorter."""
+    """The most likely meaning of an unknown name: a similar name, or one of which one begins the other."""
     names = sorted(names)
     return nearest(name, names) or next((known for known in names if _one_begins(known, name)), None)
 

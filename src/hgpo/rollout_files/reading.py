@@ -1,4 +1,4 @@
-"""A file of rollouts, or a folder of them, as one step table."""
+"""Reads a file or a folder of rollouts as one step table."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ from hgpo.steps import KEY_PREFIX, STATE_KEY, StepTable
 
 @dataclass(frozen=True)
 class Rollouts:
-    """What a file holds."""
+    """The content of a file of rollouts."""
 
     steps: StepTable
-    """Its steps, under the file's `state_key`; observations are one of its further state keys."""
+    """The steps, with the file's `state_key`; observations are an additional state key."""
     ignored: tuple[str, ...]
-    """Columns that mean nothing here."""
+    """Names of columns that are not read."""
 
     @property
     def state_keys(self) -> dict[str, NDArray[Any]]:
-        """Every state key by name, the one in use first; each has one value per row."""
+        """All state keys by name, the one in use first; each has one value per row."""
         return {STATE_KEY: self.steps.state_key, **self.steps.state_keys}
 
 
@@ -48,14 +48,14 @@ def read_rollouts(path: str | os.PathLike[str], rename: Mapping[str, str] | None
     A file without `state_key` is grouped by `observation`, as in the paper.
 
     Args:
-        path: A file of one of the kinds in docs/rollout-files.md, or a folder of files of one kind, whose
+        path: A file in one of the formats in docs/rollout-files.md, or a folder of files in one format, whose
             rows are taken in the order of the files' names.
-        rename: The names that other programs give to columns, each with ours. All are renamed at once, so
-            that two columns can change names.
+        rename: The file's names of columns, each with the name to use here. All are renamed at once, so that
+            two columns can exchange their names.
 
     Raises:
-        SettingError: The file is missing, of another kind, damaged, lacks a column or holds wrong values;
-            the message says what to do.
+        SettingError: The file is missing, has an unknown format, is damaged, lacks a column or has invalid
+            values; the message says what to do.
     """
     path = Path(path)
     rename = rename or {}
@@ -79,8 +79,8 @@ def _check_renaming(rename: Mapping[str, str]) -> None:
         if not is_read(ours):
             close = meant(ours, COLUMNS)
             raise SettingError(
-                f"{theirs!r} cannot be renamed to {ours!r}, which is not read; "
-                + (f"did you mean {close}?" if close else f"what is read: {', '.join(COLUMNS)}")
+                f"{theirs!r} cannot be renamed to {ours!r}, which is not a column that is read; "
+                + (f"did you mean {close}?" if close else f"choose from {', '.join(COLUMNS)}")
             )
         if list(rename.values()).count(ours) > 1:
             raise SettingError(f"two columns cannot both be renamed to {ours!r}")
@@ -88,14 +88,14 @@ def _check_renaming(rename: Mapping[str, str]) -> None:
 
 @dataclass(frozen=True)
 class _ReadPart:
-    """What one file holds."""
+    """The content of one file."""
 
     path: Path
     rows: int
     columns: dict[str, Values]
-    """Those that are read, by our names."""
+    """The columns that are read, by their names in a step table."""
     ignored: tuple[str, ...]
-    """The names of all others."""
+    """The names of all other columns."""
 
 
 def _read_part(part: Part, rename: Mapping[str, str]) -> _ReadPart:
@@ -111,7 +111,7 @@ def _read_part(part: Part, rename: Mapping[str, str]) -> _ReadPart:
                 f"{part.path} has no column {theirs!r} to rename; it has {listed(names)}"
                 + (f". Did you mean --rename {shlex.quote(f'{close}={ours}')}?" if close else "")
             )
-    # A column that is renamed takes the place of another of that name.
+    # A renamed column replaces any other column with its new name.
     replaced = rename.values() - rename.keys()
     ours_of = {name: rename.get(name, name) for name in names if name not in replaced}
     columns: dict[str, Values] = {}
@@ -126,7 +126,7 @@ def _read_part(part: Part, rename: Mapping[str, str]) -> _ReadPart:
 
 
 def _joined(path: Path, parts: Sequence[_ReadPart]) -> dict[str, Values]:
-    """The parts' columns, each as one and ready for a step table."""
+    """The columns of all parts, joined and ready for a step table."""
     first = parts[0]
     for part in parts[1:]:
         for one, other in ((first, part), (part, first)):
@@ -148,7 +148,7 @@ def _joined(path: Path, parts: Sequence[_ReadPart]) -> dict[str, Values]:
 
 
 def _check_types(name: str, parts: Sequence[_ReadPart]) -> None:
-    """Refuse ids and keys that are, say, integers in one part and floats in another: none would be equal."""
+    """Refuse ids and keys with different types in different parts, such as integers and floats."""
     if not is_key(name) or len(parts) == 1:
         return
     first, *others = [(part.path, _types(part.columns[name])) for part in parts]
@@ -172,7 +172,7 @@ def _concatenated(chunks: Sequence[Values]) -> Values:
     arrays = [chunk for chunk in chunks if isinstance(chunk, np.ndarray)]
     if len(arrays) == len(chunks) and len({array.dtype for array in arrays}) == 1:
         return np.concatenate(arrays)
-    # numpy would make floats of signed and unsigned integers.
+    # numpy would convert a mixture of signed and unsigned integers to floats.
     return [value for chunk in chunks for value in _as_list(chunk)]
 
 
@@ -199,24 +199,24 @@ def _step_table(
     except (ValueError, TypeError):
         if part_count > 1:
             message += (
-                ". Rows are counted through all parts; where each part holds rollouts of its own, "
-                "as those of a run do, give one part"
+                ". Rows are counted through all parts; if each part has separate rollouts, as the "
+                "files of a run do, give one part"
             )
     else:
         theirs = {ours: name for name, ours in rename.items()}
         task, trajectory = (theirs.get(name, name) for name in ("task_id", "trajectory_id"))
         message += (
             ". The two columns seem to be interchanged: "
-            f"--rename {task}=trajectory_id {trajectory}=task_id reads them the other way round"
+            f"--rename {task}=trajectory_id {trajectory}=task_id exchanges them"
         )
     raise SettingError(message)
 
 
 def _has_no(name: str, ignored: Iterable[str], names: Sequence[str]) -> str:
-    """That a column is missing, and which of those that are there it may be."""
+    """The words for a missing column, and which of the existing ones may be meant."""
     close = meant(name, ignored)
     return f"has no column {name!r}; it has {listed(names)}. " + (
-        f"If {close} is it: --rename {shlex.quote(f'{close}={name}')}"
+        f"If {close} is this column: --rename {shlex.quote(f'{close}={name}')}"
         if close
-        else f"If one of them is it, say so: --rename THEIRS={name}"
+        else f"If one of them is this column, rename it: --rename THEIRS={name}"
     )

@@ -1,4 +1,4 @@
-"""A step table as a file."""
+"""Writes a step table to a file."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ def write_rollouts(
     *,
     logprob_step: float | None = None,
 ) -> None:
-    """Write steps so that `read_rollouts` finds them.
+    """Write steps to a file that `read_rollouts` can read.
 
     Ids, keys, observations and actions that are neither texts nor integers of 64 bits are written as numbers,
-    equal where they are equal.
+    which are equal if and only if the values are equal.
 
     Args:
         path: A file whose name ends in .parquet or .jsonl, or in one of these and a compression's suffix.
-        steps: What is written.
-        state_keys: Further keys by name, each with one per row, besides those of the table.
-        logprob_step: Round log-probabilities to multiples of it, in nats: their last digits are noise that
-            no compression makes smaller. None keeps them.
+        steps: The steps.
+        state_keys: State keys by name, in addition to those of the table; each has one value per row.
+        logprob_step: Round log-probabilities to multiples of this, in nats, because their last digits are
+            noise that cannot be compressed. None does not round.
 
     Raises:
-        SettingError: The name ends in another suffix.
-        OSError: The file cannot be written; nothing of it is left then.
+        SettingError: The name has another suffix.
+        OSError: The file cannot be written; no part of it is left.
     """
     columns: dict[str, Any] = {
         name: column for name in COLUMNS if (column := getattr(steps, name)) is not None

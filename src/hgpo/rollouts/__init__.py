@@ -1,1 +1,1 @@
-"""Episodes: what an agent is shown and does, played by many at a time."""
+"""Episodes of agents in environments: prompts, actions, rollouts of many episodes at a time, evaluation."""

@@ -16,7 +16,7 @@ from hgpo.rollouts.prompts import Turn
 
 @dataclass(frozen=True)
 class Situation:
-    """Where one episode stands."""
+    """The current situation of one episode."""
 
     task: Task
     """The task."""
@@ -40,7 +40,7 @@ class Situation:
         return self.now.info.admissible_commands
 
     def turn(self, prompt_history: int | None) -> Turn:
-        """What a prompt shows, with the last `prompt_history` steps; None shows all."""
+        """The content of a prompt, with the last `prompt_history` steps; None shows all steps."""
         return turn_at(self.task, self.steps, self.now, prompt_history)
 
 
@@ -51,7 +51,7 @@ class Agent(Protocol):
         """The decision for each situation, in order; a `Failure` if the episode cannot continue.
 
         Args:
-            situations: those of the live episodes of a rollout.
+            situations: the situations of a rollout's live episodes.
             temperature: sampling temperature, for agents that sample; 0 takes the most probable choice.
         """
         ...

@@ -40,11 +40,11 @@ STEP_COLUMNS: dict[str, Callable[[Step], Any]] = {
     "terminated": lambda step: step.after.terminated,
     "truncated": lambda step: step.after.truncated,
 }
-"""What a step table says of a step, by the column's name."""
+"""The value of each column of a step table for a step, by the column's name."""
 
 
 def turn_at(task: Task, past: Sequence[Transition[Any]], now: TimeStep, prompt_history: int | None) -> Turn:
-    """The turn that a prompt shows.
+    """The turn at the current point of an episode, which a prompt shows.
 
     Args:
         task: the task.
@@ -64,7 +64,7 @@ def turn_at(task: Task, past: Sequence[Transition[Any]], now: TimeStep, prompt_h
 
 
 NOT_BEGUN = TimeStep("", Info((), None))
-"""Where an episode stands before its start."""
+"""The time step of an episode that has not started."""
 
 
 @dataclass
@@ -106,7 +106,7 @@ class Failure:
     """Why an episode stopped early for a reason that the agent is not responsible for."""
 
     kind: str
-    """One word by which such episodes are counted."""
+    """One word for the kind of failure; failed episodes are counted by kind."""
     words: str
     """One line with the details."""
 
@@ -146,7 +146,7 @@ class Trajectory:
 
     @property
     def rewards(self) -> list[float]:
-        """Of each step."""
+        """The reward of each step."""
         return [step.after.reward for step in self.steps]
 
     @property

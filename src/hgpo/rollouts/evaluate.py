@@ -19,14 +19,14 @@ from hgpo.rollouts.rollout import distributed_rollout
 
 @dataclass(frozen=True)
 class Success:
-    """The number of tasks won, of some tasks."""
+    """The number of tasks won, out of a number of tasks."""
 
     won: int
     tasks: int
 
     @property
     def rate(self) -> float:
-        """Share of the tasks that were won; NaN without tasks."""
+        """Fraction of the tasks that were won; NaN without tasks."""
         return self.won / self.tasks if self.tasks else math.nan
 
     def interval(self, z: float = 1.959964) -> tuple[float, float]:
@@ -41,7 +41,7 @@ class Success:
         scale = 1 + z * z / n
         centre = (p + z * z / (2 * n)) / scale
         half = z * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n)) / scale
-        # Rounding may leave a rate of 0 or 1 just outside.
+        # Rounding may leave a rate of 0 or 1 just outside the interval.
         return max(0.0, min(p, centre - half)), min(1.0, max(p, centre + half))
 
 
@@ -54,7 +54,7 @@ class Answers:
     """Statistics of an agent's answers."""
 
     valid_action_rate: float
-    """Share of the answers that named an admissible command; NaN without answers."""
+    """Fraction of the answers that named an admissible command; NaN without answers."""
     invalid: dict[str, int]
     """Number of invalid answers by `InvalidReason`."""
     samples: tuple[str, ...]
@@ -86,9 +86,9 @@ def sample(place: str, step: int, reason: str, text: str) -> str:
 
     Args:
         place: the task or the trajectory.
-        step: which of its steps, counted from 1.
+        step: number of the step, counted from 1.
         reason: an `InvalidReason`.
-        text: what was written.
+        text: the agent's answer.
     """
     return f"{place}, step {step}, {reason}: {shortened(text)!r}"
 
@@ -103,7 +103,7 @@ def no_valid_answer(who: str, answers: Sequence[Answers]) -> str | None:
 
     Args:
         who: the agent.
-        answers: of all its results.
+        answers: the answers of all its results.
     """
     samples = [line for a in answers for line in a.samples][:SAMPLES]
     if not samples or any(a.valid_action_rate > 0 for a in answers):
@@ -115,7 +115,7 @@ def warning_of(who: str, samples: Sequence[str]) -> str:
     """The warning that none of an agent's answers was valid, with some of them; see `sample`."""
     return "\n".join(
         [
-            f"WARNING: not one answer of {who} was valid, so nothing can be won or learned. For example:",
+            f"WARNING: no answer of {who} was valid, so nothing can be won or learned. For example:",
             *(f"  {line}" for line in samples),
             "Check that the model fits the response format, its chat template and the length of responses.",
         ]
@@ -170,11 +170,11 @@ def evaluate_split(
     """Play each task of a held-out split once, or as often as the agent tries again (see `play`).
 
     Args:
-        suite: has the split.
-        agent: plays.
+        suite: the environment.
+        agent: the agent that plays.
         split: the split's name.
-        temperature: 0 is greedy.
-        seed: of sampling.
+        temperature: sampling temperature; 0 is greedy.
+        seed: seed of sampling.
         count: play only the first `count` tasks; None plays all.
         on_step, timeout: as in `rollout`; a task whose environment fails is not won.
         processes: the processes that share the tasks.
@@ -251,7 +251,7 @@ class ProtocolResult:
 
     split: str
     rates: tuple[float, ...]
-    """Share of draws won under each seed."""
+    """Fraction of draws won under each seed."""
     scores: tuple[float, ...] | None
     """Mean score of the draws under each seed, from 0 to 1; None for suites that report none."""
     answers: Answers
@@ -265,7 +265,7 @@ class ProtocolResult:
 
 
 def plain_values(result: SplitResult | ProtocolResult) -> dict[str, Any]:
-    """A result's fields as JSON values, those of its answers among them; samples are for the eye alone.
+    """A result's fields as JSON values, including those of its answers except the samples.
 
     NaN, which JSON does not have, becomes None.
     """
@@ -293,8 +293,8 @@ def evaluate_published(
 
     Args:
         suite, agent, split, on_step: as in `evaluate_split`.
-        protocol: how many seeds and draws, and the temperature.
-        seed: of the draws and of sampling.
+        protocol: number of seeds and draws, and the temperature.
+        seed: seed of the draws and of sampling.
     """
     tasks = tasks_of(suite, split)
     rates, scores = [], []
@@ -325,7 +325,7 @@ def evaluate_published(
 
 
 def summarize(split: str, temperature: float, trajectories: Sequence[Trajectory], suite: str) -> SplitResult:
-    """The result of these trajectories, one per task; `suite` says what was played (see `describe`)."""
+    """The result of these trajectories, one per task; `suite` describes the environment (see `describe`)."""
     kinds = sorted({trajectory.task.kind for trajectory in trajectories})
     steps = sum(len(trajectory.steps) for trajectory in trajectories)
     return SplitResult(

@@ -1,4 +1,4 @@
-"""What the agent reads and how its answer is understood: pure functions from text to text."""
+"""Prompts and response formats: pure functions from turns to prompts, and from answers to actions."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Action:
     """The action that was read from an answer."""
 
     command: str
-    """Sent to the environment; for an invalid answer, its own words, without its thought."""
+    """The text sent to the environment; for an invalid answer, the answer itself without its thought."""
     invalid: InvalidReason | None = None
     """Why the answer names none of the listed commands; None if it names one."""
 
@@ -116,8 +116,8 @@ class ThinkAction:
     """For chat models: the agent thinks within <think> tags and gives its command within <action> tags.
 
     The parts of the prompt, and the tags, are those of the published runs (arXiv 2602.22817, 2505.10978): the
-    task, how many steps were taken, the last K observations and actions, what is seen now, the admissible
-    commands, how to answer. The words are our own.
+    task, the number of steps taken, the last K observations and actions, the current observation, the
+    admissible commands, and how to answer. The wording is our own.
     """
 
     def prompt(self, turn: Turn) -> str:
@@ -146,7 +146,7 @@ class ThinkAction:
         """The text in the only pair of action tags outside the thought; valid if it is listed.
 
         An answer without a thought is invalid, as in the published runs. The thought may be in the answer,
-        begin or lie in the prompt, or come in a separate field of a reply (see `read_answer`).
+        partly or completely in the prompt, or in a separate field of a server's reply (see `read_answer`).
         """
         answer = as_answer(response)
         found = _ACTION.findall(answer.text)
@@ -162,9 +162,9 @@ _ACTION = re.compile(r"<\s*action\s*>(.*?)<\s*/\s*action\s*>", re.DOTALL | re.IG
 
 
 def action_span(written: str) -> slice | None:
-    """Where the words between the last pair of action tags are in what a model wrote; None without a pair.
+    """The span of the text between the last pair of action tags in a response; None without a pair.
 
-    Spaces between words and tags belong to neither: many tokenizers put them into one token with a tag.
+    The span excludes the spaces next to the tags, because many tokenizers merge a space and a tag.
     """
     pairs = list(_ACTION.finditer(written))
     if not pairs:
@@ -206,11 +206,11 @@ def invalid_action(answer: Answer, words: str, reason: InvalidReason) -> Action:
 
 
 def listed_action(text: str, commands: Sequence[str], answer: Answer | None = None) -> Action:
-    """The command that a text names, whatever its case and spaces; valid if it is listed.
+    """The command that a text names, ignoring case and extra spaces; valid if it is listed.
 
     Args:
         text: names a command.
-        commands: those that are listed.
+        commands: the listed commands.
         answer: the answer that contains the text, if it may have been cut off.
     """
     found = listed(text, commands)
@@ -221,7 +221,7 @@ def listed_action(text: str, commands: Sequence[str], answer: Answer | None = No
 
 
 def _place_and_words(command: str, commands: Sequence[str]) -> tuple[int, str]:
-    """The index of a command in the list, and the words of its own if the listed command takes words.
+    """The index of a command in the list, and the agent's own words if the listed command takes words.
 
     Raises:
         ValueError: if it is not listed.
@@ -235,7 +235,7 @@ def _place_and_words(command: str, commands: Sequence[str]) -> tuple[int, str]:
 
 
 def _terse_prompt(turn: Turn, commands: Sequence[str]) -> str:
-    """Task, the steps of the history, the observation, the commands, "answer:"."""
+    """The task, the steps of the history, the observation, the commands, and "answer:"."""
     lines = [f"task: {turn.instruction}"]
     for observation, action in turn.history:
         lines += [f"saw: {observation}", f"did: {action}"]

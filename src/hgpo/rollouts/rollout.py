@@ -18,7 +18,7 @@ from hgpo.rollouts.episodes import STEP_COLUMNS, Decision, Episode, Failure, Tra
 from hgpo.steps import StepTable
 
 Run = Callable[[Sequence[Callable[[], bool]]], Sequence[bool | EnvironmentFault]]
-"""Does jobs, each to its outcome (see `run_isolated`)."""
+"""Runs jobs and returns the outcome of each (see `run_isolated`)."""
 
 
 @dataclass
@@ -86,15 +86,15 @@ def rollout(
         tasks: the tasks to try.
         group_size: N, trajectories per task.
         temperature: sampling temperature; 0 is greedy.
-        seed: of the random streams.
-        on_step: called after every common step with the number of episodes that have ended and that are live.
+        seed: seed of the random streams.
+        on_step: called after every common step with the numbers of ended and of live episodes.
         timeout: seconds that an environment may take per step; None waits forever.
         numbers: indices of the tasks to try; None tries all.
 
     Returns:
-        The trajectories, those of a task together and in the tasks' order. One whose environment raised an
-        error, returned nonsense or did not answer in time, or in which the agent cannot go on, says so
-        (`failure`); the others are not affected.
+        The trajectories, those of a task together, in the tasks' order. A trajectory has a `failure` if its
+        environment raised an error, returned an invalid result or did not answer in time, or if the agent
+        could not continue; the other trajectories are not affected.
     """
     live: list[_LiveEpisode] = []
     for number in range(len(tasks)) if numbers is None else numbers:

@@ -1,4 +1,4 @@
-"""Lengths in tokens of a suite's prompts and answers, measured on random play of a few tasks."""
+"""Lengths in tokens of an environment's prompts and answers, measured on random play of a few tasks."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def answer_tokens_needed(
     encode_answer: Callable[[str], Sequence[int]],
     response_format: ResponseFormat,
 ) -> int:
-    """Tokens of the longest answer among the turns' commands, plus 4 unless all answers are one token."""
+    """Number of tokens of the longest possible answer in these turns, plus 4 if it is more than one token."""
     longest = 1
     for turn in turns:
         for command in _given(turn):
@@ -66,7 +66,7 @@ def prompt_tokens_needed(
     response_format: ResponseFormat,
     prompt_history: int,
 ) -> int:
-    """Tokens of a prompt that shows the longest turn after `prompt_history` times the longest step."""
+    """Number of tokens of a prompt with the longest turn and `prompt_history` copies of the longest step."""
     now = [replace(turn, instruction="") for turn in turns]
     past = [Turn("", ((turn.observation, max(_given(turn), key=len)),), "", ()) for turn in turns]
     longest_now, longest_step = (
@@ -77,5 +77,5 @@ def prompt_tokens_needed(
 
 
 def _given(turn: Turn) -> list[str]:
-    """The commands as they may be given; one that takes words, with all of the instruction's."""
+    """The commands as an agent may give them; a command that takes words gets the whole instruction."""
     return [fill(command, turn.instruction) for command in turn.commands]

@@ -1,4 +1,4 @@
-"""How large advantages are, and the same size for every estimator where methods are compared."""
+"""The scale of advantages, and how to give every estimator the same scale in a comparison."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hgpo.steps import StepTable
 
 
 def root_mean_square(advantages: NDArray[np.float64]) -> float:
-    """√(mean A²) over all rows, those with advantage 0 too; 0 for none."""
+    """√(mean A²) over all rows, including those with advantage 0; without rows 0."""
     return float(np.sqrt(np.mean(np.square(advantages)))) if len(advantages) else 0.0
 
 

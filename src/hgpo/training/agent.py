@@ -15,15 +15,15 @@ from hgpo.training.config import TrainConfig
 from hgpo.training.tasks import training_tasks
 
 GAMES = 12
-"""Tasks of random play on which token lengths are estimated."""
+"""Number of tasks that are played at random to estimate token lengths."""
 
 
 def turns_of_random_play(config: TrainConfig, suite: TaskSuite) -> list[Turn]:
-    """What an agent is shown in a few training tasks, played at random: token lengths are estimated on it.
+    """The turns of a few training tasks that are played at random; token lengths are estimated from them.
 
     Args:
         config: the run's settings.
-        suite: plays the tasks.
+        suite: the environment.
 
     Raises:
         SettingError: if the environment fails in every task.
@@ -35,12 +35,12 @@ def turns_of_random_play(config: TrainConfig, suite: TaskSuite) -> list[Turn]:
 def language_agent(
     config: TrainConfig, policy: TransformersPolicy, turns: Sequence[Turn] | None = None
 ) -> LanguageAgent:
-    """The agent of a run with these settings, with this policy.
+    """The agent of a run with these settings and this policy.
 
     Args:
         config: the run's settings.
         policy: the model.
-        turns: `turns_of_random_play`, where the caller has them; they are played if they are needed.
+        turns: `turns_of_random_play`, if the caller has them; otherwise they are played if they are needed.
     """
     response_format = RESPONSE_FORMATS[config.response]
     max_response_tokens = config.max_response_tokens
@@ -57,7 +57,7 @@ def language_agent(
 
 
 def require_prompt_room(config: TrainConfig, policy: TransformersPolicy, turns: Sequence[Turn]) -> None:
-    """Check that the history that the settings ask for fits into a prompt.
+    """Check that the history set by --prompt-history fits into a prompt.
 
     Raises:
         SettingError: if it does not fit.
@@ -67,5 +67,5 @@ def require_prompt_room(config: TrainConfig, policy: TransformersPolicy, turns: 
     if needed > config.max_prompt_tokens:
         raise SettingError(
             f"--prompt-history {config.prompt_history} needs prompts of up to {needed} tokens in these "
-            f"games, but --max-prompt-tokens is {config.max_prompt_tokens}: lower one or raise the other"
+            f"tasks, but --max-prompt-tokens is {config.max_prompt_tokens}: lower one or raise the other"
         )

@@ -1,4 +1,4 @@
-"""From rows and advantages to what the optimizer reads: nothing twice, nothing that adds nothing."""
+"""The batch of an update: equal rows are merged, and rows with advantage 0 are dropped."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from hgpo.steps import StepTable
 
 @dataclass(frozen=True)
 class UpdateBatch:
-    """Distinct (prompt, response) pairs of an iteration, each with what its rows add up to.
+    """The distinct (prompt, response) pairs of an iteration, each with the sums over its rows.
 
-    Only rows with an advantage other than 0 are in it.
+    It contains only rows with an advantage other than 0.
     """
 
     prompts: tuple[tuple[int, ...], ...]
@@ -32,26 +32,26 @@ class UpdateBatch:
     negative: NDArray[np.float64]
     """Σ max(−A, 0) over the pair's rows: a magnitude."""
     positive_rows: NDArray[np.int64]
-    """How many rows with A > 0 the pair stands for."""
+    """Number of the pair's rows with A > 0."""
     negative_rows: NDArray[np.int64]
-    """How many rows with A < 0 the pair stands for."""
+    """Number of the pair's rows with A < 0."""
     action: tuple[NDArray[np.bool_], ...]
-    """Where each response token belongs to the action."""
+    """Whether each response token belongs to the action."""
     total_tokens: int
-    """Response tokens of all rows of the iteration, those without advantage too."""
+    """Number of response tokens in all rows of the iteration, including rows with advantage 0."""
     total_rows: int
-    """All rows of the iteration. What the loss is divided by follows from these two."""
+    """Number of all rows of the iteration. The loss's denominator is computed from these two numbers."""
 
     def __len__(self) -> int:
         return len(self.prompts)
 
     @property
     def count(self) -> NDArray[np.int64]:
-        """How many rows each pair stands for."""
+        """Number of rows of each pair."""
         return self.positive_rows + self.negative_rows
 
     def take(self, pairs: Sequence[int] | NDArray[np.int64]) -> UpdateBatch:
-        """The batch of some of the pairs."""
+        """A batch with some of the pairs."""
         return UpdateBatch(
             prompts=tuple(self.prompts[i] for i in pairs),
             responses=tuple(self.responses[i] for i in pairs),
@@ -70,18 +70,18 @@ def merge_rows(steps: StepTable, advantages: NDArray[np.float64], *, merge: bool
     """The rows of a table as distinct (prompt, response) pairs.
 
     Rows with the same prompt and response have the same probability ratio, and the clipped objective is
-    linear in the advantage for each of its signs. So two sums, one per sign, give the pair's exact loss:
+    linear in the advantage for each sign. Two sums, one per sign, therefore give the pair's exact loss:
 
         Σ_i loss(ratio, A_i) = loss(ratio, 1) Σ_i max(A_i, 0) + loss(ratio, −1) Σ_i max(−A_i, 0)
 
     Args:
         steps: rows with prompt_tokens, response_tokens and response_logprobs.
-        advantages: [rows].
-        merge: if False, each row stays a separate pair: the same gradient at a higher cost.
+        advantages: advantage of each row, [rows].
+        merge: if False, each row remains a separate pair: the same gradient at a higher cost.
 
     Returns:
-        The pairs in the order of their first rows; rows with advantage 0 are left out. The whole response is
-        the action.
+        The pairs in the order of their first rows, without the rows with advantage 0. The whole response
+        counts as the action.
     """
     if steps.prompt_tokens is None or steps.response_tokens is None or steps.response_logprobs is None:
         raise ValueError("the table has no tokens: give prompt_tokens, response_tokens and response_logprobs")
@@ -113,11 +113,11 @@ def merge_rows(steps: StepTable, advantages: NDArray[np.float64], *, merge: bool
 def with_actions(batch: UpdateBatch, tokenizer: ChatTokenizer) -> UpdateBatch:
     """The batch with the tokens between the action tags as each response's action.
 
-    Of a response without a pair of tags, all of it stays the action.
+    In a response without a pair of tags, the whole response remains the action.
 
     Args:
         batch: merged rows.
-        tokenizer: of the policy that wrote the responses.
+        tokenizer: the tokenizer of the policy that wrote the responses.
     """
     found: dict[bytes, NDArray[np.bool_]] = {}
     for response, whole in zip(batch.responses, batch.action, strict=True):
@@ -129,18 +129,18 @@ def with_actions(batch: UpdateBatch, tokenizer: ChatTokenizer) -> UpdateBatch:
 
 
 def subsample(advantages: NDArray[np.float64], below: float, rng: np.random.Generator) -> NDArray[np.float64]:
-    """Advantages in which most small ones are set to 0 and the rest of these enlarged: unbiased.
+    """An unbiased subsample: most small advantages are set to 0, and the remaining small ones are enlarged.
 
         A' = A / p with probability p, else 0;  p = min(1, |A| / below)
 
-    A row costs the update the same time however small its advantage is, and a row with advantage 0 costs
-    nothing. The loss is linear in the advantage for each of its signs, so its expected gradient does not
-    change. The divergence and the entropy bonus are those of the rows that are kept.
+    A row with a small advantage takes as much time in the update as one with a large advantage, and a row
+    with advantage 0 takes none. The loss is linear in the advantage for each sign, so its expected gradient
+    does not change. The divergence and the entropy bonus are computed only from the rows that are kept.
 
     Args:
-        advantages: [rows].
-        below: advantages of this magnitude and above are not changed; with 0 none is.
-        rng: draws which rows are kept.
+        advantages: advantage of each row, [rows].
+        below: advantages of this magnitude and above are not changed; with 0 none is changed.
+        rng: draws the rows that are kept.
     """
     magnitudes = np.abs(advantages)
     small = magnitudes < below
@@ -149,9 +149,9 @@ def subsample(advantages: NDArray[np.float64], below: float, rng: np.random.Gene
 
 
 def mini_batches(batch: UpdateBatch, count: int, rng: np.random.Generator) -> list[UpdateBatch]:
-    """The batch dealt at random into `count` parts of nearly equal size, one optimizer step each.
+    """The batch divided at random into `count` mini-batches of nearly equal size, one optimizer step each.
 
-    Fewer parts come out where there are fewer pairs.
+    If there are fewer pairs than `count`, each pair is a mini-batch.
     """
     order = rng.permutation(len(batch))
     return [batch.take(part) for part in np.array_split(order, count) if len(part)]

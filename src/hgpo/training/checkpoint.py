@@ -1,4 +1,4 @@
-"""Checkpoints: all that a run needs to go on exactly, written whole or not at all."""
+"""Checkpoints: everything that a run needs to continue exactly, written completely or not at all."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from hgpo.training.checkpoint_folder import STATE, complete_checkpoints, latest_
 from hgpo.training.weight_average import WeightAverage
 
 AVERAGE = "average.pt"
-"""The moving average of the weights, where the run has one."""
+"""The file with the moving average of the weights, if the run has one."""
 REMEDY = "make room, or remove what is in the way,"
 KEPT = 2
-"""How many complete checkpoints are kept; older ones are removed."""
+"""Number of complete checkpoints that are kept; older ones are removed."""
 
 
 def save_checkpoint(
@@ -35,11 +35,11 @@ def save_checkpoint(
     average: WeightAverage | None = None,
     entropy_coefficient: float = 0.0,
 ) -> Path:
-    """Write policy, optimizer, critic and weight average, if there are any, and the entropy coefficient.
+    """Write the policy, the optimizer, the entropy coefficient, and the critic and weight average if any.
 
-    The checkpoint is written next to its place and moved there when complete, so that a run that is killed
-    leaves no partial one. Nothing random needs saving: each iteration's random streams follow from the
-    run's seed and the iteration's number.
+    The checkpoint is written to a temporary folder and moved to its place when complete, so that a run that
+    is killed leaves no partial checkpoint. No random state needs to be saved: each iteration's random streams
+    are derived from the run's seed and the iteration's number.
 
     Raises:
         RunError: if it cannot be written.
@@ -66,7 +66,7 @@ def save_checkpoint(
 
 
 def save_reference(folder: Path, policy: TransformersPolicy) -> None:
-    """Write the policy before it learns, completely or not at all.
+    """Write the policy before reinforcement learning as the reference, completely or not at all.
 
     Raises:
         RunError: if it cannot be written.
@@ -76,14 +76,14 @@ def save_reference(folder: Path, policy: TransformersPolicy) -> None:
             policy.save(partial)
     except Exception as error:
         raise RunError(
-            f"the reference policy could not be written ({reason(error)}): {REMEDY} and begin again with "
+            f"the reference policy could not be written ({reason(error)}): {REMEDY} and start again with "
             f"hgpo train --resume {folder.parent}"
         ) from error
 
 
 def not_written(folder: Path, iteration: int, error: Exception) -> RunError:
-    """What to say where the checkpoint after `iteration` iterations could not be written."""
-    whole = "; the one before it is whole" if latest_checkpoint(folder) is not None else ""
+    """The error for a checkpoint after `iteration` iterations that could not be written."""
+    whole = "; the previous checkpoint is complete" if latest_checkpoint(folder) is not None else ""
     return RunError(
         f"the checkpoint after iteration {iteration} could not be written ({reason(error)}){whole}: "
         f"{REMEDY} and continue with hgpo train --resume {folder.parent}"
@@ -92,9 +92,9 @@ def not_written(folder: Path, iteration: int, error: Exception) -> RunError:
 
 @contextmanager
 def _whole_folder(target: Path) -> Iterator[Path]:
-    """A folder next to the target to write into; it is moved there when complete, and removed on a failure.
+    """A temporary folder to write into; it is moved to the target when complete, and removed on a failure.
 
-    A full disk shows as an OSError, or as an error type of torch or safetensors.
+    A full disk raises an OSError, or an error type of torch or safetensors.
     """
     partial = target.with_name(f"{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -119,10 +119,10 @@ def load_checkpoint(checkpoint: Path, compute: Compute) -> TransformersPolicy:
 
 
 def load_optimizer(checkpoint: Path, optimizer: torch.optim.Optimizer) -> None:
-    """Put the optimizer into the state that the checkpoint holds.
+    """Restore the optimizer's state from the checkpoint.
 
     Raises:
-        SettingError: if it cannot be read, or is another model's.
+        SettingError: if it cannot be read, or belongs to a different model.
     """
     with _readable(checkpoint):
         optimizer.load_state_dict(
@@ -131,20 +131,20 @@ def load_optimizer(checkpoint: Path, optimizer: torch.optim.Optimizer) -> None:
 
 
 def load_critic(checkpoint: Path, critic: Critic) -> None:
-    """Put the critic into the state that the checkpoint holds.
+    """Restore the critic's state from the checkpoint.
 
     Raises:
-        SettingError: if it cannot be read, or is another model's.
+        SettingError: if it cannot be read, or belongs to a different model.
     """
     with _readable(checkpoint):
         critic.load(checkpoint / "critic.pt")
 
 
 def load_average(checkpoint: Path, average: WeightAverage) -> None:
-    """Put the average into the state that the checkpoint holds; it stays as it is where there is none.
+    """Restore the weight average from the checkpoint; it is unchanged if the checkpoint has none.
 
     Raises:
-        SettingError: if it cannot be read, or is another model's.
+        SettingError: if it cannot be read, or belongs to a different model.
     """
     if (checkpoint / AVERAGE).is_file():
         with _readable(checkpoint):
@@ -156,5 +156,5 @@ def _readable(checkpoint: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        # What a damaged file makes of torch, safetensors and transformers is not theirs to promise.
+        # torch, safetensors and transformers do not document which errors they raise for a damaged file.
         raise unusable(checkpoint, str(error).splitlines()[0] if str(error) else repr(error)) from error

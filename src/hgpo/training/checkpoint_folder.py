@@ -1,4 +1,4 @@
-"""Which checkpoints a run's folder holds, and whether they are whole; read without torch."""
+"""Finds the checkpoints in a run's folder and checks that they are complete, without importing torch."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from pathlib import Path
 from hgpo.errors import SettingError
 
 STATE = "state.json"
-"""Written last: a folder without it is no checkpoint."""
+"""The file that is written last: a folder without it is not a complete checkpoint."""
 
 
 def latest_checkpoint(folder: Path) -> Path | None:
-    """The newest complete checkpoint of a run, None if there is none."""
+    """The newest complete checkpoint of a run; None if there is none."""
     return max(complete_checkpoints(folder), default=None)
 
 
 def checkpoint_iteration(checkpoint: Path) -> int:
-    """How many iterations were done before a checkpoint.
+    """Number of iterations done before a checkpoint.
 
     Raises:
-        SettingError: if the checkpoint is incomplete, or not one of hgpo.
+        SettingError: if the checkpoint is incomplete, or was not written by hgpo.
     """
     try:
         state = json.loads((checkpoint / STATE).read_text())
         iteration, files = int(state["iteration"]), dict(state["files"])
     except (OSError, ValueError, KeyError, TypeError):
-        raise unusable(checkpoint, f"{STATE} is not what this version of hgpo writes") from None
+        raise unusable(checkpoint, f"{STATE} was not written by this version of hgpo") from None
     for name, size in files.items():
         path = checkpoint / name
         found = path.stat().st_size if path.is_file() else 0
@@ -36,15 +36,15 @@ def checkpoint_iteration(checkpoint: Path) -> int:
 
 
 def checkpoint_entropy_coefficient(checkpoint: Path) -> float | None:
-    """The entropy coefficient of the iteration after a checkpoint; older versions wrote None."""
+    """The entropy coefficient of the iteration after a checkpoint; None in checkpoints of older versions."""
     return json.loads((checkpoint / STATE).read_text()).get("entropy_coefficient")
 
 
 def unusable(checkpoint: Path, why: str) -> SettingError:
-    """What to say of a checkpoint that cannot be used, and which one there is instead."""
+    """The error for a checkpoint that cannot be used; it names the previous checkpoint, if there is one."""
     earlier = [path for path in complete_checkpoints(checkpoint.parent) if path < checkpoint]
     fix = (
-        f"; to go on from the one before, {earlier[-1].name}, move it out of the way: mv {checkpoint} "
+        f"; to continue from the previous one, {earlier[-1].name}, move it out of the way: mv {checkpoint} "
         f"{checkpoint}.damaged"
         if earlier
         else "; there is none before it"

@@ -1,4 +1,4 @@
-"""The environment and the estimator of a run, as a command line chooses them: env:NAME and estimator:NAME."""
+"""Types for choosing the environment and the estimator on a command line: env:NAME and estimator:NAME."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from hgpo.estimators import ESTIMATORS, Estimator
 from hgpo.registry import Registry
 
 INVALID_PENALTY = 0.1
-"""The penalty that published runs subtract from the return of a step with an inadmissible action."""
+"""The penalty for a step with an inadmissible action, subtracted from its return, as in published runs."""
 
 
 def default_estimator(estimator: Any) -> Any:
     """An estimator with the settings that training uses by default.
 
-    Returns are not divided by the group's standard deviation if the estimator has that choice. In a group
-    where all fail, the division would make the small penalty for an invalid action as large as a win, and an
-    agent that answers in words gives many invalid actions.
+    If the estimator has a choice, returns are not divided by the group's standard deviation. In a group in
+    which all trajectories fail, the division would give the small penalty for an invalid action as much
+    weight as a success, and an agent that answers in words gives many invalid actions.
     """
     of_training = {"invalid_penalty": INVALID_PENALTY, "normalization": "mean"}
     known = {setting.name for setting in dataclasses.fields(estimator)}
@@ -35,7 +35,7 @@ class Choice:
 
     registry: Registry[Any]
     default: Callable[[Any], Any]
-    """What a class stands for where no option is given."""
+    """Makes the value from a class if no options are given."""
 
     def subcommands(self) -> Any:
         """The type that tyro reads: one subcommand for each class that the registry offers."""

@@ -1,4 +1,4 @@
-"""Signs that a policy collapses: what its answers have to do with their prompts, and what falls in a run."""
+"""Signs of a policy collapse: answers that do not depend on their prompts, and metrics that fall in a run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hgpo.policies.transformers import TransformersPolicy
 from hgpo.steps import StepTable
 
 WINDOW = 3
-"""Iterations whose means are compared: one iteration alone is too noisy."""
+"""Number of iterations that are averaged for a comparison, because one iteration alone is too noisy."""
 
 
 def answer_metrics(
@@ -25,21 +25,22 @@ def answer_metrics(
     temperature: float,
     rng: np.random.Generator,
 ) -> dict[str, float]:
-    """How much answers vary given the prompt, and how much they depend on it.
+    """How much answers vary for a given prompt, and how much they depend on the prompt.
 
         answer_entropy      = −mean log π(z | x)                          an estimate of H(Z | X)
         answer_information  = mean_i [log π(z_i | x_i) − log (1/n) Σ_j π(z_i | x_j)]   of I(X; Z)
 
-    The first is over all rows, the second over n rows with distinct prompts x_i and their answers z_i. It is
-    at most log n. Near 0, the policy answers the same whatever it reads, which the entropy does not show: it
-    may write many texts to each prompt, and the same many to all. Source: arXiv 2604.06268 (RAGEN-2), whose
-    proxy scores the answers of a batch under one another's prompts, too.
+    The first is the mean over all rows, the second over n rows with distinct prompts x_i and their answers
+    z_i; it is at most log n. Near 0, the policy gives the same answers to every prompt. The entropy does not
+    show this: a policy may write many different texts for a prompt, but the same ones for all prompts.
+    Source: arXiv 2604.06268 (RAGEN-2), whose proxy also scores the answers of a batch under each other's
+    prompts.
 
     Args:
-        policy: the one that sampled the rows.
+        policy: the policy that sampled the rows.
         steps: rows with prompts, responses and their log-probabilities.
-        prompts: n, at most; 0 leaves out the second figure.
-        temperature: that the responses were sampled with.
+        prompts: the largest n; 0 leaves out the second figure.
+        temperature: the temperature the responses were sampled with.
         rng: draws the n rows.
     """
     assert steps.prompt_tokens is not None and steps.response_tokens is not None
@@ -59,10 +60,10 @@ def answer_metrics(
 
 
 def information(logprobs: NDArray[np.float64]) -> float:
-    """The mutual information of prompt and answer in nats, where prompts are equally likely.
+    """The mutual information of prompt and answer in nats, if all prompts are equally likely.
 
     Args:
-        logprobs: log π(answer i | prompt j), shape (n, n); answer i was sampled to prompt i.
+        logprobs: log π(answer i | prompt j), shape (n, n); answer i was sampled for prompt i.
     """
     marginal = np.logaddexp.reduce(logprobs, axis=1) - math.log(len(logprobs))
     return float(np.mean(np.diagonal(logprobs) - marginal))
@@ -93,14 +94,15 @@ Window = Mapping[str, float]
 
 @dataclass(frozen=True)
 class Sign:
-    """Something in the metrics of a run that tells of a collapse."""
+    """A sign of a collapse in the metrics of a run."""
 
     metrics: tuple[str, ...]
-    """What it is read from; without one of these it cannot be told."""
+    """The metrics that it needs; it is not checked if one of them is missing."""
     holds: Callable[[Window, Window, Window], bool]
-    """Whether it is there, by the first window, the highest value that each metric had, and the latest."""
+    """Whether the sign is present, given the first window, the highest value of each metric, and the latest
+    window."""
     message: str
-    """What has happened, as a format string of the highest and the latest values."""
+    """A format string that describes the sign by the highest and the latest values."""
 
 
 def _no_better(first: Window, latest: Window) -> bool:
@@ -140,26 +142,26 @@ SIGNS: Mapping[str, Sign] = {
         "answers hardly vary (entropy {latest[answer_entropy]:.2f} nats), but success has not risen",
     ),
 }
-"""What a collapse looks like, by name."""
+"""The signs of a collapse by name."""
 
 WHAT_TO_DO = (
     "A lower --learning-rate, or larger --loss.kl-coefficient or --loss.entropy-coefficient, may help, in a "
-    "new run; docs/metrics.md tells how these signs are computed"
+    "new run; docs/metrics.md explains how these signs are computed"
 )
 
 
 class CollapseWatch:
-    """Follows the metrics of a run and tells each sign of a collapse once."""
+    """Follows the metrics of a run and reports each sign of a collapse once."""
 
     def __init__(self) -> None:
         self._records: list[Mapping[str, float]] = []
         self._first: dict[str, float] = {}
         self._highest: dict[str, float] = {}
         self.seen: dict[str, str] = {}
-        """The signs that were there, each with its message."""
+        """The signs reported so far, each with its message."""
 
     def add(self, record: Mapping[str, float]) -> str | None:
-        """The warning that one more iteration gives cause for; None if it shows no new sign.
+        """Add the next iteration: returns a warning if it shows a new sign, else None.
 
         Args:
             record: the iteration's metrics.

@@ -88,7 +88,7 @@ class TrainConfig:
     """All settings of a training run. With the defaults an agent learns household games on two cores."""
 
     env: SuiteChoice = field(default_factory=next(iter(ENVIRONMENTS.values())))
-    """The games."""
+    """The environment."""
     estimator: EstimatorChoice = AS_PROMPTED
     """The method that computes advantages; by default HGPO with K equal to --prompt-history."""
     entropy_credit: EntropyCreditName = "none"
@@ -297,7 +297,7 @@ class TrainConfig:
             )
 
     def playing_suite(self) -> TaskSuite:
-        """The games whose environments are played, isolated as the settings say."""
+        """The environment to play in, isolated according to --env-isolation."""
         return isolated(self.env, self.env_isolation, self.environment_timeout or None)
 
     def compute(self) -> Compute:
@@ -351,13 +351,13 @@ def as_deep_as_shown(estimator: Estimator, prompt_history: int) -> Estimator:
 
 
 def with_prompt_history(config: TrainConfig, length: int) -> TrainConfig:
-    """The settings with this prompt history, and with an estimator of the same depth."""
+    """The settings with this prompt history, and with the same depth K for the estimator."""
     estimator = as_deep_as_shown(config.estimator, length)
     return dataclasses.replace(config, prompt_history=length, estimator=estimator)
 
 
 def mini_batches_of(config: TrainConfig, rows: int) -> int:
-    """How many mini-batches one epoch over the rows of an iteration has."""
+    """Number of mini-batches in one epoch over the rows of an iteration."""
     if config.mini_batch_rows is None:
         return config.num_minibatches
     return -(-rows // config.mini_batch_rows)
@@ -400,14 +400,14 @@ _TYPES: dict[str, Any] = {
         *ENVIRONMENTS.built_in.values(),
     )
 }
-"""The package's own classes of settings by name; all others are known by MODULE:CLASS."""
+"""The package's own classes of settings by name; all others are identified by MODULE:CLASS."""
 
 
 def to_json(config: Any) -> Any:
     """A config as JSON values; each dataclass is an object that names its class under "type".
 
     Raises:
-        SettingError: if a class of the user's own could not be loaded again.
+        SettingError: if a class that the user wrote could not be loaded again.
     """
     if not dataclasses.is_dataclass(config):
         return config
@@ -420,8 +420,8 @@ def from_json(value: Any) -> Any:
     """The config from which `to_json` made the value.
 
     Raises:
-        SettingError: if a class or a setting is unknown, as in a file of another version, or if a class of
-            the user's own cannot be loaded.
+        SettingError: if a class or a setting is unknown, as in a file of another version, or if a class that
+            the user wrote cannot be loaded.
     """
     if isinstance(value, list):
         return tuple(map(from_json, value))

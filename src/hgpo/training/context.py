@@ -1,4 +1,4 @@
-"""What a run derives from its settings and what stays the same while it trains."""
+"""The context of a run: everything that is derived from its settings and does not change during training."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ class RunContext:
 
     config: TrainConfig
     log: RunLog
-    """The run's folder; only the first process writes there."""
+    """The run's folder; only the first process writes to it."""
     display: Display
-    """Shows progress; only the first process does."""
+    """Shows progress, in the first process only."""
     processes: ProcessGroup
     """The processes that train together."""
     compute: Compute
-    """Where and how the models compute."""
+    """The device, precision and batch size of the models."""
     suite: TaskSuite
-    """The games, for playing them."""
+    """The environment to play in."""
     turns: tuple[Turn, ...]
-    """What an agent is shown in a few tasks of random play: token lengths are estimated on it."""
+    """The turns of a few tasks of random play; token lengths are estimated from them."""
 
     @property
     def streams(self) -> RandomStreams:
@@ -47,18 +47,18 @@ class RunContext:
 
     @property
     def timeout(self) -> float | None:
-        """Seconds that an environment may take for a step; None is no limit."""
+        """Number of seconds that an environment may take for a step; None is no limit."""
         return self.config.environment_timeout or None
 
     def wait_for_first(self) -> None:
-        """Wait until the first process reaches the same call, because what it wrote is read next."""
+        """Wait until the first process reaches the same call, before files that it writes are read."""
         self.processes.broadcast(None)
 
 
 def open_context(
     config: TrainConfig, folder: Path, display: Display | None = None, processes: ProcessGroup | None = None
 ) -> RunContext:
-    """The context of a run. Nothing is written; the process's threads and use of memory are set.
+    """The context of a run. It writes no files, but sets the process's threads and use of memory.
 
     Raises:
         SettingError: if a setting cannot work with this environment or this machine, or if files in the

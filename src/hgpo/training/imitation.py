@@ -25,7 +25,7 @@ from hgpo.training.config import Imitation
 
 @dataclass(frozen=True)
 class Demonstration:
-    """One step of a walkthrough: what the agent reads and what it should answer."""
+    """One step of a walkthrough: the agent's prompt and the answer it should give."""
 
     prompt: tuple[int, ...]
     """Token ids."""
@@ -45,7 +45,7 @@ def demonstrations(
     max_prompt_tokens: int,
     max_response_tokens: int,
 ) -> list[Demonstration]:
-    """The demonstrations from the tasks' walkthroughs, step by step, in order.
+    """The demonstrations from the tasks' walkthroughs, one per step, in order.
 
     Tasks without a walkthrough are left out.
 
@@ -91,7 +91,7 @@ def rows_of_play(
 
     Args:
         policy: its tokenizer is used.
-        task: what is to be achieved.
+        task: the task that was played.
         steps: the steps.
         response_format: defines the form of prompts and answers.
         prompt_history: number of past steps in the prompt.

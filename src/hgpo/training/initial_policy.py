@@ -1,4 +1,4 @@
-"""The policy that a run begins with: a model that is given, with or without an adapter, or one made here."""
+"""The policy that a run starts with: a given model with or without an adapter, or one made from scratch."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from hgpo.rollouts.prompts import RESPONSE_FORMATS, Turn
 from hgpo.training.context import RunContext
 
 MAX_COMMANDS = 60
-"""The highest command number that a model made here has a token for."""
+"""The highest command number for which a model made from scratch has a token."""
 MAX_STEPS = 100
-"""The highest step number that a model made here has a token for, where prompts tell it."""
+"""The highest step number for which a model made from scratch has tokens, if prompts contain the number."""
 
 
 def initial_policy(run: RunContext) -> TransformersPolicy:
@@ -45,7 +45,7 @@ def initial_policy(run: RunContext) -> TransformersPolicy:
 
 
 def _with_history(turn: Turn, length: int, rng: np.random.Generator) -> Turn:
-    """The turn as if the steps before it had all been one like it."""
+    """The turn with a full history, in which every step has the same observation and a random command."""
     if not turn.commands:
         return turn
     command = random_command(turn.commands, turn.instruction, rng)

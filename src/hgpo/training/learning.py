@@ -1,4 +1,4 @@
-"""The updates of critic and policy from the rows of an iteration, with their metrics."""
+"""The updates of critic and policy from the rows of an iteration, and the metrics of these updates."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ from hgpo.training.update import recompute_logprobs, update_policy
 
 
 def with_values(state: TrainingState, steps: StepTable) -> StepTable:
-    """The table with the critic's value of each row; the table itself where there is no critic."""
+    """The table with the critic's value of each row; unchanged if there is no critic."""
     if state.critic is None:
         return steps
     return steps.with_values(state.critic.values(_prompts(steps)))
 
 
 def with_entropy(run: RunContext, state: TrainingState, steps: StepTable) -> StepTable:
-    """The table with the entropy of each response; the table itself where nothing reads it."""
+    """The table with the entropy of each response; unchanged if no setting needs the entropy."""
     if run.config.entropy_credit == "none":
         return steps
     return steps.with_entropy(response_entropies(state.policy, steps, run.config.temperature, run.processes))
 
 
 def learn_values(run: RunContext, state: TrainingState, steps: StepTable, iteration: int) -> dict[str, float]:
-    """Fit the critic to the rows' returns; its metrics, none where there is no critic.
+    """Fit the critic to the rows' returns and return its metrics, which are empty if there is no critic.
 
     Args:
         run: the settings.
         state: has the critic, which is changed in place.
-        steps: the rows, with the values by which their advantages were computed.
-        iteration: how many iterations were done before.
+        steps: the rows, with the values from which their advantages were computed.
+        iteration: number of iterations done before.
     """
     if state.critic is None:
         return {}
@@ -57,7 +57,7 @@ def learn_values(run: RunContext, state: TrainingState, steps: StepTable, iterat
 
 
 def advantages_of(config: TrainConfig, steps: StepTable) -> np.ndarray:
-    """Advantages as the policy learns from them: the estimator's, with entropy credit, scaled; [rows]."""
+    """The advantages for the update: the estimator's, with entropy credit and scaling if set; [rows]."""
     advantages = ENTROPY_CREDITS[config.entropy_credit](config.estimator)(steps)
     if config.advantage_scale == "own":
         return advantages
@@ -73,7 +73,7 @@ def measure_answers(
         run: the settings.
         state: has the policy, which sampled the rows.
         steps: the rows.
-        iteration: how many iterations were done before.
+        iteration: number of iterations done before.
     """
     return answer_metrics(
         state.policy,
@@ -86,7 +86,7 @@ def measure_answers(
 
 @dataclass(frozen=True)
 class Coefficients:
-    """What schedules set for the update of one iteration."""
+    """The coefficients that schedules set for the update of one iteration."""
 
     learning_rate: float
     entropy_coefficient: float
@@ -100,9 +100,9 @@ def coefficients_at(
 
     Args:
         config: the settings.
-        iteration: how many iterations were done before.
-        environment_steps: how many environment steps were done before.
-        entropy_coefficient: that of the loss, or what holds the entropy at its target.
+        iteration: number of iterations done before.
+        environment_steps: number of environment steps done before.
+        entropy_coefficient: the loss's coefficient, or the one that keeps the entropy at its target.
     """
     used = 0.0 if config.budget_steps is None else environment_steps / config.budget_steps
     warmup = config.learning_rate_warmup
@@ -126,16 +126,17 @@ def learn_policy(
     environment_steps: int,
     skipped_in_a_row: int,
 ) -> tuple[dict[str, float], int]:
-    """Update the policy; its metrics, and how many optimizer steps in a row have been skipped up to its end.
+    """Update the policy; returns metrics, and how many optimizer steps in a row have been skipped at its end.
 
     Args:
         run: the settings.
-        state: has the policy, its optimizer and what follows them, which are changed in place.
+        state: has the policy, the optimizer, the weight average and the entropy coefficient, which are
+            changed in place.
         steps: the rows.
-        advantages: [rows].
-        iteration: how many iterations were done before.
-        environment_steps: how many environment steps were done before.
-        skipped_in_a_row: optimizer steps that were skipped just before this update.
+        advantages: advantage of each row, [rows].
+        iteration: number of iterations done before.
+        environment_steps: number of environment steps done before.
+        skipped_in_a_row: number of optimizer steps that were skipped just before this update.
     """
     config = run.config
     rng = run.streams.generator(UPDATE, iteration)
@@ -173,7 +174,7 @@ def learn_policy(
             processes=run.processes,
         )
     if metrics.optimizer_steps_taken:
-        # Without one, no entropy was measured.
+        # Without an optimizer step, no entropy was measured.
         state.entropy_control.update(metrics.entropy)
     if state.average is not None:
         state.average.update()

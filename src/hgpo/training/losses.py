@@ -87,9 +87,9 @@ class PolicyLoss:
         """The number by which the summed loss of a whole update is divided.
 
         Args:
-            tokens: response tokens of all its rows.
-            rows: how many rows it has.
-            max_response_tokens: the most tokens that a response may have.
+            tokens: number of response tokens in all rows.
+            rows: number of rows.
+            max_response_tokens: largest number of tokens in a response.
         """
         return {"tokens": tokens, "rows": rows, "constant": rows * max_response_tokens}[self.average]
 
@@ -113,8 +113,8 @@ class PolicyLoss:
             entropy: entropy of the distribution that each token was drawn from, in nats, [pairs, tokens].
             positive, negative: Σ max(A, 0) and Σ max(−A, 0) over the rows of each pair, [pairs].
             positive_rows, negative_rows: how many rows of each pair have A > 0 and A < 0, [pairs].
-            mask: where there is a response token, [pairs, tokens].
-            action: where a response token belongs to the action, [pairs, tokens].
+            mask: True where there is a response token, [pairs, tokens].
+            action: True where a response token belongs to the action, [pairs, tokens].
         """
         # Reading and printing settings must not need torch.
         import torch
@@ -157,7 +157,7 @@ class LossTerms:
     """The loss of a batch, before the division by the update's denominator, and the sums for its metrics."""
 
     total: Tensor
-    """What is minimised."""
+    """The quantity that is minimised."""
     sums: LossSums
     """The sums from which the update's metrics are computed."""
 
@@ -173,21 +173,21 @@ class LossSums:
     moved: Tensor
     """Absolute differences between the log-probabilities and the old ones."""
     positive_tokens: Tensor
-    """Tokens of rows with positive advantage."""
+    """Number of tokens in rows with positive advantage."""
     negative_tokens: Tensor
-    """Tokens of rows with negative advantage."""
+    """Number of tokens in rows with negative advantage."""
     positive_ratios: Tensor
     """Ratios of the tokens of rows with positive advantage."""
     negative_ratios: Tensor
     """Ratios of the tokens of rows with negative advantage."""
     positive_clipped: Tensor
-    """Tokens of rows with positive advantage where the clip changes the gradient."""
+    """Number of tokens in rows with positive advantage where the clip changes the gradient."""
     negative_clipped: Tensor
-    """Tokens of rows with negative advantage where the clip changes the gradient."""
+    """Number of tokens in rows with negative advantage where the clip changes the gradient."""
     rows: Tensor
-    """Rows."""
+    """Number of rows."""
     masked_rows: Tensor
-    """Rows that are masked."""
+    """Number of rows that are masked."""
 
     def vector(self) -> Tensor:
         """The sums in the order of the fields, without gradients, as a float64 vector on the CPU."""
@@ -201,7 +201,7 @@ class LossSums:
         return cls(*vector)
 
     def means(self) -> dict[str, float]:
-        """The metrics by name, means over tokens or rows; without tokens a ratio is 1 and the rest are 0."""
+        """The metrics by name, means over tokens or rows; without tokens, ratios are 1 and the others 0."""
         tokens = self.positive_tokens + self.negative_tokens
         clipped = self.positive_clipped + self.negative_clipped
         return {

@@ -1,4 +1,4 @@
-"""What the garbage collector looks at while a run trains."""
+"""Limits the work of the garbage collector while a run trains."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from contextlib import contextmanager
 
 @contextmanager
 def older_objects_left_alone() -> Iterator[None]:
-    """Let the garbage collector look only at objects that are made from here on.
+    """Let the garbage collector examine only objects that are created within the block.
 
-    What PyTorch and transformers consist of is several hundred thousand objects, and looking at all of them
-    again and again takes a twentieth of a small model's iteration.
+    PyTorch and transformers consist of several hundred thousand objects; examining all of them repeatedly
+    takes a twentieth of a small model's iteration.
     """
     gc.collect()
     gc.freeze()

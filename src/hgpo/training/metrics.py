@@ -1,4 +1,4 @@
-"""What is measured in an iteration; docs/metrics.md has the formulas."""
+"""The metrics of an iteration; docs/metrics.md has the formulas."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hgpo.training.advantage_scale import root_mean_square
 
 
 def rollout_metrics(sample: Sample, steps: StepTable) -> dict[str, float]:
-    """Metrics of all trajectories that were tried, and of the steps that are learned from."""
+    """Metrics of all sampled trajectories, and of the steps that the update uses."""
     lengths = [len(trajectory.steps) for trajectory in sample.tried]
     lost = sum(trajectory.failure is not None for trajectory in sample.tried)
     score = mean_score(sample.tried)
@@ -50,7 +50,7 @@ def step_metrics(steps: StepTable) -> dict[str, float]:
 
 
 def _invalid_counts(steps: StepTable) -> dict[str, float]:
-    """How many answers were invalid for each reason; empty if the table has no reasons."""
+    """Number of invalid answers for each reason; empty if the table has no reasons."""
     if steps.invalid_reason is None:
         return {}
     found = Counter(steps.invalid_reason.tolist())
@@ -75,7 +75,7 @@ def advantage_metrics(advantages: NDArray[np.float64]) -> dict[str, float]:
 
 
 def peak_memory(device: torch.device) -> float:
-    """GiB of the GPU's memory that tensors took at most since the last call; 0 on a CPU."""
+    """Peak GPU memory used by tensors since the last call, in GiB; 0 on a CPU."""
     if device.type != "cuda":
         return 0.0
     peak = torch.cuda.max_memory_allocated(device)

@@ -1,4 +1,4 @@
-"""Opens the run that a command line names."""
+"""Opens the run in a folder that a command line names."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class OpenRun:
     config: TrainConfig
     checkpoint: Path
     iteration: int
-    """How many iterations were done before the checkpoint."""
+    """Number of iterations done before the checkpoint."""
     agent: LanguageAgent
 
 
@@ -31,12 +31,12 @@ def open_run(folder: Path, *, evaluated: bool = False) -> OpenRun:
     """The run in a folder, with the agent of its latest checkpoint.
 
     Args:
-        folder: the run's.
-        evaluated: whether the agent is the one that evaluations play, with averaged weights where the run has
-            them, rather than the one that learns.
+        folder: the run's folder.
+        evaluated: whether the agent is the one that evaluations use, with averaged weights if the run has
+            them, rather than the one that is trained.
 
     Raises:
-        SettingError: if there is no run, or none with a checkpoint.
+        SettingError: if the folder holds no run, or a run without a checkpoint.
     """
     config = load_config(folder / "config.json")
     checkpoint = latest_checkpoint(folder / "checkpoints")
@@ -51,7 +51,7 @@ def open_run(folder: Path, *, evaluated: bool = False) -> OpenRun:
 
 
 def evaluated_policy(config: TrainConfig, checkpoint: Path, compute: Compute) -> TransformersPolicy:
-    """The policy that the run's evaluations play: that of a checkpoint, with averaged weights if it has them.
+    """The policy that the run's evaluations use: that of a checkpoint, with averaged weights if it has them.
 
     Raises:
         SettingError: if the checkpoint cannot be read.
@@ -65,5 +65,5 @@ def evaluated_policy(config: TrainConfig, checkpoint: Path, compute: Compute) ->
 
 
 def weights_in_words(config: TrainConfig) -> str:
-    """What to add to the name of the policy that evaluations play."""
+    """A note on averaged weights, to add to the name of the policy that evaluations use."""
     return ", averaged weights" if config.weight_average_decay else ""

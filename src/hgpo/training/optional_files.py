@@ -1,4 +1,4 @@
-"""Files that a run can do without: where one cannot be written, the run says so and continues."""
+"""Files that a run does not depend on: if one cannot be written, the run reports it and continues."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ class OptionalFiles:
     """Writes files, and reports each name that fails once."""
 
     def __init__(self, say: Callable[[str], None], save_state: Callable[[], None]) -> None:
-        """Nothing is written yet.
+        """Prepare to write; no file is written yet.
 
         Args:
             say: shows a message.
-            save_state: saves the run; called at the first failure of each name, because later there may be no
-                room on the disk. If it raises a RunError, that is ignored.
+            save_state: saves the run; called at the first failure of each name, because the disk may be
+                completely full later. If it raises a RunError, the error is ignored.
         """
         self._say, self._save_state = say, save_state
         self._failed: set[str] = set()
@@ -30,8 +30,8 @@ class OptionalFiles:
         """Write a file.
 
         Args:
-            name: what is written.
-            write: writes it.
+            name: name of the file in messages.
+            write: writes the file.
             otherwise: what happens to the file if it cannot be written, `LEFT_OUT` or `TRIED_AGAIN`.
         """
         try:
@@ -40,6 +40,6 @@ class OptionalFiles:
             if name in self._failed:
                 return
             self._failed.add(name)
-            self._say(f"{name} cannot be written ({reason(error)}): {otherwise}, and the run goes on")
+            self._say(f"{name} cannot be written ({reason(error)}): {otherwise}, and the run continues")
             with suppress(RunError):
                 self._save_state()

@@ -1,4 +1,4 @@
-"""What is said at the end of a run that does worse than before its first iteration, and why."""
+"""The warning at the end of a run whose agent does worse than before it, with the likely cause."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from typing import Any
 import numpy as np
 
 SHARE = 0.1
-"""Share of a run's iterations at its start, and at its end, over which metrics are averaged."""
+"""Fraction of a run's iterations, at its start and at its end, over which metrics are averaged."""
 
 
 @dataclass(frozen=True)
 class Cause:
-    """Why a run may have failed to learn, as one metric shows it."""
+    """A possible reason why a run failed to learn, indicated by one metric."""
 
     metric: str
     """Its name in metrics.jsonl."""
     shown_by: Callable[[float, float], bool]
-    """Takes the metric's means over the first and over the last iterations."""
+    """Whether it applies, given the metric's means over the first and over the last iterations."""
     meaning: str
-    """What that says about the run."""
+    """What this says about the run."""
     advice: str
     """What may help."""
 
@@ -77,21 +77,21 @@ CAUSES = (
         "more --tasks-per-iteration may help",
     ),
 )
-"""The likeliest first."""
-NO_CAUSE = "no metric stands out; it may have learned too briefly, or the difference may be chance"
+"""The possible causes, the most likely ones first."""
+NO_CAUSE = "no metric stands out; the run may have been too short, or the difference may be chance"
 
 
 def worse_than_start(
     evaluations: Sequence[Mapping[str, Any]], metrics: Sequence[Mapping[str, float]]
 ) -> str | None:
-    """The line about a run that wins fewer held-out tasks, greedily, than before its first iteration.
+    """A warning if the run's greedy agent wins fewer held-out tasks than before the first iteration.
 
     Args:
-        evaluations: of the run, as in evaluations.jsonl.
-        metrics: of its iterations, as in metrics.jsonl.
+        evaluations: the run's records of evaluations.jsonl.
+        metrics: the run's records of metrics.jsonl.
 
     Returns:
-        None if it wins as many or more, or has learned nothing yet.
+        None if it wins at least as many, or if no iteration has been done.
     """
     greedy = [record for record in evaluations if record["temperature"] == 0]
     last = max((record["iteration"] for record in greedy), default=0)
@@ -112,7 +112,7 @@ def worse_than_start(
 def _likely_cause(metrics: Sequence[Mapping[str, float]]) -> str:
     count = max(1, round(SHARE * len(metrics)))
     for cause in CAUSES:
-        # What was not measured is nan, which shows nothing.
+        # Metrics that were not measured are nan, for which no cause applies.
         values = [record.get(cause.metric, math.nan) for record in metrics]
         first, last = float(np.mean(values[:count])), float(np.mean(values[-count:]))
         if cause.shown_by(first, last):
@@ -121,6 +121,6 @@ def _likely_cause(metrics: Sequence[Mapping[str, float]]) -> str:
 
 
 def _rate(successes: Sequence[Mapping[str, int]]) -> float:
-    """Tasks won of those of all splits; nan without any."""
+    """Fraction of the tasks of all splits that were won; nan without tasks."""
     tasks = sum(success["tasks"] for success in successes)
     return sum(success["won"] for success in successes) / tasks if tasks else math.nan

@@ -1,4 +1,4 @@
-"""How sure the policy was of each response: what entropy credit reads."""
+"""The policy's entropy for each response, which entropy credit needs."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ def response_entropies(
 ) -> NDArray[np.float64]:
     """Mean entropy of the distributions that each response's tokens were drawn from, in nats, [rows].
 
-    The policy reads the responses again, each distinct pair of prompt and response once. What sampled them
-    may tell the probabilities of the drawn tokens only, as vLLM does.
+    The policy processes the responses again, each distinct pair of prompt and response once, because a
+    rollout engine may return only the probabilities of the sampled tokens, as vLLM does.
 
     Args:
-        policy: with the weights that sampled.
+        policy: the policy, with the weights that sampled the responses.
         steps: rows with prompt_tokens and response_tokens.
-        temperature: that the responses were sampled with.
+        temperature: the temperature the responses were sampled with.
         processes: the processes that share the work.
     """
     processes = processes or SingleProcess()

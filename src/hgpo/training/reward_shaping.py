@@ -21,10 +21,10 @@ class OverlongShaping:
     """
 
     buffer: int = 0
-    """b: the last tokens before the limit, over which the punishment grows; 0 switches it off. 4,096 of
-    20,480 in DAPO."""
+    """b: number of tokens before the limit over which the penalty grows; 0 switches it off. DAPO uses 4,096
+    of 20,480."""
     penalty: float = 1.0
-    """c: the punishment at the limit, in units of reward; 1 in DAPO, where a right answer earns 1."""
+    """c: the penalty at the limit, in units of reward; 1 in DAPO, where a correct answer has reward 1."""
 
     def __post_init__(self) -> None:
         if self.buffer < 0 or not 0 <= self.penalty < float("inf"):
@@ -36,8 +36,8 @@ class OverlongShaping:
         """The steps with shaped rewards.
 
         Args:
-            steps: with response_tokens.
-            max_response_tokens: L.
+            steps: steps with response_tokens.
+            max_response_tokens: L, the length limit.
         """
         if self.buffer == 0:
             return steps

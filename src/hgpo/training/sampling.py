@@ -13,12 +13,12 @@ from hgpo.training.tasks import training_tasks
 
 
 def sample_trajectories(run: RunContext, agent: LanguageAgent, iteration: int) -> Sample:
-    """Groups of trajectories of the iteration's tasks; those that failed are reported.
+    """Groups of trajectories of the iteration's tasks; failed trajectories are reported.
 
     Args:
         run: the settings.
-        agent: acts.
-        iteration: how many iterations were done before.
+        agent: the agent that plays.
+        iteration: number of iterations done before.
 
     Raises:
         RunError: if the environment failed in every trajectory.
@@ -27,7 +27,7 @@ def sample_trajectories(run: RunContext, agent: LanguageAgent, iteration: int) -
     with run.display.phase("rollout") as advance:
 
         def roll_out(number: int) -> list[Trajectory]:
-            # The first round's streams carry no number, as there is only one without dynamic sampling.
+            # The first round's random streams have no number, because most runs have only one round.
             place = (iteration, number) if number else (iteration,)
             return distributed_rollout(
                 run.processes,

@@ -1,8 +1,8 @@
 """Schedules: how the learning rate and the loss's coefficients change over the iterations of a run.
 
 A schedule is a function of the iteration and keeps no state, so that a resumed run follows it exactly. The
-shapes are those of transformers' `get_wsd_schedule`, which only knows learning rates. The one exception is
-entropy coefficient with a target, whose value is saved with each checkpoint.
+shapes are those of transformers' `get_wsd_schedule`, which only handles learning rates. The one exception is
+an entropy coefficient with a target, whose value is saved with each checkpoint.
 """
 
 from __future__ import annotations
@@ -76,8 +76,8 @@ class EntropyTarget:
         """The entropy coefficient of the next iteration.
 
         Args:
-            coefficient: that of this iteration.
-            entropy: measured in this iteration, in nats.
+            coefficient: the coefficient of this iteration.
+            entropy: the entropy measured in this iteration, in nats.
         """
         return coefficient if self.nats is None else max(0.0, coefficient + self.rate * (self.nats - entropy))
 

@@ -45,7 +45,7 @@ class StartingPoint:
     checkpoint: Path | None
     """The run's latest checkpoint; None for a run that has none yet."""
     iteration: int
-    """Iterations that the policy has been trained for."""
+    """Number of iterations that the policy has been trained for."""
     policy: TransformersPolicy
     agent: LanguageAgent
     """Samples from the policy itself."""
@@ -56,26 +56,25 @@ class TrainingState:
     """The models of a run. Training changes their weights in place."""
 
     policy: TransformersPolicy
-    """Learns."""
+    """The policy that is trained."""
     engine: RolloutEngine
-    """Samples by the policy's weights."""
+    """Samples with the policy's weights."""
     agent: LanguageAgent
     """Acts with the engine."""
     reference: Reference | None
-    """The policy before reinforcement learning, frozen; None where the loss does not weigh the divergence
-    from it."""
+    """The policy before reinforcement learning, frozen; None if the loss has no KL term."""
     optimizer: torch.optim.Optimizer
-    """Of the policy's weights."""
+    """The optimizer of the policy's weights."""
     critic: Critic | None
-    """Where the estimator needs one."""
+    """The critic, if the estimator needs one."""
     average: WeightAverage | None
-    """Of the policy's weights, where evaluations play with it."""
+    """The moving average of the policy's weights, if evaluations use it."""
     entropy_control: EntropyControl
     """Has the entropy coefficient."""
 
     @contextmanager
     def evaluated_weights(self) -> Iterator[None]:
-        """The agent plays with the averaged weights within the block, where there are any."""
+        """Within the block, the agent plays with the averaged weights, if there are any."""
         with nullcontext() if self.average is None else self.average.in_place():
             self.engine.synchronize()
             yield
@@ -94,7 +93,7 @@ class TrainingState:
 
 
 def find_starting_point(run: RunContext) -> StartingPoint:
-    """The policy of the run's latest checkpoint, or the initial one where there is no checkpoint.
+    """The policy of the run's latest checkpoint, or the initial policy if there is no checkpoint.
 
     Raises:
         SettingError: if the settings do not fit the model, or a checkpoint cannot be read.
@@ -131,7 +130,7 @@ def restored_state(run: RunContext, start: StartingPoint, checkpoint: Path) -> T
     """
     state = _state(run, start)
     load_optimizer(checkpoint, state.optimizer)
-    # At iteration 0 a critic has not learned, and a checkpoint of another estimator's run has none.
+    # At iteration 0 the critic is untrained, and the checkpoint may be of an estimator without a critic.
     if state.critic is not None and start.iteration > 0:
         load_critic(checkpoint, state.critic)
     if state.average is not None:
@@ -153,7 +152,7 @@ def _state(run: RunContext, start: StartingPoint) -> TrainingState:
     )
     critic = None
     if isinstance(config.estimator, CriticEstimator):
-        # The critic's body is that of the reference.
+        # The critic starts from the reference's body.
         critic = Critic(load_policy(run.log.reference, run.compute), config.critic)
     parameters = [p for p in policy.model.parameters() if p.requires_grad]
     return TrainingState(

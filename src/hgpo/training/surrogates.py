@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from hgpo.training.losses import PolicyLoss
 
 LARGEST_LOG_RATIO = 20.0
-"""Larger log-ratios are cut off so that the ratio stays finite; beyond e^20 it carries no information."""
+"""Limit of the log-ratio, so that the ratio stays finite; beyond e^20 it carries no information."""
 
 RATIOS: dict[RatioName, Callable[[Tensor, Tensor], tuple[Tensor, ...]]] = {
     "token": lambda mask, action: (),
@@ -48,8 +48,8 @@ def probability_ratio(name: RatioName, log_ratio: Tensor, mask: Tensor, action: 
     Args:
         name: which tokens share their ratio.
         log_ratio: log π − log π_old, 0 where there is no token, [pairs, tokens].
-        mask: where there is a token, [pairs, tokens].
-        action: where a token belongs to the action, [pairs, tokens].
+        mask: True where there is a token, [pairs, tokens].
+        action: True where a token belongs to the action, [pairs, tokens].
     """
     for part in RATIOS[name](mask, action):
         log_ratio = torch.where(part, mean_within(log_ratio, part), log_ratio)

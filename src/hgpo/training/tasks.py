@@ -14,16 +14,16 @@ def training_tasks(config: TrainConfig, count: int, *stream: int) -> list[Task]:
     """Tasks of the training split, drawn by the run's seed.
 
     Args:
-        config: names the tasks and the seed.
-        count: how many.
-        stream: the random stream, and the place in the run (see `hgpo.random_streams`).
+        config: has the environment and the seed.
+        count: number of tasks.
+        stream: the random stream and the position in the run (see `hgpo.random_streams`).
     """
     suite = config.env
     return list(tasks_of(suite, suite.splits[0], count, seed=RandomStreams(config.seed).integer(*stream)))
 
 
 def require_walkthroughs(config: TrainConfig) -> None:
-    """Check that there is something to imitate in the warm start, before anything is made or written.
+    """Check, before any model is made or file written, that the warm start has a walkthrough to imitate.
 
     Raises:
         SettingError: if none of its tasks has a walkthrough.
@@ -38,10 +38,10 @@ def require_walkthroughs(config: TrainConfig) -> None:
 
 
 def require_level_keys(config: TrainConfig, suite: TaskSuite) -> None:
-    """Check that the environment has the state keys that the estimator compares by, before hours of work.
+    """Check, before training starts, that the environment has the state keys that the estimator uses.
 
     Raises:
-        SettingError: if it has not.
+        SettingError: if one is missing.
     """
     wanted = getattr(config.estimator, "level_keys", None)
     if wanted is None:
@@ -51,6 +51,6 @@ def require_level_keys(config: TrainConfig, suite: TaskSuite) -> None:
     for name in wanted:
         if name not in known:
             raise SettingError(
-                f"--estimator.level-keys {name}: {config.env.name} has no such state key, but "
+                f"--estimator.level-keys {name}: {config.env.name} has no such state key, only "
                 f"{', '.join(known)}"
             )

@@ -1,6 +1,6 @@
-"""The training loop: rollout, advantages, update; with evaluations, checkpoints and metrics in between.
+"""The training loop: rollout, advantages and update, with evaluations, checkpoints and metrics in between.
 
-It knows neither the estimator nor the environment nor the models: these are in the settings and the state.
+It does not depend on the estimator, the environment or the models: these are in the settings and the state.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ from hgpo.training.sampling import sample_trajectories
 from hgpo.training.state import TrainingState, find_starting_point, new_state, restored_state
 
 MAX_SKIPPED = 3
-"""This many optimizer steps in a row without a finite gradient end a run."""
+"""Number of optimizer steps in a row without a finite gradient that ends a run."""
 
 
 class Trainer:
-    """One run, at the point between two iterations."""
+    """Trains one run, iteration by iteration."""
 
     state: TrainingState
-    """The models, from the call of `run` on."""
+    """The models; set by `run`."""
 
     def __init__(
         self,
@@ -57,13 +57,13 @@ class Trainer:
 
         Args:
             config: the settings.
-            folder: the run's folder, new or that of the run to continue.
+            folder: the run's folder: a new one, or that of the run to continue.
             display: where progress is shown.
             processes: the processes that train together; each has a trainer, the first one writes and shows.
 
         Raises:
-            SettingError: if a setting cannot work with this environment or this model, or if the folder holds
-                what is no run's in the place of a run's files.
+            SettingError: if a setting cannot work with this environment or this model, or if files in the
+                folder have the names of a run's files but do not belong to a run.
         """
         self.context = open_context(config, folder, display, processes)
         self.config, self.log = config, self.context.log
@@ -76,12 +76,12 @@ class Trainer:
         self.collapse = CollapseWatch()
 
     def run(self) -> list[dict[str, Any]]:
-        """Train to the last iteration, from the start or from the latest checkpoint; all evaluations.
+        """Train to the last iteration, from the start or from the latest checkpoint; returns all evaluations.
 
-        On KeyboardInterrupt the state after the last whole iteration is saved before it is passed on.
+        On KeyboardInterrupt the state after the last complete iteration is saved, then the error is raised.
 
         Raises:
-            RunError: if the run cannot go on, or another process is training in its folder.
+            RunError: if the run cannot continue, or if another process is training in its folder.
             SettingError: if a checkpoint cannot be read.
         """
         self.display.say(f"tasks: {describe(self.config.env)}")
@@ -119,7 +119,7 @@ class Trainer:
         for record in self.log.read_metrics():
             self.environment_steps += record["environment_steps"]
             self.collapse.add(record)
-        self.display.say(f"going on after iteration {self.iteration}")
+        self.display.say(f"continuing after iteration {self.iteration}")
 
     def _loop(self) -> None:
         track = self.config.track if self.context.is_first else ()
@@ -153,7 +153,7 @@ class Trainer:
         steps = self.config.overlong(steps, self.state.agent.max_response_tokens)
         steps = learning.with_values(self.state, steps)
         steps = learning.with_entropy(self.context, self.state, steps)
-        # Values and entropies may differ in the last digit between GPUs, and all have to see the same rows.
+        # Values and entropies may differ in the last digit between GPUs; all must use the same advantages.
         advantages = self.processes.broadcast(learning.advantages_of(self.config, steps))
         estimated = time.perf_counter()
         if self.config.keep_rollouts:
@@ -240,7 +240,7 @@ class Trainer:
             return
         with deferred_signals():
             try:
-                # A run that goes on from the checkpoint needs what was measured before it.
+                # A run that continues from the checkpoint needs the metrics from before it.
                 self.log.write_what_is_left()
             except OSError as error:
                 raise not_written(self.log.checkpoints, self.iteration, error) from error

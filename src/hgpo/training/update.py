@@ -22,7 +22,7 @@ from hgpo.training.losses import LossSums, LossTerms, PolicyLoss
 
 @dataclass(frozen=True)
 class UpdateMetrics:
-    """Means over the response tokens of the rows in the update, by the policy at each step."""
+    """Means over the response tokens of the update's rows, each with the policy at its optimizer step."""
 
     kl: float | None
     """k3 estimate of KL(π ‖ π_ref); None without a reference."""
@@ -33,9 +33,9 @@ class UpdateMetrics:
     gradient_norm: float
     """Norm of the gradient before clipping, mean over the optimizer steps that were taken."""
     clip_fraction_positive: float = 0.0
-    """The same of the tokens of rows with positive advantage."""
+    """The same for the tokens of rows with positive advantage."""
     clip_fraction_negative: float = 0.0
-    """The same of the tokens of rows with negative advantage."""
+    """The same for the tokens of rows with negative advantage."""
     ratio_positive: float = 1.0
     """Probability ratio of the tokens of rows with positive advantage."""
     ratio_negative: float = 1.0
@@ -43,14 +43,14 @@ class UpdateMetrics:
     masked_fraction: float = 0.0
     """Fraction of rows that are masked."""
     logprob_mismatch: float = 0.0
-    """Mean magnitude of the difference between the policy's log-probabilities before its first step and those
-    it is compared with: what sampling and learning compute differently."""
+    """Mean absolute difference between the policy's log-probabilities before its first optimizer step and the
+    old log-probabilities: how much the trained model and the sampler differ for the same weights."""
     optimizer_steps_taken: int = 0
-    """Optimizer steps that changed the weights."""
+    """Number of optimizer steps that changed the weights."""
     skipped_steps: int = 0
-    """Optimizer steps that were not taken because loss or gradient was not finite."""
+    """Number of optimizer steps that were skipped because the loss or the gradient was not finite."""
     skipped_in_a_row: int = 0
-    """How many optimizer steps in a row were skipped at the end, counted across updates."""
+    """Number of optimizer steps in a row that were skipped at the end, counted across updates."""
 
 
 def update_policy(
@@ -70,29 +70,29 @@ def update_policy(
     on_rows: Callable[[int, int], None] = lambda done, total: None,
     processes: ProcessGroup | None = None,
 ) -> UpdateMetrics:
-    """Go through the batch `ppo_epochs` times, each time in `num_minibatches` mini-batches.
+    """Train on the batch for `ppo_epochs` epochs, each divided into `num_minibatches` mini-batches.
 
-    The loss of a mini-batch is its sum over tokens divided by (the loss's denominator of all rows of the
-    iteration / mini-batches): the same however mini-batches are cut into micro-batches and however many rows
-    were merged or left out.
+    The loss of a mini-batch is its sum over tokens divided by (the loss's denominator for all rows of the
+    iteration / number of mini-batches). It does not depend on how mini-batches are divided into
+    micro-batches, or on how many rows were merged or left out.
 
     Args:
         policy: changed in place.
-        reference: frozen; the divergence is measured from it. None where the loss does not weigh the
-            divergence: it is not measured.
-        optimizer: of the policy's parameters.
-        loss: the objective.
+        reference: the frozen reference policy of the KL term; None if the loss has no KL term, whose metric
+            is then not measured.
+        optimizer: the optimizer of the policy's parameters.
+        loss: the policy loss.
         batch: merged rows.
-        ppo_epochs: times that each pair is used.
-        num_minibatches: mini-batches per epoch.
-        temperature: that the responses were sampled with.
-        max_response_tokens: the most tokens that a response may have.
-        max_gradient_norm: the gradient is scaled down to this norm.
-        rng: deals the pairs to the mini-batches.
-        skipped_in_a_row: how many optimizer steps before this update were skipped, without one in between.
-        on_rows: told after every micro-batch how many pairs are done, and of how many.
-        processes: they share the micro-batches. The denominator is that of the whole update, so that the
-            gradient is the sum of theirs.
+        ppo_epochs: number of epochs.
+        num_minibatches: number of mini-batches per epoch.
+        temperature: the temperature the responses were sampled with.
+        max_response_tokens: largest number of tokens in a response.
+        max_gradient_norm: gradients with a larger norm are scaled down to this norm.
+        rng: assigns the pairs to the mini-batches.
+        skipped_in_a_row: number of optimizer steps in a row that were skipped just before this update.
+        on_rows: called after every micro-batch with the number of pairs done and the total.
+        processes: the processes that share the micro-batches. The denominator is that of the whole update, so
+            the gradient is the sum of the processes' gradients.
     """
     processes = processes or SingleProcess()
     if not len(batch):
@@ -150,7 +150,7 @@ def update_policy(
 def _parts(
     batch: UpdateBatch, ppo_epochs: int, num_minibatches: int, rng: np.random.Generator
 ) -> Iterator[tuple[UpdateBatch, int]]:
-    """The mini-batches of all epochs, drawn again for each, and how many an epoch has."""
+    """The mini-batches of all epochs, drawn again for each epoch, each with their number per epoch."""
     for _ in range(ppo_epochs):
         parts = mini_batches(batch, num_minibatches, rng)
         for part in parts:
@@ -168,12 +168,12 @@ def loss_terms(
     """The terms of the loss of a micro-batch, differentiable.
 
     Args:
-        policy: that learns.
-        reference: the divergence is measured from it; None: it counts as 0.
-        loss: the objective.
+        policy: the trained policy.
+        reference: the reference policy of the KL term; None: the term is 0.
+        loss: the policy loss.
         batch: merged rows.
-        packed: some of the batch's prompts and responses, as `policy.packed_batches` gives them.
-        temperature: that the responses were sampled with.
+        packed: some of the batch's prompts and responses, from `policy.packed_batches`.
+        temperature: the temperature the responses were sampled with.
     """
     micro = batch.take(packed.members)
     scores = policy.score(packed, temperature)
@@ -200,16 +200,17 @@ def loss_terms(
 def recompute_logprobs(
     policy: TransformersPolicy, batch: UpdateBatch, temperature: float, processes: ProcessGroup | None = None
 ) -> tuple[UpdateBatch, float]:
-    """The batch with the policy's own log-probabilities as the old ones, and how far the sampler's were off.
+    """The batch with the policy's own log-probabilities as the old ones, and their mean difference.
 
     Args:
-        policy: before the update.
-        batch: with what the sampler said.
-        temperature: that the responses were sampled with.
+        policy: the policy before the update.
+        batch: merged rows with the sampler's log-probabilities.
+        temperature: the temperature the responses were sampled with.
         processes: the processes that share the work.
 
     Returns:
-        The batch, and the mean magnitude of the difference over the response tokens of its rows.
+        The batch, and the mean absolute difference from the sampler's log-probabilities over the response
+        tokens of its rows.
     """
     processes = processes or SingleProcess()
     found: list[tuple[int, np.ndarray]] = []
@@ -227,6 +228,6 @@ def recompute_logprobs(
 
 
 def right_aligned(rows: tuple[np.ndarray, ...], mask: Tensor) -> Tensor:
-    """Rows of different lengths as a matrix, each at the right end, where `mask` is True."""
+    """Rows of different lengths as a matrix, aligned right, where `mask` is True."""
     values = torch.from_numpy(np.concatenate(rows)).float().to(mask.device)
     return torch.zeros(mask.shape, device=mask.device).masked_scatter(mask, values)

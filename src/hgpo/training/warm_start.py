@@ -1,4 +1,4 @@
-"""Training before reinforcement learning: the policy reads random play, then imitates walkthroughs."""
+"""Training before reinforcement learning: first on texts of random play, then by imitating walkthroughs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from hgpo.training.tasks import training_tasks
 
 
 def read(run: RunContext, policy: TransformersPolicy, agent: LanguageAgent) -> None:
-    """Train the policy on the text of random play, as the settings say.
+    """Train the policy on texts of random play, according to the settings.
 
     Args:
         run: the settings.
@@ -54,7 +54,7 @@ def read(run: RunContext, policy: TransformersPolicy, agent: LanguageAgent) -> N
 
 
 def warm_start(run: RunContext, policy: TransformersPolicy, agent: LanguageAgent) -> None:
-    """Train the policy to imitate walkthroughs, as the settings say.
+    """Train the policy to imitate walkthroughs, according to the settings.
 
     Args:
         run: the settings.

@@ -1,4 +1,4 @@
-"""The moving average of the weights that learn, for evaluation."""
+"""The moving average of the trained weights, for evaluation."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from hgpo.runs.interrupts import deferred_signals
 
 
 class WeightAverage:
-    """The exponential moving average of a policy's weights, or of its adapter's where that alone learns.
+    """The exponential moving average of a policy's weights, or of its adapter's if only that is trained.
 
         average ← d average + (1 − d) weights
 
-    after every iteration, starting from the weights before the first one. torch's `AveragedModel` would copy
-    the weights that do not learn as well, so only its averaging function is used.
+    after every iteration, starting from the weights before the first iteration. torch's `AveragedModel` would
+    also copy the weights that are not trained, so only its averaging function is used.
     """
 
     def __init__(self, policy: TransformersPolicy, decay: float) -> None:
-        """Start the average with the policy's present weights.
+        """Start the average with the policy's current weights.
 
         Args:
-            policy: that learns.
+            policy: the trained policy.
             decay: d, between 0 and 1.
         """
         self._learning = {name: p for name, p in policy.model.named_parameters() if p.requires_grad}
@@ -36,17 +36,17 @@ class WeightAverage:
         self._add = get_ema_multi_avg_fn(decay)
 
     def update(self) -> None:
-        """Take the policy's weights into the average."""
+        """Update the average with the policy's current weights."""
         weights = [p.detach() for p in self._learning.values()]
         self._add(list(self._average.values()), weights, 1)
 
     def put_in_place(self) -> None:
-        """Give the policy the averaged weights."""
+        """Replace the policy's weights by the averaged ones."""
         self._put(self._average)
 
     @contextmanager
     def in_place(self) -> Iterator[None]:
-        """The policy has the averaged weights within the block, and its own again after it."""
+        """Within the block, the policy has the averaged weights; afterwards it has its own again."""
         learned = {name: p.data for name, p in self._learning.items()}
         try:
             self.put_in_place()
@@ -58,7 +58,7 @@ class WeightAverage:
     def _put(self, weights: dict[str, Tensor]) -> None:
         for name, parameter in self._learning.items():
             parameter.data = weights[name]
-        # What is remembered of the weights before is known to be stale by this.
+        # The new version tells readers that outputs they keep for the previous weights are stale.
         increment_version(list(self._learning.values()))
 
     def save(self, path: Path) -> None:
@@ -66,7 +66,7 @@ class WeightAverage:
         torch.save(self._average, path)
 
     def load(self, path: Path) -> None:
-        """Take the average from a file that `save` wrote."""
+        """Read the average from a file that `save` wrote."""
         saved = torch.load(path, map_location="cpu", weights_only=True)
         for name, average in self._average.items():
             average.copy_(saved[name])

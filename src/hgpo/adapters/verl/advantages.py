@@ -22,16 +22,16 @@ from hgpo.steps import StepTable
 
 @dataclass
 class AdvantageContext:
-    """What the trainer and the advantage function exchange in addition to verl's own arguments."""
+    """Data that the trainer and the advantage function exchange in addition to verl's own arguments."""
 
     steps: StepTable
     """The batch's steps."""
     places: NDArray[np.int64]
-    """The row of the batch that each step belongs to; all other rows are padding."""
+    """Index of each step's row in the batch; all other rows are padding."""
     scores: NDArray[np.float32]
     """The return of each step's trajectory, with verl's precision."""
     read: StepTable | None = None
-    """The steps that the estimator received: rewards minus verl's penalties."""
+    """The steps that the estimator received, with verl's penalties subtracted from the rewards."""
     advantages: NDArray[np.float64] | None = None
     """The advantages, one per step, once they are computed."""
 
@@ -41,7 +41,7 @@ def advantage_context(rows: Sequence[StepRow], places: NDArray[np.int64], **colu
 
     Args:
         rows: the steps.
-        places: their row numbers in the batch.
+        places: the indices of their rows in the batch.
         columns: further columns of the step table.
     """
     scores = np.array([row.total for row in rows], dtype=np.float32)
@@ -90,7 +90,7 @@ def stepwise_advantages(
     tokens = token_level_rewards[places].double().cpu().numpy()
     penalty = context.scores - tokens.sum(axis=-1)
     if penalty.any():
-        # The score is on the last token, minus that token's own penalty, which is as imprecise as the sum.
+        # The last token has the score minus the token's own penalty, and the rounding error of their sum.
         size = np.abs(context.scores) + np.abs(tokens).sum(axis=-1)
         rounding = kept_rounding(size, token_level_rewards)
         steps = steps.with_rewards(steps.reward - penalty, rounding)
@@ -184,8 +184,8 @@ def register_estimators() -> None:
 
 
 def register_estimator(adv_estimator: str) -> None:
-    """Register an estimator in verl under the name that `algorithm.adv_estimator` has for it."""
-    # Imported here, because verl imports the plugin, and so this module, while it is being imported itself.
+    """Register an estimator in verl under its name in `algorithm.adv_estimator`."""
+    # Imported here because verl imports the plugin, and therefore this module, while verl is being imported.
     from verl.trainer.ppo.core_algos import register_adv_est
 
     register_adv_est(adv_estimator)(advantage_function(adv_estimator))

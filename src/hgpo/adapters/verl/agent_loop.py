@@ -77,7 +77,7 @@ class StepwiseAgentLoop(AgentLoopBase):
         """The rows of the trajectory, in the order of its steps; none if the trajectory was dropped.
 
         Args:
-            sampling_params: verl's; the response length is added.
+            sampling_params: verl's sampling parameters; the response length is added.
             kwargs: the columns of the dataset's row, including verl's uid and session_id.
         """
         trajectory = f"{kwargs['uid']}_{kwargs['session_id']}"
@@ -135,7 +135,7 @@ class StepwiseAgentLoop(AgentLoopBase):
     ) -> list[AgentLoopOutput]:
         end = played[-1].after.info
         total = sum(step.after.reward for step in played)
-        # verl reports a validation episode by its last row.
+        # verl reports the last row of a validation episode.
         report = {"acc": float(end.won), **({} if end.score is None else {"score": end.score})}
         rows = []
         for number, step in enumerate(played):
@@ -195,10 +195,10 @@ def _chat_of_this_process(
     """The tokenizer with the end tokens from the model's files, made once per process.
 
     Args:
-        tokenizer: the model's.
+        tokenizer: the model's tokenizer.
         path: the path of the model's configuration, in any form that verl accepts.
         trust_remote_code: whether the configuration may contain code.
-        arguments: for the chat template, as YAML.
+        arguments: arguments for the chat template, as YAML.
     """
     source = copy_to_local(path)
     configurations: list[Any] = []

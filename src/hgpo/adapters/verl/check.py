@@ -26,9 +26,9 @@ class Hook:
     path: str
     """MODULE:NAME, or MODULE:CLASS.NAME."""
     parameters: tuple[str, ...]
-    """Its parameters in order, "self" included."""
+    """Its parameters in order, including "self"."""
     use: str
-    """What the plugin needs it for."""
+    """The part of the plugin that needs it."""
 
 
 V1 = "verl.trainer.ppo.v1"
@@ -112,7 +112,7 @@ class Finding:
 
     what: str
     problem: str | None
-    """What is wrong and what to do about it; None if nothing is wrong."""
+    """The problem and what to do about it; None if there is none."""
 
 
 def check() -> Iterator[Finding]:
@@ -128,7 +128,7 @@ def check() -> Iterator[Finding]:
 
 
 def check_hook(hook: Hook) -> Finding:
-    """Compare a hook's parameters with those that are expected."""
+    """Compare a hook's parameters with the expected ones."""
     return Finding(f"{hook.path.replace(':', '.')} ({hook.use})", _difference(hook))
 
 
@@ -149,11 +149,11 @@ def _difference(hook: Hook) -> str | None:
     return None
 
 
-REMEDY = f"install a verl that is supported: pip install 'verl{SUPPORTED}'"
+REMEDY = f"install a supported version: pip install 'verl{SUPPORTED}'"
 
 
 def plugin_state() -> str | None:
-    """What is wrong with the plugin in this process after verl has been imported; None if it is loaded."""
+    """Why the plugin is not loaded in this process after verl has been imported; None if it is loaded."""
     # verl prints a warning for every engine that is not installed.
     warnings.filterwarnings("ignore", category=UserWarning, module="verl")
     import verl  # noqa: F401

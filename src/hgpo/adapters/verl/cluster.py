@@ -1,4 +1,4 @@
-"""Checks whether the Ray that RAY_ADDRESS names can be joined; Ray itself takes minutes to report failure."""
+"""Checks whether the Ray cluster in RAY_ADDRESS can be joined; Ray itself takes minutes to report failure."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def why_not_joined(address: str) -> str | None:
 
 
 def _no_connection(address: str) -> str | None:
-    """Why nothing listens at an address of the form [ray://]HOST:PORT; other forms are left to Ray."""
+    """Why no connection to an address [ray://]HOST:PORT is possible; other forms are left to Ray."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if "://" in host:
         return None
@@ -52,7 +52,7 @@ def _no_connection(address: str) -> str | None:
 
 
 def _no_ray(address: str) -> str | None:
-    """Why a separate process, which can be stopped after a timeout, does not join."""
+    """Why a separate process, which can be stopped after a timeout, cannot join Ray."""
     command = [sys.executable, "-P", "-c", _JOIN, address]
     try:
         tried = subprocess.run(command, capture_output=True, check=False, timeout=PATIENCE)

@@ -55,7 +55,7 @@ def check_configuration(config: Any) -> None:
     if settings.tasks_per_update is not None and settings.tasks_per_update > tasks:
         raise SettingError(
             f"hgpo.tasks_per_update is {settings.tasks_per_update}, but data.train_batch_size is {tasks}: an "
-            "update cannot have more tasks than are played"
+            "update cannot have more tasks than a batch"
         )
     if config.trainer.v1.trainer_mode == "hgpo_separate_async" and settings.tasks_per_update is None:
         raise SettingError(

@@ -1,4 +1,4 @@
-"""Processes that play episodes: few, with many episodes each, as a step is short compared with an answer."""
+"""Processes that play episodes, many each, because a step takes little time compared with an answer."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 MOST_PROCESSES = 4
-"""Default number of processes if there are enough cores; docs/verl.md says what one process can do."""
+"""Default number of processes if there are enough cores; docs/verl.md has the speed of one process."""
 
 
 class ProcessLost(Exception):
@@ -35,14 +35,15 @@ class EnvironmentHost:
     """Episodes by key, in one process. A failure in one is reported only to the caller that plays it."""
 
     def __init__(self, settings: StepwiseSettings) -> None:
-        """Make the suite; no task is loaded yet."""
+        """Create the suite; no task is loaded yet."""
         self.suite = settings.suite()
         self.timeout = settings.timeout
         self.live: dict[str, Environment] = {}
         self.drawn = lru_cache(maxsize=32)(self.suite.tasks)
 
     def start(self, key: str, reference: TaskReference) -> tuple[Task, TimeStep]:
-        """Begin an episode; returns the task without its data, which stay here, and the first observation.
+        """Start an episode; returns the task without its data, which stay in this process, and the first
+        observation.
 
         Raises:
             EnvironmentFault: if the environment fails or does not answer in time.
@@ -83,7 +84,7 @@ class EnvironmentHost:
 
 
 class Episode:
-    """One episode, as its player sees it."""
+    """The player's handle of one episode."""
 
     def __init__(self, host: Any, key: str) -> None:
         self._host, self._key = host, key
@@ -99,13 +100,13 @@ class Episode:
     async def _asked(self, answer: Any) -> Any:
         try:
             return await answer
-        # A restarted process does not know the episodes of the process before it.
+        # A restarted process does not have the episodes of the process that died.
         except (RayActorError, KeyError) as error:
             raise ProcessLost(str(error).splitlines()[0] if str(error) else type(error).__name__) from None
 
 
 class EnvironmentPool:
-    """The environment processes, as one agent loop worker sees them; an episode goes to the least busy."""
+    """One agent loop worker's handle of the environment processes; episodes go to the least busy process."""
 
     def __init__(self, hosts: Sequence[Any]) -> None:
         """Store the handles of the processes, each an actor of `EnvironmentHost`."""
@@ -144,7 +145,7 @@ class EnvironmentPool:
         raise RuntimeError("all environment processes have died, and Ray does not restart them")
 
     async def _await_restart(self, number: int) -> None:
-        """Give a process no episodes until it answers again, or ever again if Ray does not restart it."""
+        """Send a process no episodes until it answers again; if Ray does not restart it, none at all."""
         while True:
             try:
                 await self.hosts[number].episodes.remote()

@@ -13,7 +13,7 @@ from hgpo.errors import SettingError
 from hgpo.training.presets import METHODS
 
 PRESETS = Path(__file__).parent / "presets"
-"""Folder of the published settings."""
+"""Folder of the presets, which have published settings."""
 COMMON = "stepwise"
 """The preset on which the others are based."""
 
@@ -72,7 +72,7 @@ def train(config: Any) -> None:
     address = named_address()
     if address is not None and (problem := why_not_joined(address)) is not None:
         raise SettingError(problem)
-    # Find out that the environment's data is missing before anything is started.
+    # Check before anything is started that the environment's data exists.
     for splits in (config.data.train_files, config.data.val_files):
         TaskDataset(splits, None, config.data)
     print(f"tasks: {describe(stepwise_settings(config).suite())}", flush=True)

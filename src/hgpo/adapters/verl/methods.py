@@ -1,4 +1,4 @@
-"""The presets of methods as settings of verl, and the settings for which verl has no counterpart."""
+"""Converts the presets of methods to settings of verl, and lists the settings that verl does not have."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SETTINGS: dict[str, tuple[str, Callable[[Any], Any]]] = {
     # verl's trainers always draw tasks until the batch is full, so the number of rounds is ignored.
     "dynamic_sampling_rounds": ("algorithm.filter_groups.enable", lambda rounds: rounds > 1),
 }
-"""verl's name for each of our settings, and the conversion of its value."""
+"""verl's name for each setting of hgpo, and the conversion of its value."""
 
 
 @dataclass(frozen=True)
@@ -42,13 +42,13 @@ class InVerl:
     """Methods as settings of verl."""
 
     overrides: tuple[str, ...]
-    """In Hydra's syntax."""
+    """Overrides of the configuration, in Hydra's syntax."""
     missing: tuple[str, ...]
-    """Our settings without a counterpart in verl, as NAME=VALUE."""
+    """Settings of hgpo without a counterpart in verl, as NAME=VALUE."""
 
 
 def in_verl(names: Sequence[str]) -> InVerl:
-    """The settings of verl to which the presets of methods correspond.
+    """The settings of verl that correspond to presets of methods.
 
     Args:
         names: the methods; a later one overrides an earlier one.

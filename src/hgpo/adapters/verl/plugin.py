@@ -1,6 +1,6 @@
 """The module that verl imports in every process by the entry point "verl.plugins"; it registers hgpo's parts.
 
-verl silently continues without a plugin that fails, so the error is kept for `hgpo verl check`.
+If a plugin fails, verl silently continues without it, so the error is kept for `hgpo verl check`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def load() -> str | None:
         from hgpo.adapters.verl.advantages import register_estimators
 
         register_estimators()
-    # Whatever the error is, this process can continue as verl without a plugin; `check` reports the error.
+    # After any error the process can continue as verl without the plugin; `check` reports the error.
     except Exception:
         return traceback.format_exc(limit=-1).strip().splitlines()[-1]
     return None

@@ -57,13 +57,13 @@ class StepRow:
 def step_rows(
     extra_fields: Sequence[Mapping[str, Any]], uids: Sequence[Any]
 ) -> tuple[list[StepRow], NDArray[np.int64]]:
-    """The steps of a batch, and the row number of each.
+    """The steps of a batch, and the index of each step's row.
 
     A padding row is a copy of a real row with a different uid. It is left out, because its step belongs to
-    the other row.
+    the real row.
 
     Args:
-        extra_fields: those of each row, as the agent loop made them.
+        extra_fields: the extra fields of each row, from the agent loop.
         uids: verl's identifier of each row's prompt.
 
     Raises:

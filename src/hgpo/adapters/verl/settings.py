@@ -16,7 +16,7 @@ from hgpo.rollouts.prompts import RESPONSE_FORMATS
 from hgpo.runs.old_names import current_verl_settings
 
 PREFIX = "stepwise_"
-"""Prefix of an estimator's name in verl, which has its own grpo and rloo."""
+"""Prefix of an estimator's name in verl, because verl has its own grpo and rloo."""
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,8 @@ class StepwiseSettings:
     """The section `hgpo`: how episodes are played and how updates are counted."""
 
     env: Mapping[str, Any] = field(default_factory=lambda: {"type": HouseholdSuite.name})
-    """The environment: its name under "type", or MODULE:CLASS or FILE.py:CLASS of your own suite; then the
-    suite's settings."""
+    """The environment: under "type" its name, or the MODULE:CLASS or FILE.py:CLASS of your own suite; all
+    other entries are the suite's settings."""
     prompt_history: int = 2
     """Number of past steps (observation and action) that the prompt shows."""
     response: str = "think_action"
@@ -41,7 +41,7 @@ class StepwiseSettings:
     """Seconds that an environment may take per step; after that its trajectory is dropped. 0 waits
     forever."""
     environment_retries: int = 1
-    """How many times a trajectory is restarted after its process has died, before it is dropped."""
+    """Number of times that a trajectory is restarted after its process has died, before it is dropped."""
     keep_rollouts: bool = False
     """Keep the rows of every update next to verl's checkpoints, as rollouts/NUMBER.parquet."""
 
@@ -100,10 +100,10 @@ def estimator_of(adv_estimator: str, stepwise: Mapping[str, Any] | None) -> Esti
     """The estimator that a configuration names, with its settings.
 
     Args:
-        adv_estimator: `algorithm.adv_estimator`, with the prefix: the name of an estimator, or MODULE:CLASS
-            or FILE.py:CLASS of the user's own.
-        stepwise: `algorithm.stepwise`, with a section of settings per estimator, under its name or, for the
-            user's own, the name of its class; an estimator without a section has its defaults.
+        adv_estimator: `algorithm.adv_estimator`: after the prefix, the name of an estimator, or the
+            MODULE:CLASS or FILE.py:CLASS of the user's own.
+        stepwise: `algorithm.stepwise`: one section of settings per estimator, under its name or, for the
+            user's own, the name of its class. An estimator without a section has its defaults.
 
     Raises:
         SettingError: if hgpo has no such estimator, or a setting is unknown or invalid.

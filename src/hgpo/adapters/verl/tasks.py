@@ -1,4 +1,4 @@
-"""A dataset for verl with rows that name tasks of a suite."""
+"""A dataset for verl whose rows identify tasks of a suite."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from hgpo.errors import SettingError
 from hgpo.random_streams import TASKS, RandomStreams
 
 STREAM = 1_000_000
-"""The reported length of the training split, which can be drawn from without end."""
+"""The reported length of the training split, from which any number of tasks can be drawn."""
 
 
 @dataclass(frozen=True)
 class TaskReference:
-    """A task, identified by its draw: small to send, and any process with the suite can repeat the draw."""
+    """A task, identified by its draw: it is small, and any process with the suite can repeat the draw."""
 
     split: str
     """The split's name in the suite."""

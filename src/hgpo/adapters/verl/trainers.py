@@ -57,7 +57,7 @@ class Stepwise:
         """
         check_configuration(config)
         if config.algorithm.adv_estimator not in ADV_ESTIMATOR_REGISTRY:
-            # One of the user's own has no name that the plugin could have registered.
+            # The plugin cannot register a user's own estimator in advance.
             register_estimator(config.algorithm.adv_estimator)
         self.settings = stepwise_settings(config)
         # verl compares this name with its own names in many places.
@@ -78,14 +78,14 @@ class Stepwise:
     def _get_required_batch_multiple(self, dp_size: int) -> int:
         if self._optimizer_steps is None:
             return super()._get_required_batch_multiple(dp_size)  # pyright: ignore
-        # verl counts the rows of a mini-batch in units of rollout.n, and each rank processes a share of them.
+        # verl counts the rows of a mini-batch in units of rollout.n, and divides them among the ranks.
         return self._optimizer_steps * math.lcm(
             self.config.actor_rollout_ref.rollout.n, dp_size * self._rows_at_once
         )
 
     @property
     def _rows_at_once(self) -> int:
-        """The number of which a rank's share of a mini-batch must be a multiple."""
+        """A rank's part of a mini-batch must be a multiple of this number of rows."""
         actor = self.config.actor_rollout_ref.actor
         return 1 if actor.use_dynamic_bsz else actor.ppo_micro_batch_size_per_gpu or 1
 

@@ -3,7 +3,7 @@
 from hgpo.envs.alfworld.names import demangled_names
 from hgpo.envs.alfworld.suite import AlfworldSuite
 
-# What plays them is the room of all text games; these names are found here, too.
+# The package textgame plays the games; some of its names can also be imported from here.
 from hgpo.envs.textgame import Episode, Game, GameEnvironment, GameFormatError, compile_game, plain_names
 
 __all__ = [

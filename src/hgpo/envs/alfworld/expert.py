@@ -27,11 +27,11 @@ GO, OPEN, TAKE, PUT, USE = "gotolocation", "openobject", "pickupobject", "putobj
 
 @dataclass(frozen=True)
 class Treatment:
-    """A treatment of a thing on its way to the target."""
+    """A treatment of a thing before it is put at the target."""
 
     action: str
     appliance: str
-    """The type of receptacle in which it is done."""
+    """The type of receptacle for the treatment."""
     result: str
     """The predicate that is true of the thing afterwards."""
 
@@ -50,19 +50,19 @@ class Goal:
     thing: str
     """The object type that is wanted."""
     target: str | None
-    """The type of receptacle that it belongs in; None if it is to be looked at in light."""
+    """The type of receptacle for the thing; None if the task is to look at the thing under a lamp."""
     lamp: str | None
     """The object type to be switched on, if any."""
     treatment: Treatment | None
     count: int
-    """How many things must be in the same receptacle."""
+    """Number of things that must be in the same receptacle."""
 
 
 def goal_of(about: Mapping[str, Any]) -> Goal:
     """The goal described by a traj_data.json.
 
     Raises:
-        GameFormatError: if it describes none.
+        GameFormatError: if it describes no goal.
     """
     try:
         kind, parameters = str(about["task_type"]), about["pddl_params"]
@@ -143,7 +143,7 @@ class _State:
             yield _Idea(GO, place)
 
     def reach(self, place: str) -> Iterator[_Idea]:
-        """The way to what is in a place."""
+        """The steps until the things in a place are accessible."""
         yield from self.go(place)
         if place in self.closed:
             yield _Idea(OPEN, place)
@@ -206,7 +206,7 @@ def _targets(state: _State, goal: Goal) -> list[str]:
 
 
 def _settled(state: _State, goal: Goal) -> set[str]:
-    """The things of the wanted kind that are already where and as they should be."""
+    """The things of the wanted kind that are already treated and at the target."""
     if goal.target is None:
         return set()
     best = _targets(state, goal)[:1]

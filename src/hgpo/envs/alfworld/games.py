@@ -1,4 +1,4 @@
-"""Official ALFWorld games on disk: where they are, which belong to the benchmark, and how one is read.
+"""Official ALFWorld games on disk: finds them, selects those of the benchmark, and reads them.
 
     DATA/json_2.1.1/SPLIT/GAME/TRIAL/game.tw-pddl     the game: domain, problem and grammar as JSON
     DATA/json_2.1.1/SPLIT/GAME/TRIAL/traj_data.json   its task type and its parameters
@@ -38,10 +38,10 @@ LEFT_OUT = ("movable", "Sliced")
 
 NO_ABOUT, NO_SOLVABLE = f"no {ABOUT_FILE}", 'no "solvable"'
 INCOMPLETE = (NO_ABOUT, NO_SOLVABLE)
-"""Reasons for leaving a game out that concern only its files, not the game itself."""
+"""Reasons for leaving out a game that concern only its files, not the game itself."""
 
 LARGEST_FILE = 20_000_000
-"""Bytes; official games have less than half a million."""
+"""Largest size of a file in bytes; official games have less than half a million."""
 
 
 @dataclass(frozen=True)
@@ -49,13 +49,13 @@ class GameFile:
     """One official game."""
 
     id: str
-    """SPLIT/GAME/TRIAL."""
+    """The identifier, SPLIT/GAME/TRIAL."""
     folder: Path
-    """Where its two files are."""
+    """The folder of its two files."""
 
     @cached_property
     def about(self) -> dict[str, Any]:
-        """What traj_data.json says; `task_type` and `pddl_params` are what matters here."""
+        """The content of traj_data.json, of which `task_type` and `pddl_params` are used."""
         return _read_json(self.folder / ABOUT_FILE)
 
     @property
@@ -84,11 +84,11 @@ class FoundGames:
     games: tuple[GameFile, ...]
     """The games that are part of the benchmark, in the order of their identifiers."""
     left_out: Mapping[str, int]
-    """How many other folders have a game file, by the reason for leaving them out."""
+    """Number of other folders with a game file, by the reason for leaving them out."""
     without_game: int
-    """How many folders have a traj_data.json and no game file."""
+    """Number of folders with a traj_data.json and without a game file."""
     wordings: Mapping[str, int]
-    """How many of the games have each wording, by which releases are distinguished (see `wording_of`)."""
+    """Number of games with each wording, by which releases are distinguished (see `wording_of`)."""
 
     def why_empty(self) -> str:
         """Why no games were found, and what to do."""
@@ -106,8 +106,8 @@ class FoundGames:
 def data_folder(given: str | None) -> Path:
     """The folder with the splits: in `given`, otherwise in $ALFWORLD_DATA, otherwise in ~/.cache/alfworld.
 
-    If there are several layouts, such as json_2.1.1 and json_2.1.2, it is the one with games in most splits,
-    and among equals the newest.
+    If there are several layouts, such as json_2.1.1 and json_2.1.2, it is the one with games in the most
+    splits, or the newest of several such layouts.
 
     Raises:
         SettingError: if there is none; the message says how to get the data.
@@ -131,7 +131,7 @@ def data_folder(given: str | None) -> Path:
 
 
 def _completeness(folder: Path) -> tuple[int, ...]:
-    """How many splits have a complete game, how many have a game file, and how many have a folder."""
+    """The numbers of splits with a complete game, with a game file, and with a folder."""
     states = [_state(folder / split) for split in SPLITS]
     return tuple(sum(state >= least for state in states) for least in (3, 2, 1))
 

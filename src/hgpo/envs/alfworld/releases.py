@@ -1,4 +1,4 @@
-"""Finds the release of ALFWorld that made a game: games have no version number, but differ in wording."""
+"""Finds the release of ALFWorld that a game is from: games have no version number, but differ in wording."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hgpo.envs.textgame.grammar import Words, parse_grammar
 
 RELEASES = {"move … to …": "release 0.4.0 or later", "put … in/on …": "a release before 0.4.0"}
 """The command that puts a thing down, and the releases whose games word it this way. (From the alfred.twl2 in
-the packages 0.2.1 to 0.4.2: the text is the same up to 0.3.5, and another one from 0.4.0.)"""
+the packages 0.2.1 to 0.4.2: the text is the same up to 0.3.5, and differs from 0.4.0 on.)"""
 
 _TASK = re.compile(r"Your task is to: [^\"]*")
 

@@ -19,7 +19,7 @@ def replay(suite: AlfworldSuite, path: Path) -> Comparison:
     """Play the recorded commands and compare every observation, command list, score and end.
 
     Raises:
-        SettingError: if the file is not a recording, or names a game that is not there.
+        SettingError: if the file is not a recording, or names a game that does not exist.
     """
     comparison = Comparison()
     for number, record in read_recordings(path):
@@ -38,7 +38,7 @@ def replay(suite: AlfworldSuite, path: Path) -> Comparison:
                     )
         except (KeyError, TypeError, AttributeError) as error:
             raise SettingError(
-                f"{path}, line {number} is no recorded ALFWorld episode: {error!r} is missing or wrong"
+                f"{path}, line {number} is not a recorded ALFWorld episode: {error!r} is missing or wrong"
             ) from None
     return comparison
 

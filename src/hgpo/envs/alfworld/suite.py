@@ -109,7 +109,7 @@ class AlfworldSuite:
 
     @property
     def description(self) -> str:
-        """The release of the games, because results depend on its commands and texts, and what is missing."""
+        """The release of the games, on whose commands and texts results depend, and the games left out."""
         wordings: Counter[str] = Counter()
         incomplete: Counter[str] = Counter()
         for split in map(self._split, SPLITS):
@@ -172,7 +172,7 @@ class AlfworldSuite:
         )
 
     def readings(self, count: int, seed: int) -> Iterator[Reading]:
-        """Random play of `count` training games, under titles in the words of instructions."""
+        """Random play of `count` training games, with titles in the words of instructions."""
 
         def titles(steps: Sequence[Transition[Any]]) -> Iterator[tuple[int, str]]:
             for deed in deeds(steps):

@@ -29,7 +29,8 @@ def generate(task_id: str) -> Task:
     """The game with an identifier such as train/123, which determines everything about it.
 
     The task type is the number modulo six. A checksum assigns every possible game to training or to the
-    held-out splits; a game of the wrong side is drawn again, so no training number gives a held-out game.
+    held-out splits; if a game belongs to the other side, another one is drawn, so no training number gives a
+    held-out game.
     """
     split, _, number = task_id.partition("/")
     if split not in SPLITS or not number.isascii() or not number.isdigit():
@@ -98,11 +99,11 @@ def goals_in(room: Room, kind: str) -> dict[str, tuple[str, ...]]:
         if kind == LIGHT:
             goals[thing] = ("lamp",)
         elif treatment is None:
-            # It has to lie somewhere else at the start.
+            # The thing must be at another kind of place at the start.
             if len(places) > 1:
                 goals[thing] = tuple(places)
         elif treatment in THINGS[thing].treatments:
-            # Not at the appliance, so that treating it is a separate step.
+            # The target is not the appliance, so that the treatment is a separate step.
             targets = tuple(place for place in places if RECEPTACLES[place].does != treatment)
             if targets:
                 goals[thing] = targets
@@ -121,7 +122,7 @@ def draw(rng: random.Random, kind: str, candidates: tuple[Room, ...]) -> tuple[G
 
 
 def furnish(rng: random.Random, room: Room, goal: Goal) -> Scene | None:
-    """The room with 2 to 4 things, those of the goal and others; None if there is no place for the goal's."""
+    """The room with 2 to 4 things: those of the goal and others; None if the goal's things have no place."""
     needed = ["lamp"] if goal.kind == LIGHT else []
     needed += [goal.thing] * (1 + (goal.kind == TWO))
     others = [thing for thing in ROOMS[room.kind].things if thing not in needed]
@@ -149,7 +150,7 @@ def furnish(rng: random.Random, room: Room, goal: Goal) -> Scene | None:
 def _place(
     rng: random.Random, thing: str, room: Room, room_left: dict[str, int], avoid: str | None
 ) -> str | None:
-    """A receptacle with space for a thing; one where it usually lies is three times as likely."""
+    """A receptacle with space for a thing; the thing's usual places are three times as likely."""
     row = THINGS[thing]
     weights = {
         name: 3 if kind in row.home else 1

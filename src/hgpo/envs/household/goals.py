@@ -24,11 +24,11 @@ class Goal:
     """A task type with its thing and target."""
 
     kind: str
-    """One of KINDS."""
+    """The task type, one of KINDS."""
     thing: str
-    """The kind of thing that is wanted."""
+    """The kind of the wanted thing."""
     target: str
-    """The kind of receptacle it belongs in or on; for LIGHT the lamp."""
+    """The kind of the target receptacle; for LIGHT the lamp."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Scene:
     things: dict[str, str]
     """Kind of each thing by its identifier."""
     lies: dict[str, str]
-    """Where each thing lies: identifier of the receptacle."""
+    """The place of each thing: identifier of the receptacle."""
 
     def of(self, kind: str) -> list[str]:
         """Identifiers of the things of a kind."""
@@ -52,7 +52,7 @@ class Scene:
 
 
 def words(identifier: str) -> str:
-    """The name shown for an identifier: drawer_2 is drawer 2."""
+    """The name shown for an identifier: drawer_2 is shown as drawer 2."""
     return identifier.replace("_", " ")
 
 
@@ -70,7 +70,7 @@ def instruction(goal: Goal) -> str:
         what = f"{RESULTS[TREATMENTS[goal.kind]]} {what}"
     what = article(what)
     if goal.kind == TWO:
-        # "another pen" and not "two pens": plurals would double the words for things.
+        # "another pen" instead of "two pens": plurals would double the number of words for things.
         what += f" and another {goal.thing}"
     return f"put {what} {preposition(goal.target)} the {goal.target}"
 
@@ -102,7 +102,7 @@ def pddl_goal(goal: Goal) -> str:
 
 @dataclass
 class _Walk:
-    """Collects commands, with the agent's place and what has been opened so far."""
+    """Collects commands, and keeps track of the agent's place and of opened receptacles."""
 
     scene: Scene
     detours: dict[str, list[str]]
@@ -181,9 +181,9 @@ def _walks(goal: Goal, scene: Scene, detours: dict[str, list[str]]) -> Iterator[
 def walkthrough(goal: Goal, scene: Scene) -> tuple[str, ...]:
     """The shortest walkthrough for an agent that must search for things; always the same for a game.
 
-    A thing is found at the first, second or third place, equally often if there are that many. The places
-    before are others where it could be. An agent that imitates walkthroughs therefore also sees what to do
-    after a place that does not have the thing.
+    A thing is found at the first, second or third place that is searched, equally often if there are that
+    many. The places searched before it are others where the thing could be. Walkthroughs therefore also show
+    what to do after a place without the thing.
     """
     rng = random.Random(repr((goal, scene)))
     detours = {}

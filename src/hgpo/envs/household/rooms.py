@@ -26,14 +26,14 @@ class Room:
     """One room layout: the kind of room and the receptacles in it."""
 
     id: str
-    """Such as kitchen_07; the numbers continue from the training rooms to the held-out rooms."""
+    """The identifier, such as kitchen_07; training and held-out rooms are numbered together."""
     kind: str
-    """A key of ROOMS."""
+    """The kind of room, a key of ROOMS."""
     receptacles: tuple[tuple[str, str], ...]
     """Pairs of identifier and kind; the identifier has a number only if the kind occurs more than once."""
 
     def kinds(self) -> Counter[str]:
-        """How many receptacles of each kind stand here."""
+        """Number of receptacles of each kind in the room."""
         return Counter(kind for _, kind in self.receptacles)
 
     def appliances(self, treatment: str) -> list[str]:
@@ -52,7 +52,7 @@ def named(kinds: list[str]) -> tuple[tuple[str, str], ...]:
 
 
 def _draw(rng: random.Random, kind: str) -> tuple[str, ...]:
-    """The receptacle kinds of one room: 3 to 4, with at least one open surface and one that is closed."""
+    """The receptacle kinds of one room: 3 to 4, with at least one open surface and one closed receptacle."""
     room = ROOMS[kind]
     while True:
         chosen = list(rng.choice(room.fixed))

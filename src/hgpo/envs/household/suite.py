@@ -24,7 +24,7 @@ from hgpo.errors import SettingError
 TRAINING_NUMBERS = 10**9
 """Training games are numbered below this."""
 READING_STEPS = 40
-"""Number of steps of a game of random play for reading; most of the time goes into starting a game."""
+"""Number of steps per game of random play for reading texts; starting a game takes most of the time."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class HouseholdSuite:
         return tuple(task.game["walkthrough"])
 
     def readings(self, count: int, seed: int) -> Iterator[Reading]:
-        """Random play of `count` training games, under titles in the words of instructions."""
+        """Random play of `count` training games, with titles in the words of instructions."""
         longer = replace(self, max_steps=READING_STEPS)
         return random_readings(
             longer,

@@ -26,11 +26,11 @@ class ThingKind:
     """A kind of thing that can be found in rooms."""
 
     home: tuple[str, ...]
-    """Where it usually lies."""
+    """Its usual places."""
     other: tuple[str, ...] = ()
-    """Other places where it may lie or be put."""
+    """Other places where it may be or be put."""
     treatments: tuple[str, ...] = ()
-    """Which of clean, heat and cool can be done with it."""
+    """Its possible treatments: clean, heat, cool."""
     portable: bool = True
     """Whether it can be taken; only lamps cannot."""
 
@@ -42,14 +42,14 @@ class ThingKind:
 
 @dataclass(frozen=True)
 class RoomKind:
-    """A kind of room: what stands in it and what lies about."""
+    """A kind of room: its receptacles and things."""
 
     fixed: tuple[tuple[str, ...], ...]
-    """Sets of receptacles of which each room has exactly one."""
+    """Sets of receptacles; each room has exactly one receptacle of each set."""
     more: tuple[str, ...]
-    """Receptacles from which the rest is drawn."""
+    """Receptacles from which all others are drawn."""
     things: tuple[str, ...]
-    """Things that can be found here."""
+    """Things that can be found in it."""
 
 
 RECEPTACLES: dict[str, ReceptacleKind] = {

@@ -1,6 +1,6 @@
 """Text games in ALFWorld's game format, played natively: PDDL defines the rules, a text grammar the texts.
 
-The household games and ALFWorld's games are of this kind.
+The household games and ALFWorld's games have this format.
 """
 
 from hgpo.envs.textgame.engine import Episode, Game, compile_game

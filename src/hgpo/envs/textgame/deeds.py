@@ -23,7 +23,7 @@ class Deed:
     steps: int
     """Number of steps after which it was done."""
     kind: str
-    """One of KINDS."""
+    """The task type, one of KINDS."""
     thing: str
     """The kind of thing."""
     target: str
@@ -33,8 +33,8 @@ class Deed:
 def deeds(steps: Sequence[Transition[Any]]) -> Iterator[Deed]:
     """The deeds of an episode, in order.
 
-    These are: putting a treated thing somewhere, putting an untreated thing in another place than it was
-    taken from, putting a second thing of a kind in the same place, and turning on a lamp with a thing in
+    These are: putting a treated thing somewhere, putting an untreated thing at a different place than it was
+    taken from, putting a second thing of a kind at the same place, and turning on a lamp with a thing in
     hand.
 
     Args:

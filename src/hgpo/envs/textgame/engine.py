@@ -73,7 +73,7 @@ MOST_SITUATIONS = 200
 
 @dataclass(frozen=True)
 class Game:
-    """What all episodes of one game share: rules, which never change, and cached results."""
+    """The data that all episodes of one game share: rules, which never change, and cached results."""
 
     start: Facts
     actions: tuple[_Action, ...]
@@ -209,10 +209,10 @@ class Episode:
                 ways = self._ways[number] = self._find_ways(action)
             for text, row in ways:
                 way = (number, row)
-                # Of several ways with the same text the first is taken, however the state was reached.
+                # Of several ways with the same text the smallest is used, independently of earlier commands.
                 if commands.setdefault(text, way) > way:
                     commands[text] = way
-        # This is set last, because another thread that finds the commands assumes that the rest is set.
+        # The commands are set last: another thread that finds them assumes that all else is set.
         self._known.admissible = tuple(sorted(commands))
         self._known.commands = commands
         return commands
@@ -228,7 +228,7 @@ class Episode:
         return [(commands[row], row) for row in rows]
 
     def _apply(self, action: _Action, row: Row) -> None:
-        """Make the changes of an action. All are found before any is made; additions win over deletions."""
+        """Make an action's changes. All are determined before any is made; additions override deletions."""
         binding: Binding = [*action.constants, []]
         binding[: len(row)] = row
         found = [(change, solutions(change.facts, self._facts, binding)) for change in action.rules.changes]

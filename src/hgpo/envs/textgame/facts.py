@@ -1,4 +1,4 @@
-"""The facts that hold: sets of rows by predicate, with indexes to find the rows with given objects."""
+"""The facts that hold: sets of rows per predicate, with indexes to find the rows with given objects."""
 
 from __future__ import annotations
 

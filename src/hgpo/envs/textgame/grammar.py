@@ -7,8 +7,8 @@ A grammar file has blocks of rules, written as JSON, and actions:
 
 In a text, #rule# is replaced by the first alternative of the rule whose condition holds; {r.name} by the
 object that r stands for; {text | query} by the text once for each solution of the query, one after the
-after the other; [{text | query}] by the same as a list with separators (the rules list_empty,
-list_separator and list_last_separator). A condition or query is a conjunction, as in
+other; [{text | query}] by the same as a list with separators (the rules list_empty, list_separator and
+list_last_separator). A condition or query is a conjunction, as in
 lies(o:object, r:receptacle) & closed(r:receptacle). Its solutions are in the order of the objects'
 identifiers, and different variables stand for different objects. For a predicate p that some action makes
 false, not_p can be asked for: facts of p that were true at some time and have been made false since.

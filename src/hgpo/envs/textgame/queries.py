@@ -221,12 +221,11 @@ def _join(
 
 
 def _cost(scope: Scope, part: Formula, bound: frozenset[str]) -> tuple[int, ...]:
-    """Order of solving, from what is known without a game: the fewer solutions expected, the smaller.
+    """A sort key for the order of solving, computed without a game: smaller if fewer solutions are expected.
 
-    A formula with all variables bound is only a check. Otherwise an atom is better the more of its terms are
-    known; among atoms without known terms, those that actions change are better, because the agent's place or
-    what it holds is one fact or few.
-    A formula that binds nothing comes last.
+    A formula with all variables bound comes first, because it is only a check. Then come atoms, those with
+    more known terms first; among atoms without known terms, those that actions change come first, because
+    they have few facts, such as the agent's place. A formula that binds nothing comes last.
     """
     unbound = free_variables(part) - bound
     if not unbound:

@@ -82,8 +82,8 @@ def _compile_effect(scope: Scope, effect: Effect, bound: frozenset[str]) -> Chan
 def _unless_idle(scope: Scope, action: Action, then: Step) -> Step:
     """A step that leaves out ways to do an action that could never change anything.
 
-    The reference's planner drops them: going to the current place is not a command. In such a way all effects
-    are already stated by the precondition.
+    The reference's planner drops them: going to the current place is not a command. A way is left out if the
+    precondition already implies all of its effects.
     """
     if any(effect.variables or effect.condition != TRUE for effect in action.effects):
         return then
@@ -95,7 +95,7 @@ def _unless_idle(scope: Scope, action: Action, then: Step) -> Step:
             stated[False].append(part.body)
     tests: list[list[tuple[tuple[int, int], ...]]] = []
     for effect in action.effects:
-        # What the same action makes true is not made false.
+        # A fact that the same action makes true is not made false.
         others = [other.atom for other in action.effects if other.becomes and not effect.becomes]
         alike = [
             tuple(zip(map(scope.slot, effect.atom.terms), map(scope.slot, atom.terms), strict=True))

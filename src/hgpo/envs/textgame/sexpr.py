@@ -19,7 +19,7 @@ _TOKEN = re.compile(r"[()]|\?[^\s()?;]*|[^\s()?;]+|;[^\n]*")
 def parse(text: str) -> list[Expression]:
     """The one list in a text, in lower case because PDDL ignores case; `;` starts a comment.
 
-    Raises GameFormatError if a parenthesis is missing or something stands outside the list.
+    Raises GameFormatError if a parenthesis is missing or if there is text outside the list.
     """
     top: list[Expression] = []
     # The lists that are still open, outermost first.
@@ -35,7 +35,7 @@ def parse(text: str) -> list[Expression]:
         elif token == ")":
             if len(open_lists) == 1:
                 line = text.count("\n", 0, match.start()) + 1
-                raise GameFormatError(f"line {line}: ')' closes nothing")
+                raise GameFormatError(f"line {line}: ')' has no matching '('")
             open_lists.pop()
         elif token[0] != ";":
             open_lists[-1].append(token)

@@ -1,4 +1,4 @@
-"""The products of a shop, read from WebShop's released files or handed over by whoever made them."""
+"""The products of a shop, read from WebShop's released files or given by the caller."""
 
 from __future__ import annotations
 
@@ -17,36 +17,36 @@ from hgpo.errors import SettingError
 
 LONGEST_ASIN = 10
 NO_PRICE = 100.0
-"""What a product without a price costs."""
+"""The price of a product for which the file has none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Product:
-    """One thing that the shop sells, as its pages show it."""
+    """A product of the shop, as its pages show it."""
 
     asin: str
-    """Its identifier, in capitals."""
+    """The product's identifier, in capitals."""
     title: str
     description: str
     bullet_points: tuple[str, ...]
-    """The features."""
+    """The listed features."""
     category: str
     query: str
-    """The search words under which it was found, lower-cased."""
+    """The search words by which it was found, in lower case."""
     product_category: str
-    """Its place in the tree of categories, parts split by "›"."""
+    """Its path in the tree of categories, separated by "›"."""
     options: Mapping[str, tuple[str, ...]]
-    """Values of each option, names and values lower-cased, in the file's order."""
+    """Values of each option in the file's order; names and values are in lower case."""
     price_tag: str
     """The price as pages show it: "$5.0", or "$5.0 to $9.5"."""
     price: float
-    """What it costs: of a range, a price drawn from it once for the catalogue."""
+    """The price; for a range, it is drawn from the range once for the catalogue."""
     attributes: tuple[str, ...]
-    """What a goal may ask of it."""
+    """Attributes that a goal may require."""
     instruction: str | None = None
-    """What someone who wants it would say; None if it is no goal."""
+    """The instruction to buy it; None if no goal asks for it."""
     instruction_attributes: tuple[str, ...] = ()
-    """Those attributes that the instruction names."""
+    """The attributes that the instruction names."""
 
 
 @dataclass(frozen=True)
@@ -54,16 +54,16 @@ class Catalogue:
     """All products of a shop, in the order of their identifiers, by which the search breaks ties."""
 
     name: str
-    """What results say that it is."""
+    """The description of the catalogue in results."""
     products: tuple[Product, ...]
 
     @cached_property
     def by_asin(self) -> dict[str, Product]:
-        """The products by their identifiers."""
+        """The products by identifier."""
         return {product.asin: product for product in self.products}
 
     def with_prices(self, prices: Mapping[str, float]) -> Catalogue:
-        """The same products; those named cost what is said."""
+        """The same products with these prices for some of them."""
         products = (
             replace(product, price=prices.get(product.asin, product.price)) for product in self.products
         )
@@ -72,7 +72,7 @@ class Catalogue:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What the file of attributes says of a product."""
+    """The information about a product in the file of attributes."""
 
     attributes: tuple[str, ...] = ()
     instruction: str | None = None
@@ -83,30 +83,30 @@ def load_catalogue(files: CatalogueFiles, seed: int) -> Catalogue:
     """The products in WebShop's released files.
 
     Args:
-        files: of products and of attributes.
-        seed: of the prices that are drawn from ranges.
+        files: the files with products and attributes.
+        seed: seed of the prices that are drawn from ranges.
 
     Raises:
-        SettingError: if a file is broken, says of a product what cannot be understood, or if the two are of
-            different catalogues.
+        SettingError: if a file is broken or has an invalid record, or if the two files belong to different
+            catalogues.
     """
     wanted = {asin: _wanted(asin, record) for asin, record in read_object(files.attributes)}
     products = read_products(read_list(files.products), wanted, seed)
     if not any(product.asin in wanted for product in products):
-        raise SettingError(f"{files.attributes} tells of none of the products in {files.products}")
+        raise SettingError(f"{files.attributes} describes none of the products in {files.products}")
     return Catalogue(files.products.name, products)
 
 
 def read_products(records: Iterable[Any], wanted: Mapping[str, Wanted], seed: int) -> tuple[Product, ...]:
-    """The products of records of the released form; those without a proper identifier are left out.
+    """The products in records of the released format; those without a valid identifier are left out.
 
     Args:
-        records: of each product its name, description, options, …
-        wanted: by identifier, further facts about a product.
-        seed: of the prices that are drawn from ranges.
+        records: one record per product with its name, description, options, …
+        wanted: further information about products, by identifier.
+        seed: seed of the prices that are drawn from ranges.
 
     Raises:
-        SettingError: if a record cannot be understood; it is named.
+        SettingError: if a record is invalid; the message names it.
     """
     rng = random.Random(seed)
     products: dict[str, Product] = {}
@@ -129,7 +129,7 @@ def _product(asin: str, record: Mapping[str, Any], wanted: Wanted, rng: random.R
         title=_text(record["name"], "name"),
         description=_text(record["full_description"], "full_description"),
         bullet_points=_texts(features if isinstance(features, list) else [features], "small_description"),
-        # There are few of these and many products: equal ones share their memory.
+        # These texts have few different values, so equal ones share memory.
         category=intern(_text(record["category"], "category")),
         query=intern(_text(record["query"], "query").lower().strip()),
         product_category=intern(_text(record["product_category"], "product_category")),
@@ -145,7 +145,7 @@ def _product(asin: str, record: Mapping[str, Any], wanted: Wanted, rng: random.R
 def _wanted(asin: str, record: Any) -> Wanted:
     with _said_of(asin):
         if not isinstance(record, dict):
-            raise ValueError(f"what is said of it is no object: {str(record)[:80]}")
+            raise ValueError(f"its record must be an object, not {str(record)[:80]}")
         instruction = record.get("instruction")
         return Wanted(
             _texts(record.get("attributes") or [], "attributes"),
@@ -156,7 +156,7 @@ def _wanted(asin: str, record: Any) -> Wanted:
 
 @contextmanager
 def _said_of(asin: str) -> Iterator[None]:
-    """Turns what is wrong with a record into an error that names the product."""
+    """Converts an error about a record into a SettingError that names the product."""
     try:
         yield
     except KeyError as error:
@@ -168,7 +168,7 @@ def _said_of(asin: str) -> Iterator[None]:
 def _text(value: Any, name: str) -> str:
     if not isinstance(value, str):
         raise ValueError(f"{name!r} must be a text, not {str(value)[:80]}")
-    # Half a pair of surrogates, which JSON can hold, could be neither printed nor saved.
+    # JSON can contain lone surrogates, which could be neither printed nor saved.
     return value if value.isascii() else value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
@@ -179,7 +179,7 @@ def _texts(values: Any, name: str) -> tuple[str, ...]:
 
 
 def _price(text: str, rng: random.Random) -> tuple[str, float]:
-    """How a price is shown, and what it is."""
+    """The price as it is shown, and as a number."""
     numbers = [_number(part) for part in text.split("$")[1:3]]
     if not numbers:
         return f"${NO_PRICE}", NO_PRICE

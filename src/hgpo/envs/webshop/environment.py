@@ -1,4 +1,4 @@
-"""A shopping trip as an environment: steps, rewards and ends in Gymnasium's words."""
+"""Shopping as an environment, with Gymnasium's steps, rewards and ends."""
 
 from __future__ import annotations
 
@@ -18,32 +18,33 @@ SEARCH_COMMAND = f"{SEARCH_ACTION}[{WORDS}]"
 
 @dataclass(frozen=True)
 class Rules:
-    """What the trips of a suite have in common."""
+    """The settings that all episodes of a suite share."""
 
     shop: Shop
-    """Where they take place."""
+    """The shop."""
     max_steps: int
-    """A trip is truncated after this many commands."""
+    """An episode is truncated after this many commands."""
     success_reward: float
     """The reward of buying exactly what was wanted; every other command gives 0."""
     new_keys: Callable[[], EpisodeKeys]
-    """Begins the state keys of a trip."""
+    """Creates the state keys of a new episode."""
 
 
 class ShopEnvironment:
-    """One shopping trip at a time.
+    """One shopping episode at a time.
 
-    What is seen leaves the instruction out, which the released shop shows on every page: it is the task's.
+    Observations do not contain the instruction, which the released shop shows on every page, because it is
+    part of the task.
     """
 
     def __init__(self, rules: Rules) -> None:
-        """Take the suite's rules; `reset` comes first."""
+        """Store the suite's rules; `reset` must be called first."""
         self._rules = rules
         self._goal: Goal | None = None
         self._over = True
 
     def reset(self, task: Task, seed: int = 0) -> tuple[str, Info]:
-        """Start the trip; nothing in a shop is random, so `seed` changes nothing."""
+        """Start the task; a shop is deterministic, so `seed` has no effect."""
         self._goal = task.game
         self._keys = self._rules.new_keys()
         self._place = Place()
@@ -52,7 +53,7 @@ class ShopEnvironment:
         return self._seen(unchanged=False, score=0.0)
 
     def step(self, command: str) -> tuple[str, float, bool, bool, Info]:
-        """Carry out a command; one that is not understood takes up a step and changes nothing."""
+        """Carry out a command; a command that is not understood uses up a step and changes nothing."""
         if self._goal is None:
             raise RuntimeError("call reset before step")
         if self._over:
@@ -69,8 +70,8 @@ class ShopEnvironment:
         return observation, reward, bought, truncated, info
 
     def fork(self) -> ShopEnvironment:
-        """Another environment in the same step of the same trip; from here each goes its own way."""
-        # What is known of a trip is replaced at every step and never changed, but for the keys.
+        """A copy of the environment in the same step of the episode; both then continue independently."""
+        # All attributes except the keys are replaced at every step, never changed; a shallow copy is enough.
         new = copy.copy(self)
         if self._goal is not None:
             new._keys = copy.copy(self._keys)
@@ -90,8 +91,8 @@ class ShopEnvironment:
 
 
 def _commands(clickables: tuple[str, ...]) -> tuple[str, ...]:
-    """Those that do something on a page, in its order. Words can be searched on any, box or no box."""
+    """The commands that have an effect on a page, in its order; any page allows a search."""
     clicks = {text: f"{CLICK_ACTION}[{text}]" for text in clickables if text != SEARCH.lower()}
-    # A bracket or a line's end in a text gets in the way of clicking it.
+    # A text with a bracket or a line break may not be clickable.
     understood = (click for text, click in clicks.items() if parse_action(click) == (CLICK_ACTION, text))
     return (SEARCH_COMMAND, *understood)

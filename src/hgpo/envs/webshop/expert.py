@@ -1,4 +1,4 @@
-"""An expert who knows which product is wanted: searches with the goal's words, picks the options and buys."""
+"""An expert that knows the wanted product: it searches with the goal's words, chooses options and buys."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hgpo.envs.webshop.shop import CLICK_ACTION, SEARCH_ACTION, Shop
 
 
 def solve(shop: Shop, goal: Goal) -> tuple[str, ...] | None:
-    """Commands that buy what is wanted; None if it is not found, or not rewarded in full."""
+    """Commands that buy the wanted product; None if it is not found, or if the reward is not the full one."""
     found = (_way_to_product(shop, goal, words) for words in _queries(goal))
     way = min((way for way in found if way is not None), key=len, default=None)
     if way is None:
@@ -24,14 +24,14 @@ def solve(shop: Shop, goal: Goal) -> tuple[str, ...] | None:
 
 
 def _queries(goal: Goal) -> Iterator[str]:
-    """What might be asked for: the attributes and the sort of thing, the instruction, the product's title."""
+    """Search words to try: the attributes with the kind of product, the instruction, the product's title."""
     yield f"{' '.join(goal.attributes)} {goal.query}"
     yield goal.instruction_text.partition(", and price lower than")[0]
     yield goal.name
 
 
 def _way_to_product(shop: Shop, goal: Goal, words: str) -> tuple[str, ...] | None:
-    """A search, as many pages as must be turned, and a click on the product; None if it is not found."""
+    """A search, clicks to the right page, and a click on the product; None if it is not found."""
     for page, first in enumerate(range(0, len(found := shop.index.search(words)), PAGE_SIZE)):
         asins = [shop.catalogue.products[number].asin for number in found[first : first + PAGE_SIZE]]
         if goal.asin in asins:

@@ -1,4 +1,4 @@
-"""Which files are a catalogue, and what is said of those that are not taken."""
+"""Finds the files of a catalogue, and reports files that are not used."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ class CatalogueFiles:
 
     products: Path
     attributes: Path
-    """What may be asked of the products, and instructions to buy them."""
+    """The products' attributes that goals may require, and instructions to buy them."""
 
 
 def find_files(data: Path) -> CatalogueFiles:
     """The files of a folder's catalogue, or a given file of products and the attributes in the same folder.
 
-    Of several catalogues in a folder the largest is taken: the whole one, items_shuffle.json, or else that
-    with the highest number in its name. Of a file that is there plain and compressed, the plain one is read.
-    The file of attributes is that whose name ends like the other's; without one, the largest.
+    If a folder has several catalogues, the largest is used: the full one, items_shuffle.json, or otherwise
+    the one with the highest number in its name. If a file exists both plain and compressed, the plain one is
+    read. The file of attributes is the one whose name ends like that of the products, or else the largest.
 
     Raises:
         SettingError: if a file is missing.
@@ -43,7 +43,7 @@ def find_files(data: Path) -> CatalogueFiles:
 
 
 def note(text: str) -> None:
-    """Tell whoever runs the program, in one line, what they may not expect."""
+    """Print one line for the user about something unexpected."""
     print(f"hgpo: {text}", file=sys.stderr)
 
 
@@ -52,8 +52,8 @@ def _find_files(data: Path) -> CatalogueFiles:
     folder = data if named is None else named.parent
     if not folder.is_dir():
         raise SettingError(
-            f"no folder {data}: --data (--env.data in training, or $WEBSHOP_DATA) names one with WebShop's "
-            "two data files"
+            f"no folder {data}: --data (--env.data in training, or $WEBSHOP_DATA) must be a folder with "
+            "WebShop's two data files"
         )
     products = _candidates(folder, PRODUCT_FILES) if named is None else {_plain_name(named): named}
     attributes = _candidates(folder, ATTRIBUTE_FILES)
@@ -62,20 +62,20 @@ def _find_files(data: Path) -> CatalogueFiles:
     files = CatalogueFiles(products[name], attributes[_largest(alike or attributes)])
     if len(products) > 1:
         there = ", ".join(sorted(products))
-        note(f"{folder} holds {there}: {name} is taken; --data {folder}/FILE takes another")
+        note(f"{folder} holds {there}: {name} is used; --data {folder}/FILE uses another")
     if _file_named(folder / HUMAN_GOALS):
-        note(f"{folder / HUMAN_GOALS} is not used: goals are those of {files.attributes.name}")
+        note(f"{folder / HUMAN_GOALS} is not used: the goals come from {files.attributes.name}")
     return files
 
 
 def _file_named(path: Path) -> Path | None:
-    """The file of a name, plain or compressed; None if there is none."""
+    """The file with this name, plain or compressed; None if there is none."""
     paths = (path.with_name(path.name + compression) for compression in COMPRESSIONS)
     return next((path for path in paths if path.is_file()), None)
 
 
 def _candidates(folder: Path, pattern: str) -> dict[str, Path]:
-    """A folder's files by their names without compression; at least one."""
+    """A folder's files, at least one, by their names without the suffix of a compression."""
     names = {_plain_name(path) for suffix in COMPRESSIONS for path in folder.glob(pattern + suffix)}
     found = {name: path for name in names if (path := _file_named(folder / name))}
     if not found:
@@ -91,7 +91,7 @@ def _plain_name(path: Path) -> str:
 
 
 def _largest(files: Mapping[str, Path]) -> str:
-    """The name of the file with the most products, as far as names and sizes tell."""
+    """The name of the file with the most products, judged by names and sizes."""
 
     def size(name: str) -> tuple[float, int]:
         number = re.search(r"_(\d+)\.json$", name)
@@ -101,6 +101,6 @@ def _largest(files: Mapping[str, Path]) -> str:
 
 
 def _ending(name: str) -> str | None:
-    """What tells a catalogue's files from those of others: of items_shuffle_1000.json, "_1000"."""
+    """The part of a name that identifies the catalogue: "_1000" for items_shuffle_1000.json."""
     match = _NAME.fullmatch(name)
     return match["ending"] if match else None

@@ -1,4 +1,4 @@
-"""What shoppers want: goals made from the products that have an instruction."""
+"""Shopping goals, made from the products that have an instruction."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NO_BOUND = 1_000_000.0
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """A thing that is wanted, in words and in the facts by which a purchase is judged."""
+    """A wanted product: the instruction, and the facts from which the reward of a purchase is computed."""
 
     asin: str
     category: str
@@ -35,7 +35,7 @@ class Goal:
 class Goals(Sequence[Goal]):
     """All goals of a catalogue, one for each way to choose a product's options, shuffled.
 
-    A goal is made when it is asked for: the full catalogue has more of them than memory.
+    A goal is created when it is requested, because all goals of the full catalogue do not fit into memory.
     """
 
     def __init__(self, catalogue: Catalogue, seed: int) -> None:
@@ -43,7 +43,7 @@ class Goals(Sequence[Goal]):
 
         Args:
             catalogue: the products.
-            seed: of the bounds of prices and of the order; the same for all who share the goals.
+            seed: seed of the price bounds and of the order; the same seed gives the same goals.
         """
         rng = np.random.default_rng(seed)
         self._products = [product for product in catalogue.products if product.instruction is not None]
@@ -71,13 +71,13 @@ class Goals(Sequence[Goal]):
 
 
 def _price_bound(product: Product, rng: np.random.Generator) -> float:
-    """The larger of two of the next four bounds above the price; none where fewer than two are left."""
+    """The larger of two bounds drawn from the next four above the price; NO_BOUND if fewer than two exist."""
     above = PRICES[np.searchsorted(PRICES, product.price, side="right") :][:4]
     return float(rng.choice(above, 2, replace=False).max()) if len(above) >= 2 else NO_BOUND
 
 
 def _goal(product: Product, combination: int, bound: float) -> Goal:
-    """The goal of a product's n-th combination of options; the last option's value changes first."""
+    """The goal for a product's n-th combination of options; the last option varies fastest."""
     options: list[tuple[str, str]] = []
     for name in sorted(product.options, reverse=True):
         combination, value = divmod(combination, len(product.options[name]))
@@ -96,12 +96,12 @@ def _goal(product: Product, combination: int, bound: float) -> Goal:
 
 
 def instruction(product: Product, options: Sequence[tuple[str, str]], bound: float) -> str:
-    """What is said to someone who is to buy a product that has an instruction.
+    """The text of an instruction to buy a product.
 
     Args:
-        product: what is wanted.
-        options: name and value of each option that is wanted.
-        bound: the price that it may not reach; NO_BOUND is not told.
+        product: the wanted product, which has an instruction.
+        options: name and value of each wanted option.
+        bound: the price must be below this; NO_BOUND is not mentioned.
     """
     wanted = ", and ".join(f"{name}: {value}" for name, value in options)
     assert product.instruction is not None

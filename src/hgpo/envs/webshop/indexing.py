@@ -1,4 +1,4 @@
-"""The search index of a catalogue: what of a product is searched, and the place on disk of large indexes."""
+"""The search index of a catalogue: which texts of a product are searched, and where an index is kept."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from hgpo.envs.webshop.search import SearchIndex, build_index
 from hgpo.envs.webshop.word_rules import WordRule
 
 CACHED_FROM = 10_000
-"""The index of fewer products is made faster than it is looked up."""
+"""Number of products from which an index is kept on disk; smaller ones are built faster than read."""
 VERSION = 2
-"""Of what is indexed and how it is kept: indexes of other versions are not looked at."""
+"""Version of the indexed texts and the file format; indexes of other versions are ignored."""
 
 
 def indexed_text(product: Product) -> str:
-    """What a product is found by: title, description, first feature, and its options in words."""
+    """The text by which a product is found: title, description, first feature, and its options in words."""
     options = ", and ".join(f"{name}: {', '.join(values)}" for name, values in product.options.items())
     parts = (product.title, product.description, *product.bullet_points[:1], options)
     return " ".join(parts).lower()
 
 
 def index_catalogue(catalogue: Catalogue, rule: WordRule) -> SearchIndex:
-    """The index of all products, by their places in the catalogue; progress is shown where it takes long."""
+    """The index of all products, by their positions in the catalogue; shows progress if it takes long."""
     console = Console(stderr=True)
     products = track(
         catalogue.products,
@@ -45,10 +45,10 @@ def index_catalogue(catalogue: Catalogue, rule: WordRule) -> SearchIndex:
 
 
 def cached_index(files: CatalogueFiles, catalogue: Catalogue, rule: WordRule) -> SearchIndex:
-    """The index of a catalogue from files; that of many products is kept in the user's cache.
+    """The index of a catalogue from files; large indexes are kept in the user's cache.
 
-    Of several processes that need one that is not there, one makes it and the others wait. A damaged one is
-    made again; one that cannot be kept stays in memory, which is said.
+    If several processes need an index that is missing, one of them builds it and the others wait. A damaged
+    index is built again. If an index cannot be kept, it stays in memory and a line reports this.
     """
     if len(catalogue.products) < CACHED_FROM:
         return index_catalogue(catalogue, rule)
@@ -62,30 +62,30 @@ def cached_index(files: CatalogueFiles, catalogue: Catalogue, rule: WordRule) ->
                 kept = _kept(place, rule)
                 if kept is None:
                     if place.exists():
-                        note(f"the search index in {place} is damaged and made again")
+                        note(f"the search index in {place} is damaged and is built again")
                     made = index_catalogue(catalogue, rule)
                     made.save(place)
-                    # What is mapped from the disk takes no memory of its own.
+                    # Arrays that are mapped from the disk take no memory of this process.
                     kept = _kept(place, rule)
         if kept is not None:
             return kept
     except OSError as error:
-        # Where a disk is full numpy only counts bytes.
+        # If the disk is full, numpy's error only has a number of bytes.
         reason = str(error) if error.errno else f"the disk may be full: {error}"
         note(
-            f"the search index cannot be kept in the user's cache ({reason}); it stays in memory and is made "
-            "again by the next process. XDG_CACHE_HOME names another folder for it"
+            f"the search index cannot be kept in the user's cache ({reason}); it stays in memory and is "
+            "built again by the next process. Set XDG_CACHE_HOME to use another folder"
         )
     return made or index_catalogue(catalogue, rule)
 
 
 def _place(files: CatalogueFiles, products: int, rule: WordRule) -> Path:
-    """Where the index of a catalogue is kept; the name says of what it is."""
+    """The folder of a catalogue's index; its name depends on everything that the index depends on."""
     try:
         cache = user_cache_path("hgpo")
     except RuntimeError:
         cache = Path("~")
-    # Without a home folder, versions of platformdirs either raise or leave the ~ in place.
+    # Without a home folder, platformdirs raises an error or, in other versions, leaves the ~ in place.
     if not cache.is_absolute():
         raise FileNotFoundError(errno.ENOENT, "no home folder")
     stamp = [
@@ -97,7 +97,7 @@ def _place(files: CatalogueFiles, products: int, rule: WordRule) -> Path:
 
 
 def _kept(place: Path, rule: WordRule) -> SearchIndex | None:
-    """The index that is kept there; None if there is none, or if it is damaged."""
+    """The index in this folder; None if there is none, or if it is damaged."""
     try:
         return SearchIndex.load(place, rule)
     except (OSError, ValueError):
@@ -106,12 +106,12 @@ def _kept(place: Path, rule: WordRule) -> SearchIndex | None:
 
 @contextmanager
 def _lock(place: Path) -> Iterator[None]:
-    """Keeps other processes from making the same index; to wait for one that does is said."""
+    """Keep other processes from building the same index; a line reports if this process has to wait."""
     lock = FileLock(place.with_suffix(".lock"))
     try:
         lock.acquire(blocking=False)
     except Timeout:
-        note(f"waiting for the process that makes the search index in {place}")
+        note(f"waiting for the process that builds the search index in {place}")
         lock.acquire()
     try:
         yield

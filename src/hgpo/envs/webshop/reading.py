@@ -1,4 +1,4 @@
-"""WebShop's data files as streams of records: the full ones are larger than the memory of many machines."""
+"""Reads WebShop's data files record by record: the full files do not fit into many machines' memory."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from rich.console import Console
 from hgpo.errors import SettingError
 
 COMPRESSIONS = ("", ".gz", ".bz2", ".xz", ".zst")
-"""What may stand behind the names of files; how a file is compressed is told by how it begins."""
+"""Suffixes that may follow the names of files; a file's first bytes determine its compression."""
 LARGE_FILE = 50_000_000
-"""Bytes; progress is shown while a larger file is read."""
+"""Size in bytes from which progress is shown while a file is read."""
 PIECE = 1 << 20
-"""Characters that are read at a time."""
+"""Number of characters that are read at a time."""
 LONGEST_RECORD = 1 << 26
-"""Characters; what is longer is no product."""
+"""Largest number of characters of a record."""
 LONGEST_SIGN = 8
-"""Characters; no word, escape or end of a number in JSON is longer that begins with a fault."""
+"""Number of characters after an error to examine; no JSON word, escape or end of a number is longer."""
 CUT_OFF = "it is cut off"
 
 _BLANK = re.compile(r"[ \t\r\n]*")
 _BEHIND_VALUE = re.compile(r"[ \t\r\n,:\]}]")
-# What Python writes for missing numbers, NaN, is no JSON; it stands for nothing.
+# Python writes NaN for missing numbers, which is not JSON; it is read as None.
 _DECODER = json.JSONDecoder(parse_constant=lambda name: None)
 
 
@@ -41,7 +41,7 @@ def read_list(path: Path) -> Iterator[Any]:
     """The items of a JSON list.
 
     Raises:
-        SettingError: if the file is no such list, or ends in the middle of it.
+        SettingError: if the file is not a JSON list, or ends in the middle of it.
     """
     return _read(path, "[]", lambda values: values.next())
 
@@ -50,7 +50,7 @@ def read_object(path: Path) -> Iterator[tuple[str, Any]]:
     """Names and values of a JSON object.
 
     Raises:
-        SettingError: if the file is no such object, or ends in the middle of it.
+        SettingError: if the file is not a JSON object, or ends in the middle of it.
     """
     return _read(path, "{}", _named)
 
@@ -63,7 +63,7 @@ def _named(values: _Values) -> tuple[str, Any]:
 
 
 def _read(path: Path, brackets: str, item: Callable[[_Values], Any]) -> Iterator[Any]:
-    """The items between two brackets; what is wrong is said with the last one that could be read."""
+    """The items between two brackets; an error names the last item that could be read."""
     last = None
     try:
         with _opened(path) as text:
@@ -87,7 +87,7 @@ def _read(path: Path, brackets: str, item: Callable[[_Values], Any]) -> Iterator
 
 
 class _Values:
-    """The JSON values and signs of a text, one after the other."""
+    """Reads the JSON values and punctuation of a text one after the other."""
 
     def __init__(self, file: TextIO) -> None:
         self._file = file
@@ -95,18 +95,18 @@ class _Values:
         self._at = 0
 
     def sign(self) -> str:
-        """The next character that is not blank; empty at the end."""
+        """Consume and return the next character that is not blank; empty at the end."""
         sign = self.ahead()
         self._at += len(sign)
         return sign
 
     def ahead(self, count: int = 1) -> str:
-        """The next characters from one that is not blank on, still to be read; fewer at the end."""
+        """The next characters after blanks, without consuming them; fewer at the end."""
         self._skip_blanks()
         return self._text[self._at : self._at + count]
 
     def next(self) -> Any:
-        """The value that begins here."""
+        """The value that begins at the current position."""
         self._skip_blanks()
         while True:
             try:
@@ -116,7 +116,7 @@ class _Values:
                 if len(self._text) - self._at > LONGEST_RECORD or not self._more():
                     raise ValueError(_no_value(error.msg, rest)) from None
             else:
-                # A number is whole only where something else follows: "1" and "1e" may be of "1e5".
+                # A number is complete only if something else follows: "1" and "1e" may belong to "1e5".
                 if _BEHIND_VALUE.match(self._text, end) or not self._more():
                     self._at = end
                     return value
@@ -130,7 +130,7 @@ class _Values:
                 return
 
     def _more(self) -> bool:
-        """Read a piece, as long as what is there already; false at the end."""
+        """Read more text, as much as is there already; False at the end."""
         rest = self._text[self._at :]
         piece = self._file.read(max(PIECE, len(rest)))
         if piece:
@@ -150,12 +150,12 @@ _OPENERS: dict[bytes, Callable[[Any], Any]] = {
     b"\xfd7zXZ\x00": lzma.open,
     b"\x28\xb5\x2f\xfd": _zstd,
 }
-"""How a file is opened that begins with these bytes."""
+"""The function that opens a compressed file, by the first bytes of the file."""
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[TextIO]:
-    """The file's text; how far it is read is shown where that takes long."""
+    """The file's text; shows progress if reading takes long."""
     with path.open("rb") as file:
         begin = file.read(8)
     opener = next((opener for magic, opener in _OPENERS.items() if begin.startswith(magic)), None)
@@ -175,14 +175,14 @@ def _opened(path: Path) -> Iterator[TextIO]:
 
 
 def _no_data(begin: str, expected: str) -> str:
-    """Why a text is not what is expected, by how it begins."""
+    """Why a text is not the expected JSON, judged by its beginning."""
     known = {"<": "is a web page", "PK\x03\x04": "is a zip archive"}
     told = next((kind for start, kind in known.items() if begin.startswith(start)), f"begins with {begin!r}")
     return f"it {told if begin else 'is empty'}, not a JSON {'list' if expected == '[' else 'object'}"
 
 
 def _no_value(said: str, rest: str) -> str:
-    """Why no value could be read, by the decoder's words and what stands at the fault."""
+    """Why no value could be read, from the decoder's message and the text at the error."""
     cut_off = said.startswith("Unterminated string") or re.fullmatch(r"[\\\w.+-]*", rest)
     return CUT_OFF if cut_off else f"it is not JSON ({said})"
 
@@ -199,7 +199,7 @@ def _reason(error: Exception) -> str:
 
 
 def _name(item: Any) -> str:
-    """Which product an item is about."""
+    """The name of the product that an item describes."""
     match item:
         case {"asin": asin} | (asin, _):
             return str(asin)[:80]

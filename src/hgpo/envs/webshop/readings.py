@@ -1,4 +1,4 @@
-"""What a random shopper happens to buy, in the words of instructions."""
+"""Describes what a random shopper happened to buy, in the words of instructions."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from hgpo.envs.webshop.shop import Shop
 
 
 def purchases(shop: Shop, steps: Sequence[Transition[Any]]) -> Iterator[tuple[int, str]]:
-    """After how many steps something was bought, and the instruction that would have asked for it.
+    """Each purchase: the number of steps after which it happened, and an instruction that asks for it.
 
-    It asks for the product with the options that were chosen, at less than the next round price. Products
+    The instruction asks for the product with the chosen options, at less than the next round price. Products
     without an instruction are left out.
     """
     place = Place()

@@ -1,8 +1,8 @@
 """Replays episodes that were recorded from the released WebShop.
 
-The first record: {prices: {ASIN: price}}, those of the recorded catalogue. Each other: {goal, first:
-{observation, available: {has_search_bar, clickables}}, steps: [{action, observation, available, reward,
-done}]}. What is seen after an episode's end is not compared.
+The first record has the prices of the recorded catalogue: {prices: {ASIN: price}}. All others are episodes:
+{goal, first: {observation, available: {has_search_bar, clickables}}, steps: [{action, observation, available,
+reward, done}]}. Observations after an episode's end are not compared.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from hgpo.errors import SettingError
 
 
 def replay(suite: WebshopSuite, path: Path) -> Comparison:
-    """Do what was done and compare every observation, what is available, every reward and end.
+    """Carry out the recorded actions and compare every observation, available action, reward and end.
 
     Raises:
-        SettingError: if the file is no recording, or one of another catalogue.
+        SettingError: if the file is not a recording, or belongs to another catalogue.
     """
     shop = suite.shop
     comparison = Comparison()
@@ -38,7 +38,7 @@ def replay(suite: WebshopSuite, path: Path) -> Comparison:
             raise
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise SettingError(
-                f"{path}, line {number} is no recorded WebShop episode: {error!r} is missing or wrong"
+                f"{path}, line {number} is not a recorded WebShop episode: {error!r} is missing or wrong"
             ) from None
     return comparison
 
@@ -47,13 +47,13 @@ def _check_same_products(prices: dict[str, float], shop: Shop, path: Path) -> No
     missing = next((asin for asin in prices if asin not in shop.catalogue.by_asin), None)
     if missing is not None:
         raise SettingError(
-            f"{path} was recorded in another catalogue: {missing} is not in {shop.catalogue.name}; name the "
-            "folder of its data by --data"
+            f"{path} was recorded in another catalogue: {missing} is not in {shop.catalogue.name}; give the "
+            "folder of its data with --data"
         )
 
 
 def _replay_episode(shop: Shop, record: dict[str, Any], where: str, comparison: Comparison) -> None:
-    """Compare an episode, up to the first search that only ranks otherwise."""
+    """Compare an episode, up to the first search whose results differ only in their ranking."""
     goal = _goal(record["goal"])
     place = Place()
     comparison.episodes += 1
@@ -80,12 +80,12 @@ def _replay_episode(shop: Shop, record: dict[str, Any], where: str, comparison: 
 
 
 def _ranks_otherwise(recorded: dict[str, Any], played: dict[str, Any]) -> bool:
-    """Whether two accounts of a page of results differ in which products are on it, and in nothing else."""
+    """Whether two descriptions of a page of results differ only in the products on the page."""
     return recorded["clickables"] != played["clickables"] and _but_products(recorded) == _but_products(played)
 
 
 def _but_products(account: dict[str, Any]) -> dict[str, Any]:
-    """An account of a page of results up to its first product."""
+    """A description of a page of results up to its first product."""
     buttons = [text for text in account["clickables"] if " " in text]
     head = account["observation"].partition("Next >")[0]
     return {**account, "observation": head, "clickables": (len(account["clickables"]), buttons)}

@@ -1,4 +1,4 @@
-"""What a purchase is worth: how much of what was wanted was bought (arXiv 2207.01206, section 3)."""
+"""The reward of a purchase: how well it matches the goal (arXiv 2207.01206, section 3)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hgpo.envs.webshop.goals import Goal
 from hgpo.envs.webshop.nouns import Nouns
 
 SIMILAR = 85
-"""Texts are the same to the reward if their token set ratio is above this."""
+"""Texts count as equal for the reward if their token set ratio is above this."""
 COLOURS = tuple(
     "alabaster apricot aqua ash asphalt azure banana beige black blue blush bordeaux bronze brown "
     "burgundy camel camo caramel champagne charcoal cheetah chestnut chocolate christmas coffee cognac "
@@ -23,20 +23,20 @@ COLOURS = tuple(
     "silver skull slate steel stone stonewash sunflower tan taupe teal tiger turquoise violet walnut "
     "wheat white wine yellow".split()
 )
-"""The words that stand for a colour, in the order in which they are looked for."""
+"""The words for colours, in the order in which they are searched for."""
 
 
 def purchase_reward(product: Product, chosen: Mapping[str, str], goal: Goal, nouns: Nouns) -> float:
-    """What it is worth to have bought a product with some options, from 0 to 1, which is success.
+    """The reward of buying a product with some options, from 0 to 1; 1 is success.
 
         r = r_type (|attributes matched| + |options matched| + [price ≤ bound])
             / (|attributes| + |options| + 1)
 
     Args:
-        product: what was bought.
+        product: the product that was bought.
         chosen: the chosen value of each option.
-        goal: what was wanted.
-        nouns: tells the nouns of a title.
+        goal: the goal.
+        nouns: finds the nouns of a title.
     """
     matched = sum(_has_attribute(product, attribute) for attribute in goal.attributes)
     values = [_colour_in(value) for value in chosen.values()]
@@ -49,9 +49,9 @@ def purchase_reward(product: Product, chosen: Mapping[str, str], goal: Goal, nou
 
 
 def type_reward(product: Product, goal: Goal, nouns: Nouns) -> float:
-    """How far it is the right sort of thing: 1, 0.5, 0.1 or 0."""
+    """How well the kind of product matches the goal: 1, 0.5, 0.1 or 0."""
     wanted = nouns(goal.name)
-    # A noun that the wanted title says twice counts twice below the line, as in the released shop.
+    # A noun that is twice in the wanted title counts twice in the denominator, as in the released shop.
     common = len(set(nouns(product.title)) & set(wanted)) / len(wanted) if wanted else 0.2
     if common == 0:
         return 0.0
@@ -84,13 +84,13 @@ def _similar(one: str, other: str) -> bool:
 
 
 def _colour_in(value: str) -> str:
-    """The first colour word that a chosen value contains; else the value."""
+    """The first colour word in a chosen value; the value itself if there is none."""
     return next((colour for colour in COLOURS if colour in value), value)
 
 
 def _pair(wanted: tuple[str, str]) -> str:
-    """Name and value of a wanted option as one text, or the colour word that one of them is.
+    """Name and value of a wanted option as one text, or the colour word if one of the two is a colour.
 
-    The released shop compares the pair, not the value: a name can match, too.
+    The released shop compares the pair instead of the value, so a name can also match.
     """
     return next((colour for colour in COLOURS if colour in wanted), str(wanted))

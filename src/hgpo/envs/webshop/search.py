@@ -20,7 +20,7 @@ from hgpo.envs.webshop.words import words_of
 K1, B = np.float32(0.9), np.float32(0.4)
 MOST_RESULTS = 50
 MOST_WORDS = 1024
-"""Different words of a query that are looked at; Lucene refuses longer ones."""
+"""Largest number of different words of a query that are used; Lucene refuses longer queries."""
 
 
 @dataclass(frozen=True)
@@ -30,28 +30,28 @@ class SearchIndex:
         score = Σ_words (c idf − c idf / (1 + tf / (k1 (1 − b + b length / mean length))))
         idf = ln(1 + (N − n + 0.5) / (n + 0.5))
 
-    c says how often a word is asked. N and the mean length count the documents that have words. Lengths are
-    rounded as Lucene stores them, in one byte; terms are of single precision, their sum of double, and the
-    score of single precision again, as in Lucene 8.11.
+    c is the number of times that a word is in the query. N and the mean length count only documents that have
+    words. As in Lucene 8.11, lengths are rounded to what one byte can store, terms have single precision,
+    their sum has double precision, and the score has single precision again.
     """
 
     rule: WordRule
-    """How documents were cut into words, and queries are."""
+    """The rule by which documents and queries are split into words."""
     size: int
-    """How many documents there are."""
+    """Number of documents."""
     numbers: dict[str, int]
     """The number of each word."""
     starts: NDArray[np.int64]
-    """Where each word's entries begin, by its number; and where the last one's end."""
+    """Start index of each word's entries, by the word's number; and the end of the last word's entries."""
     idf: NDArray[np.float32]
     """The idf of each word, by its number."""
     documents: NDArray[np.int32]
-    """In which documents a word is, ascending."""
+    """For each word, the documents that contain it, ascending."""
     divisors: NDArray[np.float32]
-    """1 + tf / (k1 (1 − b + b length / mean length)) of the word in each of them."""
+    """1 + tf / (k1 (1 − b + b length / mean length)) of the word in each of these documents."""
 
     def search(self, text: str) -> list[int]:
-        """The documents that match best, at most `MOST_RESULTS`; ties in the documents' order."""
+        """The best matching documents, at most `MOST_RESULTS`; equal scores are in the documents' order."""
         scores = np.zeros(self.size)
         asked = Counter(words_of(text, self.rule))
         for word, count in islice(asked.items(), MOST_WORDS):
@@ -69,15 +69,15 @@ class SearchIndex:
         return matching[order].tolist()
 
     def save(self, folder: Path) -> None:
-        """Write the index into a folder in place of what was there; whoever looks finds all of it or nothing.
+        """Write the index to a folder and replace its content; the folder never has a partial index.
 
         Only one process at a time may save to a folder.
 
         Raises:
-            OSError: if it cannot be written; nothing is left behind.
+            OSError: if it cannot be written; no part of it is left.
         """
         unfinished = folder.with_name(f".{folder.name}")
-        shutil.rmtree(unfinished, ignore_errors=True)  # of a process that was killed
+        shutil.rmtree(unfinished, ignore_errors=True)  # left by a process that was killed
         try:
             unfinished.mkdir(parents=True)
             (unfinished / _WORDS).write_text("\n".join(self.numbers), encoding="utf-8")
@@ -95,17 +95,17 @@ class SearchIndex:
 
     @classmethod
     def load(cls, folder: Path, rule: WordRule) -> SearchIndex:
-        """The index that was saved there; the long arrays stay on disk until they are needed.
+        """The index that was saved in this folder; the long arrays stay on disk until they are needed.
 
         Raises:
             FileNotFoundError: if there is no such folder.
             OSError: if it cannot be read.
-            ValueError: if the files are not as they were written.
+            ValueError: if a file has changed since it was written.
         """
         if not folder.exists():
             raise FileNotFoundError(folder)
         if json.loads((folder / _SUMS).read_bytes()) != _checksums(folder):
-            raise ValueError("its files are not as they were written")
+            raise ValueError("its files have changed since they were written")
         words = (folder / _WORDS).read_text(encoding="utf-8").split("\n")
         arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _ARRAYS}
         size = int(np.load(folder / _SIZE))
@@ -129,7 +129,7 @@ def _checksums(folder: Path) -> dict[str, int]:
 
 
 def build_index(texts: Iterable[str], rule: WordRule) -> SearchIndex:
-    """The index of documents, given as texts one after another; their places are their numbers."""
+    """The index of documents, given as texts; a document's number is its position."""
     numbers: dict[str, int] = {}
     blocks = [_block(block, numbers, rule) for block in _blocks(texts)]
     lengths = np.concatenate([block.lengths for block in blocks] or [np.zeros(0, np.int64)])
@@ -148,7 +148,7 @@ def build_index(texts: Iterable[str], rule: WordRule) -> SearchIndex:
         order = np.argsort(block.words, kind="stable")
         words = block.words[order]
         own = np.bincount(words, minlength=len(numbers))
-        # An entry's place: after those of its word in earlier blocks, and those before it in this one.
+        # An entry comes after its word's entries of earlier blocks, and after those before it in this block.
         rank = np.arange(len(words)) - np.concatenate([[0], np.cumsum(own)])[words]
         places = filled[words] + rank
         found = first + block.documents[order]
@@ -160,12 +160,12 @@ def build_index(texts: Iterable[str], rule: WordRule) -> SearchIndex:
 
 
 BLOCK = 20_000
-"""Documents that are sorted by words together: the index is built in little more memory than it needs."""
+"""Number of documents that are sorted together, so that building an index needs little additional memory."""
 
 
 @dataclass(frozen=True)
 class _Block:
-    """Which words are in some documents, one entry a word and document."""
+    """The words of some documents, with one entry per word and document."""
 
     words: NDArray[np.int32]
     documents: NDArray[np.int32]
@@ -180,7 +180,7 @@ def _blocks(texts: Iterable[str]) -> Iterator[list[str]]:
 
 
 def _block(texts: list[str], numbers: dict[str, int], rule: WordRule) -> _Block:
-    """The entries of some documents; new words get their numbers."""
+    """The entries of some documents; new words get new numbers."""
     words: list[int] = []
     documents: list[int] = []
     frequencies: list[int] = []
@@ -203,14 +203,14 @@ def _block(texts: list[str], numbers: dict[str, int], rule: WordRule) -> _Block:
 def _inverse_norms(lengths: NDArray[np.int64]) -> NDArray[np.float32]:
     """1 / (k1 (1 − b + b length / mean length)) of each document."""
     if not lengths.any():
-        return np.ones(len(lengths), np.float32)  # no document has a word to be found by
+        return np.ones(len(lengths), np.float32)  # no document has any words
     mean = np.float32(lengths.sum() / np.count_nonzero(lengths))
     rounded = np.array([_rounded(length) for length in lengths.tolist()], np.float32)
     return np.float32(1) / (K1 * ((np.float32(1) - B) + B * rounded / mean))
 
 
 def _rounded(length: int) -> int:
-    """A length as Lucene keeps it in one byte: exact below 40, then four leading bits of what is above 24."""
+    """A length as Lucene stores it in one byte: exact below 40, then the four leading bits of length − 24."""
     if length < 40:
         return length
     above = length - 24

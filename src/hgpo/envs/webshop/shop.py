@@ -1,4 +1,4 @@
-"""A shop that is open: its catalogue, its search, its goals and its reward, shared by all who shop there."""
+"""A shop: its catalogue, search, goals and reward, shared by all environments that use it."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ SEARCH_ACTION, CLICK_ACTION = "search", "click"
 
 @dataclass(frozen=True)
 class Shop:
-    """What does not change while people shop."""
+    """The parts of a shop, which do not change during episodes."""
 
     catalogue: Catalogue
     index: SearchIndex
     goals: Goals
     tagger: str
-    """The name of what finds nouns."""
+    """The name of the tagger that finds nouns."""
     nouns: Nouns
 
     @property
     def description(self) -> str:
-        """Catalogue, search and tagger, as results tell of them."""
+        """Catalogue, search and tagger in one line, for results."""
         return (
             f"{self.catalogue.name} ({len(self.catalogue.products):,} products, {len(self.goals):,} goals), "
             f"search: {SEARCH_NAME}, words: {self.index.rule}, nouns: {self.tagger}"
@@ -47,9 +47,9 @@ class Shop:
         return page_at(self.catalogue, place, instruction)
 
     def after(self, place: Place, action: str) -> Place | None:
-        """Where an action leads; None if it does nothing.
+        """The place after an action; None if the action has no effect.
 
-        "search[words]" searches, on any page; "click[text]" follows the page's link of that text.
+        "search[words]" searches, on any page; "click[text]" follows the page's link with that text.
         """
         name, argument = parse_action(action)
         if name == SEARCH_ACTION:
@@ -59,7 +59,7 @@ class Shop:
         return None
 
     def reward(self, place: Place, goal: Goal) -> float:
-        """What a purchase is worth to someone with a goal, 0 to 1."""
+        """The reward of the purchase at a place for a goal, from 0 to 1."""
         assert place.bought and place.asin is not None
         return self._reward(place.asin, place.chosen, goal)
 
@@ -73,10 +73,10 @@ class Shop:
 
 
 def parse_action(action: str) -> tuple[str, str]:
-    """Name and lower-cased argument of "name[argument]"; two empty texts if the action is none.
+    """Name and argument (in lower case) of "name[argument]"; two empty texts if the action has another form.
 
-    The last bracket that opens counts, and what stands behind the last that closes is left out, as in the
-    released shop; only the first line is looked at.
+    As in the released shop, the argument begins at the last opening bracket, the text after the last closing
+    bracket is ignored, and only the first line is read.
     """
     line = action.partition("\n")[0]
     closing = line.rfind("]")
@@ -88,17 +88,17 @@ def parse_action(action: str) -> tuple[str, str]:
 
 @lru_cache(maxsize=4)
 def open_shop(data: str | None, products: int, seed: int, rule: WordRule, tagger: TaggerName) -> Shop:
-    """The shop of some settings, opened once in a process.
+    """The shop with these settings, opened once per process.
 
     Args:
         data: folder of WebShop's files, or a file of products; None makes a synthetic catalogue.
-        products: how many products a synthetic catalogue has.
-        seed: of everything that is drawn: prices, goals, a synthetic catalogue.
-        rule: how the search cuts texts into words.
-        tagger: what finds the nouns of titles.
+        products: number of products of a synthetic catalogue.
+        seed: seed of everything that is drawn: prices, goals, a synthetic catalogue.
+        rule: the rule by which the search splits texts into words.
+        tagger: the tagger that finds the nouns of titles.
 
     Raises:
-        SettingError: if the data cannot be read, or the tagger is not there.
+        SettingError: if the data cannot be read, or if the tagger is not installed.
     """
     tagger_name, nouns = open_tagger(tagger)
     if data is None:

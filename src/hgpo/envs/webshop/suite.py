@@ -1,4 +1,4 @@
-"""WebShop as a benchmark: its goals by split, and the environments in which they are shopped for."""
+"""WebShop as a benchmark: its goals by split, and the environments."""
 
 from __future__ import annotations
 
@@ -17,41 +17,43 @@ from hgpo.envs.webshop.nouns import TaggerName
 from hgpo.envs.webshop.word_rules import WordRule
 from hgpo.errors import SettingError
 
-# The shop needs packages that only shoppers have: it is imported when it is opened.
+# The shop needs packages that not all users have, so it is imported when it is opened.
 if TYPE_CHECKING:
     from hgpo.envs.webshop.shop import Shop
 
 SYNTHETIC = "synthetic"
 TRAIN, EVALUATION = "train", "evaluation"
 EVALUATION_GOALS = 500
-"""How many goals are held out: the first ones after shuffling."""
+"""Number of held-out goals: the first ones after shuffling."""
 
 
 @dataclass(frozen=True)
 class WebshopSuite:
-    """Shopping trips: find what is wanted in a shop, choose its options and buy it."""
+    """Shopping: find the wanted product in a shop, choose its options and buy it."""
 
     name: ClassVar[str] = "webshop"
     data: str | None = None
-    """Folder of WebShop's two data files, or one of its files of products; None takes $WEBSHOP_DATA, and
-    without that, as "synthetic" does always, makes up a small shop. A run keeps what it began with."""
+    """Folder of WebShop's two data files, or one of its files of products. None uses $WEBSHOP_DATA or, if
+    that is not set, a small synthetic shop; "synthetic" always uses the synthetic shop. A run keeps the data
+    that it started with."""
     products: int = 300
-    """Products of a synthetic shop."""
+    """Number of products of a synthetic shop."""
     catalogue_seed: int = 0
-    """Of prices, goals and their split, and of a synthetic shop: the same for all who are to be compared."""
+    """Seed of prices, goals and their split, and of a synthetic shop; only results with the same seed can be
+    compared."""
     words: WordRule = "recorded"
-    """How the search cuts texts into words: recorded, as in the recorded episodes, or lucene, as Lucene 8.11,
-    the released shop's search engine, does."""
+    """How the search splits texts into words: recorded, as in the recorded episodes, or lucene, as in Lucene
+    8.11, the released shop's search engine."""
     tagger: TaggerName = "auto"
-    """What finds the nouns of titles, by which the reward tells sorts of things apart: spacy, as in the
-    released shop, or a rule that needs nothing; auto is spacy where it is installed."""
+    """How the nouns of titles are found, by which the reward distinguishes kinds of products: spacy, as in
+    the released shop, or rule, which needs no package; auto is spacy if it is installed, else rule."""
     max_steps: int = 15
     """An episode is truncated after this many commands."""
     success_reward: float = 10.0
     """The reward of buying exactly what is wanted; every other command gives 0."""
     state_key: StateKeyName = "observation"
-    """What makes two states the same to the estimator; the observation, which does not show which options are
-    chosen, is the paper's."""
+    """The key by which the estimator compares states; the paper uses the observation, which does not show the
+    chosen options."""
 
     def __post_init__(self) -> None:
         if self.data is None:
@@ -61,38 +63,38 @@ class WebshopSuite:
 
     @property
     def folder(self) -> str | None:
-        """Where the data are, with ~ for the home folder filled in; None if the shop is synthetic."""
+        """The path of the data, with ~ replaced by the home folder; None if the shop is synthetic."""
         return None if self.data is None or self.data == SYNTHETIC else os.path.expanduser(self.data)
 
     @property
     def synthetic(self) -> bool:
-        """Whether the shop is made up, so that nothing that happens in it is a result on WebShop."""
+        """Whether the shop is synthetic; results in a synthetic shop are not results on WebShop."""
         return self.folder is None
 
     @property
     def shop(self) -> Shop:
-        """The shop, opened once in a process for all suites with these settings."""
+        """The shop, opened once per process for all suites with these settings."""
         from hgpo.envs.webshop.shop import open_shop
 
         return open_shop(self.folder, self.products, self.catalogue_seed, self.words, self.tagger)
 
     @property
     def description(self) -> str:
-        """Catalogue, search and noun tagger, which results depend on."""
+        """Catalogue, search and noun tagger, because results depend on them."""
         return self.shop.description
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """Training, and the goals that are held out."""
+        """Training and the held-out goals."""
         return TRAIN, EVALUATION
 
     def tasks(self, split: str, count: int | None = None, seed: int = 0) -> Sequence[Task]:
-        """`count` tasks of a split; training tasks are drawn by `seed` without repetition while they last."""
+        """`count` tasks of a split; training tasks are drawn by `seed`, each once before any is repeated."""
         total = len(self.shop.goals)
         if total <= EVALUATION_GOALS:
             raise SettingError(
                 f"{self.description}: {EVALUATION_GOALS} goals are held out, and none is left for training; "
-                "a larger catalogue is needed"
+                "use a larger catalogue"
             )
         numbers = choose_tasks(
             split,
@@ -110,7 +112,7 @@ class WebshopSuite:
         return Task(f"{split}/{number}", goal.category, goal.instruction_text, goal)
 
     def walkthrough(self, task: Task) -> tuple[str, ...] | None:
-        """What an expert does who knows the product; None if it is not found by words of the goal."""
+        """The commands of an expert that knows the product; None if the goal's words do not find it."""
         from hgpo.envs.webshop.expert import solve
 
         return solve(self.shop, task.game)
@@ -122,7 +124,7 @@ class WebshopSuite:
         return random_readings(self, count, seed, partial(purchases, self.shop))
 
     def make(self) -> Environment:
-        """A new environment; all those of a process share one shop."""
+        """A new environment; all environments of a process share one shop."""
         from hgpo.envs.webshop.environment import Rules, ShopEnvironment
 
         return ShopEnvironment(
@@ -135,7 +137,7 @@ class WebshopSuite:
         )
 
     def texts(self) -> Iterator[str]:
-        """All goals and products, and what is written on every page."""
+        """All goals and products, and the texts of every page."""
         from hgpo.envs.webshop.vocabulary import shop_texts
 
         return shop_texts(self.shop)

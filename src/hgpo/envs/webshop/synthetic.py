@@ -1,4 +1,4 @@
-"""A shop made up here, for machines without WebShop's data: the same code sells other things."""
+"""A synthetic catalogue for machines without WebShop's data; all other code of the shop is the same."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from hgpo.envs.webshop.catalogue import Catalogue, Product
 
 @dataclass(frozen=True)
 class Department:
-    """What a category of things has in common."""
+    """A category of products."""
 
     things: tuple[str, ...]
-    """What is sold, by the words under which it is found."""
+    """The kinds of products, as the words by which they are found."""
     qualities: tuple[str, ...]
-    """What may be asked of a thing."""
+    """Attributes that a goal may require."""
     options: Mapping[str, tuple[str, ...]]
     """Values of each option."""
 
@@ -55,11 +55,11 @@ INSTRUCTED = 2
 
 
 def make_catalogue(products: int, seed: int) -> Catalogue:
-    """A catalogue of made-up products, all of them wanted by someone; the same seed makes the same.
+    """A synthetic catalogue in which every product has an instruction; the seed determines everything.
 
     Args:
-        products: how many.
-        seed: of all that is drawn.
+        products: number of products.
+        seed: seed of everything that is drawn.
     """
     rng = random.Random(f"webshop {seed}")
     width = max(4, len(str(products)))

@@ -1,4 +1,4 @@
-"""Every text that a shop can show."""
+"""All texts that a shop can show."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LABELS = (
 
 
 def shop_texts(shop: Shop) -> Iterator[str]:
-    """Labels as they stand on pages and in commands, numbers of pages and results, products, goals."""
+    """Labels of pages and commands, numbers of pages and results, products, and goals."""
     for label in LABELS:
         yield label
         yield label.lower()

@@ -1,4 +1,4 @@
-"""Which stretches of a text are words, by two rules, each a pattern for the package regex (VERSION1)."""
+"""Two rules that split a text into words, each a pattern for the package regex (VERSION1)."""
 
 from __future__ import annotations
 
@@ -7,26 +7,26 @@ from collections.abc import Mapping
 from typing import Literal
 
 WordRule = Literal["recorded", "lucene"]
-"""As the search of the recorded episodes cuts texts, or as Lucene 8.11 does."""
+"""The names of the rules: that of the search in the recorded episodes, and that of Lucene 8.11."""
 
-# The rule "recorded": letters, digits and low lines in a row, with single signs between letters or between
-# digits, and symbols of some blocks one by one.
+# The rule "recorded": sequences of letters, digits and underscores, with single punctuation marks between
+# letters or between digits; symbols of some blocks are words by themselves.
 _ROW = r"[\p{L}\p{N}_]+"
 _RECORDED = (
     r"[\u25B6\u25C0\u2600-\u27BF\U0001F000-\U0001FAFF]"
     rf"|{_ROW}(?:(?:(?<=\p{{L}})[.:'‘’](?=\p{{L}})|(?<=\d)[.,'‘’](?=\d)){_ROW})*"
 )
 
-# The rule "lucene": the word boundaries of Unicode's annex 29 as of version 9.0, ideographs and Hiragana one
-# by one, and the sequences of emoji of Unicode's technical standard 51 as of version 11.
+# The rule "lucene": the word boundaries of Unicode's annex 29 (version 9.0), with ideographs and Hiragana as
+# separate words, and the emoji sequences of Unicode's technical standard 51 (version 11).
 
 
 def _characters(ranges: str) -> str:
-    """The inside of a character class: hexadecimal code points and ranges of them."""
+    """The content of a character class, from hexadecimal code points and ranges of them."""
     return re.sub(r"[0-9A-F]+", lambda number: f"\\U{int(number[0], 16):08X}", ranges).replace(" ", "")
 
 
-# What is an emoji without a selector after it.
+# Characters that are emoji without a selector after them.
 _EMOJI = _characters(
     "A9 AE 203C 2049 2122 2139 2194-2199 21A9-21AA 231A-231B 2328 2388 23CF 23E9-23F3 23F8-23FA 24C2 "
     "25AA-25AB 25B6 25C0 25FB-25FE 2600-2605 2607-2612 2614-2685 2690-2705 2708-2712 2714 2716 271D 2721 "
@@ -41,7 +41,7 @@ _SELECTORS = r"\uFE0E\uFE0F"
 # Accents, selectors and invisible joiners, which belong to the character before them.
 _MARK = rf"[\p{{WB=Format}}\p{{WB=Extend}}\p{{WB=ZWJ}}]--[{_SKIN}]"
 _MARKS = rf"[{_MARK}]*+"
-# Signs that became letters in Unicode after version 9.0.
+# Characters that became letters in Unicode after version 9.0.
 _NO_LETTERS = _characters(
     "B8 2C2-2C5 2D2-2D7 2DE-2DF 2E5-2EB 2ED 2EF-2FF 55A-55C 55E-55F 58A 70F A708-A716 A720-A721 A789-A78A "
     "AB5B"
@@ -59,9 +59,9 @@ _RUN = (
     rf"|{_DIGIT}(?:{_IN_NUMBERS}{_DIGIT})*+|{_LETTER}(?:{_IN_WORDS}{_LETTER})*+)++)"
 )
 _ALPHANUMERIC = rf"(?:{_LOW_LINE})*+{_RUN}(?:(?:{_LOW_LINE})++{_RUN})*+(?:{_LOW_LINE})*+"
-# A short cut for most words of an English text: what follows cannot belong to them.
+# A shortcut for most English words: the character that follows cannot belong to the word.
 _PLAIN = r"[A-Za-z0-9]++(?![^\x00-\x7F]|[_.,:;'])"
-# Marks of an emoji; a joiner in front of another emoji is none of them.
+# Marks of an emoji; a joiner before another emoji does not count as a mark.
 _EMOJI_MARKS = rf"(?:[{_MARK}--[{_SELECTORS}\u200D]]|\u200D(?!\u200D*+[{_EMOJI}{_SKIN}]))*+"
 _ONE_EMOJI = (
     rf"(?:(?:\u200D*\p{{Emoji_Modifier_Base}}{_EMOJI_MARKS})?[{_SKIN}]{_EMOJI_MARKS}"

@@ -1,4 +1,4 @@
-"""The words of a text as the search sees them: cut out by one of two rules, lower-cased, stemmed."""
+"""The words of a text as the search uses them: split by one of two rules, in lower case, and stemmed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from nltk.stem.porter import PorterStemmer
 from hgpo.envs.webshop.word_rules import PATTERNS, WordRule
 
 LONGEST_WORD = 255
-"""A longer word is cut into several."""
+"""Largest length of a word; a longer one is split into several."""
 STOP_WORDS = frozenset(
     "a an and are as at be but by for if in into is it no not of on or such that the their then there these "
     "they this to was will with".split()
@@ -31,14 +31,14 @@ def words_of(text: str, rule: WordRule) -> Iterator[str]:
 
 
 def _pieces(text: str, pattern: regex.Pattern[str]) -> Iterator[str]:
-    """The words of a long one, as a reader finds them that looks no further than `LONGEST_WORD`."""
+    """The words into which a long word is split, with at most `LONGEST_WORD` characters each."""
     end, near = 0, 4 * LONGEST_WORD
-    # Nearly always the next word begins at once. Looking no further keeps the time linear in the length, as
-    # a match goes on to the end of the text.
+    # The next word nearly always begins at once. Searching nearby first keeps the time linear in the length,
+    # because a match extends to the end of the text.
     while begun := pattern.search(text, end, end + near) or pattern.search(text, end):
         match = pattern.match(text, begun.start(), begun.start() + LONGEST_WORD)
         if match is None:
-            # What makes it a word comes later than a reader looks: a key's frame behind hundreds of accents.
+            # The character that makes it a word is too far away: a keycap mark after hundreds of accents.
             end = begun.start() + 1
             continue
         yield match[0]
@@ -56,5 +56,5 @@ def _stem(word: str) -> str:
 
 @cache
 def _pattern(rule: WordRule) -> regex.Pattern[str]:
-    """What matches one word after the other."""
+    """The compiled pattern that matches one word at a time."""
     return regex.compile(PATTERNS[rule], regex.VERSION1)

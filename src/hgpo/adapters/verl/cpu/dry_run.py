@@ -1,4 +1,4 @@
-"""Changes any configuration into one that takes minutes on a CPU: a tiny model and a few short episodes."""
+"""Changes any configuration so that it runs in minutes on a CPU: a tiny model and a few short episodes."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ MODULES = "VERL_USE_EXTERNAL_MODULES"
 """The environment variable that lists modules that verl imports before anything else."""
 ENVIRONMENT = {
     "VERL_PLATFORM": "cpu",
-    # verl has its FSDP engine only for GPUs, so it is told that there are some.
+    # verl offers its FSDP engine only for GPUs, so the dry run claims to have GPUs.
     "VERL_ENGINE_DEVICE": "cuda",
     "OMP_NUM_THREADS": "1",
 }
 """Environment variables that every process of a dry run needs, before it imports verl; see `prepare`."""
 RESPONSE = "number"
-"""Answers of one token: an untrained model finds a valid one now and then."""
+"""The response format: with answers of one token, an untrained model gives a valid one now and then."""
 MAX_COMMANDS = 100
 """The highest command number for which the model has a token."""
 

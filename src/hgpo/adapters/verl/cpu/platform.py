@@ -1,4 +1,4 @@
-"""A CPU as a platform of verl: it answers all calls for an accelerator, mostly without doing anything."""
+"""A CPU as a platform of verl: it accepts all calls for an accelerator, most of which have no effect."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class CPU(PlatformBase):
         return True
 
     def current_device(self) -> Any:
-        """The device in the form that FSDP takes."""
+        """The device in the form that FSDP accepts."""
         return torch.device("cpu")
 
     def device_count(self) -> int:
@@ -94,10 +94,10 @@ class CPU(PlatformBase):
         return "gloo"
 
     def visible_devices_envvar(self) -> str:
-        """The variable for the GPUs that Ray is told of."""
+        """The environment variable with the GPUs that Ray is told about."""
         return "CUDA_VISIBLE_DEVICES"
 
-    # The base class gives the type of what the manager yields.
+    # The base class declares the type of the value that the context manager yields.
     @override
     @contextlib.contextmanager
     def nvtx_range(self, msg: str) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -116,7 +116,7 @@ class CPU(PlatformBase):
         return "GPU"
 
     def ray_noset_envvars(self) -> list[str]:
-        """The variables for the GPUs that Ray is told of."""
+        """The environment variables for the GPUs that Ray is told about."""
         return ["RAY_EXPERIMENTAL_NOSET_CUDA_VISIBLE_DEVICES"]
 
     def is_ipc_supported(self) -> bool:

@@ -1,4 +1,4 @@
-"""Registers the platform and the server in verl; every process imports it by VERL_USE_EXTERNAL_MODULES.
+"""Registers the platform and the server in verl; every process imports it through VERL_USE_EXTERNAL_MODULES.
 
 It is imported before verl's own modules look for an accelerator. The variables are in `dry_run.ENVIRONMENT`.
 """

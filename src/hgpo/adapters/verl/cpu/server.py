@@ -97,7 +97,7 @@ class Server:
         missing = set(missing) - set(model.all_tied_weights_keys)
         if missing or unexpected:
             raise ValueError(
-                f"these weights were not received, or are not the model's: {[*missing, *unexpected]}"
+                f"these weights were not received, or do not belong to the model: {[*missing, *unexpected]}"
             )
         self.version = self.version if version is None else version
 
