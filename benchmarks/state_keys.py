@@ -26,8 +26,8 @@ from hgpo.analysis.choice import Choice, score_choices
 from hgpo.analysis.groups import LevelStatistics, level_statistics
 from hgpo.envs import ENVIRONMENTS
 from hgpo.envs.base import TaskSuite
+from hgpo.lab.decision_processes import ProcessShape, SampledSteps
 from hgpo.lab.measure import Setting, alignment_of, draw_sample
-from hgpo.lab.processes import ProcessShape, SampledSteps
 from hgpo.lab.theory import settings_of_kinds
 from hgpo.rollouts.agent import Situation
 from hgpo.rollouts.episodes import Decision, Episode, Trajectory

@@ -34,7 +34,7 @@ from training_alternatives import TrlStep, gradient_of, plain_rollout, plain_upd
 from typing_extensions import override
 
 from hgpo.policies.gradients import add_gradients
-from hgpo.policies.reading import PackedBatch
+from hgpo.policies.readers import PackedBatch
 from hgpo.rollouts.dynamic_sampling import Sample
 from hgpo.rollouts.rollout import rollout, step_table
 from hgpo.steps import StepTable

@@ -19,7 +19,7 @@ from transformers import DynamicCache
 
 from hgpo.envs.base import Task
 from hgpo.policies.base import Completion
-from hgpo.policies.reading import SequenceScores
+from hgpo.policies.readers import SequenceScores
 from hgpo.policies.transformers import TransformersPolicy
 from hgpo.rollouts.episodes import Trajectory
 from hgpo.rollouts.prompts import Turn, fit_prompts

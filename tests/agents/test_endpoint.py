@@ -15,7 +15,7 @@ from toy import ToySuite
 from hgpo.agents import Situation
 from hgpo.agents.chat import Server, open_chat
 from hgpo.agents.endpoint import EndpointAgent
-from hgpo.agents.prompting import Plain, ReAct, reflection_messages
+from hgpo.agents.untrained_prompts import Plain, ReAct, reflection_messages
 from hgpo.cli import main
 from hgpo.envs.base import Info
 from hgpo.envs.episode import TimeStep

@@ -12,8 +12,8 @@ from tables import walk_rows, walks
 
 from hgpo import HGPO, StepTable
 from hgpo.analysis.choice import Choice, advice, score_choices
+from hgpo.lab.decision_processes import ProcessShape
 from hgpo.lab.measure import Setting, alignment_of, draw_sample
-from hgpo.lab.processes import ProcessShape
 from hgpo.lab.theory import settings_of_kinds
 
 STATE = HGPO(history_length=0, discount=1.0)

@@ -20,8 +20,8 @@ from started import started
 from hgpo.analysis.intervals import Interval, bootstrap
 from hgpo.cli import main
 from hgpo.compare.plan import ABLATIONS, LOSSES, VARIANTS, Plan, estimator_of, load_plan
-from hgpo.compare.report import markdown, summary_tables
 from hgpo.compare.summary import MethodSummary, steps_to, summarize
+from hgpo.compare.tables import markdown, summary_tables
 from hgpo.errors import RunError, SettingError
 from hgpo.estimators import ESTIMATORS, HGPO
 from hgpo.runs.folder import RunLog

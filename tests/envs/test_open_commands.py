@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hgpo.agents.prompting import Plain, ReAct
+from hgpo.agents.untrained_prompts import Plain, ReAct
 from hgpo.envs.base import Info, Task
 from hgpo.envs.commands import fill, filled_by_chance, listed
 from hgpo.envs.episode import TimeStep

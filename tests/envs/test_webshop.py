@@ -24,14 +24,14 @@ from webshop import released_record
 from hgpo.envs import Task, WebshopSuite
 from hgpo.envs.checker import check, format_report, steps_to_win
 from hgpo.envs.replay import format_comparison
-from hgpo.envs.webshop import indexing, reading, search
+from hgpo.envs.webshop import data_files, indexing, search
 from hgpo.envs.webshop.catalogue import Catalogue, Product, Wanted, load_catalogue, read_products
+from hgpo.envs.webshop.data_files import read_list, read_object
 from hgpo.envs.webshop.files import find_files
 from hgpo.envs.webshop.goals import Goal, Goals
 from hgpo.envs.webshop.indexing import cached_index, index_catalogue, indexed_text
 from hgpo.envs.webshop.nouns import open_tagger, rule_nouns
 from hgpo.envs.webshop.pages import Place, page_at
-from hgpo.envs.webshop.reading import read_list, read_object
 from hgpo.envs.webshop.replay import replay
 from hgpo.envs.webshop.reward import purchase_reward, type_reward
 from hgpo.envs.webshop.search import SearchIndex, build_index
@@ -734,7 +734,7 @@ COMPRESSED = {".xz": lzma.compress, ".gz": gzip.compress, ".bz2": bz2.compress, 
 )
 def test_data_files_are_read_however_they_were_written(tmp_path, monkeypatch, compress, change):
     # The name does not tell the compression; values lie across the pieces in which a file is read.
-    monkeypatch.setattr(reading, "PIECE", 5)
+    monkeypatch.setattr(data_files, "PIECE", 5)
     folder_of(tmp_path, {PRODUCTS: compress(change(RECORDS)), ATTRIBUTES: compress(change(TOLD))})
     one, two = load_catalogue(find_files(tmp_path), 0).products
     assert (one.asin, two.asin, one.title, one.options) == (
@@ -760,7 +760,7 @@ JSON_VALUES = st.recursive(
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(JSON_VALUES, min_size=1, max_size=4), st.integers(1, 9), st.sampled_from([None, 1]))
 def test_files_are_read_piece_by_piece_as_json_reads_them_whole(tmp_path, monkeypatch, values, piece, indent):
-    monkeypatch.setattr(reading, "PIECE", piece)
+    monkeypatch.setattr(data_files, "PIECE", piece)
     path = tmp_path / "some.json"
     path.write_text(json.dumps(values, indent=indent))
     assert list(read_list(path)) == values

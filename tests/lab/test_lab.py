@@ -9,10 +9,7 @@ import pytest
 
 from hgpo.cli import main
 from hgpo.estimators import HGPO
-from hgpo.lab.errors import split_errors
-from hgpo.lab.estimators import Compared, FixedWeights, SingleLevel, WholeHistory, fitted_critic
-from hgpo.lab.measure import Setting, alignment_of, draw_sample, estimates, score
-from hgpo.lab.processes import (
+from hgpo.lab.decision_processes import (
     Processes,
     ProcessShape,
     draw_processes,
@@ -21,6 +18,9 @@ from hgpo.lab.processes import (
     sample_steps,
     score_gradients,
 )
+from hgpo.lab.errors import split_errors
+from hgpo.lab.estimators import Compared, FixedWeights, SingleLevel, WholeHistory, fitted_critic
+from hgpo.lab.measure import Setting, alignment_of, draw_sample, estimates, score
 from hgpo.lab.sweeps import AHEAD, AXES, setting_at, sweep
 from hgpo.lab.theory import Moments, best_weights, check_claims, level_moments, settings_of_kinds
 from hgpo.returns import discounted_returns

@@ -10,10 +10,10 @@ import pytest
 from hgpo.cli import main
 from hgpo.estimators import GRPO
 from hgpo.lab import learning
+from hgpo.lab.decision_processes import draw_processes, exact_values
 from hgpo.lab.gradient import GradientSetting, corrected_cosine, gradient_cosines, noisy_cosine
 from hgpo.lab.kinds import KINDS, NO_EFFECT, STRONGLY
 from hgpo.lab.learning import Adam, LearningSetting, learn, learn_all, optimum
-from hgpo.lab.processes import draw_processes, exact_values
 
 FEW = GradientSetting(group_sizes=(8,), groups=64, processes=6)
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hgpo.agents.prompting import ReAct
+from hgpo.agents.untrained_prompts import ReAct
 from hgpo.policies.answers import Answer, InvalidReason, begun_by, left_to_write, read_answer
 from hgpo.rollouts.prompts import CommandNumber, CommandText, ThinkAction
 

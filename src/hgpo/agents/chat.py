@@ -20,8 +20,8 @@ from tenacity.wait import wait_random_exponential
 
 from hgpo.agents.faults import CONNECTION, NO_SYSTEM_ROLE, TIMEOUT, Fault, FaultError, Reach, failure
 from hgpo.agents.journal import Journal
-from hgpo.agents.prompting import Message, without_system_role
 from hgpo.agents.replies import Reply, read_reply
+from hgpo.agents.untrained_prompts import Message, without_system_role
 from hgpo.errors import RunError, SettingError
 from hgpo.files import exclusive_lock
 from hgpo.policies.answers import Answer

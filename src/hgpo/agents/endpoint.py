@@ -8,7 +8,7 @@ from functools import partial
 
 from hgpo.agents.chat import ChatClient
 from hgpo.agents.faults import TOO_LONG
-from hgpo.agents.prompting import Message, Prompting, lesson_in, reflection_messages
+from hgpo.agents.untrained_prompts import Message, Prompting, lesson_in, reflection_messages
 from hgpo.policies.answers import Answer
 from hgpo.policies.base import Completion
 from hgpo.rollouts.agent import Situation

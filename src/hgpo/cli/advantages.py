@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from hgpo.cli.parse import first_stage, parse
-from hgpo.cli.rollouts import open_rollouts, say
+from hgpo.cli.rollout_input import open_rollouts, say
 from hgpo.errors import RunError, SettingError
 from hgpo.estimators import ENTROPY_CREDITS, ESTIMATORS, EntropyCreditName
 from hgpo.estimators.parallel import in_parallel

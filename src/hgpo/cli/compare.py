@@ -1,4 +1,4 @@
-"""`hgpo compare`."""
+"""`hgpo compare`: train several methods with several seeds, and compare them with intervals."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from hgpo.cli import INTERRUPTED
 from hgpo.cli.parse import parse
 from hgpo.cli.train import parse_train, settings_of
 from hgpo.compare.plan import ABLATIONS, Plan, load_plan
-from hgpo.compare.report import summary_tables, write_results
 from hgpo.compare.runs import Progress, carry_out
 from hgpo.compare.summary import finished_seeds, suites_played, summarize
+from hgpo.compare.tables import summary_tables, write_results
 from hgpo.envs import ENVIRONMENTS
 from hgpo.envs.base import require_tasks
 from hgpo.errors import SettingError

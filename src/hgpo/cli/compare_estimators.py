@@ -16,7 +16,7 @@ from rich.table import Table
 
 from hgpo.analysis.agreement import Agreement, agreement
 from hgpo.cli.parse import parse
-from hgpo.cli.rollouts import open_rollouts
+from hgpo.cli.rollout_input import open_rollouts
 from hgpo.errors import SettingError
 from hgpo.estimators import ESTIMATORS, HGPO, Estimator, missing_column
 

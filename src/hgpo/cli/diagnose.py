@@ -23,7 +23,7 @@ from hgpo.analysis.groups import (
     level_statistics,
 )
 from hgpo.cli.parse import parse
-from hgpo.cli.rollouts import open_rollouts
+from hgpo.cli.rollout_input import open_rollouts
 from hgpo.errors import SettingError
 from hgpo.estimators import HGPO
 from hgpo.rollout_files import is_run

@@ -1,4 +1,4 @@
-"""`hgpo evaluate`."""
+"""`hgpo evaluate`: how many tasks an agent solves."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`hgpo export`."""
+"""`hgpo export`: a run's policy as a model folder that other programs load."""
 
 from __future__ import annotations
 

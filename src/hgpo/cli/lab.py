@@ -16,13 +16,13 @@ from rich.table import Table
 from hgpo.cli import wrong_use
 from hgpo.cli.parse import parse
 from hgpo.errors import SettingError
+from hgpo.lab.decision_processes import ProcessShape
 from hgpo.lab.game_gradient import GameGradientSetting
 from hgpo.lab.game_learning import GameLearningSetting
 from hgpo.lab.gradient import GradientSetting
 from hgpo.lab.learning import LearningSetting
 from hgpo.lab.measure import Setting
 from hgpo.lab.oracle import OracleSetting
-from hgpo.lab.processes import ProcessShape
 from hgpo.runs.display import RichDisplay
 
 Folder = Annotated[Path, tyro.conf.arg(metavar="FOLDER")]
@@ -148,8 +148,8 @@ def main(args: Sequence[str]) -> int:
 
 
 def _bias_variance(command: BiasVariance) -> None:
-    from hgpo.lab.report import write_sweep
     from hgpo.lab.sweeps import AXES, setting_at, sweep
+    from hgpo.lab.tables import write_sweep
 
     _check(command.rows, command.processes)
     base = Setting(shape=command.shape, rows=command.rows, processes=command.processes)
@@ -164,7 +164,7 @@ def _bias_variance(command: BiasVariance) -> None:
 
 
 def _theory(command: Theory) -> None:
-    from hgpo.lab.report import write_claims, write_weights
+    from hgpo.lab.tables import write_claims, write_weights
     from hgpo.lab.theory import check_claims, settings_of_kinds, weights_compared
 
     _check(command.rows, command.processes)
@@ -191,7 +191,7 @@ def _gradient(command: Gradient) -> None:
     from hgpo.lab.game_gradient import game_gradient_cosines
     from hgpo.lab.gradient import gradient_cosines
     from hgpo.lab.kinds import KINDS
-    from hgpo.lab.report import write_game_gradients, write_gradients
+    from hgpo.lab.tables import write_game_gradients, write_gradients
 
     def processes(advance: Progress) -> list[Path]:
         jobs = [(kind, command.processes, command.seed) for kind in KINDS]
@@ -210,7 +210,7 @@ def _learning(command: Learning) -> None:
     from hgpo.lab.game_learning import compared, learn_games
     from hgpo.lab.kinds import KINDS
     from hgpo.lab.learning import learn_all
-    from hgpo.lab.report import write_game_learning, write_learning
+    from hgpo.lab.tables import write_game_learning, write_learning
 
     def processes(advance: Progress) -> list[Path]:
         jobs = [(kind, command.processes, command.seed) for kind in KINDS]
@@ -268,7 +268,7 @@ def _oracle(command: Oracle) -> None:
     from hgpo.cli.players import ModelOptions, games_of, open_player
     from hgpo.envs import ENVIRONMENTS
     from hgpo.lab.oracle import measure_estimators
-    from hgpo.lab.report import write_oracle
+    from hgpo.lab.tables import write_oracle
 
     default = ENVIRONMENTS.find(command.env or next(iter(ENVIRONMENTS)), "--env")()
     suite = games_of([command.policy], default)

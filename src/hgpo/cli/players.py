@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 import tyro
 
 from hgpo.agents import Agent, ExpertAgent, LanguageAgent, RandomAgent
-from hgpo.agents.prompting import Plain, Prompting, PromptingName, ReAct
+from hgpo.agents.untrained_prompts import Plain, Prompting, PromptingName, ReAct
 from hgpo.envs import ENVIRONMENTS
 from hgpo.envs.base import TaskSuite
 from hgpo.errors import SettingError

@@ -1,4 +1,4 @@
-"""`hgpo presets`."""
+"""`hgpo presets`: published settings, as options of `hgpo train`."""
 
 from __future__ import annotations
 

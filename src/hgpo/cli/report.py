@@ -1,4 +1,4 @@
-"""`hgpo report`."""
+"""`hgpo report`: a run as one HTML page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`hgpo train`."""
+"""`hgpo train`: train an agent, or continue a run."""
 
 from __future__ import annotations
 

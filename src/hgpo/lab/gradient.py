@@ -15,10 +15,7 @@ import tyro
 from numpy.typing import NDArray
 
 from hgpo.analysis.intervals import Interval, bootstrap
-from hgpo.lab.estimators import REFERENCES, Estimator, published_estimators
-from hgpo.lab.kinds import KINDS, discount_of
-from hgpo.lab.measure import alignment_of
-from hgpo.lab.processes import (
+from hgpo.lab.decision_processes import (
     Processes,
     ProcessShape,
     SampledSteps,
@@ -28,6 +25,9 @@ from hgpo.lab.processes import (
     sample_steps,
     score_gradients,
 )
+from hgpo.lab.estimators import REFERENCES, Estimator, published_estimators
+from hgpo.lab.kinds import KINDS, discount_of
+from hgpo.lab.measure import alignment_of
 from hgpo.returns import discounted_returns
 
 MANY = 16

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hgpo.lab.processes import ProcessShape
+from hgpo.lab.decision_processes import ProcessShape
 
 NO_EFFECT = "history has no effect"
 POLICY = "the policy depends on history"

@@ -12,10 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hgpo.analysis.intervals import Interval, bootstrap
-from hgpo.lab.estimators import REFERENCES, Estimator, published_estimators
-from hgpo.lab.gradient import GroupSizes
-from hgpo.lab.kinds import KINDS, discount_of
-from hgpo.lab.processes import (
+from hgpo.lab.decision_processes import (
     Processes,
     ProcessShape,
     draw_processes,
@@ -24,6 +21,9 @@ from hgpo.lab.processes import (
     sample_steps,
     score_gradients,
 )
+from hgpo.lab.estimators import REFERENCES, Estimator, published_estimators
+from hgpo.lab.gradient import GroupSizes
+from hgpo.lab.kinds import KINDS, discount_of
 
 RATES = (0.1, 0.3)
 """The learning rates to choose from, in logits per update."""

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hgpo.estimators.leave_one_out import Peers
+from hgpo.lab.decision_processes import ProcessShape, SampledSteps, draw_processes, exact_values, sample_steps
 from hgpo.lab.errors import Errors, split_errors
 from hgpo.lab.estimators import Estimator, critics_advantages, fitted_critic, named_estimators
-from hgpo.lab.processes import ProcessShape, SampledSteps, draw_processes, exact_values, sample_steps
 from hgpo.returns import discounted_returns
 
 CRITICS = {"GAE λ=0.95": 0.95, "GAE λ=1": 1.0}

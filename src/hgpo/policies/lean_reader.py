@@ -20,7 +20,7 @@ from typing_extensions import override
 from hgpo.policies.batching import split_by_length
 from hgpo.policies.distributions import log_softmax, sample
 from hgpo.policies.llama import Llama
-from hgpo.policies.reading import (
+from hgpo.policies.readers import (
     Drawn,
     PackedBatch,
     Reader,

@@ -9,7 +9,7 @@ from typing_extensions import override
 
 from hgpo.policies.loading import load_policy
 from hgpo.policies.lora import ADAPTER, has_adapter, quiet_peft
-from hgpo.policies.reading import PackedBatch, SequenceScores
+from hgpo.policies.readers import PackedBatch, SequenceScores
 from hgpo.policies.transformers import TransformersPolicy
 
 REFERENCE = "reference"

@@ -17,7 +17,7 @@ from hgpo.policies.compute import Compute
 from hgpo.policies.lean_reader import LeanReader
 from hgpo.policies.llama import Llama, fits
 from hgpo.policies.lora import ADAPTER, has_adapter, plain_model, whole_config, whole_weights
-from hgpo.policies.reading import PackedBatch, Reader, SequenceScores
+from hgpo.policies.readers import PackedBatch, Reader, SequenceScores
 from hgpo.policies.tokens import ChatTokenizer, Tokens, end_tokens
 from hgpo.policies.tree_reader import TreeReader
 

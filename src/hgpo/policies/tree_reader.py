@@ -18,7 +18,7 @@ from typing_extensions import override
 from hgpo.policies.compute import Compute
 from hgpo.policies.distributions import log_softmax, sample
 from hgpo.policies.prefix_trees import Rows, Tree, as_rows, batches, frontier_of, grow_trees, outputs_of
-from hgpo.policies.reading import Drawn, PackedBatch, Reader, SequenceScores, read_sequence, scores_of
+from hgpo.policies.readers import Drawn, PackedBatch, Reader, SequenceScores, read_sequence, scores_of
 
 
 @dataclass(frozen=True)

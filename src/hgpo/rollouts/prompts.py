@@ -1,4 +1,8 @@
-"""Prompts and response formats: pure functions from turns to prompts, and from answers to actions."""
+"""Prompts and response formats: pure functions from turns to prompts, and from answers to actions.
+
+Which of an episode's last steps a turn holds is decided in `hgpo.rollouts.episodes`. The markup of a chat is
+added by `hgpo.policies.templates`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,17 @@
-"""The files of a run: metrics, evaluations and sample transcripts, in formats that any tool can read."""
+"""The files of a run: metrics, evaluations and sample transcripts, in formats that any tool can read.
+
+A run's folder holds, each with the module that writes it:
+
+    config.json         the settings (hgpo.training.config)
+    metrics.jsonl       one line per iteration (here)
+    evaluations.jsonl   one line per evaluation of a split (here)
+    samples/            transcripts of a few episodes (here)
+    rollouts/           all rows of each iteration, with --keep-rollouts (here)
+    reference/          the policy before reinforcement learning (hgpo.training.checkpoint)
+    checkpoints/        everything that is needed to continue (hgpo.training.checkpoint)
+    report.html         the run as one page (hgpo.report.page)
+    learning_curve.png  success by iteration (hgpo.report.curves)
+"""
 
 from __future__ import annotations
 

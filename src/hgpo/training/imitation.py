@@ -15,7 +15,7 @@ from hgpo.envs.base import Task, TaskSuite
 from hgpo.envs.episode import Transition
 from hgpo.errors import RunError, SettingError
 from hgpo.policies.gradients import add_gradients
-from hgpo.policies.reading import PackedBatch
+from hgpo.policies.readers import PackedBatch
 from hgpo.policies.transformers import TransformersPolicy
 from hgpo.rollouts.episodes import turn_at
 from hgpo.rollouts.prompts import ResponseFormat, fit_prompts

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from hgpo.distributed import ProcessGroup, SingleProcess, all_reduce_gradients, shard
 from hgpo.policies.gradients import add_gradients
-from hgpo.policies.reading import PackedBatch
+from hgpo.policies.readers import PackedBatch
 from hgpo.policies.reference import Reference
 from hgpo.policies.transformers import TransformersPolicy
 from hgpo.training.batch import UpdateBatch, mini_batches

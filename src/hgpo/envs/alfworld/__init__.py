@@ -1,4 +1,7 @@
-"""ALFWorld: the official games, an expert for them, and recorded episodes to replay."""
+"""ALFWorld: the official games, an expert for them, and recorded episodes to replay.
+
+The engine that plays the games is `hgpo.envs.textgame.engine`.
+"""
 
 from hgpo.envs.alfworld.names import demangled_names
 from hgpo.envs.alfworld.suite import AlfworldSuite

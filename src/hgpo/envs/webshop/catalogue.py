@@ -11,8 +11,8 @@ from functools import cached_property
 from sys import intern
 from typing import Any
 
+from hgpo.envs.webshop.data_files import read_list, read_object
 from hgpo.envs.webshop.files import CatalogueFiles
-from hgpo.envs.webshop.reading import read_list, read_object
 from hgpo.errors import SettingError
 
 LONGEST_ASIN = 10

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from hgpo.envs.webshop.reading import COMPRESSIONS
+from hgpo.envs.webshop.data_files import COMPRESSIONS
 from hgpo.errors import SettingError
 
 PRODUCT_FILES, ATTRIBUTE_FILES = "items_shuffle*.json", "items_ins*.json"
