@@ -6,7 +6,7 @@ from pathlib import Path
 from hgpo.envs.alfworld import AlfworldSuite
 from hgpo.envs.alfworld.replay import replay as replay_alfworld
 from hgpo.envs.base import Environment, Info, Task, TaskSuite
-from hgpo.envs.gym import GymSuite
+from hgpo.envs.bridges import GymSuite
 from hgpo.envs.household import HouseholdSuite
 from hgpo.envs.plain import from_class
 from hgpo.envs.replay import Comparison

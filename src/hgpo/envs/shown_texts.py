@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 
-from hgpo.envs.base import Task, TaskSuite
+from hgpo.envs.base import Environment, Task, TaskSuite
 from hgpo.envs.commands import filled_by_chance
 from hgpo.envs.episode import TimeStep, play_episode
 
@@ -18,14 +18,15 @@ def shown_texts(suite: TaskSuite, tasks: Sequence[Task], rng: random.Random) -> 
         tasks: what is played.
         rng: draws the random commands.
     """
+    environment = suite.make()
     for task in tasks:
         yield task.instruction
-        yield from _episode(suite, task, iter(suite.walkthrough(task) or ()), rng)
-        yield from _episode(suite, task, None, rng)
+        yield from _episode(environment, task, iter(suite.walkthrough(task) or ()), rng)
+        yield from _episode(environment, task, None, rng)
 
 
 def _episode(
-    suite: TaskSuite, task: Task, commands: Iterator[str] | None, rng: random.Random
+    environment: Environment, task: Task, commands: Iterator[str] | None, rng: random.Random
 ) -> Iterator[str]:
     """The texts of an episode of these commands, or of random ones."""
 
@@ -34,6 +35,6 @@ def _episode(
             return next(commands, None)
         return filled_by_chance(rng.choice(now.info.admissible_commands), task.instruction, rng.random)
 
-    for step in play_episode(suite.make(), task, choose):
+    for step in play_episode(environment, task, choose):
         yield from (step.before.observation, *step.before.info.admissible_commands)
         yield from (step.command, step.after.observation)

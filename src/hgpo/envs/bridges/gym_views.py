@@ -75,7 +75,7 @@ class RenderedView:
 
 
 def _minigrid() -> View:
-    from hgpo.envs.gym.minigrid import MiniGridView
+    from hgpo.envs.bridges.minigrid import MiniGridView
 
     return MiniGridView()
 
@@ -102,6 +102,6 @@ def find_view(spelling: str) -> View:
     missing = [name for name in methods if not callable(getattr(view, name, None))]
     if missing:
         raise SettingError(
-            f"--env.view {spelling} has no {', '.join(missing)}: see hgpo.envs.gym.View for what a view does"
+            f"--env.view {spelling} has no {', '.join(missing)}: hgpo.envs.bridges.View says what a view does"
         )
     return view

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterator, Sequence
+from functools import cache
 from typing import Any
 
-from minigrid.envs.babyai.core import roomgrid_level
+import numpy as np
+from minigrid.core.constants import IDX_TO_COLOR, IDX_TO_OBJECT, OBJECT_TO_IDX, STATE_TO_IDX
+from minigrid.envs.babyai.core import roomgrid_level, verifier
 from minigrid.minigrid_env import MiniGridEnv
 from minigrid.utils.baby_ai_bot import BabyAIBot
 
@@ -40,34 +43,32 @@ class MiniGridView:
         return observation["mission"]
 
     def text(self, env: Any, observation: Any) -> str:
-        """All visible things but walls, the wall in front, and what is carried."""
-        grid, visible = env.unwrapped.gen_obs_grid()
-        # The agent is in the middle of the lowest row and looks up.
-        middle, here = grid.width // 2, grid.height - 1
-        things: list[tuple[int, int, str]] = []
-        for column in range(grid.width):
-            for row in range(grid.height):
-                thing, ahead, right = grid.get(column, row), here - row, column - middle
-                if thing is None or not visible[column, row] or (ahead, right) == (0, 0):
-                    continue
-                if thing.type != "floor" and (thing.type != "wall" or right == 0):
-                    things.append((ahead, right, _name(thing)))
-        walls = sorted(thing for thing in things if thing[2] == "a wall")
-        shown = [thing for thing in things if thing not in walls[1:]]
+        """All visible things but walls, the nearest wall in front, and what is carried."""
+        image = observation["image"]
+        # The agent is in the middle of the last row and looks towards the first; what it carries is there.
+        middle, here = image.shape[0] // 2, image.shape[1] - 1
+        things = [
+            (here - row, column - middle, _name(*image[column, row].tolist()))
+            for column, row in np.argwhere(image[..., 0] > _EMPTY).tolist()
+        ]
+        carried = [name for ahead, right, name in things if (ahead, right) == (0, 0)]
+        walls = sorted(ahead for ahead, right, name in things if name == _WALL and right == 0)
+        shown = [thing for thing in things if thing[2] not in (_FLOOR, _WALL) and thing[:2] != (0, 0)]
+        shown += [(ahead, 0, _WALL) for ahead in walls[:1]]
         shown.sort(key=lambda thing: (thing[0] + abs(thing[1]), thing))
         seen = "; ".join(f"{name}{_where(ahead, right)}" for ahead, right, name in shown)
-        carried = env.unwrapped.carrying
-        return f"{seen or 'nothing'}. you carry {'nothing' if carried is None else _name(carried)}."
+        return f"{seen or 'nothing'}. you carry {carried[0] if carried else 'nothing'}."
 
     def full_state(self, env: Any, observation: Any) -> Hashable:
-        """The grid, where the agent is and looks, and what it carries."""
+        """The grid, the agent's place and direction, what it carries, and the parts of the mission done."""
         world = env.unwrapped
         carried = None if world.carrying is None else world.carrying.encode()
         hidden = [
             thing.contains.encode() for thing in world.grid.grid if thing is not None and thing.contains
         ]
         place = (*map(int, world.agent_pos), int(world.agent_dir))
-        return world.grid.encode().tobytes(), place, carried, tuple(hidden)
+        done = tuple(_parts_done(getattr(world, "instrs", None)))
+        return world.grid.encode().tobytes(), place, carried, tuple(hidden), done
 
     def outcome(self, env: Any, reward: float, terminated: bool) -> tuple[float, bool]:
         """1 for a win. MiniGrid's own reward falls with the number of steps, which no state key tells."""
@@ -86,15 +87,31 @@ class MiniGridView:
             over = terminated or truncated
 
 
-_DOORS = {(True, False): "open ", (False, False): "closed ", (False, True): "locked "}
+def _parts_done(mission: Any) -> Iterator[bool]:
+    """Of a mission of two parts in BabyAI, which may be such missions themselves: whether each is done."""
+    if isinstance(mission, verifier.SeqInstr):
+        yield from (mission.a_done == "success", mission.b_done == "success")
+        yield from (*_parts_done(mission.instr_a), *_parts_done(mission.instr_b))
 
 
-def _name(thing: Any) -> str:
-    if thing.type == "wall":
-        return "a wall"
-    state = _DOORS[thing.is_open, thing.is_locked] if thing.type == "door" else ""
-    words = f"{state}{thing.color} {thing.type}"
+_EMPTY = OBJECT_TO_IDX["empty"]
+"""Cells that are not seen have a lower number, those with something in them a higher one."""
+_WALL, _FLOOR = "a wall", "a floor"
+
+
+@cache
+def _name(kind: int, color: int, state: int) -> str:
+    """What a cell's three numbers mean: "a red ball", "an open blue door"."""
+    thing = IDX_TO_OBJECT[kind]
+    if thing in ("wall", "floor"):
+        return f"a {thing}"
+    words = f"{IDX_TO_COLOR[color]} {thing}"
+    if thing == "door":
+        words = f"{_DOOR_STATES[state]} {words}"
     return f"an {words}" if words[0] in "aeiou" else f"a {words}"
+
+
+_DOOR_STATES = {number: name for name, number in STATE_TO_IDX.items()}
 
 
 def _where(ahead: int, right: int) -> str:

@@ -12,10 +12,10 @@ pytest.importorskip("minigrid", reason="MiniGrid is missing: pip install 'hgpo[g
 
 from minigrid.core.world_object import Ball, Box, Door, Key, Wall  # noqa: E402
 
+from hgpo.envs.bridges import GymSuite  # noqa: E402
+from hgpo.envs.bridges.minigrid import MiniGridView  # noqa: E402
+from hgpo.envs.bridges.seeds import HELD_OUT_SEEDS  # noqa: E402
 from hgpo.envs.checker import check  # noqa: E402
-from hgpo.envs.gym import GymSuite  # noqa: E402
-from hgpo.envs.gym.minigrid import MiniGridView  # noqa: E402
-from hgpo.envs.gym.suite import HELD_OUT_SEEDS  # noqa: E402
 from hgpo.errors import SettingError  # noqa: E402
 
 
@@ -30,7 +30,7 @@ def empty_room():
 
 
 def shown(env):
-    return MiniGridView().text(env, {"mission": ""})
+    return MiniGridView().text(env, env.unwrapped.gen_obs())
 
 
 def test_the_room_is_told_from_where_the_agent_stands():
@@ -57,7 +57,7 @@ def test_of_the_walls_in_front_only_the_nearest_is_told():
 
 
 def test_the_full_state_tells_what_the_text_does_not():
-    # A ball behind the agent is not seen; what a closed box contains is not either.
+    # A ball behind the agent is not seen, nor what a closed box contains.
     env, view = empty_room(), MiniGridView()
     before, text = view.full_state(env, None), shown(env)
     env.unwrapped.grid.set(1, 4, Ball("red"))
@@ -70,12 +70,25 @@ def test_the_full_state_tells_what_the_text_does_not():
     assert len({before, ball, box, filled}) == 4
 
 
+def test_the_full_state_tells_which_part_of_a_mission_is_done():
+    # "Go to A and go to B after you …": with A done, the same place on the grid is another state.
+    env = gymnasium.make("BabyAI-GoToSeqS5R2-v0", disable_env_checker=True)
+    view = MiniGridView()
+    env.reset(seed=1)
+    before = view.full_state(env, None)
+    env.unwrapped.instrs.instr_a.a_done = "success"
+    assert view.full_state(env, None) != before
+
+
 @pytest.mark.parametrize(
     "suite",
     [
         GymSuite(held_out=2),
-        GymSuite("BabyAI-UnlockLocal-v0", held_out=2, max_steps=20, state_key="full_state"),
+        # Walkthroughs of more than 12 steps are left out.
+        GymSuite("BabyAI-UnlockLocal-v0", held_out=2, max_steps=12, state_key="full_state"),
         GymSuite("Taxi-v4", view="rendered", held_out=2, max_steps=12),
+        # Its ice is slippery: the same step leads to different places.
+        GymSuite("FrozenLake-v1", view="rendered", held_out=2, max_steps=12, state_key="full_state"),
     ],
 )
 def test_the_contract_holds(suite, capsys):
@@ -118,18 +131,19 @@ def test_an_episode_is_truncated_after_max_steps_and_unknown_commands_change_not
 def test_a_fork_goes_its_own_way():
     suite = GymSuite()
     environment = suite.make()
-    environment.reset(suite.tasks("held_out", 1)[0])
+    _, info = environment.reset(suite.tasks("held_out", 1)[0])
     twin = environment.fork()
-    turned = environment.step("turn left")[0]
-    assert twin.step("turn right")[0] != turned
-    assert environment.step("turn right")[4].state_keys != twin.step("turn right")[4].state_keys
+    environment.step("turn left")
+    # Right and left again is where both began.
+    twin.step("turn right")
+    assert twin.step("turn left")[4].state_keys == info.state_keys
 
 
 def test_a_view_of_the_users_own(tmp_path, monkeypatch):
     (tmp_path / "views.py").write_text(
         dedent(
             """
-            from hgpo.envs.gym.views import RenderedView
+            from hgpo.envs.bridges.gym_views import RenderedView
 
             class Taxi(RenderedView):
                 def actions(self, env):
