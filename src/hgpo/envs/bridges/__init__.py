@@ -2,5 +2,6 @@
 
 from hgpo.envs.bridges.gym import GymSuite
 from hgpo.envs.bridges.gym_views import View
+from hgpo.envs.bridges.textarena import TextArenaSuite
 
-__all__ = ["GymSuite", "View"]
+__all__ = ["GymSuite", "TextArenaSuite", "View"]
