@@ -32,7 +32,7 @@ from hgpo.training.config import TrainConfig, save_config
         ),
         (
             ["train", "env:nowhere"],
-            "env:nowhere: choose from env:household, env:alfworld, env:webshop or env:MODULE:CLASS (hgpo",
+            "env:nowhere: choose from env:household, env:alfworld, env:webshop, env:",
         ),
         (["train", "estimator:hppo"], "choose from estimator:hgpo, estimator:hbc, estimator:gigpo"),
         (

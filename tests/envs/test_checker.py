@@ -333,10 +333,7 @@ def test_every_check_has_a_fault_that_it_finds():
 
 
 def test_a_suite_is_known_by_the_name_that_it_says():
-    assert {name: suite().name for name, suite in ENVIRONMENTS.items()} == {
-        "household": "household",
-        "alfworld": "alfworld",
-        "webshop": "webshop",
-    }
+    assert set(ENVIRONMENTS) >= {"household", "alfworld", "webshop"}
+    assert all(suite().name == name for name, suite in ENVIRONMENTS.items())
     # Results name it, whatever its class is called.
     assert describe(CorridorSuite()) == "corridor"

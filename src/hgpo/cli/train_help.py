@@ -40,7 +40,7 @@ EVERYDAY = {
 
 NAMES: dict[str, Registry[Any]] = {"env": ENVIRONMENTS, "estimator": ESTIMATORS}
 WIDTH = 28
-ESTIMATORS_SHOWN = 4
+NAMES_SHOWN = 4
 
 
 def one_screen(defaults: TrainConfig, chosen: Mapping[str, Any]) -> str:
@@ -65,10 +65,8 @@ def one_screen(defaults: TrainConfig, chosen: Mapping[str, Any]) -> str:
     for name, what in EVERYDAY.items():
         option = f"  --{name.replace('_', '-')}"
         lines.append(f"{option:{WIDTH}}{what}{_shown(getattr(defaults, name))}")
-    lines.append(f"{'  env:NAME':{WIDTH}}the tasks: {', '.join(ENVIRONMENTS)}, or your own: env:MODULE:CLASS")
-    first = ", ".join(map(_dashed, list(ESTIMATORS)[:ESTIMATORS_SHOWN]))
-    more = f"or one of {len(ESTIMATORS) - ESTIMATORS_SHOWN} more, or MODULE:CLASS"
-    lines.append(f"{'  estimator:NAME':{WIDTH}}the method: {first}, {more}")
+    for field, what in (("env", "tasks"), ("estimator", "method")):
+        lines.append(f"{f'  {field}:NAME':{WIDTH}}the {what}: {_first(NAMES[field])}")
     for field, choice in chosen.items():
         lines += ["", f"Options of {field}:{NAMES[field].name_of(type(choice))}:"]
         for setting in dataclasses.fields(choice):
@@ -78,8 +76,11 @@ def one_screen(defaults: TrainConfig, chosen: Mapping[str, Any]) -> str:
     return "\n".join([*lines, "", "All options: hgpo train --help-all"])
 
 
-def _dashed(name: str) -> str:
-    return name.replace("_", "-")
+def _first(registry: Registry[Any]) -> str:
+    """The first names that can be chosen."""
+    names = [name.replace("_", "-") for name in registry]
+    more = f", or one of {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
+    return f"{', '.join(names[:NAMES_SHOWN])}{more}, or MODULE:CLASS"
 
 
 def _shown(default: object) -> str:

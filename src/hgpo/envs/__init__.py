@@ -6,6 +6,7 @@ from pathlib import Path
 from hgpo.envs.alfworld import AlfworldSuite
 from hgpo.envs.alfworld.replay import replay as replay_alfworld
 from hgpo.envs.base import Environment, Info, Task, TaskSuite
+from hgpo.envs.bridges import GymSuite, TextArenaSuite
 from hgpo.envs.household import HouseholdSuite
 from hgpo.envs.plain import from_class
 from hgpo.envs.replay import Comparison
@@ -14,7 +15,7 @@ from hgpo.registry import Registry
 
 ENVIRONMENTS: Registry[Callable[..., TaskSuite]] = Registry(
     "an environment",
-    {suite.name: suite for suite in (HouseholdSuite, AlfworldSuite, WebshopSuite)},
+    {suite.name: suite for suite in (HouseholdSuite, AlfworldSuite, WebshopSuite, GymSuite, TextArenaSuite)},
     group="hgpo.environments",
     needs=("name", "splits", "tasks", "make", "walkthrough", "texts"),
     how="hgpo.envs.from_class makes one of a class with reset and step",
@@ -40,10 +41,12 @@ __all__ = [
     "REPLAYS",
     "AlfworldSuite",
     "Environment",
+    "GymSuite",
     "HouseholdSuite",
     "Info",
     "Task",
     "TaskSuite",
+    "TextArenaSuite",
     "WebshopSuite",
     "from_class",
 ]

@@ -24,9 +24,9 @@ from typing import Any, ClassVar, get_type_hints
 import numpy as np
 
 from hgpo.envs.base import Info, Task, TaskSuite
-from hgpo.envs.commands import ANY_TEXT, filled_by_chance, listed
+from hgpo.envs.commands import ANY_TEXT, listed
 from hgpo.envs.drawing import choose_tasks, drawn_in_rounds
-from hgpo.envs.episode import TimeStep, play_episode
+from hgpo.envs.shown_texts import shown_texts
 from hgpo.errors import SettingError
 
 HELD_OUT = 5
@@ -206,22 +206,7 @@ class PlainSuite:
         yield from (*self.parts.texts, NOT_POSSIBLE)
         rng = random.Random(self.name)
         for tasks in self._lists.values():
-            for task in tasks[:TASKS_READ]:
-                yield task.instruction
-                yield from self._shown(task, iter(self.walkthrough(task) or ()), rng)
-                yield from self._shown(task, None, rng)
-
-    def _shown(self, task: Task, commands: Iterator[str] | None, rng: random.Random) -> Iterator[str]:
-        """The texts of an episode of these commands, or of random ones."""
-
-        def choose(now: TimeStep) -> str | None:
-            if commands is not None:
-                return next(commands, None)
-            return filled_by_chance(rng.choice(now.info.admissible_commands), task.instruction, rng.random)
-
-        for step in play_episode(self.make(), task, choose):
-            yield from (step.before.observation, *step.before.info.admissible_commands)
-            yield from (step.command, step.after.observation)
+            yield from shown_texts(self, tasks[:TASKS_READ], rng)
 
 
 @dataclass
