@@ -337,6 +337,9 @@ def test_a_suite_is_known_by_the_name_that_it_says():
         "household": "household",
         "alfworld": "alfworld",
         "webshop": "webshop",
+        "sokoban": "sokoban",
+        "frozenlake": "frozenlake",
+        "crafting": "crafting",
     }
     # Results name it, whatever its class is called.
     assert describe(CorridorSuite()) == "corridor"

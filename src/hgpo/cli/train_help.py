@@ -40,7 +40,7 @@ EVERYDAY = {
 
 NAMES: dict[str, Registry[Any]] = {"env": ENVIRONMENTS, "estimator": ESTIMATORS}
 WIDTH = 28
-ESTIMATORS_SHOWN = 4
+NAMES_SHOWN = 3
 
 
 def one_screen(defaults: TrainConfig, chosen: Mapping[str, Any]) -> str:
@@ -65,10 +65,8 @@ def one_screen(defaults: TrainConfig, chosen: Mapping[str, Any]) -> str:
     for name, what in EVERYDAY.items():
         option = f"  --{name.replace('_', '-')}"
         lines.append(f"{option:{WIDTH}}{what}{_shown(getattr(defaults, name))}")
-    lines.append(f"{'  env:NAME':{WIDTH}}the tasks: {', '.join(ENVIRONMENTS)}, or your own: env:MODULE:CLASS")
-    first = ", ".join(map(_dashed, list(ESTIMATORS)[:ESTIMATORS_SHOWN]))
-    more = f"or one of {len(ESTIMATORS) - ESTIMATORS_SHOWN} more, or MODULE:CLASS"
-    lines.append(f"{'  estimator:NAME':{WIDTH}}the method: {first}, {more}")
+    lines.append(f"{'  env:NAME':{WIDTH}}the tasks: {_names(ENVIRONMENTS)}")
+    lines.append(f"{'  estimator:NAME':{WIDTH}}the method: {_names(ESTIMATORS)}")
     for field, choice in chosen.items():
         lines += ["", f"Options of {field}:{NAMES[field].name_of(type(choice))}:"]
         for setting in dataclasses.fields(choice):
@@ -76,6 +74,12 @@ def one_screen(defaults: TrainConfig, chosen: Mapping[str, Any]) -> str:
                 option = f"  --{field}.{setting.name.replace('_', '-')}"
                 lines.append(f"{option:{WIDTH}}{_shown(getattr(choice, setting.name))}")
     return "\n".join([*lines, "", "All options: hgpo train --help-all"])
+
+
+def _names(registry: Registry[Any]) -> str:
+    """The first names of a registry, and how many more there are."""
+    first = ", ".join(map(_dashed, list(registry)[:NAMES_SHOWN]))
+    return f"{first}, or one of {len(registry) - NAMES_SHOWN} more, or MODULE:CLASS"
 
 
 def _dashed(name: str) -> str:

@@ -96,7 +96,7 @@ class Episode:
         if not isinstance(self.environment, ForkableEnvironment):
             raise SettingError(
                 f"{type(self.environment).__name__} cannot be forked, so that no step can be played on from: "
-                "household, alfworld and webshop can"
+                "the package's own environments can"
             )
         return Episode(self.task, self.environment.fork(), self.now, list(self.steps))
 
