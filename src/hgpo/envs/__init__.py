@@ -7,15 +7,30 @@ from hgpo.envs.alfworld import AlfworldSuite
 from hgpo.envs.alfworld.replay import replay as replay_alfworld
 from hgpo.envs.base import Environment, Info, Task, TaskSuite
 from hgpo.envs.bridges import GymSuite, TextArenaSuite
+from hgpo.envs.crafting import CraftingSuite
+from hgpo.envs.frozenlake import FrozenLakeSuite
 from hgpo.envs.household import HouseholdSuite
 from hgpo.envs.plain import from_class
 from hgpo.envs.replay import Comparison
+from hgpo.envs.sokoban import SokobanSuite
 from hgpo.envs.webshop import WebshopSuite
 from hgpo.registry import Registry
 
 ENVIRONMENTS: Registry[Callable[..., TaskSuite]] = Registry(
     "an environment",
-    {suite.name: suite for suite in (HouseholdSuite, AlfworldSuite, WebshopSuite, GymSuite, TextArenaSuite)},
+    {
+        suite.name: suite
+        for suite in (
+            HouseholdSuite,
+            AlfworldSuite,
+            WebshopSuite,
+            SokobanSuite,
+            FrozenLakeSuite,
+            CraftingSuite,
+            GymSuite,
+            TextArenaSuite,
+        )
+    },
     group="hgpo.environments",
     needs=("name", "splits", "tasks", "make", "walkthrough", "texts"),
     how="hgpo.envs.from_class makes one of a class with reset and step",
@@ -40,10 +55,13 @@ __all__ = [
     "ENVIRONMENTS",
     "REPLAYS",
     "AlfworldSuite",
+    "CraftingSuite",
     "Environment",
+    "FrozenLakeSuite",
     "GymSuite",
     "HouseholdSuite",
     "Info",
+    "SokobanSuite",
     "Task",
     "TaskSuite",
     "TextArenaSuite",

@@ -1,0 +1,68 @@
+"""Crafting as a benchmark: its splits, settings and words."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Hashable, Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+from hgpo.envs.base import Task
+from hgpo.envs.crafting.game import COMMANDS, MESSAGES, CraftingGame, State, held
+from hgpo.envs.crafting.recipes import MATERIALS, MOST_OF_EACH, THINGS, RecipeBook, draw_book, plan
+from hgpo.envs.generated import GeneratedSuite, require
+from hgpo.envs.rules import NOTHING_HAPPENS
+from hgpo.envs.state_keys import StateKeyName
+
+
+@dataclass(frozen=True)
+class CraftingSuite(GeneratedSuite):
+    """Crafting: get materials and craft what the task asks for, by recipes that differ from task to task."""
+
+    name: ClassVar[str] = "crafting"
+    max_steps: int = 12
+    """An episode is truncated after this many commands."""
+    state_key: StateKeyName = "full_state"
+    """The key by which the estimator compares states; the full state is what is in the inventory."""
+    depth: int = 2
+    """Longest chain of recipes in a task, 1 to 4; tasks of the split "larger" have one more."""
+    show_inventory: bool = True
+    """Whether every observation shows the inventory, or only the answer to the command inventory, as in
+    TextCraft."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self, "depth", 1, 4)
+        # A material per recipe, and the recipe itself, always suffice for some books.
+        require(self, "max_steps", 2 * (self.depth + 1))
+
+    def draw(self, rng: random.Random, larger: bool) -> RecipeBook:
+        """Recipes of a depth up to that of the settings, or of one more."""
+        return draw_book(rng, self.depth + 1 if larger else rng.randint(1, self.depth), self.max_steps)
+
+    def identity(self, drawn: RecipeBook) -> Hashable:
+        """What is to be crafted, and the recipes, in whatever order they are listed."""
+        return drawn.target, sorted(drawn.recipes)
+
+    def kind(self, drawn: RecipeBook) -> str:
+        """The depth."""
+        return f"depth {drawn.depth}"
+
+    def instruction(self, drawn: RecipeBook) -> str:
+        """What is to be crafted, and all recipes."""
+        return f"craft 1 {drawn.target}. recipes: {drawn.text()}."
+
+    def game(self, task: Task) -> CraftingGame:
+        """The game of the task's recipes."""
+        return CraftingGame(task.game, self.show_inventory)
+
+    def solution(self, task: Task, state: State) -> tuple[str, ...]:
+        """The fewest commands that craft the target."""
+        return plan(task.game, dict(state))
+
+    def texts(self) -> Iterator[str]:
+        """Everything that is said, all things and all numbers."""
+        yield from (NOTHING_HAPPENS, *MESSAGES, held(()))
+        yield " ".join(COMMANDS)
+        yield "recipes: 1 from 2, ; . using"
+        yield " ".join((*MATERIALS, *THINGS, *map(str, range(MOST_OF_EACH + 1))))

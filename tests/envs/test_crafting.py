@@ -1,0 +1,151 @@
+"""Crafting: what commands do, recipes of the depth that is asked for, and the fewest commands."""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from hgpo.envs import CraftingSuite
+from hgpo.envs.crafting.game import FULL, LACKING, NO_MATERIAL, NO_RECIPE, UNREADABLE, CraftingGame
+from hgpo.envs.crafting.recipes import MATERIALS, MOST_OF_EACH, RecipeBook, draw_book, plan, total
+
+BOOK = RecipeBook(
+    "lamp",
+    2,
+    (("lamp", (("glass", 2), ("coal", 1))), ("glass", (("sand", 1),)), ("anchor", (("iron", 2),))),
+)
+"""A lamp is made of two glasses and a coal, a glass of sand; the anchor is of no use."""
+GAME = CraftingGame(BOOK, show_inventory=True)
+
+
+def play(*commands: str) -> tuple[dict[str, int], str]:
+    """The inventory after some commands, and what was said to the last one."""
+    state, said = GAME.start(), ""
+    for command in commands:
+        state, said = GAME.after(state, command)
+    return dict(state), said
+
+
+def test_things_are_got_and_crafted():
+    assert play("get 2 sand", "get coal") == ({"sand": 2, "coal": 1}, "done.")
+    assert play("get 2 sand", "craft glass") == ({"glass": 1, "sand": 1}, "done.")
+    assert play("get 2 sand", "craft 2 glass using 2 sand") == ({"glass": 2}, "done.")
+    inventory, _ = play("get 2 sand", "craft 2 glass", "get coal", "craft lamp using 2 glass, 1 coal")
+    assert inventory == {"lamp": 1}
+    assert GAME.outcome(tuple(inventory.items())) == "won"
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ("get glass", NO_MATERIAL),
+        ("get moonlight", NO_MATERIAL),
+        ("get 1 sand using 1 coal", NO_MATERIAL),
+        ("craft sand", NO_RECIPE),
+        ("craft 1 glass using 1 coal", NO_RECIPE),
+        ("craft 2 glass using 1 sand", NO_RECIPE),
+        ("craft 3 glass", LACKING),
+        ("craft lamp", LACKING),
+        ("get 19 sand", FULL),
+        ("get 0 sand", UNREADABLE),
+        ("get 100 sand", UNREADABLE),
+        ("get the sand", UNREADABLE),
+        ("craft ", UNREADABLE),
+    ],
+)
+def test_what_cannot_be_done_is_said_and_changes_nothing(command, said):
+    assert play("get 2 sand", command) == ({"sand": 2}, said)
+
+
+def test_what_is_seen_with_and_without_the_inventory():
+    task = CraftingSuite().tasks("train", 1)[0]
+    material = MATERIALS[0]
+    seen, hidden = [], []
+    for suite, texts in ((CraftingSuite(), seen), (CraftingSuite(show_inventory=False), hidden)):
+        environment = suite.make()
+        texts.append(environment.reset(task)[0])
+        texts += [environment.step(command)[0] for command in (f"get 2 {material}", "inventory", "sing")]
+    held = f"you have: 2 {material}."
+    assert seen == ["you have: nothing.", f"done.\n{held}", held, f"nothing happens.\n{held}"]
+    assert hidden == ["you have: nothing.", "done.", held, "nothing happens."]
+
+
+def test_what_is_needed_by_hand():
+    # Two glasses, so two sand; of what is there already less is needed.
+    assert total(BOOK, {}) == {"lamp": 1, "glass": 2, "coal": 1, "sand": 2}
+    assert plan(BOOK, {}) == ("get 2 sand", "get 1 coal", "craft 2 glass", "craft 1 lamp")
+    assert plan(BOOK, {"glass": 1, "coal": 5}) == ("get 1 sand", "craft 1 glass", "craft 1 lamp")
+    assert plan(BOOK, {"lamp": 1}) == ()
+
+
+def fewest(game: CraftingGame, most: int) -> int | None:
+    """The fewest commands that craft the target, by breadth-first search over all sensible commands."""
+    names = [*game.book.ingredients, *{part for _, parts in game.book.recipes for part, _ in parts}]
+    commands = [f"{verb} {n} {name}" for verb in ("get", "craft") for n in (1, 2, 3, 4) for name in names]
+    seen, queue = {game.start()}, deque([(game.start(), 0)])
+    while queue:
+        state, steps = queue.popleft()
+        if game.outcome(state) == "won":
+            return steps
+        if steps < most:
+            for command in commands:
+                there = game.after(state, command)[0]
+                if there not in seen:
+                    seen.add(there)
+                    queue.append((there, steps + 1))
+    return None
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 10**6))
+def test_no_way_is_shorter_than_the_expert_s(seed):
+    book = draw_book(random.Random(seed), 2, 12)
+    way = plan(book, {})
+    if len(way) <= 4 and max(total(book, {}).values()) <= 4:
+        assert fewest(CraftingGame(book, True), len(way)) == len(way)
+
+
+def depth_of(book: RecipeBook, thing: str) -> int:
+    parts = book.ingredients.get(thing, ())
+    return 1 + max(depth_of(book, part) for part, _ in parts) if parts else 0
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10**6), st.integers(1, 5))
+def test_books_are_as_deep_as_asked_for_and_lead_to_the_target(seed, depth):
+    book = draw_book(random.Random(seed), depth, 12)
+    assert depth_of(book, book.target) == book.depth == depth
+    assert all(
+        part in MATERIALS or part in book.ingredients for _, parts in book.recipes for part, _ in parts
+    )
+    game = CraftingGame(book, show_inventory=False)
+    state = game.start()
+    for command in plan(book, {}):
+        assert game.outcome(state) == "playing"
+        state, said = game.after(state, command)
+        assert said == "done."
+    assert game.outcome(state) == "won" and len(plan(book, {})) <= 12
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10**6), st.lists(st.text(max_size=20), max_size=5))
+def test_no_text_gives_something_for_nothing(seed, words):
+    # Whatever is said, numbers stay between 1 and the most that fit, and nothing unknown is held.
+    book = draw_book(random.Random(seed), 3, 12)
+    game, rng = CraftingGame(book, True), random.Random(seed)
+    names = [*MATERIALS, *book.ingredients]
+    state = game.start()
+    for text in [*words, *(f"get {rng.randint(0, 30)} {rng.choice(names)}" for _ in range(20)), *names]:
+        for command in (text, f"get {text}", f"craft {text}"):
+            after = game.after(state, command)
+            if after is not None:
+                assert (
+                    not after[0]
+                    or 1 <= min(dict(after[0]).values()) <= max(dict(after[0]).values()) <= MOST_OF_EACH
+                )
+                assert {name for name, _ in after[0]} <= set(names)
+                state = after[0]
