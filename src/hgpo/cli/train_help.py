@@ -40,7 +40,7 @@ EVERYDAY = {
 
 NAMES: dict[str, Registry[Any]] = {"env": ENVIRONMENTS, "estimator": ESTIMATORS}
 WIDTH = 28
-NAMES_SHOWN = 4
+NAMES_SHOWN = 3
 
 
 def one_screen(defaults: TrainConfig, chosen: Mapping[str, Any]) -> str:
