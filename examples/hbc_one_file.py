@@ -19,7 +19,7 @@ def hbc_advantages(
         shrinkage: κ, in rows: how much a shallower context counts against a deeper one.
         episode_weight: w, the weight of the whole trajectory's return.
         discount: What a reward one step later is worth now.
-        invalid_penalty: Taken off where actions are compared, for an action that was not understood.
+        invalid_penalty: Subtracted when actions are compared, for an action that was not understood.
     """
     # 1. The steps of each trajectory in time order, as row numbers.
     trajectories = defaultdict(list)

@@ -1,4 +1,4 @@
-"""An estimator of one's own on one page: a step against what others did at the same time.
+"""A user's own estimator on one page: compares each step with the same step of other trajectories.
 
 hgpo train estimator:examples/own_estimator.py:SameStep --estimator.discount 0.9
 hgpo compare --estimators hgpo grpo examples/own_estimator.py:SameStep
@@ -16,12 +16,12 @@ from hgpo.returns import Returns, returns_to_go
 
 @dataclass(frozen=True, kw_only=True)
 class SameStep:
-    """The return to go against the mean of the task's other trajectories at the same step."""
+    """The return to go minus the mean over the task's trajectories at the same step."""
 
     discount: float = 0.95
     """γ of the returns to go."""
     invalid_penalty: float = 0.0
-    """Taken off the return of a row whose action was not valid, in units of reward."""
+    """Subtracted from the return of a row whose action was not valid, in units of reward."""
 
     def __call__(self, steps: StepTable) -> np.ndarray:
         """Advantages, shape (rows,), in the order of the table."""
@@ -30,7 +30,7 @@ class SameStep:
         )[0]
 
     def comparison(self, steps: StepTable) -> Comparison:
-        """What they come from: returns to go, compared in one level of groups."""
+        """How the advantages arise: returns to go, compared at one level of groups."""
         return Comparison(self._returns(steps).values, (self._level(steps),))
 
     def _returns(self, steps: StepTable) -> Returns:

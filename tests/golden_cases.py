@@ -1,4 +1,4 @@
-"""The released recipe's own numbers, where the folder with them is at hand."""
+"""The released recipe's own numbers, if the folder with them exists."""
 
 from __future__ import annotations
 

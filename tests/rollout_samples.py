@@ -1,4 +1,4 @@
-"""Rollouts that the tests of files write in many ways, and what they must come to."""
+"""Rollouts that the tests of files write in many formats, and the expected results."""
 
 from __future__ import annotations
 

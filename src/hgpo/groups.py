@@ -15,7 +15,7 @@ With `level_keys` the first levels compare these keys, and history follows after
     level 0, 1, …, J − 1     the first 1, 2, …, J keys are the same
     level J − 1 + k          all keys are the same, now and in each of the k states before
 
-Each level adds a key to those of the level above, so that levels are nested whatever the keys are. The keys
+Each level adds a key to those of the level above, so that levels are nested for any choice of keys. The keys
 come before history because what happens next depends on the present state, and on the past only through what
 the policy remembers.
 """

@@ -23,7 +23,7 @@ class Returns:
     """Shape (rows,): the largest possible rounding error of each."""
 
     def merged(self, groups: NDArray[np.int64]) -> Returns:
-        """The same returns, where values of a group that are equal up to rounding are made exactly equal."""
+        """The same returns, but values of a group that are equal up to rounding are made exactly equal."""
         return Returns(merge_equal(self.values, self.rounding, groups), self.rounding)
 
 
@@ -60,7 +60,7 @@ def returns_to_go(
     propagate_penalty: bool = False,
     groups: NDArray[np.int64] | None = None,
 ) -> Returns:
-    """The same returns, where those of a task that are equal up to rounding are made exactly equal.
+    """The same returns, but returns of a task that are equal up to rounding are made exactly equal.
 
     Args:
         steps, discount, invalid_penalty, propagate_penalty: As in `discounted_returns`.
@@ -160,7 +160,7 @@ def trajectory_returns(
 def whole_returns(
     steps: StepTable, *, invalid_penalty: float = 0.0, propagate_penalty: bool = False
 ) -> Returns:
-    """The same returns, where those of a task that are equal up to rounding are made exactly equal."""
+    """The same returns, but returns of a task that are equal up to rounding are made exactly equal."""
     return _undiscounted(steps, invalid_penalty, propagate_penalty).merged(steps.task_code)
 
 
@@ -216,7 +216,7 @@ def _added_up(
     amounts = steps.reward - penalties if propagate_penalty else steps.reward
     values = all_reduce(amounts)
     if steps.reward_rounding is None and amounts.min(initial=0.0) >= 0.0:
-        rounding = ARITHMETIC * values  # the sum has the size of what was added
+        rounding = ARITHMETIC * values  # the sum has the size of its terms
     else:
         size = np.abs(steps.reward) + penalties if propagate_penalty else np.abs(steps.reward)
         kept = 0.0 if steps.reward_rounding is None else steps.reward_rounding

@@ -1,4 +1,4 @@
-"""The recipe's function where rows were copied, dropped or reordered before it was called."""
+"""The recipe's function with rows that were copied, dropped or reordered before the call."""
 
 from typing import Any
 
@@ -28,7 +28,7 @@ WALKS = walk_rows(
 def advantages_of(
     places: list[int], rows: Rows = WALKS, discount: float = 0.95, numbered: bool = False
 ) -> list[float]:
-    """One advantage for each place, each a row of the batch as it was rolled out."""
+    """One advantage for each index of a row in the batch before it was changed."""
     steps = StepTable.from_rows(rows)
     penalty = 0.0 if steps.action_valid is None else 0.1
     returns = torch.tensor(discounted_returns(steps, discount, invalid_penalty=penalty)[places]).float()

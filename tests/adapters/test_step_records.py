@@ -1,4 +1,4 @@
-"""Advantages from records, as any stack has them."""
+"""Advantages from step records of any training stack."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Every estimator as verl calls it, held equal to the estimator on the table."""
+"""Every estimator, called by verl, gives the same advantages as the estimator on the table."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LENGTH = 3
 
 
 class Batch:
-    """Random trajectories as verl has them: rows in any order, the return on each row's last token."""
+    """Random trajectories in verl's form: rows in any order, the return on each row's last token."""
 
     def __init__(self, seed: int, padding: int = 2) -> None:
         self.rng = rng = np.random.default_rng(seed)
@@ -70,7 +70,7 @@ class Batch:
         return step_table(self.rows, value=self.values[torch.from_numpy(self.places), 0].numpy())
 
     def expect(self, found: torch.Tensor, by_step: np.ndarray) -> None:
-        """A step's number on its response's tokens, 0 on what comes after it and in padding rows."""
+        """A step's number on its response's tokens, 0 on later tokens and in padding rows."""
         expected = torch.zeros_like(self.mask)
         expected[torch.from_numpy(self.places)] = torch.from_numpy(by_step).float()[:, None]
         torch.testing.assert_close(found, expected * self.mask, atol=1e-6, rtol=0)
@@ -123,7 +123,7 @@ def test_by_the_trainers(name, seed):
 
 @pytest.mark.parametrize("name", ["hgpo", "ppo"])
 def test_by_a_verl_that_passes_the_fields(name):
-    """As verl#7473 would call it: no trainer of ours, the rows' fields as arguments."""
+    """The call of verl#7473: without this package's trainer, with the rows' fields as arguments."""
     from verl.trainer.ppo.core_algos import get_adv_estimator_fn
 
     batch, config = Batch(4), algorithm(name)

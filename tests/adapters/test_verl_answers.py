@@ -1,4 +1,4 @@
-"""The agent loop reads answers as `hgpo train` does, and nothing behind an answer's end is trained on."""
+"""The agent loop reads answers as `hgpo train` does, and tokens after an answer's end are not trained on."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ TEMPLATE = (
 
 
 class Pool:
-    """Episodes of the toy game, played here."""
+    """Episodes of the toy game, played in this process."""
 
     @asynccontextmanager
     async def episode(self, key: str):

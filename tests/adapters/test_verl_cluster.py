@@ -1,4 +1,4 @@
-"""RAY_ADDRESS: a Ray that cannot be joined is told in seconds, and a dry run has one of its own."""
+"""RAY_ADDRESS: a Ray that cannot be joined is reported within seconds, and a dry run starts its own Ray."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What verl's metrics say of the groups, held equal to what the estimator compares."""
+"""The metrics of groups in verl agree with the rows that the estimator compares."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ TOKENS: dict[str, Any] = {"prompt_tokens": [[1], [2]], "response_tokens": [[3], 
 
 
 def two_rollouts(*rewards: float, near: bool) -> list[StepRow]:
-    """One step each: in one state, or in states of their own that look nearly alike."""
+    """Trajectories of one step: all in one state, or each in a separate state with a similar observation."""
     return [
         row(
             *("t", rollout),

@@ -1,4 +1,4 @@
-"""The games' processes, in a local Ray: what one of them does to the others when it hangs, fails or dies."""
+"""Environment processes in a local Ray: one that hangs, fails or dies does not affect the others."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PANEL = TaskReference("valid_seen", None, 0, 1)
 
 @dataclass(frozen=True)
 class Wayward(HouseholdSuite):
-    """Household games that take some words amiss: "die", "hang" and "fail"."""
+    """Household games with commands that make the environment misbehave: "die", "hang" and "fail"."""
 
     def make(self) -> Any:
         return _Wayward(super().make())
@@ -112,7 +112,7 @@ def test_an_episode_is_what_it_is_elsewhere(play):
     ("command", "problem"), [("fail", "OSError: out of plates"), ("hang", "no answer within 2 seconds")]
 )
 def test_a_fault_stays_with_its_episode(play, command, problem):
-    """Four episodes in two processes: those beside the faulty one go on."""
+    """Four episodes in two processes: the episodes next to the faulty one continue."""
 
     async def script(pool):
         async def one(key, command):
@@ -129,7 +129,7 @@ def test_a_fault_stays_with_its_episode(play, command, problem):
 
 
 def test_a_process_that_dies_takes_its_own_episodes_alone(play):
-    """Two episodes, one in each process. Later ones go to the process that lives, until the other is back."""
+    """Two episodes, one per process. New ones go to the living process until the other one is restarted."""
     from hgpo.adapters.verl.environments import ProcessLost
 
     async def script(pool):
@@ -154,7 +154,7 @@ def test_a_process_that_dies_takes_its_own_episodes_alone(play):
 
 
 def test_an_episode_of_a_process_begun_anew_is_lost(play):
-    """The new process does not know it."""
+    """The restarted process does not have the episode."""
     from hgpo.adapters.verl.environments import ProcessLost
 
     async def script(pool):
@@ -197,7 +197,7 @@ def test_processes_by_default(hosts):
 
 @pytest.mark.parametrize(("error", "retries", "begun"), [("lost", 2, 3), ("lost", 0, 1), ("fault", 2, 1)])
 def test_what_cannot_be_played_is_dropped(error, retries, begun):
-    """A lost process is tried again so often, a fault is not; then the trajectory has no rows."""
+    """A trajectory is restarted that many times if its process dies, but not after a fault; then it has no rows."""
     from hgpo.adapters.verl.agent_loop import StepwiseAgentLoop
     from hgpo.adapters.verl.environments import ProcessLost
 

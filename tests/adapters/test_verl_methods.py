@@ -1,4 +1,4 @@
-"""The presets of methods in verl: its settings, and its losses, whose gradients are those of ours."""
+"""The presets of methods in verl: its settings, and its losses, whose gradients equal those of `hgpo train`."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ NOT_IN_VERL = {
 
 
 def composed(*methods: str, overrides: tuple[str, ...] = ()) -> Any:
-    """A run's configuration with methods on top, in games that are here."""
+    """A run's configuration with methods added, on tasks that need no data."""
     words = ["hgpo.env.type=household", *in_verl(methods).overrides, *overrides]
     return compose(preset_file("alfworld-1.5b"), words)
 

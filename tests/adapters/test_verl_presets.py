@@ -1,4 +1,4 @@
-"""The published settings in verl's words: the same as `hgpo train`'s, setting by setting."""
+"""The published settings in verl's names: equal to those of `hgpo train`, setting by setting."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ WORDS = {"tokens": "token-mean"}
 
 
 def table() -> dict[str, list[str]]:
-    """Of each setting of ours those of verl's whose product it is, as the docs say."""
+    """For each setting of `hgpo train`, the settings of verl whose product it is, as the docs say."""
     rows = re.findall(r"^\| `([\w.]+)`.* \| (`[\w.]+`(?: × `[\w.]+`)?).*\|$", DOCS.read_text(), re.MULTILINE)
     return {ours: re.findall(r"`([\w.]+)`", theirs) for ours, theirs in rows}
 
@@ -80,7 +80,7 @@ def test_hgpo_is_as_deep_as_the_prompt_shows_unless_told(overrides, depth):
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_verl_accepts_it(name, monkeypatch):
-    """verl's own checks, and ours, with games that are here."""
+    """verl's own checks, and this package's, on tasks that need no data."""
     from verl.trainer.ppo.utils import need_critic, need_reference_policy
     from verl.utils.config import validate_config
 
@@ -94,7 +94,7 @@ def test_verl_accepts_it(name, monkeypatch):
 
 
 def test_a_file_of_ones_own(tmp_path, capsys):
-    """What `hgpo verl preset` prints can be edited and composed, from wherever it is."""
+    """The output of `hgpo verl preset` can be edited and composed in any folder."""
     assert main(["verl", "preset", "webshop-7b"]) == 0
     text = capsys.readouterr().out
     mine = tmp_path / "mine.yaml"

@@ -1,4 +1,4 @@
-"""What travels with verl's rows, where tasks come from, and what the two sections of ours refuse."""
+"""The fields of verl's rows, the dataset of tasks, and the checks of the plugin's two sections."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class TestTasks:
         assert dataset("train", seed=8)[0]["task_reference"] != drawn[0]["task_reference"]
 
     def test_panels_follow_one_another(self):
-        """Two panels of 6: the seventh task is the second panel's first."""
+        """Two held-out splits of 6: the seventh task is the first one of the second split."""
         both = dataset(["valid_seen", "valid_unseen"])
         assert len(both) == 12
         assert [both[i]["data_source"] for i in (5, 6)] == ["valid_seen", "valid_unseen"]

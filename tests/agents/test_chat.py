@@ -1,4 +1,4 @@
-"""Asking a chat server: how faults pass, what they end, what they lose, what is told of them and kept."""
+"""Requests to a chat server: which faults are temporary, which end an episode or the run, and what is kept."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def test_two_processes_do_not_share_a_folder(tmp_path):
 
 
 def refusing(words, fault, otherwise=echo):
-    """Refuses prompts in which one of the words stands."""
+    """Refuses prompts that contain one of the words."""
     return lambda messages: fault if messages[-1]["content"] in words else otherwise(messages)
 
 

@@ -1,4 +1,4 @@
-"""Prompted models behind a server: what they are asked, how faults pass, what is kept and what it costs."""
+"""Prompted models behind a server: their prompts, temporary faults, kept replies and costs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What servers reply and report, in every shape that is known of them: the answer in it, or what is wrong."""
+"""Replies and errors of servers in every known form: the answer that is read from them, or the fault."""
 
 from __future__ import annotations
 

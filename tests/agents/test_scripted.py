@@ -1,4 +1,4 @@
-"""The expert and chance: the ends of the table between which every agent should lie."""
+"""The expert and the random agent, the upper and the lower limit of what agents should achieve."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The GPU benchmark: all of its parts on a CPU, what becomes of failures, and its arithmetic."""
+"""The GPU benchmark: all of its parts on a CPU, the handling of failures, and its arithmetic."""
 
 from __future__ import annotations
 

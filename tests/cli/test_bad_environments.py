@@ -1,4 +1,4 @@
-"""What is wrong with a user's environment is told in one line that names the place, in every command."""
+"""Every command reports an error in a user's environment in one line that names the place."""
 
 from __future__ import annotations
 

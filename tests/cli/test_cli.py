@@ -1,4 +1,4 @@
-"""The command line: what is wrong is said in one line, with exit code 2 and before anything is made."""
+"""The command line: wrong use is reported in one line, with exit code 2 and before any file is created."""
 
 from __future__ import annotations
 

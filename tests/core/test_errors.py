@@ -1,4 +1,4 @@
-"""What to install where a package is missing: as the package's metadata says, whatever it says."""
+"""The advice for a missing package follows the package's metadata, whatever they contain."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""States that repeat only nearly: grid, similar texts, neighbours; and HGPO where states are continuous."""
+"""States that repeat only approximately: grid, similar texts, neighbours; and HGPO on continuous states."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Returns that are equal but for rounding count as equal, against exact arithmetic with fractions."""
+"""Returns that are equal up to rounding count as equal; compared with exact arithmetic with fractions."""
 
 from fractions import Fraction
 from typing import Any

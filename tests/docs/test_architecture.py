@@ -1,4 +1,4 @@
-"""The tree is as docs/architecture.md says: few modules lie flat, and imports go downward only."""
+"""The tree agrees with docs/architecture.md: at most 12 flat modules, and imports go downward only."""
 
 from __future__ import annotations
 

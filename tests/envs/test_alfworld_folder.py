@@ -1,4 +1,4 @@
-"""Where ALFWorld's games are found, which are left out, and what is said where none is left."""
+"""Where ALFWorld's games are found, which are left out, and the error if none remain."""
 
 from __future__ import annotations
 

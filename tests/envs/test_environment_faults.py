@@ -1,4 +1,4 @@
-"""One environment's fault is not the others': exceptions, nonsense, no answer."""
+"""A fault of one environment does not affect the others: exceptions, invalid results, no answer."""
 
 from __future__ import annotations
 

@@ -212,10 +212,10 @@ FAULTS = {
         [1, 2],
         "Plain requires size: give the field a default",
     ),
-    "one task": (Counter, [1], "expected two tasks or more in one list"),
-    "no tasks": (Counter, [], "expected two tasks or more in one list"),
-    "one split": (Counter, {"train": [1]}, "a list for each of two splits or more"),
-    "an empty split": (Counter, {"train": [], "test": [1]}, "no tasks to train on"),
+    "one task": (Counter, [1], "expected one list with two or more tasks"),
+    "no tasks": (Counter, [], "expected one list with two or more tasks"),
+    "one split": (Counter, {"train": [1]}, "two or more splits with a list each"),
+    "an empty split": (Counter, {"train": [], "test": [1]}, "no training tasks"),
 }
 
 

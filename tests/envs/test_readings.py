@@ -1,4 +1,4 @@
-"""Readings: each title is true of the play below it, and it is the play of nobody who knows the way."""
+"""Texts of random play: each title describes the play below it, and the play uses no expert."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The shop: search, pages, reward and goals by hand, its laws, and what it does with nonsense."""
+"""The shop: search, pages, reward and goals worked out by hand, laws, and invalid input."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What estimators say of their groups, held to the advantages that they give."""
+"""The groups that estimators report agree with their advantages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Dr. GRPO, RLOO, REINFORCE++ and PPO: numbers by hand, and what they are to one another."""
+"""Dr. GRPO, RLOO, REINFORCE++ and PPO: numbers by hand, and how they relate to each other."""
 
 import numpy as np
 import plain_loop

@@ -1,4 +1,4 @@
-"""Weights by reliability: the components of variance, and whether the weights do what they are made for."""
+"""Weights by reliability: the components of variance, and whether the weights reduce the error."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Values of real steps: forks, continuations, and what comes out where the answer is known."""
+"""Values of real steps: forks, continuations, and results in cases with a known answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Thoughts are told apart from answers, however they come, and what is not valid is counted by its reason."""
+"""Thoughts are separated from answers in every form, and invalid answers are counted by reason."""
 
 from __future__ import annotations
 

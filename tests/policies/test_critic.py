@@ -1,4 +1,4 @@
-"""The critic: it learns what return to expect from a prompt, and PPO with it wins more."""
+"""The critic learns to predict the return from a prompt, and PPO with it wins more."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What must not matter, through the real command: how rows are batched, merged and ordered."""
+"""How rows are batched, merged and ordered must not matter; tested through the real command."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The plain forward pass of small Llama models: it says what transformers says, and reads nothing twice."""
+"""The plain forward pass of small Llama models: equal to transformers' outputs, computed only once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Models that are given: how they are loaded, adapters, precision, memory, and what a run leaves of them."""
+"""Models given by --model: loading, adapters, precision, memory, and the files that a run writes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The policy: what it samples, what it says of it, and that neither depends on what stands beside it."""
+"""The policy's samples and scores, and that neither depends on the other rows of a batch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Trees of sequences: what they hold, and that the model says of a branch what it says of it alone."""
+"""Prefix trees: their content, and that the model's outputs for a branch equal those of the branch alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Paths, names and contents that cannot be read are told in one line, with what may have been meant."""
+"""Paths, names and contents that cannot be read are reported in one line, with a suggestion."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where advantages go, in which format, and what is left where they cannot be written."""
+"""Where advantages are written, in which format, and that a failed write leaves no partial file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rollouts in files: what goes out comes back, and what cannot be read is said in one line."""
+"""Rollouts in files: reading restores what was written, and unreadable files are reported in one line."""
 
 from __future__ import annotations
 

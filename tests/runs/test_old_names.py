@@ -1,4 +1,4 @@
-"""Names of the release before: accepted, told of once, and listed in the docs."""
+"""Names of the previous release: accepted, reported once, and listed in the docs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Trackers: what they hold is what the run's own files hold, once, also over an interruption."""
+"""Trackers have the same values as the run's own files, each once, also after an interruption."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Signs of a collapse: what answers have to do with their prompts, and what a run tells when they stop."""
+"""Signs of a collapse: how much answers depend on their prompts, and a run's warning when they no longer do."""
 
 import math
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Disks that are full and folders in the way: what cannot be written is told in a line, and nothing else is lost."""
+"""Full disks and folders in the way: a failed write is reported in one line, and nothing else is lost."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What goes wrong in a run: environments, gradients, checkpoints, the disk, and a run that is killed."""
+"""Faults in a run: of environments, gradients, checkpoints and the disk, and a run that is killed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a policy reads before the warm start, and how much each of its texts' answers counts."""
+"""The texts that a policy is trained on before the warm start, and the weight of each answer."""
 
 from __future__ import annotations
 

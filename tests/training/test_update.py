@@ -1,4 +1,4 @@
-"""The update: the loss in closed form, and that merging and cutting rows changes nothing."""
+"""The update: the loss in closed form, and that merging and splitting rows changes nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The moving average of the weights: its arithmetic, who plays with it, and that training is the same."""
+"""The moving average of the weights: its arithmetic, its use in evaluations, and unchanged training."""
 
 from __future__ import annotations
 

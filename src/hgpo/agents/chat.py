@@ -73,9 +73,9 @@ class Usage:
     retries: int = 0
     """Number of failed attempts that were repeated."""
     prompt_tokens: int = 0
-    """Of all replies, those from earlier too."""
+    """Number of prompt tokens of all replies, including reused ones."""
     completion_tokens: int = 0
-    """Of all replies, those from earlier too."""
+    """Number of completion tokens of all replies, including reused ones."""
 
     def add(self, reply: Reply) -> None:
         """Count the tokens of a reply."""

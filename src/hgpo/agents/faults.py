@@ -126,7 +126,7 @@ _RULES = (
         r"\bsystem (role|message|prompt|instruction)s?\b|\broles?\b|developer (message|instruction)",
         NO_SYSTEM_ROLE,
     ),
-    # llama.cpp reports what a chat template refuses as a special error, which does not pass.
+    # llama.cpp reports a refusal by a chat template as a special error, which is permanent.
     _Rule(Reach.UNCLEAR, _REFUSALS, r"\bjinja|raise_exception|\bchat[ _-]template"),
     _Rule(Reach.EVERY, (404, 405, 410, *range(300, 400)), advice=_ADDRESS),
     _Rule(Reach.MOMENT, (200, 408, 409, 425, 429, *range(500, 600)), advice=_LATER),

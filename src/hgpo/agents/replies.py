@@ -121,7 +121,7 @@ def _written(message: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
             if kind is not None:
                 yield kind, _words(part)
         elif part is not None:
-            raise _no_completion(f"its content is no text but of type {type(part).__name__}")
+            raise _no_completion(f"its content is not text but of type {type(part).__name__}")
     fields = (message.get(name) for name in _THOUGHT_FIELDS)
     thoughts = [value for value in fields if isinstance(value, str) or value]
     if thoughts:

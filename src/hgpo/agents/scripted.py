@@ -37,7 +37,7 @@ class ExpertAgent(Agent):
     _walkthroughs: dict[str, tuple[str, ...]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
-    """Those found so far, by the task's id: a walkthrough can take seconds to find."""
+    """The walkthroughs found so far, by the task's id, because finding one can take seconds."""
 
     def walkthrough(self, task: Task) -> tuple[str, ...]:
         """The commands that win the task; empty if no walkthrough is known.

@@ -29,16 +29,16 @@ class Prompting(Protocol):
 
     @property
     def prompt_history(self) -> int | None:
-        """How many of the last steps a conversation shows; None shows all."""
+        """Number of past steps that a conversation shows; None shows all."""
         ...
 
     def messages(self, situation: Situation, lessons: Sequence[str], shown: int) -> list[Message]:
-        """What the model is sent.
+        """The messages that are sent to the model.
 
         Args:
-            situation: where the episode stands.
-            lessons: what the model wrote of earlier trials of the task.
-            shown: how many of the last steps the conversation shows.
+            situation: the current situation of the episode.
+            lessons: the model's texts about earlier trials of the task.
+            shown: number of past steps that the conversation shows.
         """
         ...
 
@@ -93,12 +93,12 @@ class ReAct:
         return messages
 
     def parse(self, reply: Answer | str, commands: Sequence[str]) -> Action:
-        """What stands behind the first "Action:" to the line's end, without quotes; valid if it is listed."""
+        """The text after the first "Action:" in its line, without quotes; valid if it is listed."""
         answer = as_answer(reply)
         found = re.search(r"^\W*action\W*:(.*)$", answer.text, re.IGNORECASE | re.MULTILINE)
         if found is None:
             return invalid_action(answer, answer.text, InvalidReason.NO_ACTION)
-        # The length limit can only have cut off the line that it ends in.
+        # The length limit can only have cut off the last line.
         complete = replace(answer, ended="stop") if found.end() < len(answer.text) else answer
         return listed_action(found[1].strip(" \t.*`'\""), commands, complete)
 
@@ -112,12 +112,12 @@ _REACT_RULES = (
 
 
 def reflection_messages(trajectory: Trajectory, lessons: Sequence[str], shown: int) -> list[Message]:
-    """A conversation that asks what an episode that was not won teaches.
+    """A conversation that asks for the lesson from an episode that was not won.
 
     Args:
         trajectory: the episode.
-        lessons: what the model wrote of earlier ones.
-        shown: how many of the last steps the conversation shows.
+        lessons: the model's texts about earlier trials of the task.
+        shown: number of past steps that the conversation shows.
     """
     first = len(trajectory.steps) - shown
     lines = [f"You played a text game. Your task: {trajectory.task.instruction}"]
@@ -134,12 +134,12 @@ def reflection_messages(trajectory: Trajectory, lessons: Sequence[str], shown: i
 
 
 def lesson_in(answer: Answer) -> str | None:
-    """What an answer says to do otherwise, without what was thought; None if it says nothing."""
+    """The lesson in an answer, without its thought; None if the answer is empty."""
     return None if answer.missing else answer.text or None
 
 
 def without_system_role(messages: Sequence[Message]) -> list[Message]:
-    """The same conversation without a system message: its words open the user's first message."""
+    """The same conversation without a system message: its text begins the user's first message."""
     if messages[0]["role"] != "system":
         return list(messages)
     system, user, *rest = messages

@@ -34,7 +34,7 @@ class LevelStatistics:
     that have a peer at this level: 1 − σ²(level) / σ²(task), unbiased; NaN if all returns are equal or no row
     has a peer. It is below 0 if groups contain rows of tasks whose returns differ."""
     gain: float
-    """The same relative to the variance within the groups of the level above; for the first level, within
+    """The same fraction of the variance within the groups of the level above; for the first level, within
     tasks."""
 
 

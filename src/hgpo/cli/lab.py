@@ -139,7 +139,7 @@ def main(args: Sequence[str]) -> int:
     """Run the command."""
     try:
         command: Any = parse(BiasVariance | Theory | Gradient | Learning | Oracle, args, prog="hgpo lab")  # pyright: ignore[reportArgumentType]
-        # Check that the folder can be created before anything is measured.
+        # Find out that a folder cannot be written to before anything is measured.
         command.out.mkdir(parents=True, exist_ok=True)
         RUN[type(command)](command)
     except (SettingError, ValueError) as error:

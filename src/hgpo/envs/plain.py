@@ -1,4 +1,4 @@
-"""A suite from a plain class that plays one episode, and a list of tasks.
+"""Makes a suite from a plain class that plays one episode, and a list of tasks.
 
 class Door:
     def reset(self, task): return "the door is closed"
@@ -30,18 +30,18 @@ from hgpo.envs.shown_texts import shown_texts
 from hgpo.errors import SettingError
 
 HELD_OUT = 5
-"""Of tasks in one list every fifth is held out, or the last one of fewer."""
+"""Every fifth task of a single list is held out; of fewer than five tasks, the last one."""
 TASKS_READ = 200
-"""Tasks of each split that are played for the words they show."""
+"""Number of tasks of each split that are played to collect the words that they show."""
 NOT_POSSIBLE = "not possible here."
-"""What is said before the observation after a command that is not admissible."""
+"""The text before the observation after a command that is not admissible."""
 
 Tasks = Sequence[Any] | Mapping[str, Sequence[Any]]
 
 
 @dataclass(frozen=True)
 class _Parts:
-    """What `from_class` was given."""
+    """The arguments of `from_class`."""
 
     environment: type
     tasks: Tasks | Callable[..., Tasks]
@@ -76,33 +76,35 @@ def from_class(
 
     Three more are optional:
 
-    - `commands()` gives the admissible commands. Without it any text is one.
-    - `state_key()` is equal in two states exactly if they count as the same to the estimator. Without it the
-      observation is the key.
-    - `won()` says whether the task has been achieved. Without it, it has if it ended with a reward above 0.
+    - `commands()` returns the admissible commands. Without it any text is admissible.
+    - `state_key()` is equal in two states if and only if the estimator treats them as the same. Without it
+      the observation is the key.
+    - `won()` returns whether the task has been achieved. Without it, a task is won if it ends with a reward
+      above 0.
 
-    If the class is a dataclass, its fields are settings of the suite, and so options: --env.FIELD.
+    If the class is a dataclass, its fields are settings of the suite, and therefore options: --env.FIELD.
 
     Args:
-        environment: the class; it can be made without arguments.
-        tasks: one list, of which every fifth task is held out, or a list for each split, that of training
-            first; each task is what `reset` takes. A function of the settings, by their names, may give them.
-        instruction: what the agent is told to achieve in a task.
-        kind: the task type, by which results are broken down.
-        walkthrough: commands that win the task from its start; None where none are known. Without any, there
-            is no warm start, and training begins with a language model that is given (--model).
-        parse: what `step` gets of the agent's text. A ValueError says that the text is no action: the
-            state stays as it is, and the agent is shown the error's words.
-        texts: further words that may be shown, for a model made from scratch; it knows those of random play
-            and of the walkthroughs anyway.
+        environment: the class; it must need no arguments.
+        tasks: one list, of which every fifth task is held out, or a mapping from splits to lists, the
+            training split first. Each task is passed to `reset`. It may also be a function of the settings,
+            with their names as arguments, that returns these.
+        instruction: returns the instruction of a task that is shown to the agent.
+        kind: returns the task type, by which results are broken down.
+        walkthrough: returns commands that win the task from its start; None if none are known. Without
+            walkthroughs there is no warm start, and training needs a given language model (--model).
+        parse: converts the agent's text before it is passed to `step`. A ValueError means that the text is
+            not an action: the state is unchanged, and the agent is shown the error's message.
+        texts: further texts with words that may be shown, for a model made from scratch, which has the words
+            of random play and of the walkthroughs anyway.
         max_steps: an episode is truncated after this many commands, unless the setting says otherwise.
-        concurrency: how many steps may run at the same time, in threads, where they wait, for a server for
-            example; a setting of this name goes before.
-        name: of the suite; by default that of the class, in lower case.
+        concurrency: number of steps that may run at the same time in threads, for steps that mostly wait,
+            such as for a server; a setting with this name takes precedence.
+        name: name of the suite; by default that of the class, in lower case.
 
     Returns:
-        A frozen dataclass that is a `TaskSuite`; keep it at the top level of a module, where
-        MODULE:NAME finds it.
+        A frozen dataclass that is a `TaskSuite`; assign it at the top level of a module, where MODULE:NAME
+        finds it.
 
     Raises:
         SettingError: if the class lacks a method, or if its fields cannot be settings.
@@ -152,7 +154,7 @@ def _default(each: dataclasses.Field[Any]) -> Any:
 
 
 class PlainSuite:
-    """The suites that `from_class` makes."""
+    """The base class of the suites that `from_class` makes."""
 
     name: ClassVar[str]
     parts: ClassVar[_Parts]
@@ -160,7 +162,7 @@ class PlainSuite:
 
     @property
     def splits(self) -> tuple[str, ...]:
-        """That of training first."""
+        """The names of the splits, the training split first."""
         return tuple(self._lists)
 
     @cached_property
@@ -169,8 +171,8 @@ class PlainSuite:
         lists = given if isinstance(given, Mapping) else _divided(list(given))
         if len(lists) < 2 or not all(lists.values()):
             raise SettingError(
-                f"{self.name} has no tasks to train on or none that are held out: expected two tasks or more "
-                "in one list, or a list for each of two splits or more"
+                f"{self.name} has no training tasks or no held-out tasks: expected one list with two or more "
+                "tasks, or two or more splits with a list each"
             )
         return {split: list(self._named(split, tasks)) for split, tasks in lists.items()}
 
@@ -183,7 +185,7 @@ class PlainSuite:
         return {option: getattr(self, option) for option in self.parts.options}
 
     def tasks(self, split: str, count: int | None = None, seed: int = 0) -> Sequence[Task]:
-        """`count` tasks of a split; training tasks are drawn by `seed` without repetition while they last."""
+        """`count` tasks of a split; training tasks are drawn by `seed`, each once before any is repeated."""
         return choose_tasks(
             split,
             self.splits,
@@ -197,12 +199,12 @@ class PlainSuite:
         return PlainEnvironment(self.parts.environment(**self._options), self.parts.parse, self.max_steps)
 
     def walkthrough(self, task: Task) -> tuple[str, ...] | None:
-        """The commands that win the task; None where none are known."""
+        """The commands that win the task; None if none are known."""
         commands = self.parts.walkthrough(task.game)
         return None if commands is None else tuple(commands)
 
     def texts(self) -> Iterator[str]:
-        """What is shown in tasks of every split, played at random and by their walkthroughs."""
+        """The texts shown in tasks of every split, played at random and by their walkthroughs."""
         yield from (*self.parts.texts, NOT_POSSIBLE)
         rng = random.Random(self.name)
         for tasks in self._lists.values():
@@ -219,7 +221,7 @@ class PlainEnvironment:
     max_steps: int
     steps: int = 0
     observation: str = ""
-    """What the class said last."""
+    """The last observation."""
 
     def reset(self, task: Task, seed: int = 0) -> tuple[str, Info]:
         """Start the task."""
@@ -227,7 +229,7 @@ class PlainEnvironment:
         return self.observation, self._info(won=False)
 
     def step(self, command: str) -> tuple[str, float, bool, bool, Info]:
-        """Carry out a command; one that is not admissible, or is no action, changes nothing."""
+        """Carry out a command; a command that is not admissible or not an action changes nothing."""
         self.steps += 1
         truncated = self.steps >= self.max_steps
         found = listed(command, self._commands())
@@ -243,7 +245,7 @@ class PlainEnvironment:
         return self.observation, reward, ended, truncated and not ended, self._info(won=won, over=ended)
 
     def fork(self) -> PlainEnvironment:
-        """Another environment in the same state."""
+        """A copy of the environment in the same state."""
         return copy.deepcopy(self)
 
     def _unchanged(self, why: str, truncated: bool) -> tuple[str, float, bool, bool, Info]:
@@ -275,14 +277,14 @@ def _divided(tasks: Sequence[Any]) -> dict[str, list[Any]]:
 
 @cache
 def _loop() -> asyncio.AbstractEventLoop:
-    """The event loop of all `async` environments, so that what they open stays open between steps."""
+    """The event loop of all `async` environments, so that their connections stay open between steps."""
     loop = asyncio.new_event_loop()
     threading.Thread(target=loop.run_forever, name="environments", daemon=True).start()
     return loop
 
 
 def _result(value: Any) -> Any:
-    """What a method returned, or what came of it if it is `async`."""
+    """The value that a method returned, or, if the method is `async`, its result."""
     return asyncio.run_coroutine_threadsafe(value, _loop()).result() if inspect.iscoroutine(value) else value
 
 

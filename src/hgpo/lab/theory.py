@@ -19,7 +19,7 @@ from hgpo.lab.sweeps import STATE_GROUPS, Line, summary
 from hgpo.returns import returns_to_go
 
 Part = Literal["advantage", "baseline"]
-"""Which error: of the advantage, or only of its baseline, without the noise of the row's own return."""
+"""The measured error: of the advantage, or only of its baseline, without the noise of the return."""
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,1 @@
-"""Policies: prompts in, completions with log-probabilities out."""
+"""Policies: causal language models that sample completions and score them."""

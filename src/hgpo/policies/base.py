@@ -1,4 +1,4 @@
-"""What a policy is: prompts in, completions with log-probabilities out."""
+"""The interface of policies, which map prompts to completions with log-probabilities."""
 
 from __future__ import annotations
 

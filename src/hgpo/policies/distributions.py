@@ -11,7 +11,7 @@ NUMBERS_AT_ONCE = 2**27
 
 
 def log_softmax(logits: Tensor, temperature: float) -> Tensor:
-    """Log-probabilities, float32. Temperature 0, which takes the mode, has those of temperature 1."""
+    """Log-probabilities, float32; for temperature 0, which takes the mode, those of temperature 1."""
     return torch.log_softmax(logits.float() / (temperature or 1.0), dim=-1)
 
 

@@ -100,7 +100,7 @@ class Reader(Protocol):
 
 
 def read_sequence(prompt: tuple[int, ...], response: NDArray[np.int64]) -> tuple[int, ...]:
-    """The model's input to score a response; without the last token, whose output would score a next one."""
+    """The model's input to score a response: all tokens but the last, whose output is not needed."""
     return (*prompt, *response[:-1].tolist())
 
 

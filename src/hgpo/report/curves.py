@@ -40,7 +40,7 @@ def plot_learning_curve(
         records = [r for r in evaluations if (r["split"], r["temperature"]) == (split, temperature)]
         rates = [record["success_rate"] for record in records]
         axes.errorbar(
-            # Side by side, so that intervals at the same iteration can be told apart.
+            # Side by side, so that intervals at the same iteration do not overlap.
             [record["iteration"] + 0.4 * (number - (len(splits) - 1) / 2) for record in records],
             rates,
             yerr=[

@@ -11,7 +11,7 @@ from hgpo.rounding import sums_are_equal
 
 @dataclass(frozen=True)
 class Sample:
-    """The trajectories of an iteration, those of a group together. Failed ones are tried, but not kept."""
+    """The trajectories of an iteration, grouped. Failed trajectories are in `tried`, but not in `kept`."""
 
     tried: list[Trajectory]
     """All trajectories that were rolled out."""
@@ -32,8 +32,8 @@ def sample_groups(
     Args:
         roll_out: returns the trajectories of the round with this number, group by group.
         groups: number of groups that the update needs.
-        group_size: trajectories per group.
-        max_rounds: 1 keeps all groups.
+        group_size: number of trajectories per group.
+        max_rounds: largest number of rounds; 1 keeps all groups.
     """
     tried = roll_out(0)
     if max_rounds == 1:

@@ -1,4 +1,4 @@
-"""Finds what was done in a game of ALFWorld's six task types, whether the task asked for it or not."""
+"""Finds deeds in a game that a task of ALFWorld's six types could ask for, whatever its actual task is."""
 
 from __future__ import annotations
 

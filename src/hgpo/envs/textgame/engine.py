@@ -81,7 +81,7 @@ class Game:
     goal: Step
     goal_constants: tuple[int | None, ...]
     keyed: frozenset[int]
-    """The predicates that distinguish states: those that actions change and something depends on."""
+    """The predicates that distinguish states: actions change them, and something depends on them."""
     predicates: tuple[str, ...]
     """The name of each predicate."""
 
