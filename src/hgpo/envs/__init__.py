@@ -6,7 +6,7 @@ from pathlib import Path
 from hgpo.envs.alfworld import AlfworldSuite
 from hgpo.envs.alfworld.replay import replay as replay_alfworld
 from hgpo.envs.base import Environment, Info, Task, TaskSuite
-from hgpo.envs.bridges import GymSuite, TextArenaSuite
+from hgpo.envs.bridges import GymSuite, OpenEnvSuite, TextArenaSuite
 from hgpo.envs.household import HouseholdSuite
 from hgpo.envs.plain import from_class
 from hgpo.envs.replay import Comparison
@@ -15,7 +15,13 @@ from hgpo.registry import Registry
 
 ENVIRONMENTS: Registry[Callable[..., TaskSuite]] = Registry(
     "an environment",
-    {suite.name: suite for suite in (HouseholdSuite, AlfworldSuite, WebshopSuite, GymSuite, TextArenaSuite)},
+    {
+        suite.name: suite
+        for suite in (
+            *(HouseholdSuite, AlfworldSuite, WebshopSuite),
+            *(GymSuite, TextArenaSuite, OpenEnvSuite),
+        )
+    },
     group="hgpo.environments",
     needs=("name", "splits", "tasks", "make", "walkthrough", "texts"),
     how="hgpo.envs.from_class makes one of a class with reset and step",
@@ -44,6 +50,7 @@ __all__ = [
     "GymSuite",
     "HouseholdSuite",
     "Info",
+    "OpenEnvSuite",
     "Task",
     "TaskSuite",
     "TextArenaSuite",
