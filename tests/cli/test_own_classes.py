@@ -135,9 +135,15 @@ def test_a_comparison_of_ones_own(folder, capsys):
         (["env", "check", "own_games.py:Suit"], "did you mean own_games.py:Suite?"),
         (["env", "check", "own_games:Suite", "--env.levl", "x"], "did you mean --env.level?"),
         (["evaluate", "--policy", "random", "env:own_games:Nothing"], "has no attribute 'Nothing'"),
+        (["evaluate", "--policy", "random", "env:own_games:Suite", "expert"], "after all players"),
+        (["evaluate", "--policy", "random", "env:games"], "env:NAME games: choose from household"),
         (["compare", "--env", "own_games:Nothing"], "has no attribute 'Nothing'"),
         (["compare", "--estimators", "own_ideas:Nothing"], "has no attribute 'Nothing'"),
         (["lab", "oracle", "--policy", "random", "--env", "own_games:No"], "has no attribute 'No'"),
+        (
+            ["lab", "oracle", "--policy", "random", "--env", "own_games:Suite", "--env.levl", "x"],
+            "did you mean --env.level?",
+        ),
         (["advantages", "x.jsonl", "--estimator", "own_ideas:No"], "has no attribute 'No'"),
         (["compare-estimators", "x.jsonl", "--own", "own_ideas:No"], "has no attribute 'No'"),
     ],
@@ -158,6 +164,11 @@ def test_the_other_commands_take_ones_own(folder, capsys):
     assert main(["env", "solve", "own_games.py:Suite"]) == 0
     lab = ["lab", "oracle", "--policy", "random", "--env", "own_games:Suite", "--tasks", "2"]
     assert main([*lab, "--continuations", "4"]) == 0
+    longer = capsys.readouterr().out
+    # Shorter episodes have fewer steps.
+    assert main([*lab, "--continuations", "4", "--env.max-steps", "3"]) == 0
+    steps = [int(re.findall(r"(\d+) steps", out)[0]) for out in (longer, capsys.readouterr().out)]
+    assert steps[1] < steps[0]
     assert main(["advantages", "steps.jsonl", "--estimator", "own_ideas:Louder", "--boost", "2"]) == 0
     assert main(["compare-estimators", "steps.jsonl", "--own", "own_ideas.py:Louder"]) == 0
     # The rewards 0 and 1 are √½ standard deviations below and above their mean; twice that is √2.

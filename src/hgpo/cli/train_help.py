@@ -79,7 +79,7 @@ def one_screen(defaults: TrainConfig, chosen: Mapping[str, Any]) -> str:
 def _first(registry: Registry[Any]) -> str:
     """The first names that can be chosen."""
     names = [name.replace("_", "-") for name in registry]
-    more = f", or one of {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
+    more = f", {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
     return f"{', '.join(names[:NAMES_SHOWN])}{more}, or MODULE:CLASS"
 
 
