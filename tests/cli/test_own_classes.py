@@ -7,11 +7,13 @@ import re
 import shutil
 import sys
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 
 from hgpo.cli import main
-from hgpo.training.config import load_config
+from hgpo.envs import ENVIRONMENTS
+from hgpo.training.config import from_json, load_config, to_json
 
 GAMES = '''
 from dataclasses import dataclass
@@ -112,6 +114,36 @@ def test_options_of_ones_own_are_shown_and_known(folder, capsys):
     assert re.search(r"--env\.level +\[easy\]\n", out) and re.search(r"--estimator\.boost +\[1\.0\]\n", out)
     assert main([*words, "--help-all"]) == 0
     assert "How hard it is: easy or hard." in capsys.readouterr().out
+
+
+def test_lists_and_dictionaries_are_settings_that_a_run_keeps(folder, capsys):
+    (folder / "own_lists.py").write_text(
+        dedent(
+            """
+            from dataclasses import dataclass, field
+            from hgpo.envs import from_class
+            from own_games import Switch
+
+            @dataclass(frozen=True)
+            class Room:
+                size: int = 1
+
+            @dataclass
+            class Lamps(Switch):
+                sizes: list[int] = field(default_factory=lambda: [1, 2])
+                weights: dict[str, float] = field(default_factory=lambda: {"a": 0.5})
+                rooms: tuple[Room, ...] = (Room(2), Room(3))
+
+            Suite = from_class(Lamps, tasks=lambda **settings: ["easy lamp", "easy light"])
+            """
+        )
+    )
+    suite = ENVIRONMENTS.find("own_lists:Suite", "--env")()
+    assert from_json(json.loads(json.dumps(to_json(suite)))) == suite
+    # Each name of a dictionary is an option.
+    options = ["--env.sizes", "3", "4", "--env.weights.a", "2"]
+    assert main(["env", "check", "own_lists:Suite", *options]) == 0
+    assert "sizes [3, 4], weights {'a': 2.0}" in capsys.readouterr().out
 
 
 def test_a_comparison_of_ones_own(folder, capsys):
