@@ -7,11 +7,13 @@ import re
 import shutil
 import sys
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 
 from hgpo.cli import main
-from hgpo.training.config import load_config
+from hgpo.envs import ENVIRONMENTS
+from hgpo.training.config import from_json, load_config, to_json
 
 GAMES = '''
 from dataclasses import dataclass
@@ -114,6 +116,36 @@ def test_options_of_ones_own_are_shown_and_known(folder, capsys):
     assert "How hard it is: easy or hard." in capsys.readouterr().out
 
 
+def test_lists_and_dictionaries_are_settings_that_a_run_keeps(folder, capsys):
+    (folder / "own_lists.py").write_text(
+        dedent(
+            """
+            from dataclasses import dataclass, field
+            from hgpo.envs import from_class
+            from own_games import Switch
+
+            @dataclass(frozen=True)
+            class Room:
+                size: int = 1
+
+            @dataclass
+            class Lamps(Switch):
+                sizes: list[int] = field(default_factory=lambda: [1, 2])
+                weights: dict[str, float] = field(default_factory=lambda: {"a": 0.5})
+                rooms: tuple[Room, ...] = (Room(2), Room(3))
+
+            Suite = from_class(Lamps, tasks=lambda **settings: ["easy lamp", "easy light"])
+            """
+        )
+    )
+    suite = ENVIRONMENTS.find("own_lists:Suite", "--env")()
+    assert from_json(json.loads(json.dumps(to_json(suite)))) == suite
+    # Each name of a dictionary is an option.
+    options = ["--env.sizes", "3", "4", "--env.weights.a", "2"]
+    assert main(["env", "check", "own_lists:Suite", *options]) == 0
+    assert "sizes [3, 4], weights {'a': 2.0}" in capsys.readouterr().out
+
+
 def test_a_comparison_of_ones_own(folder, capsys):
     own = ["--estimators", "grpo", "own_ideas:Louder", "--env", "own_games:Suite", "--seeds", "1"]
     args = ["compare", *own, "--jobs", "1", "--out", "all", "--", "--env.level", "hard", *SMALL[:-2]]
@@ -135,9 +167,15 @@ def test_a_comparison_of_ones_own(folder, capsys):
         (["env", "check", "own_games.py:Suit"], "did you mean own_games.py:Suite?"),
         (["env", "check", "own_games:Suite", "--env.levl", "x"], "did you mean --env.level?"),
         (["evaluate", "--policy", "random", "env:own_games:Nothing"], "has no attribute 'Nothing'"),
+        (["evaluate", "--policy", "random", "env:own_games:Suite", "expert"], "after all players"),
+        (["evaluate", "--policy", "random", "env:games"], "env:NAME games: choose from household"),
         (["compare", "--env", "own_games:Nothing"], "has no attribute 'Nothing'"),
         (["compare", "--estimators", "own_ideas:Nothing"], "has no attribute 'Nothing'"),
         (["lab", "oracle", "--policy", "random", "--env", "own_games:No"], "has no attribute 'No'"),
+        (
+            ["lab", "oracle", "--policy", "random", "--env", "own_games:Suite", "--env.levl", "x"],
+            "did you mean --env.level?",
+        ),
         (["advantages", "x.jsonl", "--estimator", "own_ideas:No"], "has no attribute 'No'"),
         (["compare-estimators", "x.jsonl", "--own", "own_ideas:No"], "has no attribute 'No'"),
     ],
@@ -158,6 +196,11 @@ def test_the_other_commands_take_ones_own(folder, capsys):
     assert main(["env", "solve", "own_games.py:Suite"]) == 0
     lab = ["lab", "oracle", "--policy", "random", "--env", "own_games:Suite", "--tasks", "2"]
     assert main([*lab, "--continuations", "4"]) == 0
+    longer = capsys.readouterr().out
+    # Shorter episodes have fewer steps.
+    assert main([*lab, "--continuations", "4", "--env.max-steps", "3"]) == 0
+    steps = [int(re.findall(r"(\d+) steps", out)[0]) for out in (longer, capsys.readouterr().out)]
+    assert steps[1] < steps[0]
     assert main(["advantages", "steps.jsonl", "--estimator", "own_ideas:Louder", "--boost", "2"]) == 0
     assert main(["compare-estimators", "steps.jsonl", "--own", "own_ideas.py:Louder"]) == 0
     # The rewards 0 and 1 are √½ standard deviations below and above their mean; twice that is √2.

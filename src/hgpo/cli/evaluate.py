@@ -77,6 +77,12 @@ class EvaluateCommand:
             raise SettingError("--temperature and --seed must be at least 0 and --tasks at least 1")
         if self.published and (self.temperature or self.tasks is not None):
             raise SettingError("--published sets the temperature and the number of tasks: give neither")
+        for word in (*self.runs, *self.policy):
+            if word.startswith("env:"):
+                ENVIRONMENTS.find(word.removeprefix("env:"), "env:NAME")
+                raise SettingError(
+                    f"{word}: give one environment, after all players and with only options after it"
+                )
         if not (self.runs or self.policy):
             raise SettingError("no player: name the folder of a run, or --policy expert, random or endpoint")
         if self.models != ModelOptions() and ENDPOINT not in self.policy and not self._has_folders():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, make_dataclass
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from hgpo.cli import wrong_use
-from hgpo.cli.parse import parse
+from hgpo.cli.parse import first_stage, parse
 from hgpo.errors import SettingError
 from hgpo.lab.decision_processes import ProcessShape
 from hgpo.lab.game_gradient import GameGradientSetting
@@ -85,8 +85,8 @@ class Oracle:
     error: float | None = None
     """Probability with which the expert takes a random admissible command."""
     env: Annotated[str | None, tyro.conf.arg(metavar="NAME")] = None
-    """The environment: a name, or MODULE:CLASS or FILE.py:CLASS of your own, with its default settings; by
-    default that of the run."""
+    """The environment: a name, or MODULE:CLASS or FILE.py:CLASS of your own; by default that of the run. Its
+    settings are options, --env.SETTING."""
     out: Folder = Path("lab")
     """Folder for the tables and plots."""
     seed: int = 0
@@ -138,13 +138,38 @@ class Learning:
 def main(args: Sequence[str]) -> int:
     """Run the command."""
     try:
-        command: Any = parse(BiasVariance | Theory | Gradient | Learning | Oracle, args, prog="hgpo lab")  # pyright: ignore[reportArgumentType]
+        command: Any = (
+            _oracle_options(args[1:])
+            if args[:1] == ["oracle"]
+            else parse(BiasVariance | Theory | Gradient | Learning | Oracle, args, prog="hgpo lab")  # pyright: ignore[reportArgumentType]
+        )
         # Find out that a folder cannot be written to before anything is measured.
         command.out.mkdir(parents=True, exist_ok=True)
-        RUN[type(command)](command)
+        next(run for kind, run in RUN.items() if isinstance(command, kind))(command)
     except (SettingError, ValueError) as error:
         return wrong_use(str(error))
     return 0
+
+
+def _oracle_options(args: Sequence[str]) -> Oracle:
+    """The options of `hgpo lab oracle`, with the settings of its environment."""
+    from hgpo.cli.players import games_of
+    from hgpo.envs import ENVIRONMENTS
+
+    first, _ = first_stage(Oracle, ("policy", "env"), args)
+    default = ENVIRONMENTS.find(first.env or next(iter(ENVIRONMENTS)), "--env")()
+    suite = games_of([first.policy] if first.policy else [], default)
+    if first.env is not None and type(suite) is not type(default):
+        raise SettingError(f"{first.policy} plays {suite.name}: leave --env out, or give another --policy")
+    settings = Annotated[type(suite), tyro.conf.arg(name="env")]
+    options: Any = make_dataclass(
+        Oracle.__name__,
+        [("suite", settings, field(default_factory=lambda: suite))],
+        bases=(Oracle,),
+        namespace={"__doc__": Oracle.__doc__},
+        frozen=True,
+    )
+    return parse(options, args, prog="hgpo lab oracle")
 
 
 def _bias_variance(command: BiasVariance) -> None:
@@ -263,18 +288,13 @@ def _called(function: Callable[..., R], arguments: tuple[Any, ...]) -> R:
     return function(*arguments)
 
 
-def _oracle(command: Oracle) -> None:
+def _oracle(command: Any) -> None:
     from hgpo.agents import ErringExpertAgent
-    from hgpo.cli.players import ModelOptions, games_of, open_player
-    from hgpo.envs import ENVIRONMENTS
+    from hgpo.cli.players import ModelOptions, open_player
     from hgpo.lab.oracle import measure_estimators
     from hgpo.lab.tables import write_oracle
 
-    default = ENVIRONMENTS.find(command.env or next(iter(ENVIRONMENTS)), "--env")()
-    suite = games_of([command.policy], default)
-    name = suite.name
-    if command.env is not None and type(suite) is not type(default):
-        raise SettingError(f"{command.policy} plays {name}: leave --env out, or give another --policy")
+    suite, name = command.suite, command.suite.name
     if command.error is not None and command.policy != "expert":
         raise SettingError(
             f"--error applies to the expert, not to {command.policy}: expected --policy expert"

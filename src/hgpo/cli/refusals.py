@@ -131,7 +131,8 @@ def _option_names(options: Any, default: Any, prefix: str = "") -> Iterator[str]
         for field in dataclasses.fields(cls):
             marks = getattr(hints[field.name], "__metadata__", ())
             value = _default(field) if default is None else getattr(default, field.name)
-            name = prefix + field.name.replace("_", "-")
+            given = [name for mark in marks if (name := getattr(mark, "name", None))]
+            name = prefix + (given or [field.name])[0].replace("_", "-")
             if dataclasses.is_dataclass(value):
                 inner = prefix if _NO_PREFIX in marks else f"{name}."
                 yield from _option_names(type(value), value, inner)

@@ -6,7 +6,7 @@ from pathlib import Path
 from hgpo.envs.alfworld import AlfworldSuite
 from hgpo.envs.alfworld.replay import replay as replay_alfworld
 from hgpo.envs.base import Environment, Info, Task, TaskSuite
-from hgpo.envs.bridges import GymSuite, TextArenaSuite
+from hgpo.envs.bridges import GymSuite, OpenEnvSuite, TextArenaSuite
 from hgpo.envs.crafting import CraftingSuite
 from hgpo.envs.frozenlake import FrozenLakeSuite
 from hgpo.envs.household import HouseholdSuite
@@ -21,14 +21,9 @@ ENVIRONMENTS: Registry[Callable[..., TaskSuite]] = Registry(
     {
         suite.name: suite
         for suite in (
-            HouseholdSuite,
-            AlfworldSuite,
-            WebshopSuite,
-            SokobanSuite,
-            FrozenLakeSuite,
-            CraftingSuite,
-            GymSuite,
-            TextArenaSuite,
+            *(HouseholdSuite, AlfworldSuite, WebshopSuite),
+            *(SokobanSuite, FrozenLakeSuite, CraftingSuite),
+            *(GymSuite, TextArenaSuite, OpenEnvSuite),
         )
     },
     group="hgpo.environments",
@@ -61,6 +56,7 @@ __all__ = [
     "GymSuite",
     "HouseholdSuite",
     "Info",
+    "OpenEnvSuite",
     "SokobanSuite",
     "Task",
     "TaskSuite",

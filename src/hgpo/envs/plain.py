@@ -165,6 +165,13 @@ class PlainSuite:
         """The names of the splits, the training split first."""
         return tuple(self._lists)
 
+    @property
+    def description(self) -> str:
+        """The name and the settings."""
+        values: dict[str, Any] = {each.name: getattr(self, each.name) for each in dataclasses.fields(self)}  # pyright: ignore[reportArgumentType]
+        told = ", ".join(f"{name} {value}" for name, value in values.items() if value is not None)
+        return f"{self.name} ({told})"
+
     @cached_property
     def _lists(self) -> dict[str, list[Task]]:
         given = self.parts.tasks(**self._options) if callable(self.parts.tasks) else self.parts.tasks

@@ -131,8 +131,8 @@ class Registry(Mapping[str, C]):
             value = getattr(made, field.name)
             if field.init and not _kept(value):
                 raise SettingError(
-                    f"{spelling}: {field.name} is {value!r:.60}, which cannot be saved with a run: use "
-                    "texts, numbers, None, tuples or dataclasses of these"
+                    f"{spelling}: {field.name} is {value!r:.60}, which cannot be saved with a run: use texts, "
+                    "numbers, None, tuples, lists, dictionaries or dataclasses of these"
                 )
         absent = object()
         missing = [name for name in self.needs if inspect.getattr_static(made, name, absent) is absent]
@@ -145,8 +145,10 @@ class Registry(Mapping[str, C]):
 
 def _kept(value: Any) -> bool:
     """Whether a setting is unchanged after it has been written as JSON and read again."""
-    if isinstance(value, tuple):
+    if isinstance(value, tuple | list):
         return all(map(_kept, value))
+    if isinstance(value, dict):
+        return all(map(_kept, value.items()))
     if dataclasses.is_dataclass(value):
         return all(_kept(getattr(value, field.name)) for field in dataclasses.fields(value) if field.init)
     return value is None or type(value) in (bool, int, float, str)

@@ -406,9 +406,17 @@ _TYPES: dict[str, Any] = {
 def to_json(config: Any) -> Any:
     """A config as JSON values; each dataclass is an object that names its class under "type".
 
+    JSON's own lists are tuples; a list is an object with its values, a dictionary one with its items.
+
     Raises:
         SettingError: if a class that the user wrote could not be loaded again.
     """
+    if isinstance(config, tuple):
+        return tuple(to_json(each) for each in config)
+    if isinstance(config, list):
+        return {"type": "list", "values": [to_json(each) for each in config]}
+    if isinstance(config, dict):
+        return {"type": "dict", "values": [to_json(item) for item in config.items()]}
     if not dataclasses.is_dataclass(config):
         return config
     cls = type(config)
@@ -427,8 +435,12 @@ def from_json(value: Any) -> Any:
         return tuple(map(from_json, value))
     if not isinstance(value, dict):
         return value
-    values = {name: from_json(inner) for name, inner in value.items() if name != "type"}
     kind = value.get("type", "")
+    if kind == "list":
+        return [from_json(each) for each in value["values"]]
+    if kind == "dict":
+        return dict(from_json(item) for item in value["values"])
+    values = {name: from_json(inner) for name, inner in value.items() if name != "type"}
     if ":" in kind:
         try:
             return load_class(kind)(**values)

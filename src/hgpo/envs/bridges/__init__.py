@@ -2,6 +2,7 @@
 
 from hgpo.envs.bridges.gym import GymSuite
 from hgpo.envs.bridges.gym_views import View
+from hgpo.envs.bridges.openenv import OpenEnvSuite
 from hgpo.envs.bridges.textarena import TextArenaSuite
 
-__all__ = ["GymSuite", "TextArenaSuite", "View"]
+__all__ = ["GymSuite", "OpenEnvSuite", "TextArenaSuite", "View"]
