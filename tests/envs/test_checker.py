@@ -340,6 +340,7 @@ def test_a_suite_is_known_by_the_name_that_it_says():
         "sokoban": "sokoban",
         "frozenlake": "frozenlake",
         "crafting": "crafting",
+        "search_qa": "search_qa",
     }
     # Results name it, whatever its class is called.
     assert describe(CorridorSuite()) == "corridor"

@@ -79,7 +79,7 @@ def one_screen(defaults: TrainConfig, chosen: Mapping[str, Any]) -> str:
 def _names(registry: Registry[Any]) -> str:
     """The first names of a registry, and how many more there are."""
     first = ", ".join(map(_dashed, list(registry)[:NAMES_SHOWN]))
-    return f"{first}, or one of {len(registry) - NAMES_SHOWN} more, or MODULE:CLASS"
+    return f"{first}, {len(registry) - NAMES_SHOWN} more, or MODULE:CLASS"
 
 
 def _dashed(name: str) -> str:

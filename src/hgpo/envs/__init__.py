@@ -11,6 +11,7 @@ from hgpo.envs.frozenlake import FrozenLakeSuite
 from hgpo.envs.household import HouseholdSuite
 from hgpo.envs.plain import from_class
 from hgpo.envs.replay import Comparison
+from hgpo.envs.search_qa import SearchQASuite
 from hgpo.envs.sokoban import SokobanSuite
 from hgpo.envs.webshop import WebshopSuite
 from hgpo.registry import Registry
@@ -20,12 +21,8 @@ ENVIRONMENTS: Registry[Callable[..., TaskSuite]] = Registry(
     {
         suite.name: suite
         for suite in (
-            HouseholdSuite,
-            AlfworldSuite,
-            WebshopSuite,
-            SokobanSuite,
-            FrozenLakeSuite,
-            CraftingSuite,
+            *(HouseholdSuite, AlfworldSuite, WebshopSuite),
+            *(SokobanSuite, FrozenLakeSuite, CraftingSuite, SearchQASuite),
         )
     },
     group="hgpo.environments",
@@ -57,6 +54,7 @@ __all__ = [
     "FrozenLakeSuite",
     "HouseholdSuite",
     "Info",
+    "SearchQASuite",
     "SokobanSuite",
     "Task",
     "TaskSuite",
