@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hgpo.agents.scripted import ErringExpertAgent
-from hgpo.envs import CraftingSuite, FrozenLakeSuite, SokobanSuite
+from hgpo.envs import CraftingSuite, FrozenLakeSuite, SearchQASuite, SokobanSuite
 from hgpo.envs.checker import check, format_report
 from hgpo.envs.commands import listed, random_command
 from hgpo.envs.generated import GeneratedSuite, is_held_out
@@ -21,11 +21,12 @@ from hgpo.errors import SettingError
 from hgpo.lab.oracle import OracleSetting, measure_estimators
 
 SUITES: dict[str, GeneratedSuite] = {
-    "sokoban": SokobanSuite(size=5, split_size=40),
+    "sokoban": SokobanSuite(size=5, max_steps=10, split_size=40),
     "sokoban in coordinates": SokobanSuite(boxes=2, form="coordinates", split_size=40),
     "frozenlake": FrozenLakeSuite(split_size=40),
     "slippery frozenlake": FrozenLakeSuite(slippery=True, split_size=40),
     "frozenlake with a key": FrozenLakeSuite(size=5, hidden_key=True, split_size=40),
+    "search_qa": SearchQASuite(split_size=40),
     "crafting": CraftingSuite(split_size=40),
     "crafting without a view of the inventory": CraftingSuite(show_inventory=False, split_size=40),
 }
@@ -170,6 +171,13 @@ def test_the_state_key_that_the_suite_names_is_the_one_in_use(name):
         (lambda: FrozenLakeSuite(slippery=True, hidden_key=True), "--env.slippery and --env.hidden-key"),
         (lambda: CraftingSuite(depth=0), "--env.depth is 0: expected 1 to 4"),
         (lambda: CraftingSuite(depth=5), "--env.depth is 5: expected 1 to 4"),
+        (lambda: SearchQASuite(hops=0), "--env.hops is 0: expected 1 to 3"),
+        (lambda: SearchQASuite(hops=4), "--env.hops is 4: expected 1 to 3"),
+        (lambda: SearchQASuite(articles=19), "--env.articles is 19: expected 20 to 100000"),
+        (lambda: SearchQASuite(results=0), "--env.results is 0: expected 1 or more"),
+        (lambda: SearchQASuite(hops=3, max_steps=4), "--env.max-steps is 4: expected 5 or more"),
+        (lambda: SearchQASuite(corpus="a"), "--env.corpus needs --env.questions"),
+        (lambda: SearchQASuite(questions="a"), "--env.questions needs --env.corpus"),
         (lambda: CraftingSuite(depth=4, max_steps=9), "--env.max-steps is 9: expected 10 or more"),
     ],
 )
@@ -179,10 +187,12 @@ def test_settings_out_of_range_are_refused_in_one_line(make, message):
     assert str(error.value).startswith(message) and "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("name", ["sokoban", "frozenlake", "crafting"])
-def test_the_values_of_steps_can_be_measured(name):
+@pytest.mark.parametrize(
+    ("name", "error"), [("sokoban", 0.7), ("frozenlake", 0.7), ("crafting", 0.7), ("search_qa", 0.4)]
+)
+def test_the_values_of_steps_can_be_measured(name, error):
     # `hgpo lab oracle` plays on from copies of every step.
     suite = SUITES[name]
-    setting = OracleSetting(tasks=2, groups=2, group_size=6, continuations=2)
-    result = measure_estimators(suite, ErringExpertAgent(suite, 0.7), setting, seed=1)
+    setting = OracleSetting(tasks=4, groups=2, group_size=4, continuations=2)
+    result = measure_estimators(suite, ErringExpertAgent(suite, error), setting, seed=1)
     assert len(result.steps.reward) > 0

@@ -10,7 +10,7 @@ import pytest
 from hgpo.cli import main
 from hgpo.cli.compare import with_games
 from hgpo.cli.train import TrainCommand, parse_train, settings_of
-from hgpo.envs import HouseholdSuite, WebshopSuite
+from hgpo.envs import HouseholdSuite, SokobanSuite, WebshopSuite
 from hgpo.errors import SettingError
 from hgpo.estimators import HBC, HGPO, GiGPO
 from hgpo.training.config import TrainConfig, depth_warning, from_json, to_json
@@ -147,6 +147,10 @@ def test_a_comparison_takes_the_presets_games_unless_it_names_others():
     assert parse_train(with_games("household", ["env:webshop"])).env == WebshopSuite()
     # Its model made from scratch has the settings of its games.
     assert parse_train(with_games("webshop", [])).response == "number"
+    # A setting of the games themselves is one of those, too, and gives way to what is said.
+    assert parse_train(with_games("sokoban", [])).env == SokobanSuite(form="coordinates")
+    assert parse_train(with_games("household", ["env:sokoban"])).env == SokobanSuite(form="coordinates")
+    assert parse_train(["env:sokoban", "--env.form", "grid"]).env == SokobanSuite()
 
 
 @pytest.mark.parametrize(
@@ -160,6 +164,7 @@ def test_a_comparison_takes_the_presets_games_unless_it_names_others():
         (["--preset", "alfworld-7b", "--prompt-history", "4"], 4, 4),
         (["env:webshop"], 1, 1),
         (["env:webshop", "estimator:hgpo", "--estimator.alpha", "0"], 1, 1),
+        (["env:sokoban"], 0, 0),
         # What docs/results.md has for the shop was measured with this.
         (["env:webshop", "--estimator.history-length", "2"], 1, 2),
     ],

@@ -67,7 +67,8 @@ def one_screen(defaults: TrainConfig, chosen: Mapping[str, Any]) -> str:
         lines.append(f"{option:{WIDTH}}{what}{_shown(getattr(defaults, name))}")
     for field, what in (("env", "tasks"), ("estimator", "method")):
         lines.append(f"{f'  {field}:NAME':{WIDTH}}the {what}: {_first(NAMES[field])}")
-    for field, choice in chosen.items():
+    for field in chosen:
+        choice = getattr(defaults, field)
         lines += ["", f"Options of {field}:{NAMES[field].name_of(type(choice))}:"]
         for setting in dataclasses.fields(choice):
             if setting.init:

@@ -12,6 +12,7 @@ from hgpo.envs.frozenlake import FrozenLakeSuite
 from hgpo.envs.household import HouseholdSuite
 from hgpo.envs.plain import from_class
 from hgpo.envs.replay import Comparison
+from hgpo.envs.search_qa import SearchQASuite
 from hgpo.envs.sokoban import SokobanSuite
 from hgpo.envs.webshop import WebshopSuite
 from hgpo.registry import Registry
@@ -22,7 +23,7 @@ ENVIRONMENTS: Registry[Callable[..., TaskSuite]] = Registry(
         suite.name: suite
         for suite in (
             *(HouseholdSuite, AlfworldSuite, WebshopSuite),
-            *(SokobanSuite, FrozenLakeSuite, CraftingSuite),
+            *(SokobanSuite, FrozenLakeSuite, CraftingSuite, SearchQASuite),
             *(GymSuite, TextArenaSuite, OpenEnvSuite),
         )
     },
@@ -57,6 +58,7 @@ __all__ = [
     "HouseholdSuite",
     "Info",
     "OpenEnvSuite",
+    "SearchQASuite",
     "SokobanSuite",
     "Task",
     "TaskSuite",

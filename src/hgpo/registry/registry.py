@@ -131,8 +131,8 @@ class Registry(Mapping[str, C]):
             value = getattr(made, field.name)
             if field.init and not _kept(value):
                 raise SettingError(
-                    f"{spelling}: {field.name} is {value!r:.60}, which cannot be saved with a run: use texts, "
-                    "numbers, None, tuples, lists, dictionaries or dataclasses of these"
+                    f"{spelling}: {field.name} is {value!r:.60}, which cannot be saved with a run: use "
+                    "texts, numbers, None, tuples, lists, dictionaries or dataclasses of these"
                 )
         absent = object()
         missing = [name for name in self.needs if inspect.getattr_static(made, name, absent) is absent]

@@ -12,7 +12,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from hgpo.envs import ENVIRONMENTS, AlfworldSuite, WebshopSuite
+from hgpo.envs import (
+    ENVIRONMENTS,
+    AlfworldSuite,
+    CraftingSuite,
+    FrozenLakeSuite,
+    SearchQASuite,
+    SokobanSuite,
+    WebshopSuite,
+)
 from hgpo.errors import SettingError
 from hgpo.estimators import HGPO, GiGPO
 from hgpo.training.config import TrainConfig, with_prompt_history
@@ -210,7 +218,28 @@ def model_config(model: str) -> TrainConfig:
     return replaced(TrainConfig(estimator=HGPO.paper()), {**values, "model": model})
 
 
+GENERATED: dict[str, Any] = {
+    # What is seen tells everything, and the shorter prompt is read much sooner.
+    "prompt_history": 0,
+    "tiny.merges": 0,
+    "reading.tasks": 0,
+    "warm_start.tasks": 100,
+    # More different tasks: these games are small, and are learned by heart otherwise.
+    "tasks_per_iteration": 32,
+    "group_size": 8,
+    "learning_rate": 1e-3,
+    "loss.entropy_coefficient": 0.01,
+    "iterations": 150,
+}
+"""Settings of models trained from scratch in suites of generated games."""
+
 TINY_MODEL: dict[str, dict[str, Any]] = {
+    # A model this small learns from coordinates; of a grid it learns little but its training levels.
+    SokobanSuite.name: {**GENERATED, "env": SokobanSuite(form="coordinates")},
+    FrozenLakeSuite.name: {**GENERATED, "env": FrozenLakeSuite(form="coordinates")},
+    CraftingSuite.name: GENERATED,
+    # Which article is to be searched next depends on those that were found.
+    SearchQASuite.name: {**GENERATED, "prompt_history": 2},
     WebshopSuite.name: {
         # A page of results is long, and only the last step tells which options were chosen.
         "prompt_history": 1,

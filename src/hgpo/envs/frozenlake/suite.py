@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import lru_cache
 from typing import ClassVar
 
 from hgpo.envs.base import Task
@@ -32,6 +32,14 @@ INSTRUCTIONS = {
 """Instructions by kind of lake."""
 
 
+@lru_cache(4096)
+def signs_of(lake: Lake) -> tuple[str, ...]:
+    """The sign of every cell without the player and the key."""
+    special = {lake.goal: GOAL} | ({} if lake.door is None else {lake.door: DOOR})
+    cells = range(lake.width**2)
+    return tuple(special.get(cell) or (HOLE if lake.holes >> cell & 1 else ICE) for cell in cells)
+
+
 @dataclass(frozen=True)
 class LakeGame:
     """A lake in one of the two forms in which it can be shown."""
@@ -47,21 +55,13 @@ class LakeGame:
         """Nothing: everything can be seen."""
         return ""
 
-    @cached_property
-    def _signs(self) -> list[str]:
-        """The sign of every cell without the player and the key."""
-        lake = self.lake
-        special = {lake.goal: GOAL} | ({} if lake.door is None else {lake.door: DOOR})
-        cells = range(lake.width**2)
-        return [special.get(cell) or (HOLE if lake.holes >> cell & 1 else ICE) for cell in cells]
-
     def look(self, state: State) -> str:
         """The lake, with the player; where the key is can be seen from the start only."""
         return FORMS[self.form](self, state)
 
     def grid(self, state: State) -> str:
         """The lake row by row, with one sign per cell."""
-        lake, signs = self.lake, self._signs.copy()
+        lake, signs = self.lake, [*signs_of(self.lake)]
         if lake.key is not None and state == self.start():
             signs[lake.key] = KEY
         fallen = lake.holes >> state.player & 1
