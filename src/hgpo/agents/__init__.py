@@ -1,4 +1,4 @@
-"""Agents: what plays the episodes of a rollout."""
+"""Agents, which play the episodes of a rollout."""
 
 from hgpo.agents.language import LanguageAgent
 from hgpo.agents.scripted import ErringExpertAgent, ExpertAgent, RandomAgent

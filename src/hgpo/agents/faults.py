@@ -42,7 +42,7 @@ class Reach(Enum):
     UNCLEAR = auto()
     """Requests with this prompt, or all requests: the outcome of other requests decides."""
     EVERY = auto()
-    """All."""
+    """All requests."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ def refusal(status: int, body: Any, headers: Mapping[str, str]) -> Fault:
     error = error_in(body) or body
     fields = error if isinstance(error, dict) else {}
     code = next((fields[name] for name in ("code", "status_code") if fields.get(name) is not None), "")
-    # What a gateway passes on inside its reply counts as if it came from the server behind it.
+    # An error that a gateway passes on in its reply counts as an error of the server behind it.
     if status == 200 and re.fullmatch(r"[45][0-9]{2}", str(code)):
         status = int(code)
     words = words_of(error) or f"HTTP {status} without a word"
@@ -187,7 +187,7 @@ def words_of(error: Any) -> str:
     """The message of an error in one line, without the markup of a web page."""
     if isinstance(error, dict):
         found = next((error[name] for name in _WORDS if error.get(name)), error)
-        # A gateway gives the words of the server behind it apart from its own.
+        # A gateway reports the message of the server behind it separately from its own.
         behind = error.get("metadata") if isinstance(error.get("metadata"), dict) else {}
         words = " ".join(filter(None, (_flat(found), _flat((behind or {}).get("raw") or ""))))
     else:

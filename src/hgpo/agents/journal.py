@@ -90,7 +90,7 @@ def _in_one_line(path: Path) -> Iterator[None]:
 
 
 def _reply(record: dict[str, Any]) -> Reply | None:
-    """The reply in a record, also of older versions, which kept the content alone; None if there is none."""
+    """The reply in a record, also of older versions, which kept only the content; None if there is none."""
     choice, usage = record.get("choice", {"text": record.get("text")}), record.get("usage", record)
     if not isinstance(choice, dict) or not isinstance(usage, dict):
         return None

@@ -19,9 +19,9 @@ from hgpo.rollouts.prompts import Action
 
 @dataclass(frozen=True)
 class RandomAgent(Agent):
-    """Chooses uniformly among the admissible commands, whatever the temperature.
+    """Chooses uniformly among the admissible commands, at any temperature.
 
-    One that takes words gets some of the instruction's.
+    A command that takes words is filled with words of the instruction.
     """
 
     @override
@@ -67,7 +67,7 @@ class ExpertAgent(Agent):
             for decision, situation in zip(decisions, situations, strict=True)
         ):
             raise SettingError(
-                f"none of the tasks has a walkthrough for an expert to play, {situations[0].task.id} for one"
+                f"none of the tasks has a walkthrough for the expert, for example {situations[0].task.id}"
             )
         return decisions
 

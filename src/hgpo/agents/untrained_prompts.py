@@ -1,7 +1,7 @@
 """How an untrained chat model is asked to play: the published prompt, ReAct, Reflexion.
 
 Pure functions from situations to conversations. The ideas are of arXiv 2210.03629 (ReAct) and 2303.11366
-(Reflexion); the words are our own.
+(Reflexion); the wording is our own.
 """
 
 from __future__ import annotations
@@ -67,15 +67,15 @@ class Plain:
 class ReAct:
     """Thought, action and observation in turn, as a conversation in which the model sees its earlier answers.
 
-    What a reasoning model thinks within its tags, or in a separate field, is not part of its answer: it is
+    A reasoning model's thought, within its tags or in a separate field, is not part of its answer: it is
     neither searched for actions nor sent back.
     """
 
     prompt_history: int | None
-    """How many of the last exchanges it is shown; None shows all."""
+    """Number of last exchanges that the conversation shows; None shows all."""
 
     def messages(self, situation: Situation, lessons: Sequence[str], shown: int) -> list[Message]:
-        """Rules, task, what was seen and answered, and what is seen now with the commands."""
+        """The rules, the task, earlier observations and answers, and the current observation and commands."""
         steps = situation.steps
         messages: list[Message] = [{"role": "system", "content": _REACT_RULES}]
         for step in steps[len(steps) - shown :]:

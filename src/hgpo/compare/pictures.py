@@ -42,7 +42,7 @@ def plot_curves(plan: Plan, folder: Path, seeds: Sequence[int], path: Path) -> N
     axes.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     axes.xaxis.set_major_formatter(lambda value, _: f"{value / 1000:.0f} k")
     axes.grid(alpha=0.3)
-    # In the corner that curves reach last.
+    # Curves reach this corner last.
     axes.legend(loc="upper left", ncols=3)
     save_picture(figure, path, dpi=120)
 

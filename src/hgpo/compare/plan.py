@@ -120,7 +120,7 @@ class Plan:
 
     @property
     def reference(self) -> str:
-        """The name, in tables, of what arms are compared with: a method, or a loss of the same method."""
+        """The name in tables of the reference: a method, or a loss of the same method."""
         if self.losses:
             return self.losses[0]
         return "hgpo" if "hgpo" in self.methods else self.methods[-1]

@@ -33,7 +33,7 @@ _stop: Any = None
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a comparison is."""
+    """The progress of a comparison."""
 
     runs_done: int
     iterations_done: int
@@ -62,8 +62,8 @@ def carry_out(
     Raises:
         KeyboardInterrupt: after every process has saved its run.
     """
-    # Runs are ordered by seed, so that a comparison that stops early has complete seeds. Of a finished run,
-    # perhaps only metrics and evaluations were kept.
+    # Runs are ordered by seed, so that a comparison that stops early has complete seeds. The folder of a
+    # finished run may have only metrics and evaluations.
     everything = [(arm, seed) for seed in range(plan.seeds) for arm in plan.arms]
     to_do = [run for run in everything if not (run_folder(folder, *run) / "finished").exists()]
     starts = {

@@ -23,7 +23,7 @@ def summary_tables(
     tables: list[RenderableType] = []
     for split in dict.fromkeys(summary.split for summary in summaries):
         table = Table(title=f"{split}, greedy, after training", title_justify="left")
-        # The name of a user's own method may be a path, of which the end tells most.
+        # The name of a user's own method may be a path, whose end is the most informative part.
         table.add_column("method", overflow="fold")
         goals = [f"to {goal:.0%}" for goal in GOALS]
         for column in ("success %", "95 %", f"− {reference}", "95 %", *goals):

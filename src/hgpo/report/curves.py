@@ -23,7 +23,7 @@ def plot_learning_curve(
     Args:
         metrics: records of metrics.jsonl.
         evaluations: records of evaluations.jsonl.
-        path: where the PNG goes.
+        path: the PNG file to write.
     """
     figure = Figure(figsize=(7.5, 4.5), layout="constrained")
     axes = figure.add_subplot()

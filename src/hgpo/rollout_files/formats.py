@@ -146,7 +146,7 @@ def suffixes_of(path: Path) -> tuple[str, str]:
 def read_table(path: Path) -> Table:
     """The table in a file.
 
-    Compressed files, Parquet files and Arrow files are recognised by their first bytes, whatever their names.
+    Compressed files, Parquet files and Arrow files are recognised by their first bytes, not by their names.
 
     Raises:
         SettingError: The file has another format, is damaged or cannot be opened.

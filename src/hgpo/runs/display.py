@@ -264,7 +264,7 @@ def published_table(rows: Mapping[str, Sequence[ProtocolResult]]) -> Group:
     """Success, and score where measured, under the published protocol, to compare with the paper's table.
 
     Args:
-        rows: of each player, its result on every split; the same splits for all.
+        rows: each player's results, one per split; all players have the same splits.
     """
     protocol = PublishedProtocol()
     table = Table(

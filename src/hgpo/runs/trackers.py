@@ -126,7 +126,7 @@ class WeightsAndBiases(Tracker):
 class Trackio(Tracker):
     """A run of the project "hgpo" in Trackio's local database: `trackio show --project hgpo`.
 
-    TRACKIO_DIR says where that is.
+    TRACKIO_DIR sets the folder of the database.
     """
 
     def __init__(self, run: TrackedRun) -> None:

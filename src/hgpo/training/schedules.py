@@ -33,7 +33,7 @@ class Decay:
     """
 
     shape: DecayShape = "constant"
-    """"constant" keeps the initial value, whatever `final` is; "linear" and "cosine" decay to the
+    """"constant" keeps the initial value and ignores `final`; "linear" and "cosine" decay to the
     fraction."""
     final: float = 0.0
     """f: the last iteration's value as a fraction of the initial one; with 0.2, 6e-4 falls to 1.2e-4."""
