@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from hgpo.envs.alfworld import AlfworldSuite
 from hgpo.envs.alfworld.replay import replay as replay_alfworld
@@ -13,15 +14,13 @@ from hgpo.envs.replay import Comparison
 from hgpo.envs.webshop import WebshopSuite
 from hgpo.registry import Registry
 
+_SUITES: tuple[Any, ...] = (
+    *(HouseholdSuite, AlfworldSuite, WebshopSuite),
+    *(GymSuite, TextArenaSuite, OpenEnvSuite),
+)
 ENVIRONMENTS: Registry[Callable[..., TaskSuite]] = Registry(
     "an environment",
-    {
-        suite.name: suite
-        for suite in (
-            *(HouseholdSuite, AlfworldSuite, WebshopSuite),
-            *(GymSuite, TextArenaSuite, OpenEnvSuite),
-        )
-    },
+    {suite.name: suite for suite in _SUITES},
     group="hgpo.environments",
     needs=("name", "splits", "tasks", "make", "walkthrough", "texts"),
     how="hgpo.envs.from_class makes one of a class with reset and step",
