@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
 import re
 import weakref
@@ -130,6 +131,8 @@ def _field_of_actions(url: str, name: str | None) -> tuple[str, str]:
 
 def _tasks(url: str, instruction: str, action_field: str | None, held_out: int, **_: Any) -> Any:
     """Seeds with the instruction, once it is known that there is a server to play them."""
+    # A missing package is told now, and not in every episode.
+    importlib.import_module("openenv.core")
     _field_of_actions(url, action_field)
     held_out_seeds = range(HELD_OUT_SEEDS, HELD_OUT_SEEDS + held_out)
     return {
