@@ -172,6 +172,7 @@ def test_a_view_of_the_users_own(tmp_path, monkeypatch):
         ({"id": "Taxi-v4"}, "--env.view minigrid shows environments of MiniGrid, and Taxi-v4 is none"),
         ({"view": "nice"}, "--env.view nice: choose from minigrid, rendered"),
         ({"view": "hgpo.errors:SettingError"}, "has no actions, instruction, text"),
+        ({"view": "hgpo.envs.bridges.gym:GymEnvironment"}, "cannot be made: TypeError"),
     ],
 )
 def test_what_cannot_be_played_is_refused_in_one_line(settings, words):

@@ -76,11 +76,10 @@ def test_sessions_are_closed_when_an_environment_is_gone():
         suite = OpenEnvSuite(url=address, held_out=4)
         task = suite.tasks("held_out", 1)[0]
         environments = [suite.make() for _ in range(2)]
-        for environment in environments:
-            environment.reset(task)
+        assert len([environment.reset(task) for environment in environments]) == 2
         with pytest.raises(RuntimeError, match="CAPACITY_REACHED"):
             suite.make().reset(task)
-        del environment, environments
+        del environments
         gc.collect()
         until = time.monotonic() + 10
         while time.monotonic() < until:

@@ -328,6 +328,15 @@ def test_a_planted_fault_is_told(name):
     assert len(lines) == 1 + len(report.problems) and sum(f"  {which}: " in line for line in lines) == 1
 
 
+def test_a_missing_package_is_not_a_fault_of_the_environment():
+    class Needy(CorridorSuite):
+        def make(self):
+            raise ModuleNotFoundError("No module named 'dungeons'", name="dungeons")
+
+    with pytest.raises(ModuleNotFoundError, match="dungeons"):
+        check(Needy(), games=2)
+
+
 def test_every_check_has_a_fault_that_it_finds():
     assert {which for _, which, _ in FAULTS.values()} == set(CHECKS)
 

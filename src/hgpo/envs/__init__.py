@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from hgpo.envs.alfworld import AlfworldSuite
 from hgpo.envs.alfworld.replay import replay as replay_alfworld
@@ -17,16 +18,14 @@ from hgpo.envs.sokoban import SokobanSuite
 from hgpo.envs.webshop import WebshopSuite
 from hgpo.registry import Registry
 
+_SUITES: tuple[Any, ...] = (
+    *(HouseholdSuite, AlfworldSuite, WebshopSuite),
+    *(SokobanSuite, FrozenLakeSuite, CraftingSuite, SearchQASuite),
+    *(GymSuite, TextArenaSuite, OpenEnvSuite),
+)
 ENVIRONMENTS: Registry[Callable[..., TaskSuite]] = Registry(
     "an environment",
-    {
-        suite.name: suite
-        for suite in (
-            *(HouseholdSuite, AlfworldSuite, WebshopSuite),
-            *(SokobanSuite, FrozenLakeSuite, CraftingSuite, SearchQASuite),
-            *(GymSuite, TextArenaSuite, OpenEnvSuite),
-        )
-    },
+    {suite.name: suite for suite in _SUITES},
     group="hgpo.environments",
     needs=("name", "splits", "tasks", "make", "walkthrough", "texts"),
     how="hgpo.envs.from_class makes one of a class with reset and step",

@@ -166,9 +166,9 @@ class _Findings:
         """The result of a call; if the call raises, record a problem and return None."""
         try:
             return what()
-        except SettingError:
-            raise  # missing data must be fixed by the caller
-        # Any error in the environment under test is a finding, including SystemExit.
+        except (SettingError, ModuleNotFoundError):
+            raise  # missing data and packages must be fixed by the caller
+        # Any error in the environment under test is a finding, SystemExit included.
         except (Exception, SystemExit) as error:
             raised = "" if isinstance(error, EnvironmentFault) else "raised "
             self.add("error", where, raised + in_one_line(error))

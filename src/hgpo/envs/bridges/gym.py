@@ -36,7 +36,6 @@ class GymSuite:
     """What makes two states the same to the estimator: the text that the agent reads, or all of the state."""
 
     name: ClassVar[str] = "gym"
-    splits: ClassVar[tuple[str, ...]] = SPLITS
 
     def __post_init__(self) -> None:
         if self.held_out < 1 or (self.max_steps is not None and self.max_steps < 1):
@@ -45,6 +44,11 @@ class GymSuite:
             )
         if self.state_key not in ("observation", "full_state"):
             raise SettingError(f"--env.state-key {self.state_key}: choose from observation, full_state")
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Training and held-out tasks."""
+        return SPLITS
 
     @property
     def description(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any, Protocol
 
-from hgpo.errors import SettingError
+from hgpo.errors import SettingError, in_one_line
 from hgpo.registry.loading import load_class
 
 
@@ -97,7 +97,10 @@ def find_view(spelling: str) -> View:
             f"--env.view {spelling}: choose from {', '.join(VIEWS)}, or name a class of your own by "
             "MODULE:CLASS or FILE.py:CLASS"
         )
-    view = load_class(spelling)()
+    try:
+        view = load_class(spelling)()
+    except Exception as error:
+        raise SettingError(f"--env.view {spelling} cannot be made: {in_one_line(error)}") from None
     methods = ("actions", "instruction", "text", "full_state", "outcome", "walkthrough")
     missing = [name for name in methods if not callable(getattr(view, name, None))]
     if missing:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from minigrid.core.constants import IDX_TO_COLOR, IDX_TO_OBJECT, OBJECT_TO_IDX, STATE_TO_IDX
-from minigrid.envs.babyai.core import roomgrid_level, verifier
+from minigrid.envs.babyai.core import roomgrid_level
 from minigrid.minigrid_env import MiniGridEnv
 from minigrid.utils.baby_ai_bot import BabyAIBot
 
@@ -23,7 +23,7 @@ class MiniGridView:
 
     def __init__(self) -> None:
         """Keep BabyAI from printing a line for each layout of a level that it rejects."""
-        vars(roomgrid_level)["print"] = lambda *words: None
+        roomgrid_level.__dict__["print"] = lambda *words: None
 
     def actions(self, env: Any) -> Sequence[str]:
         """MiniGrid's actions in words.
@@ -79,7 +79,8 @@ class MiniGridView:
         """What the bot of BabyAI does, where the environment is one of BabyAI's levels."""
         if not isinstance(env.unwrapped, roomgrid_level.RoomGridLevel):
             return
-        bot, action, over = BabyAIBot(env), None, False
+        bot, over = BabyAIBot(env), False
+        action: Any = None
         while not over:
             action = bot.replan(action)
             yield int(action)
@@ -89,7 +90,7 @@ class MiniGridView:
 
 def _parts_done(mission: Any) -> Iterator[bool]:
     """Of a mission of two parts in BabyAI, which may be such missions themselves: whether each is done."""
-    if isinstance(mission, verifier.SeqInstr):
+    if hasattr(mission, "a_done"):
         yield from (mission.a_done == "success", mission.b_done == "success")
         yield from (*_parts_done(mission.instr_a), *_parts_done(mission.instr_b))
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import json
 import re
 import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache
 from typing import Any
 from urllib.request import urlopen
 
@@ -57,13 +58,13 @@ class OpenEnv:
 
         if self._client is None:
             self._client = GenericEnvClient(base_url=self.url)
-            await self._client.connect()
             weakref.finalize(self, _close, self._client, asyncio.get_running_loop())
+            await self._client.connect()
         return self._read(await self._client.reset(seed=task[0]))
 
     async def step(self, command: str) -> tuple[str, float, bool]:
         """Send the command as an action; the server's words where it refuses the action."""
-        name, kind = self._action
+        name, kind = _field_of_actions(self.url, self.action_field)
         try:
             result = await self._client.step({name: command if kind == "string" else json.loads(command)})
         except (json.JSONDecodeError, RuntimeError) as error:
@@ -81,11 +82,6 @@ class OpenEnv:
     def state_key(self) -> str:
         """What the state field holds, or what the agent reads."""
         return self._text if self.state_field is None else json.dumps(self._field(self.state_field))
-
-    @cached_property
-    def _action(self) -> tuple[str, str]:
-        """The name and the JSON type of the action's field."""
-        return _field_of_actions(self.url, self.action_field)
 
     def _read(self, result: Any) -> str:
         self._seen = {name: value for name, value in result.observation.items() if name != "metadata"}
@@ -109,6 +105,7 @@ def _as_text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
+@cache
 def _field_of_actions(url: str, name: str | None) -> tuple[str, str]:
     """The name and the JSON type of the action's field that takes the agent's text.
 
@@ -125,7 +122,7 @@ def _field_of_actions(url: str, name: str | None) -> tuple[str, str]:
     required = schema.get("required", [])
     if name is None and len(required) == 1:
         name = required[0]
-    if name not in fields:
+    if name is None or name not in fields:
         has = ", ".join(each for each in fields if each != "metadata")
         given = "name the one that takes the agent's text" if name is None else f"{name} is none of them"
         raise SettingError(f"--env.action-field: an action has the fields {has}: {given}")
@@ -134,6 +131,8 @@ def _field_of_actions(url: str, name: str | None) -> tuple[str, str]:
 
 def _tasks(url: str, instruction: str, action_field: str | None, held_out: int, **_: Any) -> Any:
     """Seeds with the instruction, once it is known that there is a server to play them."""
+    # A missing package is told now, and not in every episode.
+    importlib.import_module("openenv.core")
     _field_of_actions(url, action_field)
     held_out_seeds = range(HELD_OUT_SEEDS, HELD_OUT_SEEDS + held_out)
     return {

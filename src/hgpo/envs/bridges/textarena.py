@@ -40,7 +40,7 @@ class TextArenaSuite:
     commands: tuple[str, ...] = ()
     """All commands of the game; by default those that are known here, and any text in other games."""
     max_steps: int = 50
-    """An episode is truncated after this number of commands; the game's own limit comes on top."""
+    """An episode is truncated after this number of commands; the game may end it earlier."""
     held_out: int = 100
     """Number of held-out tasks."""
     reward_scale: float = 10.0
@@ -50,7 +50,6 @@ class TextArenaSuite:
     which may be hidden from the agent."""
 
     name: ClassVar[str] = "textarena"
-    splits: ClassVar[tuple[str, ...]] = SPLITS
 
     def __post_init__(self) -> None:
         if self.held_out < 1 or self.max_steps < 1:
@@ -59,6 +58,11 @@ class TextArenaSuite:
             )
         if self.state_key not in ("observation", "game_state"):
             raise SettingError(f"--env.state-key {self.state_key}: choose from observation, game_state")
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """Training and held-out tasks."""
+        return SPLITS
 
     @property
     def description(self) -> str:
