@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections import Counter
+from collections import Counter, defaultdict
 from itertools import product
 
 import numpy as np
@@ -69,6 +69,18 @@ def test_the_key_opens_the_door_and_is_seen_from_the_start_only():
     # What is seen at the fork is the same with and without the key, but it is not the same state.
     assert shown(game, back) == shown(game, at_fork) and back != at_fork
     assert game.outcome(play(game, "down", "left", "right", "right", "right", "down")) == "won"
+
+
+def test_coordinates_say_the_same_as_the_map_with_the_nearest_holes_first():
+    game = LakeGame(lake_of("OPO_", "K_D_", "OO_G", "____"), form="coordinates")
+    assert game.look(game.start()) == (
+        "goal: 2 down 2 right.\ndoor: 1 down 1 right.\nkey: 1 down 1 left.\n"
+        "holes: 0 down 1 left, 0 down 1 right, 2 down 0 right, 2 down 1 left."
+    )
+    assert game.look(play(game, "down")) == (
+        "goal: 1 down 2 right.\ndoor: 0 down 1 right.\n"
+        "holes: 1 down 0 right, 1 up 1 left, 1 up 1 right, 1 down 1 left."
+    )
 
 
 SLIPPERY = lake_of(*MAP, slips=7)
@@ -156,20 +168,27 @@ def test_someone_who_knows_the_slips_wins_where_the_expert_slips():
     assert all(foreseen(lake, start, 15) for lake, start in starts)
 
 
-def success(probabilities: dict[str, float], lake: Lake, most: int) -> float:
-    """The probability to win for somebody who at the fork does the same each time, and else walks on.
+def fork_of(lake: Lake) -> int:
+    """The only cell next to the start that is no hole."""
+    start = State(lake.start)
+    around = [lake.arrived(start, command, 0).player for command in lake.commands(start)]
+    (fork,) = (cell for cell in around if not lake.holes >> cell & 1)
+    return fork
 
-    Computed step by step over the distribution of states, with the expert for a player with the key beyond
-    the fork, and the only way back everywhere else.
+
+def success(at_fork: dict[str, float], lake: Lake, most: int) -> float:
+    """The probability to win for somebody who does the same at the fork each time, and else walks on.
+
+    Computed step by step over the distribution of states: back to the fork from the start and from the key,
+    and as the expert does beyond the door.
     """
-    fork = next(lake.arrived(State(lake.start), c, 0) for c in CLOCKWISE if lake.after(State(lake.start), c)
-                and not lake.holes >> lake.arrived(State(lake.start), c, 0).player & 1).player  # fmt: skip
+    fork = fork_of(lake)
     at, won = {State(lake.start): 1.0}, 0.0
     for _ in range(most):
-        following: Counter[State] = Counter()
+        following: dict[State, float] = defaultdict(float)
         for state, share in at.items():
             if state.player == fork:
-                choices = probabilities
+                choices = at_fork
             elif state.player in (lake.start, lake.key):
                 choices = {toward(lake, state.player, fork): 1.0}
             else:
@@ -192,8 +211,7 @@ def test_the_value_of_remembering_is_exact(number):
     suite = FrozenLakeSuite(hidden_key=True)
     task = suite.tasks("held_out", 3)[number]
     lake, most = task.game, suite.max_steps
-    fork = next(c for c in inside_of(lake.width) if not lake.holes >> c & 1
-                and c not in (lake.start, lake.key) and distance(lake.start, c, inside_set(lake.width) & ~lake.holes, lake.width) == 1)  # fmt: skip
+    fork = fork_of(lake)
     to_key, to_door, back = (toward(lake, fork, cell) for cell in (lake.key, lake.door, lake.start))
     # All ways to act at the fork, in steps of 5 %: go for the key, through the door, or back to the start.
     grid = [(p / 20, q / 20) for p in range(21) for q in range(21 - p)]

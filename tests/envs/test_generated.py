@@ -128,12 +128,15 @@ def test_a_copy_of_an_episode_goes_its_own_way(suite):
     task = suite.tasks("train", 1, seed=2)[0]
     walkthrough = suite.walkthrough(task)
     environment = suite.make()
-    environment.reset(task)
-    copies = []
+    _, info = environment.reset(task)
+    copies, infos = [], []
     for command in walkthrough:
         copies.append(environment.fork())
-        environment.step(command)
+        infos.append(info)
+        *_, info = environment.step(command)
     for number, copy in enumerate(copies):
+        # An unknown command leaves the copy as it was, whatever the original has done since.
+        assert copy.fork().step("sing")[-1] == infos[number]
         results = [copy.step(command) for command in walkthrough[number:]]
         assert results[-1][1:4] == (suite.success_reward, True, False)
 

@@ -133,8 +133,8 @@ def own(tmp_path):
     """A suite of the user's own articles and questions."""
     corpus, questions = tmp_path / "corpus.jsonl", tmp_path / "questions.jsonl"
     corpus.write_text("".join(json.dumps({"title": a.title, "text": a.text}) + "\n" for a in ARTICLES))
-    lines = [{"question": f"where is {number}?", "answers": ["velm", "the town"]} for number in range(40)]
-    questions.write_text("\n\n".join(map(json.dumps, lines)))
+    lines = [{"question": f"where is {number}?", "answers": ["velm", "the town"]} for number in range(41)]
+    questions.write_text("\n\n".join(map(json.dumps, lines + lines)))
     return SearchQASuite(corpus=str(corpus), questions=str(questions))
 
 
@@ -142,9 +142,10 @@ def test_a_corpus_and_questions_of_ones_own_can_be_played(own):
     report = check(own, games=3)
     assert report.ok, format_report(report)
     assert own.splits == ("train", "held_out")
-    train, held_out = own.tasks("train", 60, seed=1), own.tasks("held_out")
+    # Each question stands in the file twice; both are in the same split.
+    train, held_out = own.tasks("train", 82, seed=1), own.tasks("held_out")
     questions = [{task.instruction for task in tasks} for tasks in (train, held_out)]
-    assert not questions[0] & questions[1] and len(questions[0] | questions[1]) == 40
+    assert not questions[0] & questions[1] and len(questions[0] | questions[1]) == 41
     assert own.walkthrough(train[0]) is None
     environment = own.make()
     environment.reset(held_out[0])

@@ -75,11 +75,14 @@ def rows_of(signs: Iterable[str], columns: int) -> str:
 
 
 def places_from(player: int, bits: int, width: int) -> str:
-    """Where the cells of a set are, seen from another cell: "1 up 2 left", or "none"."""
+    """Where the cells of a set are, seen from another cell, the nearest first: "1 up 2 left", or "none"."""
     row, column = divmod(player, width)
-
-    def place(cell: int) -> str:
-        down, right = cell // width - row, cell % width - column
-        return f"{abs(down)} {'up' if down < 0 else 'down'} {abs(right)} {'left' if right < 0 else 'right'}"
-
-    return ", ".join(map(place, cells(bits))) or "none"
+    steps = sorted(
+        ((cell // width - row, cell % width - column) for cell in cells(bits)),
+        key=lambda step: abs(step[0]) + abs(step[1]),
+    )
+    places = (
+        f"{abs(down)} {'up' if down < 0 else 'down'} {abs(right)} {'left' if right < 0 else 'right'}"
+        for down, right in steps
+    )
+    return ", ".join(places) or "none"

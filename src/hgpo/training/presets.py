@@ -239,7 +239,7 @@ TINY_MODEL: dict[str, dict[str, Any]] = {
     FrozenLakeSuite.name: {**GENERATED, "env": FrozenLakeSuite(form="coordinates")},
     CraftingSuite.name: GENERATED,
     # Which article is to be searched next depends on those that were found.
-    SearchQASuite.name: {**GENERATED, "prompt_history": 2},
+    SearchQASuite.name: {**GENERATED, "prompt_history": 2, "warm_start.tasks": 600},
     WebshopSuite.name: {
         # A page of results is long, and only the last step tells which options were chosen.
         "prompt_history": 1,
