@@ -141,7 +141,7 @@ class TestSettings:
         [
             (
                 {"type": "chess"},
-                "hgpo.env.type chess: choose from household, alfworld, webshop, or name a class of your own by MOD",
+                "hgpo.env.type chess: choose from household, alfworld, webshop, gym,",
             ),
             ({"type": "no_such:Suite"}, "No module named 'no_such'"),
             ({"type": "hgpo.envs:Suite"}, "has no attribute 'Suite'"),
