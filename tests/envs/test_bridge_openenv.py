@@ -6,6 +6,7 @@ import gc
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,6 +20,9 @@ from hgpo.envs.checker import check
 from hgpo.errors import SettingError
 
 pytestmark = pytest.mark.stack
+
+Suite: Any = OpenEnvSuite
+"""Its settings are those of the class that it is made of."""
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +41,7 @@ def url():
     ids=["commands listed", "any text", "fields named"],
 )
 def test_the_contract_holds(url, fields):
-    assert check(OpenEnvSuite(url=url, held_out=4, max_steps=8, **fields), games=3).problems == ()
+    assert check(Suite(url=url, held_out=4, max_steps=8, **fields), games=3).problems == ()
 
 
 def played(suite, number, commands):
@@ -47,24 +51,24 @@ def played(suite, number, commands):
 
 
 def test_fields_say_what_is_read_what_can_be_done_and_what_is_the_same(url):
-    suite = OpenEnvSuite(url=url, commands_field="moves", text_field="text", state_field="place", held_out=4)
+    suite = Suite(url=url, commands_field="moves", text_field="text", state_field="place", held_out=4)
     # Held-out seeds begin with a million, a multiple of 4, and the player starts at place 1 + seed mod 4.
     (text, info), steps = played(suite, 3, ["left"])
     assert (text, info.state_key) == ("you are in a corridor.", "4")
     assert info.admissible_commands == ("left",)
     assert steps[0][4].admissible_commands == ("left", "right") and steps[0][4].state_key == "3"
-    whole = OpenEnvSuite(url=url, held_out=4)
+    whole = Suite(url=url, held_out=4)
     assert played(whole, 0, [])[0][0] == 'text: you are in a corridor.\nmoves: ["left", "right"]\nplace: 1'
 
 
 def test_the_exit_is_rewarded_and_ends_the_episode(url):
     # From place 2 the exit is two steps to the left; its reward of 1 is multiplied by 10.
-    _, steps = played(OpenEnvSuite(url=url, held_out=4), 1, ["left", "left"])
+    _, steps = played(Suite(url=url, held_out=4), 1, ["left", "left"])
     assert [(step[1], step[2], step[4].won) for step in steps] == [(0.0, False, False), (10.0, True, True)]
 
 
 def test_what_the_server_refuses_changes_nothing_and_is_told(url):
-    suite = OpenEnvSuite(url=url, text_field="text", state_field="place", held_out=4)
+    suite = Suite(url=url, text_field="text", state_field="place", held_out=4)
     (text, info), steps = played(suite, 2, ["fly", "left"])
     assert steps[0][0].startswith("not an action: ") and steps[0][0].endswith(text)
     assert steps[0][1:4] == (0.0, False, False) and steps[0][4].state_key == info.state_key == "3"
@@ -73,7 +77,7 @@ def test_what_the_server_refuses_changes_nothing_and_is_told(url):
 
 def test_sessions_are_closed_when_an_environment_is_gone():
     with serving(sessions=2) as address:
-        suite = OpenEnvSuite(url=address, held_out=4)
+        suite = Suite(url=address, held_out=4)
         task = suite.tasks("held_out", 1)[0]
         environments = [suite.make() for _ in range(2)]
         assert len([environment.reset(task) for environment in environments]) == 2
@@ -112,5 +116,5 @@ def test_a_command_evaluates_on_the_server(url, tmp_path, monkeypatch):
 )
 def test_a_server_or_a_field_that_is_not_there_is_refused_in_one_line(url, settings, words):
     with pytest.raises(SettingError) as refused:
-        OpenEnvSuite(**{"url": url, **settings}).tasks("train", 1)
+        Suite(**{"url": url, **settings}).tasks("train", 1)
     assert words in str(refused.value) and "\n" not in str(refused.value)

@@ -62,8 +62,8 @@ class LakeGame:
     def grid(self, state: State) -> str:
         """The lake row by row, with one sign per cell."""
         lake, signs = self.lake, [*signs_of(self.lake)]
-        if lake.key is not None and state == self.start():
-            signs[lake.key] = KEY
+        if (key := self._key_seen(state)) is not None:
+            signs[key] = KEY
         fallen = lake.holes >> state.player & 1
         signs[state.player] = ARRIVED if state.player == lake.goal else FALLEN if fallen else PLAYER
         return rows_of(map(signs.__getitem__, inside_of(lake.width)), lake.width - 2)
@@ -71,13 +71,17 @@ class LakeGame:
     def coordinates(self, state: State) -> str:
         """Where goal, door, key and holes are, seen from the player."""
         lake = self.lake
-        key = lake.key if state == self.start() else None
+        key = self._key_seen(state)
         of = {"goal": 1 << lake.goal}
         of |= {name: 1 << cell for name, cell in (("door", lake.door), ("key", key)) if cell is not None}
         of["holes"] = lake.holes
         return "\n".join(
             f"{name}: {places_from(state.player, bits, lake.width)}." for name, bits in of.items()
         )
+
+    def _key_seen(self, state: State) -> int | None:
+        """The key's cell if it can be seen: from the start, until it is fetched."""
+        return self.lake.key if state.player == self.lake.start and not state.has_key else None
 
     def commands(self, state: State) -> tuple[str, ...]:
         """The directions that do not lead onto the shore."""
