@@ -8,7 +8,7 @@ from collections import deque
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from moves import taken
+from rule_games import after
 
 from hgpo.envs import CraftingSuite
 from hgpo.envs.crafting.game import FULL, LACKING, NO_MATERIAL, NO_RECIPE, UNREADABLE, CraftingGame
@@ -27,7 +27,7 @@ def play(*commands: str) -> tuple[dict[str, int], str]:
     """The inventory after some commands, and what was said to the last one."""
     state, said = GAME.start(), ""
     for command in commands:
-        state, said = taken(GAME, state, command)
+        state, said = after(GAME, state, command)
     return dict(state), said
 
 
@@ -94,7 +94,7 @@ def fewest(game: CraftingGame, most: int) -> int | None:
             return steps
         if steps < most:
             for command in commands:
-                there = taken(game, state, command)[0]
+                there = after(game, state, command)[0]
                 if there not in seen:
                     seen.add(there)
                     queue.append((there, steps + 1))
@@ -127,7 +127,7 @@ def test_books_are_as_deep_as_asked_for_and_lead_to_the_target(seed, depth):
     state = game.start()
     for command in plan(book, {}):
         assert game.outcome(state) == "playing"
-        state, said = taken(game, state, command)
+        state, said = after(game, state, command)
         assert said == "done."
     assert game.outcome(state) == "won" and len(plan(book, {})) <= 12
 
@@ -142,11 +142,11 @@ def test_no_text_gives_something_for_nothing(seed, words):
     state = game.start()
     for text in [*words, *(f"get {rng.randint(0, 30)} {rng.choice(names)}" for _ in range(20)), *names]:
         for command in (text, f"get {text}", f"craft {text}"):
-            after = game.after(state, command)
-            if after is not None:
+            found = game.after(state, command)
+            if found is not None:
                 assert (
-                    not after[0]
-                    or 1 <= min(dict(after[0]).values()) <= max(dict(after[0]).values()) <= MOST_OF_EACH
+                    not found[0]
+                    or 1 <= min(dict(found[0]).values()) <= max(dict(found[0]).values()) <= MOST_OF_EACH
                 )
-                assert {name for name, _ in after[0]} <= set(names)
-                state = after[0]
+                assert {name for name, _ in found[0]} <= set(names)
+                state = found[0]

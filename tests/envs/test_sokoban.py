@@ -8,7 +8,7 @@ from collections import deque
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from moves import taken
+from rule_games import after
 
 from hgpo.envs import SokobanSuite
 from hgpo.envs.generated import is_held_out
@@ -44,7 +44,7 @@ def test_a_box_is_pushed_onto_the_target():
     game = SokobanGame(level_of(*CORRIDOR), "grid")
     assert shown(game.level) == list(CORRIDOR)
     assert game.commands(game.start()) == ("down", "right")
-    state, said = taken(game, game.start(), "right")
+    state, said = after(game, game.start(), "right")
     assert said == "" and shown(game.level, state)[1] == "#_P√#"
     assert game.outcome(state) == "won" and game.score(state) == 1.0
     assert (game.outcome(game.start()), game.score(game.start())) == ("playing", 0.0)
@@ -62,7 +62,7 @@ def test_two_boxes_in_a_row_and_walls_are_not_pushed():
 def test_a_box_leaves_a_target_and_the_player_stands_on_it():
     game = SokobanGame(level_of("#####", "#P√_#", "#_O_#", "#_X_#", "#####"), "grid")
     assert game.score(game.start()) == 0.5
-    state, _ = taken(game, game.start(), "right")
+    state, _ = after(game, game.start(), "right")
     assert shown(game.level, state) == ["#####", "#_SX#", "#_O_#", "#_X_#", "#####"]
     assert game.score(state) == 0.0
 
@@ -114,21 +114,21 @@ def test_moves_keep_the_boxes_and_never_enter_a_wall(seed, commands):
     game = SokobanGame(draw_level(random.Random(seed), 6, 2, 20), "grid")
     state = game.start()
     for command in commands:
-        after = game.after(state, command)
-        assert (after is not None) == (command in game.commands(state))
-        if after is not None:
-            player, boxes = after[0]
+        found = game.after(state, command)
+        assert (found is not None) == (command in game.commands(state))
+        if found is not None:
+            player, boxes = found[0]
             assert boxes.bit_count() == 2 and not (boxes | game.level.walls) >> player & 1
             assert not boxes & game.level.walls
             # A grid shows all there is: it can be read back.
-            read = level_of(*shown(game.level, after[0]))
+            read = level_of(*shown(game.level, found[0]))
             assert (read.player, read.boxes, read.targets, read.walls) == (
                 player,
                 boxes,
                 game.level.targets,
                 game.level.walls,
             )
-            state = after[0]
+            state = found[0]
 
 
 def fewest(level: Level, state: State) -> int | None:
@@ -140,7 +140,7 @@ def fewest(level: Level, state: State) -> int | None:
         if game.outcome(here) == "won":
             return moves
         for command in game.commands(here):
-            there = taken(game, here, command)[0]
+            there = after(game, here, command)[0]
             if there not in seen:
                 seen.add(there)
                 queue.append((there, moves + 1))
@@ -166,7 +166,7 @@ def test_no_solution_is_shorter_than_the_expert_s(seed):
     game, rng, state = SokobanGame(level, "grid"), random.Random(seed), start
     for _ in range(6):
         if game.outcome(state) == "playing":
-            state = taken(game, state, rng.choice(game.commands(state)))[0]
+            state = after(game, state, rng.choice(game.commands(state)))[0]
     found = solve(level, state)
     assert (None if found is None else len(found)) == fewest(level, state)
 

@@ -247,7 +247,7 @@ TINY_MODEL: dict[str, dict[str, Any]] = {
     # To copy names of things from the task has to be learned first; so has it below.
     CraftingSuite.name: {**GENERATED, "warm_start.tasks": 1000},
     # Which article is to be searched next depends on those that were found.
-    SearchQASuite.name: {**GENERATED, "prompt_history": 2, "warm_start.tasks": 600},
+    SearchQASuite.name: {**GENERATED, "prompt_history": 2, "warm_start.tasks": 1200, "iterations": 100},
     WebshopSuite.name: {
         # A page of results is long, and only the last step tells which options were chosen.
         "prompt_history": 1,
