@@ -32,7 +32,7 @@ from hgpo.training.config import TrainConfig, save_config
         ),
         (
             ["train", "env:nowhere"],
-            f"env:nowhere: choose from {', '.join(f'env:{name}' for name in ENVIRONMENTS)} or env:MODULE:CLASS (hgpo",
+            f"env:nowhere: choose from {', '.join(f'env:{name}' for name in [name.replace('_', '-') for name in ENVIRONMENTS])} or env:MODULE:CLASS (hgpo",
         ),
         (["train", "estimator:hppo"], "choose from estimator:hgpo, estimator:hbc, estimator:gigpo"),
         (
