@@ -123,7 +123,9 @@ def test_articles_say_every_fact_and_the_search_finds_each_by_its_title():
 def test_the_expert_searches_what_it_has_not_searched_and_then_answers():
     suite = SearchQASuite()
     task = next(task for task in suite.tasks("train", 20) if task.kind == "2 hops")
-    first, second, answer = suite.walkthrough(task) or ()
+    walkthrough = suite.walkthrough(task)
+    assert walkthrough is not None
+    first, second, answer = walkthrough
     assert suite.next_command(task, ()) == first
     assert suite.next_command(task, (second, "search[x]")) == first
     assert suite.next_command(task, (second, first)) == answer
