@@ -18,11 +18,16 @@ help:
 train: .venv/train.done
 	$(BIN)/hgpo train $(ARGS)
 
-PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto
+# One worker more than there are cores: tests that start other processes wait for them.
+WORKERS = $(shell $(PYTHON) -c "import os; print(os.cpu_count() + 1)")
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --hypothesis-profile $(PROFILE)
+PROFILE = quick
 
 test: .venv/test.done
 	$(PYTEST) --dist worksteal $(ARGS)
 
+# All examples of the laws.
+test-all: PROFILE = reproducible
 test-all: test test-stack
 
 test-stack: .venv/test-all.done

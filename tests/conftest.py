@@ -10,8 +10,10 @@ import pytest
 from hypothesis import settings
 
 # How long an example takes says nothing of whether it is right, and differs between machines. The same code
-# is tried with the same examples each time; `pytest --hypothesis-profile explore` tries others, and more.
+# is tried with the same examples each time. `make test` takes the profile quick, which has fewer of them;
+# `pytest --hypothesis-profile explore` tries others, and more.
 settings.register_profile("reproducible", deadline=None, derandomize=True)
+settings.register_profile("quick", deadline=None, derandomize=True, max_examples=40)
 settings.register_profile("explore", deadline=None, max_examples=1000)
 settings.load_profile("reproducible")
 

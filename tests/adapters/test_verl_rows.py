@@ -16,7 +16,7 @@ from hgpo.adapters.verl.diagnostics import no_valid_answer
 from hgpo.adapters.verl.rows import step_rows, step_table
 from hgpo.adapters.verl.settings import StepwiseSettings, estimator_of
 from hgpo.adapters.verl.tasks import STREAM, TaskDataset, TaskReference
-from hgpo.envs import HouseholdSuite
+from hgpo.envs import ENVIRONMENTS, HouseholdSuite
 from hgpo.errors import SettingError
 from hgpo.estimators import ESTIMATORS, GRPO, HGPO
 from hgpo.random_streams import TASKS
@@ -141,7 +141,7 @@ class TestSettings:
         [
             (
                 {"type": "chess"},
-                "hgpo.env.type chess: choose from household, alfworld, webshop, gym,",
+                f"hgpo.env.type chess: choose from {', '.join(ENVIRONMENTS)}, or name a class of your own by MOD",
             ),
             ({"type": "no_such:Suite"}, "No module named 'no_such'"),
             ({"type": "hgpo.envs:Suite"}, "has no attribute 'Suite'"),
