@@ -30,6 +30,8 @@ test: .venv/test.done
 test-all: PROFILE = reproducible
 test-all: test test-stack
 
+# verl's tests start clusters of processes themselves.
+test-stack: WORKERS = auto
 test-stack: .venv/test-all.done
 	$(PYTEST) -m "stack and not slow" tests/adapters tests/envs $(ARGS)
 
