@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
-PRELOADED = ["hgpo.cli.train_run", "transformers.models.llama.modeling_llama"]
+from hgpo.compare import runs
+
+PRELOADED = ["hgpo.cli.train_run", *runs.PRELOADED]
 """What training imports: it takes seconds, and happens once for all processes that a worker of pytest starts."""
 
 

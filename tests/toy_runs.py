@@ -67,4 +67,10 @@ def half_trained(**changes) -> TrainConfig:
     return config(**({"model": str(reference), "warm_start": WarmStart(tasks=0)} | changes))
 
 
+def command(*options: str) -> list[str]:
+    """Words of the real command that train the half-trained policy on the toy game; `options` come on top."""
+    small = "--threads 1 --reading.tasks 0 --warm-start.tasks 0 --response text --max-prompt-tokens 300"
+    return ["train", "env:toy:ToySuite", "--model", half_trained().model, *small.split(), *options]
+
+
 _FOLDERS = tempfile.TemporaryDirectory()

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import random
-from collections import deque
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rule_games import after
+from rule_games import after, fewest
 
 from hgpo.envs import SokobanSuite
 from hgpo.envs.generated import is_held_out
@@ -131,22 +130,6 @@ def test_moves_keep_the_boxes_and_never_enter_a_wall(seed, commands):
             state = found[0]
 
 
-def fewest(level: Level, state: State) -> int | None:
-    """The length of the shortest solution, by breadth-first search over all states."""
-    game = SokobanGame(level, "grid")
-    seen, queue = {state}, deque([(state, 0)])
-    while queue:
-        here, moves = queue.popleft()
-        if game.outcome(here) == "won":
-            return moves
-        for command in game.commands(here):
-            there = after(game, here, command)[0]
-            if there not in seen:
-                seen.add(there)
-                queue.append((there, moves + 1))
-    return None
-
-
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 10**6), st.integers(5, 8), st.integers(1, 3))
 def test_solutions_fit_into_the_step_limit(seed, size, boxes):
@@ -159,16 +142,16 @@ def test_solutions_fit_into_the_step_limit(seed, size, boxes):
 @given(st.integers(0, 10**6))
 def test_no_solution_is_shorter_than_the_expert_s(seed):
     level = draw_level(random.Random(seed), 6, 2, 30)
-    start = level.player, level.boxes
+    game, start = SokobanGame(level, "grid"), (level.player, level.boxes)
     solution = solve(level, start)
-    assert solution is not None and len(solution) == fewest(level, start)
+    assert solution is not None and len(solution) == fewest(game, start, game.commands)
     # Also from where random play leads, which may be beyond hope.
-    game, rng, state = SokobanGame(level, "grid"), random.Random(seed), start
+    rng, state = random.Random(seed), start
     for _ in range(6):
         if game.outcome(state) == "playing":
             state = after(game, state, rng.choice(game.commands(state)))[0]
     found = solve(level, state)
-    assert (None if found is None else len(found)) == fewest(level, state)
+    assert (None if found is None else len(found)) == fewest(game, state, game.commands)
 
 
 @pytest.mark.parametrize("suite", [SokobanSuite(), SokobanSuite(size=6, boxes=2)])

@@ -11,7 +11,7 @@ import pytest
 import torch
 from merged_rows import policy, table
 from safetensors.torch import load_file
-from toy_runs import figures, half_trained
+from toy_runs import command, figures
 
 from hgpo.cli import main
 from hgpo.steps import StepTable
@@ -19,17 +19,15 @@ from hgpo.training.batch import merge_rows
 from hgpo.training.losses import PolicyLoss
 from hgpo.training.update import update_policy
 
-COMMAND = (
-    "train env:toy:ToySuite --threads 1 --iterations 1 --num-minibatches 1 --subsample-below 0 --learning-rate-warmup 0 "
-    "--learning-rate 1e-3 --reading.tasks 0 --warm-start.tasks 0 --response text --max-prompt-tokens 300 "
+SMALL = (
+    "--iterations 1 --num-minibatches 1 --subsample-below 0 --learning-rate-warmup 0 --learning-rate 1e-3 "
     "--tasks-per-iteration 2 --group-size 8 --evaluation-tasks 1 --loss.kl-coefficient 0.01"
 )
 
 
 def weights_after(folder: Path, *options: str) -> torch.Tensor:
     """All weights after one iteration of the real command, less those before it."""
-    model = ["--model", half_trained().model]
-    assert main([*COMMAND.split(), *model, *options, "--out", str(folder)]) == 0
+    assert main(command(*SMALL.split(), *options, "--out", str(folder))) == 0
     before, after = (load_file(folder / "checkpoints" / f"{i:06d}" / "model.safetensors") for i in (0, 1))
     return torch.cat([(after[name] - before[name]).flatten() for name in sorted(after)])
 

@@ -11,15 +11,14 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from toy_runs import figures, half_trained
+from toy_runs import command, figures
 
 from hgpo.cli import main
 from hgpo.distributed import SingleProcess, shard
 
-COMMAND = (
-    "train env:toy:ToySuite --threads 1 --iterations 2 --reading.tasks 0 --warm-start.tasks 0 --tasks-per-iteration 3 "
-    "--group-size 8 --evaluation-tasks 3 --learning-rate 1e-3 --learning-rate-warmup 0 --response text "
-    "--max-prompt-tokens 300 --token-budget 2000 --checkpoint-every 1"
+SMALL = (
+    "--iterations 2 --tasks-per-iteration 3 --group-size 8 --evaluation-tasks 3 --learning-rate 1e-3 "
+    "--learning-rate-warmup 0 --token-budget 2000 --checkpoint-every 1"
 )
 
 
@@ -34,10 +33,9 @@ PROGRAM = "import json, sys\nfrom hgpo.cli import main\nfor words in json.loads(
 
 def test_two_processes_learn_what_one_does(tmp_path):
     # Three groups for two processes: their shares differ, and so do those of the micro-batches.
-    model = half_trained().model
     commands = {
         place: [
-            [*COMMAND.split(), "--model", model, *options, "--out", str(tmp_path / place / name)]
+            command(*SMALL.split(), *options, "--out", str(tmp_path / place / name))
             for name, options in OPTIONS.items()
         ]
         for place in ("alone", "together")

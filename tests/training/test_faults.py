@@ -16,7 +16,7 @@ import pytest
 import torch
 from started import started
 from toy import ToyEnvironment, ToySuite
-from toy_runs import config, figures, finished, half_trained, run
+from toy_runs import command, config, figures, finished, half_trained, run
 
 from hgpo.cli import main
 from hgpo.errors import RunError, SettingError
@@ -217,14 +217,14 @@ def test_a_disk_that_is_full_leaves_the_last_checkpoint_whole(tmp_path, monkeypa
 
 
 SMALL = (
-    "train env:toy:ToySuite --threads 1 --iterations 6 --reading.tasks 0 --warm-start.tasks 0 --subsample-below 0 "
-    "--learning-rate 8e-4 --tasks-per-iteration 3 --group-size 4 --response text --max-prompt-tokens 300 --evaluation-tasks 2"
+    "--iterations 6 --subsample-below 0 --learning-rate 8e-4 --tasks-per-iteration 3 --group-size 4 "
+    "--evaluation-tasks 2"
 )
 
 
 def test_a_run_that_is_killed_at_any_moment_goes_on_as_if_it_had_not_been(tmp_path):
     # SIGKILL at random moments, again and again, until the run is through.
-    small = [*SMALL.split(), "--model", half_trained().model]
+    small = command(*SMALL.split())
     assert main([*small, "--out", str(tmp_path / "unbroken")]) == 0
     rng = random.Random(0)
     args, kills = [*small, "--out", str(tmp_path / "killed")], 0
