@@ -70,7 +70,8 @@ def half_trained(**changes) -> TrainConfig:
 def command(*options: str) -> list[str]:
     """Words of the real command that train the half-trained policy on the toy game; `options` come on top."""
     small = "--threads 1 --reading.tasks 0 --warm-start.tasks 0 --response text --max-prompt-tokens 300"
-    return ["train", "env:toy:ToySuite", "--model", half_trained().model, *small.split(), *options]
+    model = str(half_trained().model)
+    return ["train", "env:toy:ToySuite", "--model", model, *small.split(), *options]
 
 
 _FOLDERS = tempfile.TemporaryDirectory()
