@@ -218,7 +218,7 @@ def test_a_disk_that_is_full_leaves_the_last_checkpoint_whole(tmp_path, monkeypa
 
 SMALL = (
     "--iterations 6 --subsample-below 0 --learning-rate 8e-4 --tasks-per-iteration 3 --group-size 4 "
-    "--evaluation-tasks 2"
+    "--evaluation-tasks 2 --checkpoint-every 1"
 )
 
 
