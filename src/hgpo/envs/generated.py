@@ -16,8 +16,8 @@ from typing import Any, ClassVar
 from hgpo.envs.base import Task
 from hgpo.envs.drawing import choose_tasks
 from hgpo.envs.rules import PlayRules, RuleEnvironment, RuleGame, state_after
+from hgpo.envs.setting_checks import require_range
 from hgpo.envs.state_keys import StateKeyName
-from hgpo.errors import SettingError
 
 TRAIN, HELD_OUT, LARGER = SPLITS = ("train", "held_out", "larger")
 """Training, a split of the same size, and a split of larger games."""
@@ -42,8 +42,8 @@ class GeneratedSuite(ABC):
     """Number of tasks in each held-out split."""
 
     def __post_init__(self) -> None:
-        require(self, "split_size", 1)
-        require(self, "max_steps", 1)
+        require_range(self, "split_size", 1)
+        require_range(self, "max_steps", 1)
 
     @abstractmethod
     def draw(self, rng: random.Random, larger: bool) -> Any:
@@ -114,18 +114,6 @@ class GeneratedSuite(ABC):
 def is_held_out(identity: Hashable) -> bool:
     """Whether games with this identity are held out from training: one in `ONE_HELD_OUT_IN` is."""
     return blake2b(repr(identity).encode(), digest_size=1).digest()[0] % ONE_HELD_OUT_IN == 0
-
-
-def require(suite: Any, setting: str, lowest: int, highest: int | None = None) -> None:
-    """Check the range of a suite's setting.
-
-    Raises:
-        SettingError: if the value is outside of it.
-    """
-    value = getattr(suite, setting)
-    if value < lowest or (highest is not None and value > highest):
-        expected = f"{lowest} or more" if highest is None else f"{lowest} to {highest}"
-        raise SettingError(f"--env.{setting.replace('_', '-')} is {value}: expected {expected}")
 
 
 def _training_numbers(seed: str, count: int) -> list[int]:

@@ -13,6 +13,7 @@ from hgpo.envs.bridges.gym_views import View, find_view
 from hgpo.envs.bridges.seeds import SPLITS, choose_seeds, texts_of_play
 from hgpo.envs.commands import listed
 from hgpo.envs.plain import NOT_POSSIBLE
+from hgpo.envs.setting_checks import require_choice, require_range
 from hgpo.errors import SettingError
 
 
@@ -38,12 +39,9 @@ class GymSuite:
     name: ClassVar[str] = "gym"
 
     def __post_init__(self) -> None:
-        if self.held_out < 1 or (self.max_steps is not None and self.max_steps < 1):
-            raise SettingError(
-                f"--env.held-out is {self.held_out}, --env.max-steps {self.max_steps}: expected 1 or more"
-            )
-        if self.state_key not in ("observation", "full_state"):
-            raise SettingError(f"--env.state-key {self.state_key}: choose from observation, full_state")
+        require_range(self, "held_out", 1)
+        require_range(self, "max_steps", 1)
+        require_choice(self, "state_key", ("observation", "full_state"))
 
     @property
     def splits(self) -> tuple[str, ...]:

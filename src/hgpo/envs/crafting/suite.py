@@ -10,8 +10,9 @@ from typing import ClassVar
 from hgpo.envs.base import Task
 from hgpo.envs.crafting.game import COMMANDS, MESSAGES, CraftingGame, State, held
 from hgpo.envs.crafting.recipes import MATERIALS, MOST_OF_EACH, THINGS, RecipeBook, draw_book, plan
-from hgpo.envs.generated import GeneratedSuite, require
+from hgpo.envs.generated import GeneratedSuite
 from hgpo.envs.rules import NOTHING_HAPPENS
+from hgpo.envs.setting_checks import require_range
 from hgpo.envs.state_keys import StateKeyName
 
 
@@ -32,9 +33,9 @@ class CraftingSuite(GeneratedSuite):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self, "depth", 1, 4)
+        require_range(self, "depth", 1, 4)
         # A material per recipe, and the recipe itself, always suffice for some books.
-        require(self, "max_steps", 2 * (self.depth + 1))
+        require_range(self, "max_steps", 2 * (self.depth + 1))
 
     def draw(self, rng: random.Random, larger: bool) -> RecipeBook:
         """Recipes of a depth up to that of the settings, or of one more."""

@@ -12,10 +12,10 @@ from hgpo.envs.base import Task
 from hgpo.envs.frozenlake.expert import foreseen, next_command, walk
 from hgpo.envs.frozenlake.lake import Lake, State, draw_lake, way_from_start
 from hgpo.envs.frozenlake.memory import success_without_memory, way_from_fork
-from hgpo.envs.generated import require
 from hgpo.envs.grids import Form, inside_of, places_from, rows_of
 from hgpo.envs.hindsight import HindsightSuite
 from hgpo.envs.rules import Outcome, state_after
+from hgpo.envs.setting_checks import require_range
 from hgpo.errors import SettingError
 
 PLAYER, ICE, HOLE, GOAL, FALLEN, ARRIVED, KEY, DOOR = "P_OGX√KD"
@@ -127,9 +127,9 @@ class FrozenLakeSuite(HindsightSuite):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self, "size", 4, MOST_SIZE)
+        require_range(self, "size", 4, MOST_SIZE)
         # Enough for the ways of most maps that are drawn.
-        require(self, "max_steps", 2 * self.size + 2)
+        require_range(self, "max_steps", 2 * self.size + 2)
         if self.slippery and self.hidden_key:
             raise SettingError("--env.slippery and --env.hidden-key: choose one of them")
 

@@ -14,12 +14,12 @@ from hgpo.envs.household.generator import generate
 from hgpo.envs.household.goals import RESULTS, Goal, instruction
 from hgpo.envs.household.words import RECEPTACLES, THINGS
 from hgpo.envs.readings import random_readings
+from hgpo.envs.setting_checks import require_range
 from hgpo.envs.state_keys import EpisodeKeys, StateKeyName
 from hgpo.envs.textgame.deeds import deeds
 from hgpo.envs.textgame.engine import TEXTS, Game, compile_game
 from hgpo.envs.textgame.environment import GameEnvironment, Rules
 from hgpo.envs.textgame.task_types import KINDS, LIGHT, SPLITS
-from hgpo.errors import SettingError
 
 TRAINING_NUMBERS = 10**9
 """Training games are numbered below this."""
@@ -44,8 +44,7 @@ class HouseholdSuite:
     """Number of compiled games kept in memory, so that the rollouts of one task share a game."""
 
     def __post_init__(self) -> None:
-        if self.split_size < 1:
-            raise SettingError(f"--env.split-size is {self.split_size}: expected 1 or more")
+        require_range(self, "split_size", 1)
 
     @cached_property
     def _compiled(self) -> Callable[..., Game]:

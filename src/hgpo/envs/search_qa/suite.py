@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from hgpo.envs.base import Task
 from hgpo.envs.drawing import choose_tasks, drawn_in_rounds
-from hgpo.envs.generated import HELD_OUT, SPLITS, TRAIN, GeneratedSuite, is_held_out, require
+from hgpo.envs.generated import HELD_OUT, SPLITS, TRAIN, GeneratedSuite, is_held_out
 from hgpo.envs.rules import NOTHING_HAPPENS
 from hgpo.envs.search_qa.encyclopaedia import Article, Question, made_up
 from hgpo.envs.search_qa.files import read_articles, read_questions
@@ -24,6 +24,7 @@ from hgpo.envs.search_qa.game import (
     State,
 )
 from hgpo.envs.search_qa.index import ArticleIndex
+from hgpo.envs.setting_checks import require_range
 from hgpo.errors import SettingError
 
 OWN = "question"
@@ -54,15 +55,15 @@ class SearchQASuite(GeneratedSuite):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self, "hops", 1, 3)
-        require(self, "articles", 20, 100_000)
-        require(self, "results", 1)
+        require_range(self, "hops", 1, 3)
+        require_range(self, "articles", 20, 100_000)
+        require_range(self, "results", 1)
         if (self.corpus is None) != (self.questions is None):
             given, missing = ("corpus", "questions") if self.questions is None else ("questions", "corpus")
             raise SettingError(f"--env.{given} needs --env.{missing}: questions and articles go together")
         if self.corpus is None:
             # Every article of the longest chain is searched for, then comes the answer.
-            require(self, "max_steps", self.hops + 2)
+            require_range(self, "max_steps", self.hops + 2)
 
     @property
     def splits(self) -> tuple[str, ...]:

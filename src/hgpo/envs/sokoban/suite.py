@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from hgpo.envs.base import Task
-from hgpo.envs.generated import require
 from hgpo.envs.grids import Form, inside_set, places_from, rows_of, steps_of
 from hgpo.envs.hindsight import HindsightSuite
 from hgpo.envs.rules import Outcome
+from hgpo.envs.setting_checks import require_range
 from hgpo.envs.sokoban.level import Level, State, draw_level, moved
 from hgpo.envs.sokoban.solver import solve
 
@@ -107,10 +107,10 @@ class SokobanSuite(HindsightSuite):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(self, "size", 5, 8)
-        require(self, "boxes", 1, 3)
+        require_range(self, "size", 5, 8)
+        require_range(self, "boxes", 1, 3)
         # Fewer moves are too few to push every box away from where it stands.
-        require(self, "max_steps", LEAST_STEPS * self.boxes)
+        require_range(self, "max_steps", LEAST_STEPS * self.boxes)
 
     def draw(self, rng: random.Random, larger: bool) -> Level:
         """A level of the training size, or one with a row and a column more."""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 from hgpo.envs.base import Environment, Reading, Task
 from hgpo.envs.drawing import choose_tasks, drawn_in_rounds
 from hgpo.envs.readings import random_readings
+from hgpo.envs.setting_checks import require_range
 from hgpo.envs.state_keys import EpisodeKeys, StateKeyName
 from hgpo.envs.webshop.nouns import TaggerName
 from hgpo.envs.webshop.word_rules import WordRule
@@ -58,8 +59,7 @@ class WebshopSuite:
     def __post_init__(self) -> None:
         if self.data is None:
             object.__setattr__(self, "data", os.environ.get("WEBSHOP_DATA") or SYNTHETIC)
-        if self.products < 1:
-            raise SettingError(f"--env.products is {self.products}: expected 1 or more")
+        require_range(self, "products", 1)
 
     @property
     def folder(self) -> str | None:
