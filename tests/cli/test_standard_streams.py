@@ -11,6 +11,8 @@ import threading
 from pathlib import Path
 
 import pytest
+from started import started
+from toy_runs import command
 
 from hgpo.cli.standard_streams import GuardedStream, ReaderGone, guarded_streams
 
@@ -121,22 +123,25 @@ def test_the_streams_are_put_back():
     assert (sys.stdout, sys.stderr) == before
 
 
+def test_a_line_is_written_at_once_also_into_a_file(tmp_path, monkeypatch):
+    # `hgpo train > log &` and then `tail -f log`: as a stream would be that is given no other setting.
+    with (tmp_path / "log").open("w") as log:
+        monkeypatch.setattr(sys, "stdout", log)
+        with guarded_streams():
+            print("1/200  success 12 %")
+            assert (tmp_path / "log").read_text() == "1/200  success 12 %\n"
+
+
 def test_a_run_whose_reader_has_gone_is_saved(tmp_path):
-    settings = (
-        "--threads 1 --iterations 500 --reading.tasks 0 --warm-start.tasks 2 --warm-start.epochs 1 --tasks-per-iteration 2 "
-        "--group-size 2 --evaluation-tasks 2 --tiny.hidden-size 16"
-    )
-    command = [sys.executable, "-m", "hgpo", "train", *settings.split(), "--out", str(tmp_path / "run")]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert process.stdout is not None and process.stderr is not None
-    for line in process.stdout:
-        if "3/500" in line:
-            break
-    process.stdout.close()
-    errors = process.stderr.read()
-    process.stderr.close()
-    assert process.wait(120) == 141
-    assert "Traceback" not in errors
-    done = (tmp_path / "run" / "metrics.jsonl").read_bytes().count(b"\n")
-    assert 3 <= done < 500
-    assert (tmp_path / "run" / "checkpoints" / f"{done:06d}" / "state.json").exists()
+    run, output, errors = tmp_path / "run", tmp_path / "output", tmp_path / "errors"
+    settings = "--iterations 5000 --tasks-per-iteration 2 --group-size 2 --evaluation-tasks 2"
+    os.mkfifo(output)
+    process = started(command(*settings.split(), "--out", str(run)), output, errors)
+    with output.open() as reader:
+        assert any("3/5000" in line for line in reader)
+    process.join(120)
+    assert process.exitcode == 141
+    assert "Traceback" not in errors.read_text()
+    done = (run / "metrics.jsonl").read_bytes().count(b"\n")
+    assert 3 <= done < 5000
+    assert (run / "checkpoints" / f"{done:06d}" / "state.json").exists()

@@ -123,9 +123,9 @@ def test_the_commands(tmp_path, monkeypatch):
         gradient = ["--processes.processes", "2", "--processes.groups", "32"]
         games = ["--games.agents", "2", "--games.groups", "16", "--games.reference", "64"]
         assert main(["lab", "gradient", *out, *gradient, *games]) == 0
-        learned = ["--processes.processes", "6", "--processes.tuning-processes", "4"]
+        learned = ["--processes.processes", "6", "--processes.tuning-processes", "1"]
         learned += ["--processes.iterations", "2", "--games.seeds", "2", "--games.tuning-seeds", "1"]
-        learned += ["--games.iterations", "2", "--games.games", "10", "--games.held-out", "4"]
+        learned += ["--games.iterations", "1", "--games.games", "10", "--games.held-out", "4"]
         assert main(["lab", "learning", *out, *learned, "--games.group-sizes", "4"]) == 0
     first, second = ({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in "ab")
     assert first == second

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import shlex
+import os
 import signal
-import subprocess
-import sys
 import time
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
+from started import started
+from toy_runs import command
 
 from hgpo.runs.interrupts import deferred_signals, terminate_like_interrupt
 
 INT, TERM, HUP = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
-SMALL = (
-    "--threads 1 --iterations 5000 --reading.tasks 0 --warm-start.tasks 4 --warm-start.epochs 1 --tasks-per-iteration 2 "
-    "--group-size 2 --evaluation-tasks 2 --tiny.hidden-size 16"
-)
+SMALL = "--iterations 5000 --tasks-per-iteration 2 --group-size 2 --evaluation-tasks 2"
 
 
 @pytest.mark.parametrize("number", [INT, TERM, HUP])
@@ -54,23 +52,17 @@ def test_what_was_ignored_at_the_beginning_stays_ignored(handlers):
         signal.raise_signal(TERM)
 
 
-def until(happened, process: subprocess.Popen, seconds: float = 300.0) -> None:
+def until(happened, process: BaseProcess, seconds: float = 300.0) -> None:
     deadline = time.monotonic() + seconds
     while not happened():
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.1)
+        assert process.is_alive() and time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def test_in_the_background_under_nohup_only_sigterm_stops_a_run_and_saves_it(tmp_path):
     # A script that runs "nohup hgpo train &" ignores both of these for it.
-    run = tmp_path / "run"
-    words = [sys.executable, "-m", "hgpo", "train", *SMALL.split(), "--out", str(run)]
-    process = subprocess.Popen(
-        ["sh", "-c", f"trap '' INT HUP; exec {shlex.join(words)}"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    run, said = tmp_path / "run", tmp_path / "said"
+    process = started(command(*SMALL.split(), "--out", str(run)), said, ignored=(INT, HUP))
 
     def iterations() -> int:
         metrics: Path = run / "metrics.jsonl"
@@ -78,17 +70,18 @@ def test_in_the_background_under_nohup_only_sigterm_stops_a_run_and_saves_it(tmp
 
     try:
         until(lambda: iterations() >= 1, process)
-        process.send_signal(INT)
-        process.send_signal(HUP)
+        os.kill(process.pid, INT)
+        os.kill(process.pid, HUP)
         seen = iterations()
         until(lambda: iterations() >= seen + 2, process)
-        process.send_signal(TERM)
-        said, _ = process.communicate(timeout=120)
+        process.terminate()
+        process.join(120)
     finally:
         process.kill()
-    assert process.returncode == 130
+    assert process.exitcode == 130
     done = iterations()
-    assert f"stopped after iteration {done}; continue with: hgpo train --resume {run}" in said.replace(
-        "\n", ""
+    assert (
+        f"stopped after iteration {done}; continue with: hgpo train --resume {run}"
+        in said.read_text().replace("\n", "")
     )
     assert (run / "checkpoints" / f"{done:06d}" / "state.json").exists()

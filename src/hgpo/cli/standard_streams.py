@@ -70,8 +70,9 @@ def guarded_streams() -> Iterator[GuardedStream]:
     """Guard standard output and standard error in the block; yields the guard of standard output."""
     _open_what_is_closed()
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # File names may contain characters that the terminal's encoding cannot represent.
-        sys.stdout.reconfigure(errors="backslashreplace")
+        # File names may contain characters that the terminal's encoding cannot represent. A line of progress
+        # is written at once, also into a file or a pipe, where someone may follow the run.
+        sys.stdout.reconfigure(errors="backslashreplace", line_buffering=True)
     output = GuardedStream(sys.stdout, stops=True)
     previous = sys.stdout, sys.stderr
     # Python allows any objects with the same methods as standard streams.
