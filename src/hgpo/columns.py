@@ -113,6 +113,11 @@ def token_logprobs(name: str, column: Any) -> tuple[NDArray[np.float64], ...]:
     return _ragged(name, column, np.float64, "iuf")
 
 
+def token_choices(name: str, column: Any) -> tuple[tuple[NDArray[np.int64], ...], ...]:
+    """For each row, a flat list of integers for each of its tokens."""
+    return tuple(token_ids(f"{name}[{row}]", lists) for row, lists in enumerate(column))
+
+
 def frozen(array: NDArray[Any]) -> NDArray[Any]:
     """The array itself, made read-only."""
     array.setflags(write=False)

@@ -26,6 +26,7 @@ from hgpo.columns import (
     integers,
     objects,
     texts,
+    token_choices,
     token_ids,
     token_logprobs,
 )
@@ -63,6 +64,8 @@ class StepTable:
         prompt_tokens: Token ids of the prompt, one sequence per row (rows differ in length).
         response_tokens: Token ids of the response, one sequence per row.
         response_logprobs: Log-probability of each response token under the policy that sampled it.
+        response_allowed: For restricted responses, the token ids that each response token was drawn from: one
+            sequence of arrays per row.
         policy_version: Number of the policy update whose weights sampled the row.
         value: The return to go that a critic expects at this step, before the action; finite.
         entropy: Mean entropy of the distributions that the response's tokens were drawn from, in nats;
@@ -94,6 +97,7 @@ class StepTable:
     prompt_tokens: tuple[NDArray[np.int64], ...] | None
     response_tokens: tuple[NDArray[np.int64], ...] | None
     response_logprobs: tuple[NDArray[np.float64], ...] | None
+    response_allowed: tuple[tuple[NDArray[np.int64], ...], ...] | None
     policy_version: NDArray[np.int64] | None
     value: NDArray[np.float64] | None
     entropy: NDArray[np.float64] | None
@@ -131,6 +135,7 @@ class StepTable:
         prompt_tokens: Sequence[ArrayLike] | None = None,
         response_tokens: Sequence[ArrayLike] | None = None,
         response_logprobs: Sequence[ArrayLike] | None = None,
+        response_allowed: Sequence[Sequence[ArrayLike]] | None = None,
         policy_version: Column | None = None,
         value: Column | None = None,
         entropy: Column | None = None,
@@ -161,6 +166,8 @@ class StepTable:
         object.__setattr__(self, "time_order", frozen(_time_order(self)))
         if self.response_tokens is not None and self.response_logprobs is not None:
             _check_one_logprob_per_token(self.response_tokens, self.response_logprobs)
+        if self.response_tokens is not None and self.response_allowed is not None:
+            _check_tokens_are_allowed(self.response_tokens, self.response_allowed)
 
     @classmethod
     def from_rows(cls, rows: Sequence[Mapping[str, Any]]) -> StepTable:
@@ -348,7 +355,7 @@ _FINITE = {
     "entropy": "the mean entropy of the response's tokens in nats",
 }
 """Optional columns of finite numbers, and a description for error messages."""
-_RAGGED = ("prompt_tokens", "response_tokens", "response_logprobs")
+_RAGGED = ("prompt_tokens", "response_tokens", "response_logprobs", "response_allowed")
 _CONVERTERS = {
     "task_id": objects,
     "trajectory_id": objects,
@@ -365,6 +372,7 @@ _CONVERTERS = {
     "prompt_tokens": token_ids,
     "response_tokens": token_ids,
     "response_logprobs": token_logprobs,
+    "response_allowed": token_choices,
     "policy_version": integers,
     "value": floats,
     "entropy": floats,
@@ -437,6 +445,18 @@ def _explain_steps(steps: StepTable) -> NoReturn:
                 "a step is missing, give every one from 0 to the last"
             )
     raise AssertionError("the steps are complete")
+
+
+def _check_tokens_are_allowed(
+    tokens: Sequence[NDArray[Any]], allowed: Sequence[Sequence[NDArray[np.int64]]]
+) -> None:
+    for row, (of_tokens, of_allowed) in enumerate(zip(tokens, allowed, strict=True)):
+        drawn = zip(of_tokens, of_allowed, strict=False)
+        if len(of_tokens) != len(of_allowed) or not all(token in listed for token, listed in drawn):
+            raise ValueError(
+                f"row {row}: response_allowed does not list each of the {len(of_tokens)} response_tokens; "
+                "give for every response token the tokens that it was drawn from"
+            )
 
 
 def _check_one_logprob_per_token(tokens: Sequence[NDArray[Any]], logprobs: Sequence[NDArray[Any]]) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from hgpo.policies.base import Policy
 from hgpo.rollouts.agent import Situation
 from hgpo.rollouts.episodes import Decision
-from hgpo.rollouts.prompts import ResponseFormat, fit_prompts
+from hgpo.rollouts.prompts import ResponseFormat, choices, fit_prompts, require_choices
 
 
 @dataclass(frozen=True)
@@ -27,12 +27,21 @@ class LanguageAgent:
     """Longest prompt in tokens; longer prompts lose their oldest steps."""
     max_response_tokens: int
     """Longest response in tokens."""
+    constrained: bool = False
+    """Whether responses are restricted to those that name a listed command."""
+
+    def __post_init__(self) -> None:
+        if self.constrained:
+            require_choices(self.response_format)
 
     def act(self, situations: Sequence[Situation], temperature: float) -> list[Decision]:
         """One completion per situation, all in one call of the policy (see `Agent.act`)."""
         prompts = self._prompts(situations)
         uniforms = np.stack([situation.rng.random(self.max_response_tokens) for situation in situations])
-        completions = self.policy.generate(prompts, uniforms, temperature)
+        listed = None
+        if self.constrained:
+            listed = [choices(self.response_format, situation.commands) for situation in situations]
+        completions = self.policy.generate(prompts, uniforms, temperature, listed)
         return [
             Decision(self.response_format.parse(completion.answer, situation.commands), completion, prompt)
             for situation, prompt, completion in zip(situations, prompts, completions, strict=True)

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from hgpo.cli import INTERRUPTED
 from hgpo.cli.parse import first_stage, parse
-from hgpo.cli.players import ENDPOINT, ModelOptions, Player, games_of, open_player
+from hgpo.cli.players import ENDPOINT, ModelOptions, Player, constrained, games_of, open_player
 from hgpo.envs import ENVIRONMENTS, TaskSuite
 from hgpo.envs.base import require_tasks
 from hgpo.envs.processes import EnvironmentIsolation, isolated
@@ -64,6 +64,9 @@ class EvaluateCommand:
     that can be compared with the paper's table."""
     temperature: float = 0.0
     """Sampling temperature; 0 takes the most likely token. --published sets its own."""
+    constrain_answers: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Restrict the answers of runs and models to the listed commands, token by token. Without it, a run's
+    agent answers as it did in training."""
     tasks: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
     """Only the first N tasks of each split; None plays all."""
     seed: int = 0
@@ -113,6 +116,8 @@ def main(args: Sequence[str]) -> int:
 
         for name in names:
             with open_player(name, suite, command.models, folder, say) as player:
+                if command.constrain_answers:
+                    player = constrained(player)
                 label = player.name if player.name not in rows else f"{player.name} ({name})"
                 try:
                     with RichDisplay(console) as display:

@@ -9,7 +9,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -174,6 +174,20 @@ def open_player(
         yield Player(label, run.agent)
     else:
         yield Player(Path(name).name, _untrained(Path(name), options))
+
+
+def constrained(player: Player) -> Player:
+    """The player with answers restricted to the listed commands; those of scripted players always are.
+
+    Raises:
+        SettingError: if the player's answers cannot be restricted.
+    """
+    if isinstance(player.agent, LanguageAgent):
+        agent = replace(player.agent, constrained=True)
+        return replace(player, name=f"{player.name}, constrained", agent=agent)
+    if player.name not in _SCRIPTED:
+        raise SettingError("--constrain-answers restricts runs and models on this machine, not a server's")
+    return player
 
 
 _SCRIPTED: dict[str, Callable[[TaskSuite], Agent]] = {

@@ -21,6 +21,8 @@ class Completion:
     """log π(token | prompt, earlier tokens), float32 [tokens], at the sampling temperature."""
     answer: Answer
     """The response as text, including the part that the prompt had begun."""
+    allowed: tuple[np.ndarray, ...] | None = None
+    """For a restricted response, the tokens that each token was drawn from; None: the whole vocabulary."""
 
     @classmethod
     def of_answer(cls, answer: Answer) -> Completion:
@@ -36,7 +38,11 @@ class Policy(Protocol):
         ...
 
     def generate(
-        self, prompts: Sequence[tuple[int, ...]], uniforms: np.ndarray, temperature: float
+        self,
+        prompts: Sequence[tuple[int, ...]],
+        uniforms: np.ndarray,
+        temperature: float,
+        choices: Sequence[tuple[str, ...]] | None = None,
     ) -> list[Completion]:
         """One completion per prompt, in the prompts' order.
 
@@ -46,5 +52,6 @@ class Policy(Protocol):
                 j of row i is the first token with a cumulative probability above uniforms[i, j], so that a
                 row's completion does not depend on the other rows.
             temperature: temperature of the softmax; 0 takes the most likely token.
+            choices: for each prompt, the responses to which sampling is restricted; None: any text.
         """
         ...

@@ -62,3 +62,24 @@ def logprobs_and_entropy(
         logprobs = logprobs.index_copy(0, tokens, found[0])
         entropy = entropy.index_copy(0, tokens, found[1])
     return logprobs, entropy
+
+
+def restricted_logprobs_and_entropy(
+    logits: Tensor, outputs: Tensor, targets: Tensor, allowed: Tensor, temperature: float
+) -> tuple[Tensor, Tensor]:
+    """The same for tokens that were drawn from some tokens only, renormalized (see `hgpo.policies.choices`).
+
+    Args:
+        logits: the model's outputs, [outputs, vocabulary].
+        outputs: index of each token's output, [tokens].
+        targets: the tokens, each one of those allowed, [tokens].
+        allowed: the allowed tokens, filled up with −1, [tokens, most allowed].
+        temperature: temperature of the softmax.
+    """
+    absent = allowed < 0
+    chosen = logits[outputs[:, None], allowed.clamp(min=0)].float().masked_fill(absent, -torch.inf)
+    # The filler's log-probability is −∞; 0 in its place adds nothing to a sum, and has a gradient.
+    distribution = log_softmax(chosen, temperature).masked_fill(absent, 0.0)
+    probabilities = distribution.exp().masked_fill(absent, 0.0)
+    drawn = distribution.masked_fill(allowed != targets[:, None], 0.0).sum(-1)
+    return drawn, -(probabilities * distribution).sum(-1)

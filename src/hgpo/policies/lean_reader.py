@@ -18,13 +18,16 @@ from torch.nn.functional import linear, pad
 from typing_extensions import override
 
 from hgpo.policies.batching import split_by_length
+from hgpo.policies.choices import Choices, Restriction
 from hgpo.policies.distributions import log_softmax, sample
 from hgpo.policies.llama import Llama
 from hgpo.policies.readers import (
+    Allowed,
     Drawn,
     PackedBatch,
     Reader,
     SequenceScores,
+    allowed_of,
     read_sequence,
     response_mask,
     scores_of,
@@ -67,6 +70,7 @@ class LeanReader(Reader):
         uniforms: NDArray[np.float64],
         temperature: float,
         token_budget: int,
+        choices: Sequence[Choices] | None = None,
     ) -> list[Drawn]:
         memory = self._memory
         memory.prepare(temperature)
@@ -75,8 +79,11 @@ class LeanReader(Reader):
         logprobs = np.empty((count, most), np.float32)
         lengths = np.full(count, most)
         rows, nodes = np.arange(count), memory.prompts(prompts, token_budget)
+        restriction = None if choices is None else Restriction(choices)
         for place in range(most):
             distribution = memory.distributions(nodes)
+            if restriction is not None:
+                distribution = restriction.apply(distribution, rows, tokens[:, :place])
             chosen = sample(distribution, torch.from_numpy(uniforms[rows, place]), greedy=temperature == 0)
             tokens[rows, place] = drawn = chosen.numpy()
             logprobs[rows, place] = distribution.gather(1, chosen[:, None])[:, 0].numpy()
@@ -87,7 +94,12 @@ class LeanReader(Reader):
                 break
             nodes = memory.continued(nodes, drawn, token_budget)
         return [
-            Drawn(tokens[row, :length], logprobs[row, :length]) for row, length in enumerate(lengths.tolist())
+            Drawn(
+                tokens[row, :length],
+                logprobs[row, :length],
+                None if restriction is None else restriction.allowed(row),
+            )
+            for row, length in enumerate(lengths.tolist())
         ]
 
     @override
@@ -96,6 +108,7 @@ class LeanReader(Reader):
         prompts: Sequence[tuple[int, ...]],
         responses: Sequence[NDArray[np.int64]],
         token_budget: int,
+        allowed: Sequence[Allowed] | None = None,
     ) -> Iterator[RowBatch]:
         sequences = list(map(read_sequence, prompts, responses))
         order = sorted(range(len(sequences)), key=lambda number: len(sequences[number]))
@@ -113,6 +126,7 @@ class LeanReader(Reader):
                 responses=answers,
                 read=sum(map(len, read)),
                 padded=tokens.numel(),
+                allowed=allowed_of(allowed, members),
                 tokens=tokens,
                 wanted=wanted,
             )
@@ -123,7 +137,7 @@ class LeanReader(Reader):
         positions = torch.arange(packed.tokens.shape[1])[None]
         outputs, _ = self._llama.read(weights, packed.tokens, positions, wanted=packed.wanted)
         logits = linear(outputs[response_mask(packed.responses, outputs.device)], weights.head)
-        return scores_of(logits, torch.arange(len(logits)), packed.responses, temperature)
+        return scores_of(packed, logits, torch.arange(len(logits)), temperature)
 
 
 class _Memory:

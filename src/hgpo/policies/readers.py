@@ -11,7 +11,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hgpo.policies.distributions import logprobs_and_entropy
+from hgpo.policies.choices import Choices, padded
+from hgpo.policies.distributions import logprobs_and_entropy, restricted_logprobs_and_entropy
+
+Allowed = tuple[NDArray[np.int64], ...]
+"""The tokens that each token of a restricted response was drawn from."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,9 @@ class PackedBatch:
     """Number of tokens in the forward pass, without padding."""
     padded: int
     """Number of tokens in the forward pass, including padding."""
+    allowed: Tensor | None
+    """For restricted responses, the tokens that each response token was drawn from, filled up with −1,
+    [tokens of all responses in turn, most allowed]; None: the whole vocabulary."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +55,8 @@ class Drawn:
     """Token ids, [tokens]."""
     logprobs: NDArray[np.float32]
     """log π of each, [tokens]."""
+    allowed: Allowed | None = None
+    """For a restricted response, the tokens that each was drawn from."""
 
 
 class Reader(Protocol):
@@ -63,6 +72,7 @@ class Reader(Protocol):
         uniforms: NDArray[np.float64],
         temperature: float,
         token_budget: int,
+        choices: Sequence[Choices] | None = None,
     ) -> list[Drawn]:
         """One response per prompt, without gradient; see `Policy.generate` for the arguments.
 
@@ -71,6 +81,7 @@ class Reader(Protocol):
             uniforms: random numbers in [0, 1), [prompts, max response tokens].
             temperature: temperature of the softmax.
             token_budget: largest number of tokens in one forward pass.
+            choices: for each prompt, the responses to which sampling is restricted; None: any tokens.
         """
         ...
 
@@ -79,6 +90,7 @@ class Reader(Protocol):
         prompts: Sequence[tuple[int, ...]],
         responses: Sequence[NDArray[np.int64]],
         token_budget: int,
+        allowed: Sequence[Allowed] | None = None,
     ) -> Iterator[PackedBatch]:
         """The pairs of prompts and responses, divided into batches for one forward pass each.
 
@@ -86,6 +98,7 @@ class Reader(Protocol):
             prompts: token ids of each prompt.
             responses: token ids of each response, at least one token each.
             token_budget: largest number of tokens in one forward pass.
+            allowed: for each restricted response, the tokens that each of its tokens was drawn from.
         """
         ...
 
@@ -111,19 +124,28 @@ def response_mask(responses: Sequence[NDArray[np.int64]], device: torch.device) 
     return torch.from_numpy(np.arange(longest) >= longest - lengths[:, None]).to(device)
 
 
-def scores_of(
-    logits: Tensor, outputs: Tensor, responses: Sequence[NDArray[np.int64]], temperature: float
-) -> SequenceScores:
-    """The scores of responses, computed from the model's outputs.
+def allowed_of(
+    allowed: Sequence[Allowed] | None, members: Sequence[int] | NDArray[np.int64]
+) -> Tensor | None:
+    """`PackedBatch.allowed` for these pairs."""
+    return None if allowed is None else padded([allowed[member] for member in members])
+
+
+def scores_of(packed: PackedBatch, logits: Tensor, outputs: Tensor, temperature: float) -> SequenceScores:
+    """The scores of a batch's responses, computed from the model's outputs.
 
     Args:
+        packed: the batch.
         logits: the model's outputs, [outputs, vocabulary].
         outputs: for the tokens of all responses in turn, the index of each token's output, [tokens].
-        responses: token ids of each response.
         temperature: temperature of the softmax.
     """
-    targets = torch.from_numpy(np.concatenate(responses)).to(logits.device)
-    logprobs, entropy = logprobs_and_entropy(logits, outputs, targets, temperature)
-    mask = response_mask(responses, logits.device)
+    targets = torch.from_numpy(np.concatenate(packed.responses)).to(logits.device)
+    if packed.allowed is None:
+        logprobs, entropy = logprobs_and_entropy(logits, outputs, targets, temperature)
+    else:
+        allowed = packed.allowed.to(logits.device)
+        logprobs, entropy = restricted_logprobs_and_entropy(logits, outputs, targets, allowed, temperature)
+    mask = response_mask(packed.responses, logits.device)
     zeros = torch.zeros(mask.shape, device=logits.device)
     return SequenceScores(zeros.masked_scatter(mask, logprobs), zeros.masked_scatter(mask, entropy), mask)

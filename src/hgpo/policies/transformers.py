@@ -13,11 +13,12 @@ from torch import Tensor, nn
 
 from hgpo.errors import SettingError
 from hgpo.policies.base import Completion
+from hgpo.policies.choices import Choices
 from hgpo.policies.compute import Compute
 from hgpo.policies.lean_reader import LeanReader
 from hgpo.policies.llama import Llama, fits
 from hgpo.policies.lora import ADAPTER, has_adapter, plain_model, whole_config, whole_weights
-from hgpo.policies.readers import PackedBatch, Reader, SequenceScores
+from hgpo.policies.readers import Allowed, PackedBatch, Reader, SequenceScores
 from hgpo.policies.tokens import ChatTokenizer, Tokens, end_tokens
 from hgpo.policies.tree_reader import TreeReader
 
@@ -113,29 +114,47 @@ class TransformersPolicy:
         return self.chat.decode(tokens)
 
     def generate(
-        self, prompts: Sequence[tuple[int, ...]], uniforms: np.ndarray, temperature: float
+        self,
+        prompts: Sequence[tuple[int, ...]],
+        uniforms: np.ndarray,
+        temperature: float,
+        choices: Sequence[tuple[str, ...]] | None = None,
     ) -> list[Completion]:
         """One completion per prompt; common prefixes are processed once (see `Policy.generate`)."""
-        drawn = self.reader.draw(prompts, uniforms, temperature, self.token_budget)
+        listed = None if choices is None else self._encode_choices(choices, uniforms.shape[1])
+        drawn = self.reader.draw(prompts, uniforms, temperature, self.token_budget, listed)
         # Different prompts often have the same answer.
         words = [each.tokens.tobytes() for each in drawn]
         distinct = dict(zip(words, (each.tokens for each in drawn), strict=True))
         answers = dict(zip(distinct, self.chat.answers(list(distinct.values())), strict=True))
         return [
-            Completion(each.tokens, each.logprobs, answers[word])
+            Completion(each.tokens, each.logprobs, answers[word], each.allowed)
             for each, word in zip(drawn, words, strict=True)
         ]
 
+    def _encode_choices(self, choices: Sequence[tuple[str, ...]], max_tokens: int) -> list[Choices]:
+        if self.chat.turn_end is None:
+            raise SettingError("answers cannot be restricted: the tokenizer has no token that ends an answer")
+        # The episodes of a group have many lists, and most commands, in common.
+        texts = dict.fromkeys(text for listed in dict.fromkeys(choices) for text in listed)
+        tokens = {text: self.encode_response(text, max_tokens) for text in texts}
+        lists = {listed: tuple(tokens[text] for text in listed) for listed in dict.fromkeys(choices)}
+        return [lists[listed] for listed in choices]
+
     def packed_batches(
-        self, prompts: Sequence[tuple[int, ...]], responses: Sequence[NDArray[np.int64]]
+        self,
+        prompts: Sequence[tuple[int, ...]],
+        responses: Sequence[NDArray[np.int64]],
+        allowed: Sequence[Allowed] | None = None,
     ) -> Iterator[PackedBatch]:
         """The pairs of prompts and responses, divided into batches for one forward pass each.
 
         Args:
             prompts: token ids of each prompt.
             responses: token ids of each response, at least one token each.
+            allowed: for each restricted response, the tokens that each of its tokens was drawn from.
         """
-        return self.reader.packed_batches(prompts, responses, self.token_budget)
+        return self.reader.packed_batches(prompts, responses, self.token_budget, allowed)
 
     def score(self, packed: PackedBatch, temperature: float) -> SequenceScores:
         """Log-probabilities and entropies of the responses, differentiable; one forward pass.

@@ -15,10 +15,20 @@ from torch import Tensor
 from torch.nn.functional import pad
 from typing_extensions import override
 
+from hgpo.policies.choices import Choices, Restriction
 from hgpo.policies.compute import Compute
 from hgpo.policies.distributions import log_softmax, sample
 from hgpo.policies.prefix_trees import Rows, Tree, as_rows, batches, frontier_of, grow_trees, outputs_of
-from hgpo.policies.readers import Drawn, PackedBatch, Reader, SequenceScores, read_sequence, scores_of
+from hgpo.policies.readers import (
+    Allowed,
+    Drawn,
+    PackedBatch,
+    Reader,
+    SequenceScores,
+    allowed_of,
+    read_sequence,
+    scores_of,
+)
 
 
 @dataclass(frozen=True)
@@ -65,6 +75,7 @@ class TreeReader(Reader):
         uniforms: NDArray[np.float64],
         temperature: float,
         token_budget: int,
+        choices: Sequence[Choices] | None = None,
     ) -> list[Drawn]:
         rows_of: dict[object, list[int]] = {}
         for row, prompt in enumerate(prompts):
@@ -73,6 +84,7 @@ class TreeReader(Reader):
         distinct = [prompts[group[0]] for group in groups]
         tokens: list[list[int]] = [[] for _ in prompts]
         logprobs: list[list[float]] = [[] for _ in prompts]
+        restriction = None if choices is None else Restriction(choices)
         # One context for the whole call, so that weights are cast only once.
         with self._compute.autocast():
             # Prompts are read in batches. All answers continue together, as a call with few costs the same.
@@ -86,12 +98,17 @@ class TreeReader(Reader):
                     uniforms=uniforms,
                     temperature=temperature,
                     token_budget=token_budget,
+                    restriction=restriction,
                     tokens=tokens,
                     logprobs=logprobs,
                 )
         return [
-            Drawn(np.array(t, dtype=np.int64), np.array(p, dtype=np.float32))
-            for t, p in zip(tokens, logprobs, strict=True)
+            Drawn(
+                np.array(tokens[row], dtype=np.int64),
+                np.array(logprobs[row], dtype=np.float32),
+                None if restriction is None else restriction.allowed(row),
+            )
+            for row in range(len(prompts))
         ]
 
     def _complete(
@@ -103,6 +120,7 @@ class TreeReader(Reader):
         uniforms: NDArray[np.float64],
         temperature: float,
         token_budget: int,
+        restriction: Restriction | None,
         tokens: list[list[int]],
         logprobs: list[list[float]],
     ) -> None:
@@ -116,6 +134,8 @@ class TreeReader(Reader):
         frontier = frontier_of(trees)
         for place in range(max_new):
             distribution = log_softmax(logits, temperature)[self._here(node_of_row)]
+            if restriction is not None:
+                distribution = restriction.apply(distribution, rows, tokens)
             chosen = sample(distribution, self._here(uniforms[rows, place]), greedy=temperature == 0)
             chosen_logprobs = distribution.gather(1, chosen[:, None])[:, 0].tolist()
             drawn = chosen.cpu().numpy()
@@ -163,6 +183,7 @@ class TreeReader(Reader):
         prompts: Sequence[tuple[int, ...]],
         responses: Sequence[NDArray[np.int64]],
         token_budget: int,
+        allowed: Sequence[Allowed] | None = None,
     ) -> Iterator[TreeBatch]:
         sequences = list(map(read_sequence, prompts, responses))
         trees = self._trees(sequences, [len(response) for response in responses], token_budget)
@@ -174,6 +195,7 @@ class TreeReader(Reader):
                 responses=[responses[i] for i in members],
                 read=sum(map(len, batch)),
                 padded=rows.tokens.numel(),
+                allowed=allowed_of(allowed, members),
                 rows=rows,
                 outputs=outputs_of(batch),
             )
@@ -187,7 +209,7 @@ class TreeReader(Reader):
                 logits = self._logits(packed.rows, None)[self._here(trees), self._here(places)]
         finally:
             self.model.eval()
-        return scores_of(logits, self._here(of_token), packed.responses, temperature)
+        return scores_of(packed, logits, self._here(of_token), temperature)
 
     def _here(self, array: np.ndarray) -> Tensor:
         """An array as a tensor on the model's device."""

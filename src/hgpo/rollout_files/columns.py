@@ -21,7 +21,11 @@ from hgpo.steps import KEY_PREFIX, StepTable
 
 Values = list[Any] | NDArray[Any]
 
-COLUMNS = tuple(column.name for column in fields(StepTable) if column.init and column.name != "state_keys")
+_NOT_IN_FILES = ("state_keys", "response_allowed")
+"""Further state keys have columns of their own; only the update of the same iteration needs the other."""
+COLUMNS = tuple(
+    column.name for column in fields(StepTable) if column.init and column.name not in _NOT_IN_FILES
+)
 """The columns that are read into a step table."""
 REQUIRED = COLUMNS[:5]
 """The columns that a step table needs; observations can replace `state_key`."""

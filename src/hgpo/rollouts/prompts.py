@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from hgpo.envs.commands import ANY_TEXT, WORDS, fill, listed, takes_words
+from hgpo.errors import SettingError
 from hgpo.policies.answers import Answer, InvalidReason, read_answer
 
 
@@ -184,6 +185,32 @@ RESPONSE_FORMATS: dict[str, ResponseFormat] = {
     "think_action": ThinkAction(),
 }
 """Response formats, by the name that the settings use."""
+
+
+def require_choices(response_format: ResponseFormat) -> None:
+    """Check that an answer can be chosen from a list.
+
+    Raises:
+        SettingError: if answers contain a thought.
+    """
+    if isinstance(response_format, ThinkAction):
+        raise SettingError(
+            "--constrain-answers needs --response text or number: a thought cannot be chosen from a list"
+        )
+
+
+def choices(response_format: ResponseFormat, commands: Sequence[str]) -> tuple[str, ...]:
+    """The answers that name the listed commands, in their order.
+
+    Raises:
+        SettingError: if the agent chooses words of its own for a command.
+    """
+    if any(map(takes_words, commands)):
+        raise SettingError(
+            "the agent chooses words of its own for a command of this environment, so its answers cannot be "
+            "restricted to a list: leave out --constrain-answers"
+        )
+    return tuple(response_format.answer(command, commands) for command in commands)
 
 
 def hint_on_words(commands: Sequence[str]) -> tuple[str, ...]:

@@ -197,6 +197,7 @@ def step_table(trajectories: Sequence[Trajectory], *, policy_version: int) -> St
         if trajectory.failure is None
         for index, step in enumerate(trajectory.steps)
     ]
+    allowed = [step.decision.completion.allowed for _, _, step in steps]
     return StepTable(
         task_id=[trajectory.group_id for trajectory, _, _ in steps],
         trajectory_id=[trajectory.trajectory_id for trajectory, _, _ in steps],
@@ -205,5 +206,6 @@ def step_table(trajectories: Sequence[Trajectory], *, policy_version: int) -> St
         prompt_tokens=[step.decision.prompt for _, _, step in steps],
         response_tokens=[step.decision.completion.tokens for _, _, step in steps],
         response_logprobs=[step.decision.completion.logprobs for _, _, step in steps],
+        response_allowed=None if None in allowed else allowed,
         policy_version=[policy_version] * len(steps),
     )

@@ -53,6 +53,7 @@ def language_agent(
         prompt_history=config.prompt_history,
         max_prompt_tokens=config.max_prompt_tokens,
         max_response_tokens=max_response_tokens,
+        constrained=config.constrain_answers,
     )
 
 

@@ -37,6 +37,8 @@ class UpdateBatch:
     """Number of the pair's rows with A < 0."""
     action: tuple[NDArray[np.bool_], ...]
     """Whether each response token belongs to the action."""
+    allowed: tuple[tuple[NDArray[np.int64], ...], ...] | None
+    """For restricted responses, the tokens that each response token was drawn from."""
     total_tokens: int
     """Number of response tokens in all rows of the iteration, including rows with advantage 0."""
     total_rows: int
@@ -61,6 +63,7 @@ class UpdateBatch:
             positive_rows=self.positive_rows[pairs],
             negative_rows=self.negative_rows[pairs],
             action=tuple(self.action[i] for i in pairs),
+            allowed=None if self.allowed is None else tuple(self.allowed[i] for i in pairs),
             total_tokens=self.total_tokens,
             total_rows=self.total_rows,
         )
@@ -105,6 +108,9 @@ def merge_rows(steps: StepTable, advantages: NDArray[np.float64], *, merge: bool
         positive_rows=np.bincount(pairs[kept > 0], minlength=len(first)),
         negative_rows=np.bincount(pairs[kept < 0], minlength=len(first)),
         action=tuple(np.ones(len(steps.response_tokens[row]), dtype=np.bool_) for row in first),
+        allowed=None
+        if steps.response_allowed is None
+        else tuple(steps.response_allowed[row] for row in first),
         total_tokens=sum(len(response) for response in steps.response_tokens),
         total_rows=len(steps),
     )

@@ -25,7 +25,7 @@ from hgpo.estimators import (
 from hgpo.files import atomic_write
 from hgpo.policies.settings import CriticTraining, Lora, Precision, TinyModel, check_source
 from hgpo.registry import load_class, spelling_of
-from hgpo.rollouts.prompts import RESPONSE_FORMATS
+from hgpo.rollouts.prompts import RESPONSE_FORMATS, require_choices
 from hgpo.runs.old_names import current_settings
 from hgpo.runs.trackers import TrackerName, check_trackers
 from hgpo.training.choices import EstimatorChoice, SuiteChoice, default_estimator
@@ -147,6 +147,9 @@ class TrainConfig:
     response: ResponseFormatName = "text"
     """The form of an answer: text (a listed command), number (its number), or think_action (a thought, then
     the command in tags, as chat models answer in published runs)."""
+    constrain_answers: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Restrict the agent's answers to the listed commands, token by token, in training and evaluation, so
+    that every action is valid. Otherwise the model may write anything."""
     max_prompt_tokens: int = 320
     """Longest prompt in tokens; the oldest steps are left out of a prompt that would be longer."""
     max_response_tokens: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
@@ -267,6 +270,7 @@ class TrainConfig:
         self._check_imitation("reading", self.reading)
         self._check_imitation("warm_start", self.warm_start)
         self._check_schedules()
+        self._check_constraint()
         if not 0 < self.engine_memory < 1:
             raise SettingError(f"--engine-memory is {self.engine_memory}: expected a share between 0 and 1")
         if self.model is not None:
@@ -288,6 +292,15 @@ class TrainConfig:
         if not 0 < settings.learning_rate < float("inf"):
             flag = _flag(f"{group}.learning_rate")
             raise SettingError(f"{flag} is {settings.learning_rate}: expected a number above 0")
+
+    def _check_constraint(self) -> None:
+        if self.constrain_answers:
+            require_choices(RESPONSE_FORMATS[self.response])
+        if self.constrain_answers and self.engine != "transformers":
+            raise SettingError(
+                f"--constrain-answers needs --engine transformers: {self.engine} may write a command in "
+                "other tokens than those that the update allows"
+            )
 
     def _check_schedules(self) -> None:
         if self.entropy_target.nats is not None and self.entropy_decay.shape != "constant":

@@ -38,8 +38,10 @@ def response_entropies(
     _, first = np.unique(pair_of_row, return_index=True)
     prompts = [tuple(steps.prompt_tokens[row].tolist()) for row in first]
     responses = [steps.response_tokens[row] for row in first]
+    given = steps.response_allowed
+    allowed = None if given is None else [given[row] for row in first]
     found: list[tuple[int, float]] = []
-    for packed in shard(policy.packed_batches(prompts, responses), processes):
+    for packed in shard(policy.packed_batches(prompts, responses, allowed), processes):
         scores = policy.score(packed, temperature)
         for place, pair in enumerate(packed.members.tolist()):
             found.append((pair, scores.entropy[place, scores.mask[place]].double().mean().item()))

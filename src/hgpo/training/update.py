@@ -115,7 +115,7 @@ def update_policy(
             terms = loss_terms(policy, reference, loss, part, packed, temperature)
             return terms.total / denominator, (terms.sums.vector(), len(packed.members))
 
-        packed_batches = shard(policy.packed_batches(part.prompts, part.responses), processes)
+        packed_batches = shard(policy.packed_batches(part.prompts, part.responses, part.allowed), processes)
         for figures, pairs in add_gradients(policy.compute, parameters, packed_batches, loss_of):
             part_sums += figures
             done += pairs
@@ -214,7 +214,7 @@ def recompute_logprobs(
     """
     processes = processes or SingleProcess()
     found: list[tuple[int, np.ndarray]] = []
-    for packed in shard(policy.packed_batches(batch.prompts, batch.responses), processes):
+    for packed in shard(policy.packed_batches(batch.prompts, batch.responses, batch.allowed), processes):
         scores = policy.score(packed, temperature)
         for row, member in enumerate(packed.members.tolist()):
             found.append((member, scores.logprobs[row, scores.mask[row]].double().cpu().numpy()))
