@@ -70,6 +70,11 @@ def test_sampo_is_the_same_method_as_in_hgpo_train():
     )
 
 
+def test_a_mask_that_a_later_method_switches_off_is_not_missing():
+    both, alone = in_verl(["cispo", "gspo"]), in_verl(["gspo"])
+    assert (sorted(both.overrides), both.missing) == (sorted(alone.overrides), ())
+
+
 @pytest.mark.parametrize(
     ("ratio", "clip", "average"),
     # verl's sapo has the mean over responses, whatever the setting says.

@@ -114,6 +114,7 @@ _GSPO: dict[str, tuple[Any, str]] = {
     "loss.clip_low": (3e-4, GSPO),
     "loss.clip_high": (4e-4, GSPO),
     "loss.average": ("rows", GSPO),
+    "loss.mask_below": (0.0, f"{GSPO}: no mask"),
     "old_logprobs": RECOMPUTED,
 }
 
@@ -158,7 +159,8 @@ METHODS: dict[str, Preset] = {
     ),
 }
 """Published methods by name. Each can be applied to any run: it changes the loss, and SAMPO also changes the
-advantages and how tasks are sampled."""
+advantages and how tasks are sampled. Each sets everything in the loss that its ratio and clip use, and the
+mask, so that nothing of another method remains."""
 
 
 def combined(names: Sequence[str]) -> Preset:
