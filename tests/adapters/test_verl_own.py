@@ -190,16 +190,18 @@ def test_another_spelling_with_cispo_and_aem(tmp_path):
         tmp_path,
         *("--preset", "cispo", "env:market:Suite", "estimator:own_ideas.py:Alternating"),
         *("algorithm.stepwise.Alternating.boost=2", "algorithm.stepwise.entropy_credit=aem", *SHORT),
+        # At temperature 1 the entropies of an untrained model differ by less than the 0.1 that AEM needs.
+        "actor_rollout_ref.rollout.temperature=0.2",
         cwd=code,
     )
     assert "verl has no counterpart to loss.mask_below=0.997; it is left out" in printed
     assert (tmp_path / "loss_cispo").exists() and not (tmp_path / "loss_vanilla").exists()
     for number in (1, 2):
         steps, rows = table_of(tmp_path, number)
-        credited = AEM(lambda _, rows=rows: np.array(alternating(rows, 2.0)))(steps)
+        plain = np.array(alternating(rows, 2.0))
+        credited = AEM(lambda _, plain=plain: plain)(steps)
         assert [row.advantages[0] for row in rows] == pytest.approx(credited, abs=1e-5)
-        # The entropies differ within a task, so that the credit changes something.
-        assert np.abs(credited - alternating(rows, 2.0)).max() > 0.01
+        assert np.abs(credited - plain).max() > 0.1
 
 
 @pytest.mark.slow

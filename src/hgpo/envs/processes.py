@@ -37,7 +37,7 @@ def isolated(suite: TaskSuite, isolation: EnvironmentIsolation, timeout: float |
 
 
 def timeout_in_threads(suite: TaskSuite, timeout: float | None) -> float | None:
-    """The timeout for calls of a suite's environments in threads: None if the suite's processes have their own.
+    """The timeout for calls of a suite's environments in threads; None if its processes have their own.
 
     The start of a process takes time that is not the environment's.
     """

@@ -65,7 +65,7 @@ def spelling_of(cls: type) -> str:
 
 
 def full_spelling(spelling: str) -> str:
-    """The spelling with the full path of its file, if it names one, so that it is the same in every folder."""
+    """The spelling with the full path of its file, if it names one: it then works in every folder."""
     place, _, name = spelling.rpartition(":")
     return f"{_full_path(place)}:{name}" if place.endswith(".py") else spelling
 

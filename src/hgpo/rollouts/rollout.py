@@ -104,9 +104,7 @@ def rollout(
             rng = np.random.default_rng([*seed, number, member])
             live.append(_LiveEpisode(Episode(task, suite.make()), number, member, rng))
     everyone = list(live)
-    run = partial(
-        run_isolated, timeout=timeout_in_threads(suite, timeout), concurrency=concurrency_of(suite)
-    )
+    run = partial(run_isolated, timeout=timeout_in_threads(suite, timeout), concurrency=concurrency_of(suite))
     live = _still_live(live, [episode.begin for episode in live], run)
     return _played_out(everyone, live, agent, temperature, on_step, run)
 
