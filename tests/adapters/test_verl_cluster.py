@@ -14,6 +14,7 @@ from hgpo.adapters.verl.cluster import why_not_joined
 from hgpo.adapters.verl.cpu.dry_run import overrides_for, prepare
 from hgpo.adapters.verl.launch import compose, preset_file
 from hgpo.cli import main
+from hgpo.envs import HouseholdSuite
 
 pytestmark = [
     pytest.mark.stack,
@@ -97,6 +98,6 @@ def test_a_dry_run_has_a_ray_of_its_own(monkeypatch, tmp_path, closed):
     monkeypatch.setattr(os, "environ", {**os.environ, "RAY_ADDRESS": closed})
     prepare()
     assert "RAY_ADDRESS" not in os.environ
-    config = compose(preset_file("alfworld-1.5b"), overrides_for(tmp_path))
+    config = compose(preset_file("alfworld-1.5b"), overrides_for(tmp_path, HouseholdSuite))
     # Without an address Ray would join what `ray start` has left on this machine, and refuse num_cpus.
     assert config.ray_kwargs.ray_init.address == "local"

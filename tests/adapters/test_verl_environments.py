@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -17,7 +18,7 @@ import pytest
 from hgpo.adapters.verl.settings import StepwiseSettings
 from hgpo.adapters.verl.tasks import TaskReference
 from hgpo.envs import HouseholdSuite
-from hgpo.envs.base import Task
+from hgpo.envs.base import Info, Task
 from hgpo.envs.episode import EnvironmentFault, advance, begin
 
 pytestmark = [
@@ -31,7 +32,9 @@ PANEL = TaskReference("valid_seen", None, 0, 1)
 
 @dataclass(frozen=True)
 class Wayward(HouseholdSuite):
-    """Household games with commands that make the environment misbehave: "die", "hang" and "fail"."""
+    """Household games with commands that make the environment misbehave: "die", "hang", "fail" and "wait"."""
+
+    concurrency: int = 1
 
     def make(self) -> Any:
         return _Wayward(super().make())
@@ -51,6 +54,10 @@ class _Wayward:
             time.sleep(60)
         if command == "fail":
             raise OSError("out of plates")
+        if command == "wait":
+            began = time.monotonic()
+            time.sleep(0.5)
+            return f"{began} {time.monotonic()}", 0.0, False, False, Info(("look",), "waited")
         return self.environment.step(command)
 
 
@@ -66,11 +73,13 @@ def hosts() -> Iterator[list[Any]]:
 
     from hgpo.adapters.verl.environments import open_pool
 
+    here = Path(__file__).parent
+    path = os.pathsep.join([str(here), str(here.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
     ray.init(
         num_cpus=2,
         include_dashboard=False,
         log_to_driver=False,
-        runtime_env={"env_vars": {"PYTHONPATH": os.path.dirname(__file__)}},
+        runtime_env={"env_vars": {"PYTHONPATH": path}},
     )
     yield list(open_pool(SETTINGS).hosts.values())
     ray.shutdown()
@@ -78,15 +87,33 @@ def hosts() -> Iterator[list[Any]]:
 
 @pytest.fixture
 def play(hosts: list[Any]) -> Any:
-    from hgpo.adapters.verl.environments import EnvironmentPool
-
     def run(script: Any) -> Any:
-        async def within_the_loop() -> Any:
-            return await script(EnvironmentPool(hosts))
-
-        return asyncio.run(within_the_loop())
+        return played(hosts, script)
 
     return run
+
+
+def played(hosts: list[Any], script: Any) -> Any:
+    """What a script returns that plays with a pool of these processes."""
+    from hgpo.adapters.verl.environments import EnvironmentPool
+
+    async def within_the_loop() -> Any:
+        return await script(EnvironmentPool(hosts))
+
+    return asyncio.run(within_the_loop())
+
+
+def started(hosts: list[Any], monkeypatch: pytest.MonkeyPatch, **settings: Any) -> list[Any]:
+    """Further processes with other settings; the fixture has started Ray."""
+    import ray
+
+    from hgpo.adapters.verl import environments
+
+    del hosts
+    monkeypatch.setattr(environments, "ACTOR", f"other_{time.monotonic()}")
+    pool = environments.open_pool(replace(SETTINGS, **settings))
+    ray.get([host.episodes.remote() for host in pool.hosts.values()])
+    return list(pool.hosts.values())
 
 
 def test_an_episode_is_what_it_is_elsewhere(play):
@@ -186,6 +213,57 @@ def test_every_worker_finds_the_same_processes(hosts):
 
     again = open_pool(SETTINGS).hosts.values()
     assert [host._actor_id for host in again] == [host._actor_id for host in hosts]
+
+
+@pytest.mark.parametrize(
+    ("limit", "processes", "shares"),
+    [(1, 4, [1, 1, 1, 1]), (3, 2, [2, 1]), (2, 4, [1, 1]), (32, 4, [8, 8, 8, 8]), (7, 3, [3, 2, 2])],
+)
+def test_processes_share_the_limit_of_a_suite_that_waits(limit, processes, shares):
+    """A suite that computes runs in every process; with a limit of 2, two of four processes are enough."""
+    from hgpo.adapters.verl.environments import _shared
+
+    assert _shared(limit, processes) == shares
+
+
+def test_steps_that_wait_run_at_the_same_time_up_to_the_limit(hosts, monkeypatch):
+    """Seven steps of half a second, three at a time in two processes: 2 and 1."""
+    env = {"type": f"{__name__}:Wayward", "concurrency": 3}
+    others = started(hosts, monkeypatch, env=env)
+
+    async def script(pool):
+        async def one(key):
+            async with pool.episode(key) as episode:
+                await episode.start(PANEL)
+                return (await episode.step("wait")).observation
+
+        return await asyncio.gather(*map(one, "abcdefg"))
+
+    spans = [tuple(map(float, observation.split())) for observation in played(others, script)]
+    together = max(sum(began <= at < ended for began, ended in spans) for at, _ in spans)
+    assert together == 3
+
+
+def test_a_crash_in_a_process_of_its_own_costs_one_trajectory(hosts, monkeypatch):
+    """Eight episodes: one ends its process, one hangs, and the others continue in the same two processes."""
+    env = {"type": "crashing_games:Suite"}
+    others = started(hosts, monkeypatch, env=env, env_isolation="process", environment_timeout=3.0)
+
+    async def script(pool):
+        async def one(key, command):
+            async with pool.episode(key) as episode:
+                await episode.start(TaskReference("held_out", None, 0, 0))
+                await episode.step("stay")
+                return await episode.step(command)
+
+        commands = ["exit", "wait", *["stay"] * 6]
+        return await asyncio.gather(*map(one, "abcdefgh", commands), return_exceptions=True)
+
+    died, hung, *rest = played(others, script)
+    assert isinstance(died, EnvironmentFault) and "process ended with exit code 3" in str(died)
+    assert isinstance(hung, EnvironmentFault) and "no answer within 3 seconds" in str(hung)
+    # Each of the six has its own process.
+    assert len({now.observation for now in rest}) == 6
 
 
 def test_processes_by_default(hosts):

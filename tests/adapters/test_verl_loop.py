@@ -11,10 +11,8 @@ import os
 import pickle
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from verl_loop import Row, command, environment, rows_of, run, updates
 
 from hgpo.envs import HouseholdSuite
 from hgpo.estimators import HGPO
@@ -44,81 +43,12 @@ SEED = 5
 RANKS_2 = ("trainer.n_gpus_per_node=2", "ray_kwargs.ray_init.num_gpus=2", "ray_kwargs.ray_init.num_cpus=32")
 
 
-def command(folder: Path, *overrides: str, mode: str = "sync") -> list[str]:
-    return [
-        *(sys.executable, "-m", "hgpo", "verl", "train", "--preset", "alfworld-1.5b", "--dry-run-cpu"),
-        # Penalties reach earlier steps, so that returns differ from step to step though nothing is won.
-        "algorithm.stepwise.hgpo.propagate_penalty=true",
-        "hgpo.env.type=verl_spy:DyingHousehold",
-        f"hgpo.seed={SEED}",
-        "hgpo.keep_rollouts=true",
-        f"trainer.v1.trainer_mode=spy_{mode}",
-        f"trainer.default_local_dir={folder}/checkpoints",
-        "trainer.val_before_train=false",
-        "trainer.test_freq=-1",
-        *overrides,
-    ]
-
-
-def environment(folder: Path) -> dict[str, str]:
-    """Ray's processes find the spy, and verl imports it."""
-    path = os.pathsep.join([str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
-    variables = {"HGPO_SPY": str(folder), "PYTHONPATH": path, "VERL_USE_EXTERNAL_MODULES": "verl_spy"}
-    # A dry run has a Ray of its own, wherever this leads.
-    variables["RAY_ADDRESS"] = "127.0.0.1:9"
-    return {**os.environ, **variables}
-
-
-def run(folder: Path, *overrides: str, mode: str = "sync") -> str:
-    done = subprocess.run(
-        command(folder, *overrides, mode=mode), env=environment(folder), capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
-    return done.stdout
-
-
-def updates(folder: Path) -> dict[int, dict[str, Any]]:
-    """What the first update after each new version of the weights read."""
-    files = folder.glob("update_?.pickle")
-    return {int(path.stem.split("_")[1]): pickle.loads(path.read_bytes()) for path in files}
-
-
-@dataclass(frozen=True)
-class Row:
-    """A row of an update that is no padding, put where it belongs by its key and by verl's own columns."""
-
-    task: int
-    rollout: int
-    step: int
-    prompt: tuple[int, ...]
-    response: tuple[int, ...]
-    advantages: tuple[float, ...]
-    old_logprobs: tuple[float, ...]
-    sampled_logprobs: tuple[float, ...]
-    said: dict[str, Any]
-
-
-def rows_of(update: dict[str, Any]) -> list[Row]:
-    rows = []
-    for place, key in enumerate(update["keys"]):
-        if update["padding"][place]:
-            continue
-        uid, rollout, step = key.rsplit("_", 2)
-        assert uid == update["uid"][place]
-        rows.append(
-            Row(
-                task=update["index"][place],
-                rollout=int(rollout),
-                step=int(step),
-                prompt=tuple(update["prompts"][place]),
-                response=tuple(update["responses"][place]),
-                advantages=tuple(update["advantages"][place]),
-                old_logprobs=tuple(update["old_log_probs"][place]),
-                sampled_logprobs=tuple(update["rollout_log_probs"][place]),
-                said={**update["extra_fields"][place]["hgpo"], "uid": uid},
-            )
-        )
-    return rows
+WORDS = (
+    # Penalties reach earlier steps, so that returns differ from step to step though nothing is won.
+    "algorithm.stepwise.hgpo.propagate_penalty=true",
+    "hgpo.env.type=verl_spy:DyingHousehold",
+    f"hgpo.seed={SEED}",
+)
 
 
 class Again:
@@ -205,7 +135,7 @@ def logprobs(policy: Any, rows: Sequence[Row]) -> list[float]:
 def looped(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     folder = tmp_path_factory.mktemp("loop")
     # 3 tasks times 4 rollouts are 12 rows for each optimizer step: 2 · 4 · 4 rows are padded to 36.
-    return folder, run(folder, "actor_rollout_ref.actor.ppo_mini_batch_size=3", "trainer.save_freq=3")
+    return folder, run(folder, *WORDS, "actor_rollout_ref.actor.ppo_mini_batch_size=3", "trainer.save_freq=3")
 
 
 def test_rows_are_those_of_a_single_machine(looped, tmp_path):
@@ -292,7 +222,7 @@ def test_two_ranks_with_updates_of_one_task(tmp_path):
 
     32 rows go into 2 · lcm(4, 2) = 8 times 4 without padding, and a mini-batch has 16 of them.
     """
-    run(tmp_path, *RANKS_2, "hgpo.tasks_per_update=1")
+    run(tmp_path, *WORDS, *RANKS_2, "hgpo.tasks_per_update=1")
     tokenizer = initial_model(tmp_path / "model").tokenizer
     for number, update in updates(tmp_path).items():
         rows = rows_of(update)
@@ -325,7 +255,7 @@ def test_rollouts_that_outlive_an_update(tmp_path, mode, overrides, drawn, seen)
 
     Separate ones have a server with a GPU of its own, and two updates of two tasks for each new version.
     """
-    run(tmp_path, *overrides, mode=mode)
+    run(tmp_path, *WORDS, *overrides, mode=mode)
     assert sorted(path.stem for path in tmp_path.glob("update_*")) == [f"update_{n}" for n in seen.split()]
     policy = initial_model(tmp_path / "model")
     for path in tmp_path.glob("update_*"):
@@ -348,7 +278,7 @@ def test_a_killed_driver_goes_on_from_its_checkpoint(tmp_path):
     """Killed in its third step, the run goes on after the second, with the tasks that come then."""
     overrides = ("trainer.total_training_steps=4", "trainer.save_freq=1")
     with subprocess.Popen(
-        command(tmp_path, *overrides), env=environment(tmp_path), start_new_session=True,
+        command(tmp_path, *WORDS, *overrides), env=environment(tmp_path), start_new_session=True,
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     ) as driver:  # fmt: skip
         latest = tmp_path / "checkpoints" / "latest_checkpointed_iteration.txt"
@@ -359,7 +289,7 @@ def test_a_killed_driver_goes_on_from_its_checkpoint(tmp_path):
     for path in tmp_path.glob("update_*"):
         path.unlink()
     saved = int(latest.read_text())
-    run(tmp_path, *overrides)
+    run(tmp_path, *WORDS, *overrides)
     seen = updates(tmp_path)
     assert sorted(seen) == list(range(saved + 1, 5))
     for number, update in seen.items():

@@ -58,7 +58,7 @@ def test_sampo_is_the_same_method_as_in_hgpo_train():
     assert configured_estimator(config) == ours.estimator
     actor, loss = config.actor_rollout_ref.actor, ours.loss
     assert actor.policy_loss.loss_mode == LOSS_MODES[loss.ratio, loss.clip] == "gspo"
-    assert (actor.clip_ratio_low, actor.clip_ratio_high) == (loss.clip_low, loss.clip_high) == (3e-4, 4e-4)
+    assert (actor.clip_ratio_low, actor.clip_ratio_high) == (loss.clip_low, loss.clip_high) == (3e-3, 4e-3)
     assert (actor.loss_agg_mode, loss.average) == ("seq-mean-token-mean", "rows")
     assert config.algorithm.filter_groups.enable and ours.dynamic_sampling_rounds > 1
     assert not config.algorithm.rollout_correction.bypass_mode and ours.old_logprobs == "recomputed"
@@ -68,6 +68,11 @@ def test_sampo_is_the_same_method_as_in_hgpo_train():
         "stepwise_hbc",
         0.1,
     )
+
+
+def test_a_mask_that_a_later_method_switches_off_is_not_missing():
+    both, alone = in_verl(["cispo", "gspo"]), in_verl(["gspo"])
+    assert (sorted(both.overrides), both.missing) == (sorted(alone.overrides), ())
 
 
 @pytest.mark.parametrize(

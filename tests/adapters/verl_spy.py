@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ def register_spies() -> None:
     """Make the trainers spy_sync and spy_colocate_async known to verl."""
     import torch
     import transfer_queue as tq
+    from verl.trainer.ppo.core_algos import POLICY_LOSS_REGISTRY
     from verl.trainer.ppo.v1.trainer_base import register_trainer
 
     from hgpo.adapters.verl.trainers import StepwiseColocateAsync, StepwiseSeparateAsync, StepwiseSync
@@ -53,9 +55,21 @@ def register_spies() -> None:
             )
             return out
 
+    for name, loss in POLICY_LOSS_REGISTRY.items():
+        POLICY_LOSS_REGISTRY[name] = _noted(name, loss)
     register_trainer("spy_sync")(type("SpySync", (Spy, StepwiseSync), {}))
     register_trainer("spy_colocate_async")(type("SpyColocateAsync", (Spy, StepwiseColocateAsync), {}))
     register_trainer("spy_separate_async")(type("SpySeparateAsync", (Spy, StepwiseSeparateAsync), {}))
+
+
+def _noted(name: str, loss: Callable[..., Any]) -> Callable[..., Any]:
+    """The loss, which leaves a file with its name when it is computed."""
+
+    def noted(*args: Any, **kwargs: Any) -> Any:
+        (Path(os.environ[FOLDER]) / f"loss_{name}").touch()
+        return loss(*args, **kwargs)
+
+    return noted
 
 
 @dataclass(frozen=True)

@@ -2,35 +2,24 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
+from official_games import SHARED, unpacked
 
 from hgpo.envs.alfworld import AlfworldSuite
 from hgpo.envs.alfworld.replay import replay
 from hgpo.envs.base import describe
 from hgpo.envs.checker import check, format_report, steps_to_win
 
-SHARED = Path(__file__).resolve().parents[3] / "shared"
 RECORDINGS = SHARED / "golden" / "alfworld_transcripts.jsonl.xz"
-UNPACK = SHARED / "data" / "alfworld" / "unpack.py"
 
 
 @pytest.fixture(scope="module")
 def suite(tmp_path_factory) -> AlfworldSuite:
-    """Both panels and the first 300 training games, as alfworld-download leaves them."""
-    if not (UNPACK.exists() and RECORDINGS.exists()):
-        pytest.skip(f"needs the official games in {SHARED}")
-    if not os.environ.get("ALFWORLD_WHEEL") and importlib.util.find_spec("alfworld") is None:
-        pytest.skip("needs ALFWorld's domain: set ALFWORLD_WHEEL to the wheel of alfworld 0.4.2")
-    folder = tmp_path_factory.mktemp("alfworld")
-    subprocess.run([sys.executable, UNPACK, folder, "--train", "300"], check=True, capture_output=True)
-    return AlfworldSuite(data=str(folder))
+    if not RECORDINGS.exists():
+        pytest.skip(f"needs the recorded episodes in {SHARED}")
+    return AlfworldSuite(data=str(unpacked(tmp_path_factory.mktemp("alfworld"), train=300)))
 
 
 def test_every_recorded_step_is_played_with_the_same_text(suite):

@@ -68,6 +68,28 @@ def test_a_crash_costs_one_trajectory():
     assert len(pids) == 6 and f"process {os.getpid()}" not in pids
 
 
+def test_the_start_of_a_process_does_not_count_against_its_environment(monkeypatch):
+    """A rollout whose steps may take 0.3 seconds, in processes that take longer to start."""
+    isolated = suite(timeout=0.3)
+    take = type(isolated).take
+
+    def slow(self):
+        time.sleep(0.6)
+        return take(self)
+
+    monkeypatch.setattr(type(isolated), "take", slow)
+    (played,) = rollout(
+        isolated,
+        Scripted(("win",)),
+        isolated.tasks("train", 1),
+        group_size=1,
+        temperature=0.0,
+        seed=(),
+        timeout=0.3,
+    )
+    assert played.won and played.failure is None
+
+
 def test_a_process_plays_one_episode_after_another_and_a_new_one_follows_a_crash():
     isolated = suite()
     (task,) = isolated.tasks("train", 1)

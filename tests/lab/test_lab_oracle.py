@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
 import pytest
+from official_games import unpacked
 
 from hgpo.agents import ErringExpertAgent, ExpertAgent, RandomAgent
 from hgpo.agents.scripted import resumed
@@ -49,7 +51,6 @@ class Coins:
 
 @dataclass(frozen=True)
 class CoinSuite:
-    name: ClassVar[str] = "coin"
     name: ClassVar[str] = "coin"
     splits: tuple[str, ...] = ("train",)
 
@@ -99,6 +100,37 @@ def test_without_a_win_there_is_nothing_to_judge():
     setting = OracleSetting(tasks=1, groups=2, group_size=2, continuations=2)
     with pytest.raises(SettingError, match=r"all 4 rollouts have the same return.*--policy that wins"):
         measure_estimators(CoinSuite(), ExpertAgent(CoinSuite()), setting, seed=0)
+
+
+class Unlike(Coins):
+    """Coins of which no two states are the same."""
+
+    def _info(self) -> Info:
+        return replace(super()._info(), state_key=f"{id(self)} {len(self.turned)}")
+
+
+@dataclass(frozen=True)
+class UnlikeSuite(CoinSuite):
+    def make(self) -> Unlike:
+        return Unlike()
+
+
+FEW = ["--tasks", "2", "--groups", "2", "--group-size", "4", "--continuations", "4"]
+
+
+def test_figures_of_nothing_are_unknown_and_said_to_be(tmp_path, capsys):
+    """No two steps have the same state, so that no level of histories compares any; GRPO compares all."""
+    words = ["--policy", "expert", "--error", "0.5", "--history-length", "3", "--out", str(tmp_path)]
+    assert main(["lab", "oracle", "--env", f"{__name__}:UnlikeSuite", *words, *FEW]) == 0
+    told = capsys.readouterr().out.splitlines()
+    (names,) = [
+        line.partition("): ")[2] for line in told if "no two steps can be compared (give more" in line
+    ]
+    assert {"level 0", "level 2", "HGPO"} <= set(names.split("; ")) and "GRPO" not in names.split("; ")
+    table = (tmp_path / "oracle_coin.md").read_text()
+    assert "| level 0 | – | – | – | 0 |" in table and "| GRPO | –" not in table
+    # No step of three has three before it.
+    assert "| level 3 | 0 | – |" in (tmp_path / "oracle_coin_sizes.md").read_text()
 
 
 def test_a_fork_goes_its_own_way():
@@ -237,18 +269,7 @@ def test_chance_differs_from_rollout_to_rollout_and_not_from_run_to_run():
 
 def test_the_command(tmp_path, capsys, monkeypatch):
     monkeypatch.setenv("WEBSHOP_DATA", "synthetic")
-    few = [
-        "--tasks",
-        "2",
-        "--groups",
-        "2",
-        "--group-size",
-        "4",
-        "--continuations",
-        "4",
-        "--out",
-        str(tmp_path),
-    ]
+    few = [*FEW, "--out", str(tmp_path)]
     for name in ("household", "webshop"):
         assert main(["lab", "oracle", "--policy", "expert", "--error", "0.5", "--env", name, *few]) == 0
         assert f"{name}, expert with error 0.5: " in capsys.readouterr().out
@@ -259,3 +280,17 @@ def test_the_command(tmp_path, capsys, monkeypatch):
         for part in ("", "_sizes")
         for suffix in ("png", "svg", "md", "csv")
     } <= names
+
+
+def test_the_command_on_alfworlds_own_games(tmp_path, capsys):
+    """Two games of the training split, by an expert that errs; every estimator has a cosine."""
+    data = unpacked(tmp_path / "alfworld", train=8)
+    words = ["--env", "alfworld", "--env.data", str(data), "--env.max-steps", "15", "--out", str(tmp_path)]
+    assert main(["lab", "oracle", "--policy", "expert", "--error", "0.6", *words, *FEW]) == 0
+    told = capsys.readouterr().out
+    steps, histories = map(int, re.findall(r"error 0\.6: (\d+) steps of (\d+) histories", told)[0])
+    assert steps >= histories > 16
+    table = (tmp_path / "oracle_alfworld.md").read_text().splitlines()
+    assert {"GRPO", "level 0", "HGPO", "HBC", "CRBC", "exact value"} <= {
+        row.split(" | ")[0][2:] for row in table
+    }

@@ -248,6 +248,7 @@ def test_an_entropy_target_and_a_decay_contradict_one_another():
         ("--kl-decay.shape linear --kl-decay.final -1", "final is -1.0: expected a fraction of at least 0"),
         ("--entropy-target.nats 0", "nats is 0.0: expected an entropy above 0"),
         ("--entropy-target.rate 0", "rate is 0.0: expected a number above 0"),
+        ("--entropy-target.rate 0.1", "no effect without a target: give --entropy-target.nats as well"),
     ],
 )
 def test_a_schedule_that_cannot_be_is_refused_in_one_line(words, message):

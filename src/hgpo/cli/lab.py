@@ -318,6 +318,8 @@ def _oracle(command: Any) -> None:
         f"± {result.value_error:.3f}",
         soft_wrap=True,
     )
+    for line in result.too_few_steps():
+        console.print(line, soft_wrap=True, highlight=False)
     for path in write_oracle(command.out, name, result):
         console.print(f"{path}.png, .svg, .md, .csv", soft_wrap=True)
 

@@ -13,7 +13,7 @@ import tyro
 from hgpo.cli.parse import parse
 from hgpo.errors import SettingError
 
-Overrides = Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="KEY=VALUE …")]
+Words = Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="KEY=VALUE …")]
 
 
 @dataclass(frozen=True)
@@ -30,11 +30,16 @@ class Train:
 
     hgpo verl train --preset alfworld-1.5b trainer.logger=[console,wandb] trainer.n_gpus_per_node=2
 
+    With an environment and an estimator of your own, and with their settings:
+
+    hgpo verl train --preset alfworld-1.5b env:my_games:MySuite hgpo.env.level=hard estimator:hbc
+
     The same command, given again, continues from the latest checkpoint. docs/verl.md explains every step.
     """
 
-    overrides: Overrides = ()
-    """Any setting of verl or of hgpo in Hydra's syntax, such as algorithm.stepwise.hgpo.alpha=2."""
+    words: Words = ()
+    """Any setting of verl or of hgpo in Hydra's syntax, such as algorithm.stepwise.hgpo.alpha=2. env:NAME and
+    estimator:NAME replace the preset's environment and estimator, also by MODULE:CLASS or FILE.py:CLASS."""
     preset: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     """Published settings: the run alfworld-1.5b, alfworld-7b, webshop-1.5b or webshop-7b. The method gspo,
     cispo, sapo or sampo can be added to it (--preset alfworld-1.5b --preset sampo)."""
@@ -92,12 +97,13 @@ def _preset(command: Preset) -> int:
 
 
 def _train(command: Train) -> int:
-    from hgpo.adapters.verl.launch import preset_file, train
+    from hgpo.adapters.verl.launch import Words, compose, preset_file, train
     from hgpo.adapters.verl.methods import in_verl
     from hgpo.adapters.verl.versions import verl_version
     from hgpo.training.presets import METHODS
 
     verl_version()
+    words = Words.of(command.words)
     methods = [name for name in command.preset if name in METHODS]
     runs = [name for name in command.preset if name not in METHODS]
     if len(runs) + (command.config is not None) != 1:
@@ -107,24 +113,24 @@ def _train(command: Train) -> int:
     method = in_verl(methods)
     for setting in method.missing:
         print(f"verl has no counterpart to {setting}; it is left out", flush=True)
-    overrides = [*method.overrides, *command.overrides]
+    overrides = [*method.overrides, *words.overrides]
     if command.dry_run_cpu:
         with tempfile.TemporaryDirectory(prefix="hgpo-dry-run-") as folder:
-            _dry_run(file, Path(folder), overrides)
+            _dry_run(file, Path(folder), overrides, words.env)
     else:
-        from hgpo.adapters.verl.launch import compose
-
-        train(compose(file, overrides))
+        train(compose(file, overrides, words.env))
     return 0
 
 
-def _dry_run(file: Path, folder: Path, overrides: Sequence[str]) -> None:
+def _dry_run(file: Path, folder: Path, overrides: Sequence[str], env: str | None) -> None:
     from hgpo.adapters.verl.cpu.dry_run import overrides_for, prepare, save_model
 
     prepare()
+    from hgpo.adapters.verl.configuration import stepwise_settings
     from hgpo.adapters.verl.launch import compose, train
 
-    config = compose(file, [*overrides_for(folder), *overrides])
+    suite = stepwise_settings(compose(file, overrides, env)).suite_class()
+    config = compose(file, [*overrides_for(folder, suite), *overrides], env)
     save_model(config, folder / "model")
     train(config)
     print("the dry run is complete: tasks, settings and installation work together")

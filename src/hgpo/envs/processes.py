@@ -14,6 +14,7 @@ import os
 import signal
 import sys
 import weakref
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import Any, Literal, cast
@@ -33,6 +34,15 @@ def isolated(suite: TaskSuite, isolation: EnvironmentIsolation, timeout: float |
     """The suite itself, or the suite with each environment in a process (see `ProcessSuite`)."""
     # A ProcessSuite has the attributes of its suite, which type checkers cannot know.
     return suite if isolation == "thread" else cast(TaskSuite, ProcessSuite(suite, timeout))
+
+
+def timeout_in_threads(suite: TaskSuite, timeout: float | None) -> float | None:
+    """The timeout for calls of a suite's environments in threads; None if its processes have their own.
+
+    The start of a process takes time that is not the environment's.
+    """
+    own: Any = suite
+    return None if isinstance(own, ProcessSuite) and own.timeout is not None else timeout
 
 
 @dataclass(frozen=True)
@@ -61,7 +71,8 @@ class ProcessSuite:
 
     def take(self) -> _Worker:
         """A process that plays no episode, or a new one."""
-        if self._idle:
+        # Several threads take processes at the same time, so one of them may take the last idle one first.
+        with suppress(IndexError):
             return self._idle.pop()
         cls = type(self.suite)
         values = {

@@ -82,7 +82,8 @@ class EMPG(_EntropyCredit):
 
     A trajectory's last step has no bonus. Because of the bonus and the subtracted mean, rows with advantage 0
     can get another value.
-    Source: arXiv 2509.09265 (eq. 8, 10–12).
+    Source: arXiv 2509.09265 (eq. 8, 10–12), as repeated in arXiv 2602.21534 (eq. S20–S23), whose settings for
+    agents are the defaults (table S1).
     """
 
     scaling: float = 1.0

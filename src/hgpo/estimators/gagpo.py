@@ -68,7 +68,8 @@ class GAGPO(_FromStateValues):
         V(s) = mean of the discounted returns to go over all visits of s by rollouts of the task
 
     The rest of the method, one importance ratio for all tokens of an action, belongs to the loss.
-    Source: arXiv 2605.13217, as given by two summaries. They do not have its γ and λ: the defaults are PPO's.
+    Source: arXiv 2605.13217, as given by four summaries. They do not have its γ and λ; the defaults are
+    PPO's.
     """
 
     def _values(self, steps: StepTable) -> Returns:

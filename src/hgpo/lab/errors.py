@@ -13,6 +13,8 @@ class Errors:
     """Mean squared error of an estimator over rows, in units of return squared, and its two parts.
 
     E (Â − A)² = E (E[Â | kind] − A)² + E Var(Â | kind)
+
+    Both are NaN without rows; bias² is also NaN if no kind occurs in both halves of the sample.
     """
 
     mean_squared: float
@@ -55,6 +57,6 @@ def split_errors(
     weight = (count_first + count_second)[both]
     squared = (mean_first * mean_second)[both]
     return Errors(
-        mean_squared=float(np.mean(error * other)),
+        mean_squared=float(np.mean(error * other)) if len(error) else float("nan"),
         bias_squared=float(np.average(squared, weights=weight)) if len(weight) else float("nan"),
     )

@@ -81,6 +81,20 @@ class OracleResult:
     value_error: float
     """Standard error of the value estimates, root mean square, in units of return."""
 
+    def too_few_steps(self) -> list[str]:
+        """Lines about figures that are unknown because there are too few steps; none if all are known."""
+        none = [name for name, scores in self.scores.items() if scores.coverage == 0]
+        unknown = [
+            name
+            for name, scores in self.scores.items()
+            if scores.coverage > 0 and np.isnan(scores.errors.bias_squared)
+        ]
+        found = {
+            "errors unknown, because no two steps can be compared (give more --groups or --group-size)": none,
+            "bias unknown, because no step occurs in both halves of the groups (give more --groups)": unknown,
+        }
+        return [f"{problem}: {'; '.join(names)}" for problem, names in found.items() if names]
+
 
 def measure_estimators(
     suite: TaskSuite,

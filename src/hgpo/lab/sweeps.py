@@ -13,10 +13,16 @@ from hgpo.lab.estimators import named_estimators
 from hgpo.lab.jobs import mapped
 from hgpo.lab.measure import Scores, Setting, estimates, score
 
+
+def _root(squared: float) -> float:
+    """The square root of an estimate that noise may put below 0; NaN if it is unknown."""
+    return float(np.sqrt(np.maximum(0.0, squared)))
+
+
 FIGURES: dict[str, Callable[[Scores], float]] = {
-    "bias": lambda scores: float(np.sqrt(max(0.0, scores.errors.bias_squared))),
-    "spread": lambda scores: float(np.sqrt(max(0.0, scores.errors.variance))),
-    "error": lambda scores: float(np.sqrt(max(0.0, scores.errors.mean_squared))),
+    "bias": lambda scores: _root(scores.errors.bias_squared),
+    "spread": lambda scores: _root(scores.errors.variance),
+    "error": lambda scores: _root(scores.errors.mean_squared),
     "coverage": lambda scores: scores.coverage,
     "alignment": lambda scores: scores.alignment,
 }

@@ -166,7 +166,7 @@ def _short(value: Any) -> str:
     if isinstance(value, Interval):
         half = max(value.high - value.mean, value.mean - value.low)
         return f"{value.mean:.3f} ± {half:.3f}"
-    return f"{value:g}".replace("inf", "∞") if isinstance(value, float) else str(value)
+    return f"{value:g}".replace("inf", "∞").replace("nan", "–") if isinstance(value, float) else str(value)
 
 
 def write_claims(folder: Path, claims: Sequence[Claim]) -> Path:
@@ -281,9 +281,8 @@ def write_oracle(folder: Path, name: str, result: OracleResult) -> list[Path]:
     table = []
     for level, found in result.sizes.items():
         there = found[found > 0]
-        table.append(
-            [level, float(np.mean(found > 0)), *(float(np.mean(there >= bound)) for bound in bounds)]
-        )
+        shares = [float(np.mean(there >= bound)) if len(there) else float("nan") for bound in bounds]
+        table.append([level, float(np.mean(found > 0)), *shares])
     write_table(sizes, ["level", "there", *(f"size ≥ {bound}" for bound in bounds)], table)
     save_figure(_size_curves(result), sizes)
     return [scores, sizes]

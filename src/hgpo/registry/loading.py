@@ -64,6 +64,12 @@ def spelling_of(cls: type) -> str:
     return f"{path or module.__name__}:{name}"
 
 
+def full_spelling(spelling: str) -> str:
+    """The spelling with the full path of its file, if it names one: it then works in every folder."""
+    place, _, name = spelling.rpartition(":")
+    return f"{_full_path(place)}:{name}" if place.endswith(".py") else spelling
+
+
 def own_place(error: BaseException) -> str | None:
     """The file and line in a user's module that raised an error; None if no such module was involved.
 
@@ -76,7 +82,7 @@ def own_place(error: BaseException) -> str | None:
 
 def _module(place: str, spelling: str) -> ModuleType:
     if place.endswith(".py"):
-        path = Path(place).expanduser().resolve()
+        path = _full_path(place)
         if not path.is_file():
             raise SettingError(f"{spelling}: there is no file {path}")
         _on_path(path.parent)
@@ -85,6 +91,10 @@ def _module(place: str, spelling: str) -> ModuleType:
         return module
     _on_path(Path.cwd())
     return _imported(place, spelling)
+
+
+def _full_path(place: str) -> Path:
+    return Path(place).expanduser().resolve()
 
 
 def _on_path(folder: Path) -> None:

@@ -13,6 +13,7 @@ from hgpo.distributed import ProcessGroup
 from hgpo.envs.base import Task, TaskSuite, concurrency_of
 from hgpo.envs.episode import EnvironmentFault
 from hgpo.envs.faults import run_isolated
+from hgpo.envs.processes import timeout_in_threads
 from hgpo.rollouts.agent import Agent, Situation
 from hgpo.rollouts.episodes import STEP_COLUMNS, Decision, Episode, Failure, Trajectory
 from hgpo.steps import StepTable
@@ -103,7 +104,7 @@ def rollout(
             rng = np.random.default_rng([*seed, number, member])
             live.append(_LiveEpisode(Episode(task, suite.make()), number, member, rng))
     everyone = list(live)
-    run = partial(run_isolated, timeout=timeout, concurrency=concurrency_of(suite))
+    run = partial(run_isolated, timeout=timeout_in_threads(suite, timeout), concurrency=concurrency_of(suite))
     live = _still_live(live, [episode.begin for episode in live], run)
     return _played_out(everyone, live, agent, temperature, on_step, run)
 

@@ -308,6 +308,11 @@ class TrainConfig:
                 "--entropy-target and --entropy-decay both set the entropy coefficient: give "
                 "--entropy-decay.shape constant, or no target"
             )
+        if self.entropy_target.nats is None and self.entropy_target.rate != EntropyTarget.rate:
+            raise SettingError(
+                f"--entropy-target.rate {self.entropy_target.rate} has no effect without a target: give "
+                "--entropy-target.nats as well"
+            )
 
     def playing_suite(self) -> TaskSuite:
         """The environment to play in, isolated according to --env-isolation."""

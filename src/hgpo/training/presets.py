@@ -103,6 +103,7 @@ PRESETS: dict[str, Preset] = {
 GSPO, CISPO, SAPO = "arXiv 2507.18071", "arXiv 2506.13585", "arXiv 2511.20347"
 ARLARENA = "arXiv 2602.21534"
 SCRIPTS = f"scripts of {ARLARENA}"
+TABLE = f"{ARLARENA}, table S1"
 MASK = f"{SCRIPTS}: e^−δ, δ = 0.003"
 RECOMPUTED = ("recomputed", "verl's default; the sampler's are less exact")
 """Old log-probabilities are recomputed where the clip range may be as narrow as 1 ± 0.001: those of the
@@ -114,6 +115,7 @@ _GSPO: dict[str, tuple[Any, str]] = {
     "loss.clip_low": (3e-4, GSPO),
     "loss.clip_high": (4e-4, GSPO),
     "loss.average": ("rows", GSPO),
+    "loss.mask_below": (0.0, f"{GSPO}: no mask"),
     "old_logprobs": RECOMPUTED,
 }
 
@@ -125,7 +127,7 @@ METHODS: dict[str, Preset] = {
             "loss.ratio": ("token", CISPO),
             "loss.clip": ("cispo", CISPO),
             "loss.clip_low": (1.0, f"{CISPO}: no lower bound"),
-            "loss.clip_high": (0.2, f"{SCRIPTS}: verl's default"),
+            "loss.clip_high": (0.2, TABLE),
             "loss.average": ("tokens", CISPO),
             "loss.mask_below": (0.997, MASK),
             "old_logprobs": RECOMPUTED,
@@ -147,18 +149,21 @@ METHODS: dict[str, Preset] = {
         None,
         {
             "estimator": (GiGPO(), ARLARENA),
-            "estimator.step_weight": (1.0, SCRIPTS),
-            "estimator.discount": (0.95, SCRIPTS),
-            "estimator.normalization": ("mean_std", SCRIPTS),
-            "estimator.invalid_penalty": (0.1, SCRIPTS),
+            "estimator.step_weight": (1.0, TABLE),
+            "estimator.discount": (0.95, TABLE),
+            "estimator.normalization": ("mean_std", TABLE),
+            "estimator.invalid_penalty": (0.1, TABLE),
             **{name: (value, f"{ARLARENA}: as in GSPO") for name, (value, _) in _GSPO.items()},
+            "loss.clip_low": (3e-3, f"{TABLE}: GSPO on ALFWorld (WebShop: 3e-2)"),
+            "loss.clip_high": (4e-3, f"{TABLE}: GSPO on ALFWorld (WebShop: 4e-2)"),
             "old_logprobs": RECOMPUTED,
-            "dynamic_sampling_rounds": (3, f"{SCRIPTS}: DAPO's"),
+            "dynamic_sampling_rounds": (3, f"{TABLE}: DAPO's"),
         },
     ),
 }
 """Published methods by name. Each can be applied to any run: it changes the loss, and SAMPO also changes the
-advantages and how tasks are sampled."""
+advantages and how tasks are sampled. Each sets everything in the loss that its ratio and clip use, and the
+mask, so that nothing of another method remains."""
 
 
 def combined(names: Sequence[str]) -> Preset:

@@ -6,9 +6,16 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from hgpo.adapters.verl.settings import StepwiseSettings, entropy_credit_of, estimator_of
+from hgpo.adapters.verl.settings import (
+    PREFIX,
+    StepwiseSettings,
+    check_sections,
+    entropy_credit_of,
+    estimator_of,
+)
 from hgpo.errors import SettingError
 from hgpo.estimators import CriticEstimator, Estimator
+from hgpo.registry import full_spelling
 
 
 def plain(section: Any) -> Any:
@@ -26,6 +33,26 @@ def configured_estimator(config: Any) -> Estimator:
     return estimator_of(config.algorithm.adv_estimator, plain(config.algorithm.get("stepwise")))
 
 
+def complete(config: Any) -> None:
+    """Complete a configuration for processes in other folders: files of classes with their full paths, and
+    the environment's own splits where none are named.
+
+    Args:
+        config: verl's whole configuration, which is changed.
+
+    Raises:
+        SettingError: see `StepwiseSettings.suite`.
+    """
+    config.hgpo.env.type = full_spelling(config.hgpo.env.type)
+    estimator = config.algorithm.adv_estimator
+    prefix = PREFIX if estimator.startswith(PREFIX) else ""
+    config.algorithm.adv_estimator = prefix + full_spelling(estimator.removeprefix(PREFIX))
+    if config.data.train_files is None or config.data.val_files is None:
+        splits = list(stepwise_settings(config).suite().splits)
+        config.data.train_files = config.data.train_files or splits[:1]
+        config.data.val_files = config.data.val_files or splits[1:]
+
+
 def check_configuration(config: Any) -> None:
     """Check a configuration for settings that cannot work.
 
@@ -37,7 +64,9 @@ def check_configuration(config: Any) -> None:
     """
     settings = stepwise_settings(config)
     estimator = configured_estimator(config)
-    entropy_credit_of(plain(config.algorithm.get("stepwise")))
+    stepwise = plain(config.algorithm.get("stepwise"))
+    check_sections(config.algorithm.adv_estimator, stepwise)
+    entropy_credit_of(stepwise)
     if isinstance(estimator, CriticEstimator) and not config.critic.enable:
         raise SettingError("algorithm.adv_estimator=stepwise_ppo has a critic: set critic.enable=True")
     if config.actor_rollout_ref.rollout.n < 2 and not isinstance(estimator, CriticEstimator):

@@ -1,10 +1,16 @@
-"""Processes that play episodes, many each, because a step takes little time compared with an answer."""
+"""Processes that play episodes, many each, because a step takes little time compared with an answer.
+
+Steps of a suite that waits, such as for a server, run at the same time in threads, at most as many in all
+processes together as the suite permits.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
 import logging
+import sys
+import threading
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -16,13 +22,16 @@ from ray.exceptions import ActorDiedError, RayActorError
 
 from hgpo.adapters.verl.settings import StepwiseSettings
 from hgpo.adapters.verl.tasks import TaskReference
-from hgpo.envs.base import Environment, Task
+from hgpo.envs.base import Environment, Task, concurrency_of
 from hgpo.envs.episode import EnvironmentFault, TimeStep, advance, begin
 from hgpo.envs.faults import checked, run_isolated
+from hgpo.envs.processes import timeout_in_threads
 
 logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
+ACTOR = "hgpo_environments"
+"""Name of the processes as Ray's actors, before the number of each."""
 MOST_PROCESSES = 4
 """Default number of processes if there are enough cores; docs/verl.md has the speed of one process."""
 
@@ -32,14 +41,21 @@ class ProcessLost(Exception):
 
 
 class EnvironmentHost:
-    """Episodes by key, in one process. A failure in one is reported only to the caller that plays it."""
+    """Episodes by key, in one process. A failure in one is reported only to the caller that plays it.
+
+    Ray calls the methods in as many threads as steps may run at the same time.
+    """
 
     def __init__(self, settings: StepwiseSettings) -> None:
         """Create the suite; no task is loaded yet."""
-        self.suite = settings.suite()
-        self.timeout = settings.timeout
+        if settings.env_isolation == "process":
+            # A new process imports the script of the process that starts it. Ray's takes a second and 30 MB.
+            vars(sys.modules["__main__"]).pop("__file__", None)
+        self.suite = settings.playing_suite()
+        self.timeout = timeout_in_threads(self.suite, settings.timeout)
         self.live: dict[str, Environment] = {}
         self.drawn = lru_cache(maxsize=32)(self.suite.tasks)
+        self.drawing = threading.Lock()
 
     def start(self, key: str, reference: TaskReference) -> tuple[Task, TimeStep]:
         """Start an episode; returns the task without its data, which stay in this process, and the first
@@ -49,14 +65,15 @@ class EnvironmentHost:
             EnvironmentFault: if the environment fails or does not answer in time.
         """
 
-        def reset() -> tuple[Task, TimeStep]:
-            task = self.drawn(reference.split, reference.count, reference.seed)[reference.number]
+        def reset() -> tuple[Environment, Task, TimeStep]:
+            with self.drawing:
+                task = self.drawn(reference.split, reference.count, reference.seed)[reference.number]
             environment = self.suite.make()
-            now = checked(begin(environment, task))
-            self.live[key] = environment
-            return replace(task, game=None), now
+            return environment, task, checked(begin(environment, task))
 
-        return self._guarded(reset)
+        # An environment that starts too late is not kept.
+        self.live[key], task, now = self._guarded(reset)
+        return replace(task, game=None), now
 
     def step(self, key: str, command: str) -> TimeStep:
         """Carry out a command in an episode.
@@ -164,21 +181,37 @@ def open_pool(settings: StepwiseSettings) -> EnvironmentPool:
 
     Ray restarts a process that has died, and ends all of them with the job.
     """
-    count = settings.environment_processes or _default_processes()
+    steps = concurrency_of(settings.playing_suite())
+    limits = _shared(steps, settings.environment_processes or _default_processes())
     actor: Any = ray.remote(EnvironmentHost)
     return EnvironmentPool(
         [
             actor.options(
-                name=f"hgpo_environments_{number}",
+                name=f"{ACTOR}_{number}",
                 get_if_exists=True,
                 # Environments wait for the model most of the time, so a reserved core would be idle.
                 num_cpus=0,
+                max_concurrency=limit,
                 max_restarts=-1,
                 scheduling_strategy="SPREAD",
             ).remote(settings)
-            for number in range(count)
+            for number, limit in enumerate(limits)
         ]
     )
+
+
+def _shared(steps: int, processes: int) -> list[int]:
+    """Number of steps that each process may run at the same time.
+
+    Args:
+        steps: the limit of the suite. 1, the limit of suites that compute, applies to each process alone; a
+            higher one to all processes together, of which there are then at most that number.
+        processes: the number of processes.
+    """
+    if steps == 1:
+        return [1] * processes
+    processes = min(processes, steps)
+    return [steps // processes + (number < steps % processes) for number in range(processes)]
 
 
 def _default_processes() -> int:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hgpo.adapters.verl.cluster import named_address, why_not_joined
+from hgpo.adapters.verl.settings import PREFIX
 from hgpo.adapters.verl.versions import verl_version
 from hgpo.envs.base import describe
 from hgpo.errors import SettingError
@@ -19,6 +22,9 @@ COMMON = "stepwise"
 
 SEARCH_PATH = "hydra.searchpath=[pkg://hgpo.adapters.verl.presets,pkg://verl.trainer.config]"
 """The search path of a file's `defaults`; the presets also contain it, for verl's own command."""
+
+OWN_SPLITS = ("data.train_files=null", "data.val_files=null")
+"""The overrides with which `train` takes the splits from the environment."""
 
 
 def preset_names() -> list[str]:
@@ -38,8 +44,44 @@ def preset_file(name: str) -> Path:
     return PRESETS / f"{name}.yaml"
 
 
-def compose(file: Path, overrides: Sequence[str]) -> Any:
-    """The configuration of a file, including its `defaults`, with overrides in Hydra's syntax.
+@dataclass(frozen=True)
+class Words:
+    """The words of a command line, as `compose` takes them."""
+
+    env: str | None
+    """The environment that replaces the file's."""
+    overrides: tuple[str, ...]
+    """Overrides in Hydra's syntax."""
+
+    @classmethod
+    def of(cls, words: Sequence[str]) -> Words:
+        """The words env:NAME and estimator:NAME, as for `hgpo train`, and overrides in Hydra's syntax.
+
+        Settings of the environment and of estimators need no "+" where the file does not have them, because
+        `check_configuration` finds misspelt ones.
+        """
+        env, overrides = None, []
+        for word in words:
+            kind, _, name = word.partition(":")
+            if kind == "env":
+                env = name
+            elif kind == "estimator":
+                spelling = name if ":" in name else PREFIX + name.replace("-", "_")
+                overrides.append(f"algorithm.adv_estimator={json.dumps(spelling)}")
+            elif word.startswith(("hgpo.env.", "algorithm.stepwise.")):
+                overrides.append(f"++{word}")
+            else:
+                overrides.append(word)
+        return cls(env, tuple(overrides))
+
+
+def compose(file: Path, overrides: Sequence[str], env: str | None = None) -> Any:
+    """The configuration of a file, including its `defaults`.
+
+    Args:
+        file: the file.
+        overrides: changes in Hydra's syntax.
+        env: name of the environment that replaces the file's, with its settings and splits; None keeps it.
 
     Raises:
         SettingError: if the file is missing, or it or an override does not fit verl's configuration.
@@ -51,9 +93,10 @@ def compose(file: Path, overrides: Sequence[str]) -> Any:
 
     if not file.is_file():
         raise SettingError(f"no file {file}; hgpo verl preset NAME > {file} writes one to start from")
+    replaced = [] if env is None else ["~hgpo.env", f"+hgpo.env.type={json.dumps(env)}", *OWN_SPLITS]
     try:
         with hydra.initialize_config_dir(str(file.parent.resolve()), version_base=None):
-            return hydra.compose(file.stem, overrides=[SEARCH_PATH, *overrides])
+            return hydra.compose(file.stem, overrides=[SEARCH_PATH, *replaced, *overrides])
     except (HydraException, OmegaConfBaseException, YAMLError) as error:
         raise SettingError(" ".join(f"{file.name}: {error}".split())) from None
 
@@ -65,9 +108,10 @@ def train(config: Any) -> None:
         SettingError: if the configuration cannot work with the plugin.
     """
     verl_version()
-    from hgpo.adapters.verl.configuration import check_configuration, stepwise_settings
+    from hgpo.adapters.verl.configuration import check_configuration, complete, stepwise_settings
     from hgpo.adapters.verl.tasks import TaskDataset
 
+    complete(config)
     check_configuration(config)
     address = named_address()
     if address is not None and (problem := why_not_joined(address)) is not None:

@@ -37,6 +37,10 @@ SETTINGS: dict[str, tuple[str, Callable[[Any], Any]]] = {
 """verl's name for each setting of hgpo, and the conversion of its value."""
 
 
+WITHOUT = {"loss.mask_below": 0.0}
+"""For settings that verl does not have: the value that switches them off, as verl has it."""
+
+
 @dataclass(frozen=True)
 class InVerl:
     """Methods as settings of verl."""
@@ -74,6 +78,6 @@ def in_verl(names: Sequence[str]) -> InVerl:
         elif setting in SETTINGS:
             theirs, convert = SETTINGS[setting]
             overrides.append(f"{theirs}={convert(value)}")
-        else:
+        elif setting not in WITHOUT or value != WITHOUT[setting]:
             missing.append(f"{setting}={value}")
     return InVerl(tuple(overrides), tuple(missing))

@@ -7,9 +7,10 @@ import difflib
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, get_args
 
 from hgpo.envs import ENVIRONMENTS, HouseholdSuite, TaskSuite
+from hgpo.envs.processes import EnvironmentIsolation, isolated
 from hgpo.errors import SettingError
 from hgpo.estimators import ENTROPY_CREDITS, ESTIMATORS, Estimator
 from hgpo.rollouts.prompts import RESPONSE_FORMATS
@@ -42,6 +43,9 @@ class StepwiseSettings:
     forever."""
     environment_retries: int = 1
     """Number of times that a trajectory is restarted after its process has died, before it is dropped."""
+    env_isolation: EnvironmentIsolation = "thread"
+    """Where environments run: in threads of the environment processes, or ("process") each in a process of
+    its own, so that a crash or a leak costs only its own trajectory."""
     keep_rollouts: bool = False
     """Keep the rows of every update next to verl's checkpoints, as rollouts/NUMBER.parquet."""
 
@@ -61,6 +65,11 @@ class StepwiseSettings:
         if self.response not in RESPONSE_FORMATS:
             raise SettingError(
                 f"hgpo.response is {self.response!r}: expected one of {', '.join(RESPONSE_FORMATS)}"
+            )
+        if self.env_isolation not in get_args(EnvironmentIsolation):
+            raise SettingError(
+                f"hgpo.env_isolation is {self.env_isolation!r}: expected one of "
+                + ", ".join(get_args(EnvironmentIsolation))
             )
         if "type" not in self.env:
             raise SettingError(f"hgpo.env has no type: expected one of {', '.join(ENVIRONMENTS)}")
@@ -88,7 +97,19 @@ class StepwiseSettings:
             SettingError: if there is no such suite, or one of its settings is unknown or invalid.
         """
         settings = {name: value for name, value in self.env.items() if name != "type"}
-        return _made("hgpo.env", ENVIRONMENTS.find(self.env["type"], "hgpo.env.type"), settings)
+        return _made("hgpo.env", self.suite_class(), settings, "; env:NAME leaves out those of a preset")
+
+    def suite_class(self) -> type[TaskSuite]:
+        """The class of the task suite.
+
+        Raises:
+            SettingError: if there is no such class, or if it cannot be used.
+        """
+        return ENVIRONMENTS.find(self.env["type"], "hgpo.env.type")
+
+    def playing_suite(self) -> TaskSuite:
+        """The task suite to play in, isolated according to `env_isolation`."""
+        return isolated(self.suite(), self.env_isolation, self.timeout)
 
     @property
     def timeout(self) -> float | None:
@@ -100,8 +121,8 @@ def estimator_of(adv_estimator: str, stepwise: Mapping[str, Any] | None) -> Esti
     """The estimator that a configuration names, with its settings.
 
     Args:
-        adv_estimator: `algorithm.adv_estimator`: after the prefix, the name of an estimator, or the
-            MODULE:CLASS or FILE.py:CLASS of the user's own.
+        adv_estimator: `algorithm.adv_estimator`: after the prefix, the name of an estimator; or, with or
+            without the prefix, the MODULE:CLASS or FILE.py:CLASS of the user's own.
         stepwise: `algorithm.stepwise`: one section of settings per estimator, under its name or, for the
             user's own, the name of its class. An estimator without a section has its defaults.
 
@@ -109,14 +130,36 @@ def estimator_of(adv_estimator: str, stepwise: Mapping[str, Any] | None) -> Esti
         SettingError: if hgpo has no such estimator, or a setting is unknown or invalid.
     """
     name = adv_estimator.removeprefix(PREFIX)
-    if name == adv_estimator or (name not in ESTIMATORS and ":" not in name):
+    if ":" not in name and (name == adv_estimator or name not in ESTIMATORS):
         ours = ", ".join(PREFIX + known for known in ESTIMATORS)
         raise SettingError(
-            f"algorithm.adv_estimator is {adv_estimator!r}: expected one of {ours}, or {PREFIX}MODULE:CLASS"
+            f"algorithm.adv_estimator is {adv_estimator!r}: expected one of {ours}, or MODULE:CLASS"
         )
-    section = name.rpartition(":")[2]
+    section = _section(name)
     cls = ESTIMATORS.find(name, "algorithm.adv_estimator")
     return _made(f"algorithm.stepwise.{section}", cls, (stepwise or {}).get(section) or {})
+
+
+def check_sections(adv_estimator: str, stepwise: Mapping[str, Any] | None) -> None:
+    """Check the sections of all estimators in `algorithm.stepwise`, also of those that are not used.
+
+    Raises:
+        SettingError: if a section belongs to no estimator, or one of its settings is unknown or invalid.
+    """
+    own = _section(adv_estimator.removeprefix(PREFIX))
+    known = [*ESTIMATORS, own]
+    for section in stepwise or {}:
+        if section in ESTIMATORS:
+            estimator_of(PREFIX + section, stepwise)
+        elif section not in (own, "entropy_credit"):
+            near = difflib.get_close_matches(section, known, 1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+            raise SettingError(f"algorithm.stepwise.{section}: no such estimator; {hint}")
+
+
+def _section(name: str) -> str:
+    """The section of an estimator: its name, or the name of the user's own class."""
+    return name.rpartition(":")[2]
 
 
 def entropy_credit_of(stepwise: Mapping[str, Any] | None) -> Callable[[Estimator], Estimator]:
@@ -132,12 +175,13 @@ def entropy_credit_of(stepwise: Mapping[str, Any] | None) -> Callable[[Estimator
     return ENTROPY_CREDITS[name]
 
 
-def _made(place: str, make: Any, settings: Mapping[str, Any]) -> Any:
+def _made(place: str, make: Any, settings: Mapping[str, Any], more: str = "") -> Any:
+    """An instance of a dataclass; `more` ends the message about an unknown setting."""
     known = [each.name for each in dataclasses.fields(make) if each.init]
     for name in settings:
         if name not in known:
             near = difflib.get_close_matches(name, known, 1)
-            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}{more}"
             raise SettingError(f"{place}.{name}: no such setting; {hint}")
     try:
         return make(**settings)

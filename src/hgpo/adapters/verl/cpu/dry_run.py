@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from hgpo.adapters.verl.cluster import VARIABLE
 from hgpo.adapters.verl.configuration import stepwise_settings
 from hgpo.adapters.verl.cpu import ROLLOUT
+from hgpo.envs import TaskSuite
 from hgpo.policies.settings import TinyModel
 from hgpo.policies.tiny import create_policy
 from hgpo.rollouts.prompts import RESPONSE_FORMATS, Turn
@@ -60,15 +62,18 @@ def save_model(config: Any, folder: Path) -> None:
     policy.save(folder)
 
 
-def overrides_for(folder: Path, *, ranks: int = 1) -> list[str]:
+def overrides_for(folder: Path, suite: type[TaskSuite], *, ranks: int = 1) -> list[str]:
     """The changes to a configuration, as Hydra overrides.
 
     Args:
         folder: the run's folder, which contains the tiny model.
+        suite: the class of the environment; its episodes are shortened if it has a setting for that.
         ranks: the number of training processes.
     """
+    settings: Any = dataclasses.fields(suite)  # pyright: ignore[reportArgumentType]
+    short = {"++hgpo.env.max_steps": 4} if "max_steps" in {each.name for each in settings} else {}
     values: dict[str, Any] = {
-        "++hgpo.env.max_steps": 4,
+        **short,
         "hgpo.response": RESPONSE,
         "hgpo.environment_processes": 2,
         "data.train_batch_size": 2,
