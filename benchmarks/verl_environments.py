@@ -20,9 +20,9 @@ from typing import Any
 import ray
 import tyro
 
+from hgpo.adapters.task_stream import TaskReference
 from hgpo.adapters.verl.environments import EnvironmentHost, EnvironmentPool
 from hgpo.adapters.verl.settings import StepwiseSettings
-from hgpo.adapters.verl.tasks import TaskReference
 
 
 @dataclass(frozen=True)

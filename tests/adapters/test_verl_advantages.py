@@ -11,7 +11,8 @@ import torch
 from own_estimator import SameStep
 from verl_rows import row
 
-from hgpo.adapters.verl.rows import StepRow, step_table
+from hgpo.adapters.step_records import step_table
+from hgpo.adapters.verl.rows import StepRow
 from hgpo.adapters.verl.settings import entropy_credit_of, estimator_of
 from hgpo.errors import SettingError
 from hgpo.estimators import AEM, ENTROPY_CREDITS, ESTIMATORS, PPO

@@ -160,7 +160,8 @@ def test_arguments_of_the_chat_template_are_verls(played):
 
 
 def test_reasons_are_a_column_of_the_table(played):
-    from hgpo.adapters.verl.rows import step_rows, step_table
+    from hgpo.adapters.step_records import step_table
+    from hgpo.adapters.verl.rows import step_rows
 
     def reasons(steps: Any) -> Any:
         column = step_table(steps).invalid_reason

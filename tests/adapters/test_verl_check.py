@@ -8,8 +8,10 @@ from importlib.util import find_spec
 
 import pytest
 
-from hgpo.adapters.verl import check, versions
-from hgpo.adapters.verl.check import HOOKS, Hook, check_hook, plugin_state
+from hgpo.adapters import versions
+from hgpo.adapters.hooks import Hook, check_hook
+from hgpo.adapters.verl import check
+from hgpo.adapters.verl.check import HOOKS, plugin_state
 from hgpo.cli import main
 
 pytestmark = [
@@ -21,7 +23,7 @@ pytestmark = [
 
 @pytest.mark.parametrize("hook", HOOKS, ids=lambda hook: hook.path)
 def test_every_hook_fits(hook):
-    assert check_hook(hook).problem is None
+    assert check_hook(hook, "verl").problem is None
 
 
 @pytest.mark.parametrize(
@@ -47,7 +49,7 @@ def test_every_hook_fits(hook):
     ],
 )
 def test_a_hook_that_differs_is_named(hook, problem):
-    found = check_hook(hook).problem
+    found = check_hook(hook, "verl").problem
     assert found is not None and found.startswith(problem)
     assert "pip install 'verl>=0.9.1,<0.10'" in found
 
@@ -58,15 +60,14 @@ def test_another_version_is_refused_in_one_line(monkeypatch, capsys, installed, 
     monkeypatch.setattr(versions, "version", lambda name: installed)
     assert main(["verl", *command]) == 2
     assert capsys.readouterr().err == (
-        f"hgpo: verl {installed} is installed, but this plugin supports >=0.9.1,<0.10: "
-        "pip install 'hgpo[verl]'\n"
+        f"hgpo: verl {installed} is installed, but hgpo supports >=0.9.1,<0.10: pip install 'hgpo[verl]'\n"
     )
 
 
 @pytest.mark.parametrize("installed", ["0.9.1", "0.9.2", "0.9.1.post1"])
 def test_versions_that_are_supported(monkeypatch, installed):
     monkeypatch.setattr(versions, "version", lambda name: installed)
-    assert versions.verl_version() == installed
+    assert versions.supported_version("verl") == installed
 
 
 def test_the_plugin_is_loaded_here():

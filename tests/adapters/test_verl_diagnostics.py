@@ -9,9 +9,10 @@ import pytest
 import torch
 from verl_rows import row
 
+from hgpo.adapters.step_records import step_table
 from hgpo.adapters.verl.advantages import advantage_context, stepwise_advantages
 from hgpo.adapters.verl.diagnostics import diagnostics
-from hgpo.adapters.verl.rows import StepRow, step_table
+from hgpo.adapters.verl.rows import StepRow
 from hgpo.estimators import GRPO, HGPO, Estimator
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # verl, where it is installed, warns of missing engines

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
+from hgpo.adapters.task_stream import TaskReference
 from hgpo.adapters.verl.settings import StepwiseSettings
-from hgpo.adapters.verl.tasks import TaskReference
 from hgpo.envs import HouseholdSuite
 from hgpo.envs.base import Info, Task
 from hgpo.envs.episode import EnvironmentFault, advance, begin

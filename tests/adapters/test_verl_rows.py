@@ -11,11 +11,12 @@ import pytest
 from own_estimator import SameStep
 from verl_rows import row
 
+from hgpo.adapters.step_records import no_valid_answer, step_table
+from hgpo.adapters.task_stream import STREAM, TaskReference
 from hgpo.adapters.verl.configuration import check_configuration
-from hgpo.adapters.verl.diagnostics import no_valid_answer
-from hgpo.adapters.verl.rows import step_rows, step_table
+from hgpo.adapters.verl.rows import step_rows
 from hgpo.adapters.verl.settings import StepwiseSettings, estimator_of
-from hgpo.adapters.verl.tasks import STREAM, TaskDataset, TaskReference
+from hgpo.adapters.verl.tasks import TaskDataset
 from hgpo.envs import ENVIRONMENTS, HouseholdSuite
 from hgpo.errors import SettingError
 from hgpo.estimators import ESTIMATORS, GRPO, HGPO

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,7 +36,13 @@ class LanguageAgent:
 
     def act(self, situations: Sequence[Situation], temperature: float) -> list[Decision]:
         """One completion per situation, all in one call of the policy (see `Agent.act`)."""
-        prompts = self._prompts(situations)
+        prompts = fitted_prompts(
+            situations,
+            self.policy.encode,
+            self.response_format,
+            self.prompt_history,
+            self.max_prompt_tokens,
+        )
         uniforms = np.stack([situation.rng.random(self.max_response_tokens) for situation in situations])
         listed = None
         if self.constrained:
@@ -47,10 +53,18 @@ class LanguageAgent:
             for situation, prompt, completion in zip(situations, prompts, completions, strict=True)
         ]
 
-    def _prompts(self, situations: Sequence[Situation]) -> list[tuple[int, ...]]:
-        # In a task group many turns are equal, so each distinct one is tokenized only once.
-        turns = [situation.turn(self.prompt_history) for situation in situations]
-        distinct = list(dict.fromkeys(turns))
-        fitted = fit_prompts(distinct, self.response_format, self.policy.encode, self.max_prompt_tokens)
-        prompt_of = dict(zip(distinct, fitted, strict=True))
-        return [prompt_of[turn] for turn in turns]
+
+def fitted_prompts(
+    situations: Sequence[Situation],
+    encode: Callable[[Sequence[str]], list[tuple[int, ...]]],
+    response_format: ResponseFormat,
+    prompt_history: int,
+    max_tokens: int,
+) -> list[tuple[int, ...]]:
+    """The tokens of the prompt of each situation; arguments as in `LanguageAgent` and `fit_prompts`."""
+    # In a task group many turns are equal, so each distinct one is tokenized only once.
+    turns = [situation.turn(prompt_history) for situation in situations]
+    distinct = list(dict.fromkeys(turns))
+    fitted = fit_prompts(distinct, response_format, encode, max_tokens)
+    prompt_of = dict(zip(distinct, fitted, strict=True))
+    return [prompt_of[turn] for turn in turns]

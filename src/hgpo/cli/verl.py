@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from hgpo.cli.check import print_findings
 from hgpo.cli.parse import parse
 from hgpo.errors import SettingError
 
@@ -69,16 +70,7 @@ def main(args: Sequence[str]) -> int:
 
 def _check(command: Check) -> int:
     del command
-    from hgpo.adapters.verl.check import check
-
-    problems = 0
-    for finding in check():
-        problems += finding.problem is not None
-        print(f"{'ok' if finding.problem is None else 'PROBLEM':8} {finding.what}", flush=True)
-        if finding.problem is not None:
-            print(f"{'':8} {finding.problem}", flush=True)
-    print("no problems found" if not problems else f"{problems} problem{'s' if problems > 1 else ''}")
-    return 1 if problems else 0
+    return print_findings("verl")
 
 
 def _preset(command: Preset) -> int:
@@ -99,10 +91,10 @@ def _preset(command: Preset) -> int:
 def _train(command: Train) -> int:
     from hgpo.adapters.verl.launch import Words, compose, preset_file, train
     from hgpo.adapters.verl.methods import in_verl
-    from hgpo.adapters.verl.versions import verl_version
+    from hgpo.adapters.versions import supported_version
     from hgpo.training.presets import METHODS
 
-    verl_version()
+    supported_version("verl")
     words = Words.of(command.words)
     methods = [name for name in command.preset if name in METHODS]
     runs = [name for name in command.preset if name not in METHODS]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from hgpo.estimators import Comparison
@@ -14,6 +14,9 @@ from hgpo.rollouts.dynamic_sampling import Sample
 from hgpo.rollouts.episodes import mean_score
 from hgpo.steps import StepTable
 from hgpo.training.advantage_scale import root_mean_square
+
+if TYPE_CHECKING:
+    import torch
 
 
 def rollout_metrics(sample: Sample, steps: StepTable) -> dict[str, float]:
@@ -78,6 +81,9 @@ def peak_memory(device: torch.device) -> float:
     """Peak GPU memory used by tensors since the last call, in GiB; 0 on a CPU."""
     if device.type != "cuda":
         return 0.0
+    # Adapters compute the other metrics without torch.
+    import torch
+
     peak = torch.cuda.max_memory_allocated(device)
     torch.cuda.reset_peak_memory_stats(device)
     return peak / 2**30

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hgpo.adapters.verl.rows import StepRow, step_rows, step_table
+from hgpo.adapters.step_records import StepRecord, step_table
+from hgpo.adapters.verl.rows import step_rows
 from hgpo.adapters.verl.settings import PREFIX, entropy_credit_of, estimator_of
 from hgpo.errors import SettingError
 from hgpo.estimators import ESTIMATORS, CriticEstimator
@@ -36,7 +37,9 @@ class AdvantageContext:
     """The advantages, one per step, once they are computed."""
 
 
-def advantage_context(rows: Sequence[StepRow], places: NDArray[np.int64], **columns: Any) -> AdvantageContext:
+def advantage_context(
+    rows: Sequence[StepRecord], places: NDArray[np.int64], **columns: Any
+) -> AdvantageContext:
     """The advantage context of a batch.
 
     Args:

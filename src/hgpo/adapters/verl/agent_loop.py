@@ -20,14 +20,15 @@ from verl.experimental.agent_loop.agent_loop import (
 )
 from verl.utils.fs import copy_to_local
 
+from hgpo.adapters.step_records import episode_records
+from hgpo.adapters.task_stream import TaskReference
 from hgpo.adapters.verl.environments import EnvironmentPool, Episode, ProcessLost, open_pool
 from hgpo.adapters.verl.rows import StepRow
 from hgpo.adapters.verl.settings import StepwiseSettings
-from hgpo.adapters.verl.tasks import TaskReference
 from hgpo.envs.episode import EnvironmentFault, Transition
 from hgpo.policies.base import Completion
 from hgpo.policies.tokens import ChatTokenizer, end_tokens
-from hgpo.rollouts.episodes import STEP_COLUMNS, Decision, turn_at
+from hgpo.rollouts.episodes import Decision, turn_at
 from hgpo.rollouts.prompts import RESPONSE_FORMATS, fit_prompts
 
 logger = logging.getLogger(__name__)
@@ -133,22 +134,13 @@ class StepwiseAgentLoop(AgentLoopBase):
     def _rows(
         self, played: list[Transition[_Reply]], uid: str, trajectory: str, restart: int, clock: _Clock
     ) -> list[AgentLoopOutput]:
-        end = played[-1].after.info
-        total = sum(step.after.reward for step in played)
+        records = episode_records(played, task=uid, trajectory=trajectory)
         # verl reports the last row of a validation episode.
+        end = records[-1]
         report = {"acc": float(end.won), **({} if end.score is None else {"score": end.score})}
         rows = []
-        for number, step in enumerate(played):
-            row = StepRow(
-                task=uid,
-                trajectory=trajectory,
-                step=number,
-                total=total,
-                won=end.won,
-                score=end.score,
-                restarts=restart,
-                **{name: of(step) for name, of in STEP_COLUMNS.items()},
-            )
+        for step, record in zip(played, records, strict=True):
+            row = StepRow(**vars(record), restarts=restart)
             tokens, logprobs, mask = self._response(step.decision.output)
             rows.append(
                 AgentLoopOutput(
@@ -157,7 +149,7 @@ class StepwiseAgentLoop(AgentLoopBase):
                     response_mask=mask,
                     response_logprobs=logprobs,
                     # verl gives all rows the value of the last one, so it is the trajectory's.
-                    reward_score=total,
+                    reward_score=record.total,
                     num_turns=len(played),
                     metrics=AgentLoopMetrics(generate_sequences=clock.answers, tool_calls=clock.steps),
                     extra_fields={

@@ -2,35 +2,19 @@
 
 from __future__ import annotations
 
-import importlib
-import inspect
 import logging
 import os
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import Any
 
+from hgpo.adapters.hooks import Finding, Hook, check_hook
 from hgpo.adapters.verl.cluster import named_address, why_not_joined
-from hgpo.adapters.verl.versions import SUPPORTED, verl_version
+from hgpo.adapters.versions import SUPPORTED, supported_version
 
 ENTRY_POINT = "hgpo"
 """The plugin's name in the entry-point group "verl.plugins"."""
-
-
-@dataclass(frozen=True)
-class Hook:
-    """A function or method of verl that the plugin calls or overrides."""
-
-    path: str
-    """MODULE:NAME, or MODULE:CLASS.NAME."""
-    parameters: tuple[str, ...]
-    """Its parameters in order, including "self"."""
-    use: str
-    """The part of the plugin that needs it."""
-
-
 V1 = "verl.trainer.ppo.v1"
 BASE = f"{V1}.trainer_base:PPOTrainer"
 LOOP = "verl.experimental.agent_loop.agent_loop"
@@ -106,50 +90,16 @@ HOOKS = (
 """The functions of verl that the plugin depends on, with their parameters in the supported versions."""
 
 
-@dataclass(frozen=True)
-class Finding:
-    """The result of one check."""
-
-    what: str
-    problem: str | None
-    """The problem and what to do about it; None if there is none."""
-
-
 def check() -> Iterator[Finding]:
     """Run all checks one after the other: version, processes, hooks.
 
     Raises:
         SettingError: if verl is missing or its version is not supported.
     """
-    yield Finding(f"verl {verl_version()}, supported {SUPPORTED}", None)
+    yield Finding(f"verl {supported_version('verl')}, supported {SUPPORTED['verl']}", None)
     yield from _processes()
     for hook in HOOKS:
-        yield check_hook(hook)
-
-
-def check_hook(hook: Hook) -> Finding:
-    """Compare a hook's parameters with the expected ones."""
-    return Finding(f"{hook.path.replace(':', '.')} ({hook.use})", _difference(hook))
-
-
-def _difference(hook: Hook) -> str | None:
-    module, _, name = hook.path.partition(":")
-    try:
-        found: Any = importlib.import_module(module)
-        for part in name.split("."):
-            found = getattr(found, part)
-        # Ray adds a parameter of its own to the methods of its actors.
-        parameters = tuple(name for name in inspect.signature(found).parameters if name[:4] != "_ray")
-    except (ImportError, AttributeError, TypeError, ValueError) as error:
-        return f"does not exist: {error}; {REMEDY}"
-    if parameters != hook.parameters:
-        return (
-            f"has the parameters ({', '.join(parameters)}), expected ({', '.join(hook.parameters)}); {REMEDY}"
-        )
-    return None
-
-
-REMEDY = f"install a supported version: pip install 'verl{SUPPORTED}'"
+        yield check_hook(hook, "verl")
 
 
 def plugin_state() -> str | None:

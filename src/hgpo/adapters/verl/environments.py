@@ -20,8 +20,8 @@ from typing import Any, TypeVar
 import ray
 from ray.exceptions import ActorDiedError, RayActorError
 
+from hgpo.adapters.task_stream import TaskReference
 from hgpo.adapters.verl.settings import StepwiseSettings
-from hgpo.adapters.verl.tasks import TaskReference
 from hgpo.envs.base import Environment, Task, concurrency_of
 from hgpo.envs.episode import EnvironmentFault, TimeStep, advance, begin
 from hgpo.envs.faults import checked, run_isolated

@@ -10,7 +10,7 @@ from typing import Any
 
 from hgpo.adapters.verl.cluster import named_address, why_not_joined
 from hgpo.adapters.verl.settings import PREFIX
-from hgpo.adapters.verl.versions import verl_version
+from hgpo.adapters.versions import supported_version
 from hgpo.envs.base import describe
 from hgpo.errors import SettingError
 from hgpo.training.presets import METHODS
@@ -107,7 +107,7 @@ def train(config: Any) -> None:
     Raises:
         SettingError: if the configuration cannot work with the plugin.
     """
-    verl_version()
+    supported_version("verl")
     from hgpo.adapters.verl.configuration import check_configuration, complete, stepwise_settings
     from hgpo.adapters.verl.tasks import TaskDataset
 

@@ -74,7 +74,7 @@ def in_verl(names: Sequence[str]) -> InVerl:
             overrides.append(f"algorithm.adv_estimator={PREFIX}{estimator}")
         elif section == "estimator":
             # ++ sets the value whether or not the configuration already has the name.
-            overrides.append(f"++algorithm.stepwise.{estimator}.{own}={value}")
+            overrides.append(f"++algorithm.stepwise.{estimator.rpartition(':')[2]}.{own}={value}")
         elif setting in SETTINGS:
             theirs, convert = SETTINGS[setting]
             overrides.append(f"{theirs}={convert(value)}")

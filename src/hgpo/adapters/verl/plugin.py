@@ -14,9 +14,9 @@ problem: str | None = None
 def load() -> str | None:
     """Register agent loop, estimators and trainers; returns an error message if this fails."""
     try:
-        from hgpo.adapters.verl.versions import verl_version
+        from hgpo.adapters.versions import supported_version
 
-        verl_version()
+        supported_version("verl")
         # These two register themselves.
         import hgpo.adapters.verl.agent_loop
         import hgpo.adapters.verl.trainers  # noqa: F401

@@ -1,53 +1,30 @@
-"""The step in each row of verl's batch, and the step table made from these rows."""
+"""The step in each row of verl's batch."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from hgpo.adapters.step_records import StepRecord
 from hgpo.errors import SettingError
-from hgpo.rollouts.episodes import STEP_COLUMNS
-from hgpo.steps import StepTable
 
 FIELD = "hgpo"
 """The name of the step in a row's `extra_fields`."""
 
 
-@dataclass(frozen=True)
-class StepRow:
-    """A step that is stored with its row, because verl gives every row of a trajectory the same score."""
+@dataclass(frozen=True, kw_only=True)
+class StepRow(StepRecord):
+    """A step that is stored with its row, because verl gives every row of a trajectory the same score.
 
-    task: str
-    """verl's uid of the prompt; a task that is drawn twice counts as two tasks."""
-    trajectory: str
-    """Identifier of the rollout, unique in the batch."""
-    step: int
-    """The step's number in the trajectory, counted from 0."""
-    state_key: Any
-    """Key of the state before the action."""
-    observation: str
-    action: str
-    action_valid: bool
-    reward: float
-    """Reward of this step only."""
-    terminated: bool
-    truncated: bool
-    total: float
-    """The trajectory's return: verl's score of each of its rows."""
-    won: bool
-    """Whether the trajectory achieved the task."""
-    score: float | None
-    """Final score of the task from 0 to 1, in environments that report one."""
+    The task is verl's uid of the prompt, and `total` is verl's score of each row of the trajectory.
+    """
+
     restarts: int
     """Number of times that the trajectory was restarted."""
-    invalid_reason: str = ""
-    """Why the answer is not a valid action, as an `InvalidReason`; empty if it is valid."""
-    state_keys: Mapping[str, Any] = field(default_factory=dict)
-    """Additional keys of the state before the action, by name."""
 
     def as_field(self) -> dict[str, Any]:
         """The step as plain values, for `extra_fields`."""
@@ -88,19 +65,3 @@ def _with_tuples(values: Any) -> Any:
     if isinstance(values, Mapping):
         return {name: _with_tuples(value) for name, value in values.items()}
     return tuple(map(_with_tuples, values)) if isinstance(values, list | tuple) else values
-
-
-def step_table(rows: Sequence[StepRow], **columns: Any) -> StepTable:
-    """The steps as a table, in the order of `rows`.
-
-    Args:
-        rows: the steps.
-        columns: additional columns of the table by name, such as prompt_tokens, in the same order.
-    """
-    return StepTable(
-        task_id=[row.task for row in rows],
-        trajectory_id=[row.trajectory for row in rows],
-        step_index=[row.step for row in rows],
-        **{name: [getattr(row, name) for row in rows] for name in STEP_COLUMNS},
-        **columns,
-    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
 import warnings
 from collections.abc import Callable, Mapping
@@ -13,6 +12,7 @@ from hgpo.envs import ENVIRONMENTS, HouseholdSuite, TaskSuite
 from hgpo.envs.processes import EnvironmentIsolation, isolated
 from hgpo.errors import SettingError
 from hgpo.estimators import ENTROPY_CREDITS, ESTIMATORS, Estimator
+from hgpo.registry import create
 from hgpo.rollouts.prompts import RESPONSE_FORMATS
 from hgpo.runs.old_names import current_verl_settings
 
@@ -88,7 +88,7 @@ class StepwiseSettings:
         settings, renamed = current_verl_settings(section)
         for line in renamed:
             warnings.warn(line, FutureWarning, stacklevel=2)
-        return _made("hgpo", cls, settings)
+        return create(cls, settings, "hgpo")
 
     def suite(self) -> TaskSuite:
         """The task suite.
@@ -97,7 +97,9 @@ class StepwiseSettings:
             SettingError: if there is no such suite, or one of its settings is unknown or invalid.
         """
         settings = {name: value for name, value in self.env.items() if name != "type"}
-        return _made("hgpo.env", self.suite_class(), settings, "; env:NAME leaves out those of a preset")
+        return create(
+            self.suite_class(), settings, "hgpo.env", more="; env:NAME leaves out those of a preset"
+        )
 
     def suite_class(self) -> type[TaskSuite]:
         """The class of the task suite.
@@ -137,7 +139,7 @@ def estimator_of(adv_estimator: str, stepwise: Mapping[str, Any] | None) -> Esti
         )
     section = _section(name)
     cls = ESTIMATORS.find(name, "algorithm.adv_estimator")
-    return _made(f"algorithm.stepwise.{section}", cls, (stepwise or {}).get(section) or {})
+    return create(cls, (stepwise or {}).get(section) or {}, f"algorithm.stepwise.{section}")
 
 
 def check_sections(adv_estimator: str, stepwise: Mapping[str, Any] | None) -> None:
@@ -173,19 +175,3 @@ def entropy_credit_of(stepwise: Mapping[str, Any] | None) -> Callable[[Estimator
         known = ", ".join(ENTROPY_CREDITS)
         raise SettingError(f"algorithm.stepwise.entropy_credit is {name!r}: expected one of {known}")
     return ENTROPY_CREDITS[name]
-
-
-def _made(place: str, make: Any, settings: Mapping[str, Any], more: str = "") -> Any:
-    """An instance of a dataclass; `more` ends the message about an unknown setting."""
-    known = [each.name for each in dataclasses.fields(make) if each.init]
-    for name in settings:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, 1)
-            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}{more}"
-            raise SettingError(f"{place}.{name}: no such setting; {hint}")
-    try:
-        return make(**settings)
-    except SettingError:
-        raise
-    except (TypeError, ValueError) as error:
-        raise SettingError(f"{place}: {error}") from None

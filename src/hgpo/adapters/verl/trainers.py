@@ -16,6 +16,7 @@ from verl.trainer.ppo.v1.trainer_colocate_async import PPOTrainerColocateAsync
 from verl.trainer.ppo.v1.trainer_separate_async import PPOTrainerSeparateAsync
 from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 
+from hgpo.adapters.step_records import no_valid_answer
 from hgpo.adapters.verl.advantages import (
     AdvantageContext,
     active,
@@ -25,7 +26,7 @@ from hgpo.adapters.verl.advantages import (
     value_of_steps,
 )
 from hgpo.adapters.verl.configuration import check_configuration, configured_estimator, stepwise_settings
-from hgpo.adapters.verl.diagnostics import diagnostics, no_valid_answer
+from hgpo.adapters.verl.diagnostics import diagnostics
 from hgpo.adapters.verl.rows import StepRow, step_rows
 from hgpo.rollout_files import write_rollouts
 

@@ -1,0 +1,29 @@
+"""TRL: its GRPO trainer with one row per step.
+
+The names are imported on first use, after a check of TRL's version, because TRL takes seconds to import.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from hgpo.adapters.versions import supported_version
+
+if TYPE_CHECKING:
+    from hgpo.adapters.trl.arguments import StepwiseGRPOConfig
+    from hgpo.adapters.trl.trainer import StepwiseGRPOTrainer
+
+__all__ = ["StepwiseGRPOConfig", "StepwiseGRPOTrainer"]
+
+_MODULES = {
+    "StepwiseGRPOConfig": "arguments",
+    "StepwiseGRPOTrainer": "trainer",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__} has no attribute {name!r}")
+    supported_version("trl")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
