@@ -19,10 +19,11 @@ from hgpo.envs.checker import check, format_report
 from hgpo.envs.household import HouseholdSuite, generate
 from hgpo.envs.household.goals import RESULTS
 from hgpo.envs.household.rooms import COUNTS, rooms
-from hgpo.envs.household.words import RECEPTACLES, ROOMS, THINGS
+from hgpo.envs.household.words import NEW_WORDS, RECEPTACLES, ROOMS, THINGS, in_new_words
 from hgpo.envs.state_keys import STATE_KEYS
 from hgpo.envs.textgame import GameEnvironment
 from hgpo.envs.textgame.task_types import CLEAN, COOL, KINDS, LIGHT, TRAIN, TREATMENTS, TWO
+from hgpo.errors import SettingError
 
 PANELS = ("valid_seen", "valid_unseen")
 
@@ -430,3 +431,48 @@ GOLDEN = [
         ),
     ),
 ]
+
+
+@pytest.mark.parametrize("variant", ["larger_rooms", "new_words"])
+def test_games_of_another_variant_are_won_by_their_walkthroughs(variant):
+    suite = HouseholdSuite(variant=variant, max_steps=30)
+    environment = suite.make()
+    for task in suite.tasks("valid_unseen"):
+        assert generate(task.id) == task and task.id.startswith(f"{variant}/valid_unseen/")
+        *_, info = follow(environment, task, suite.walkthrough(task))
+        assert info.won, task.id
+    report = check(suite, games=6)
+    assert report.ok, format_report(report)
+
+
+def test_larger_rooms_have_twice_as_many_receptacles():
+    # Usual rooms have 3 to 4, and each receptacle is somewhere to go to.
+    assert {len(room.receptacles) for part in rooms() for room in part} == {3, 4}
+    environment = HouseholdSuite().make()
+    places = set()
+    for task in HouseholdSuite(variant="larger_rooms").tasks("valid_seen"):
+        _, info = environment.reset(task)
+        places.add(sum(command.startswith("go to") for command in info.admissible_commands))
+    assert places == {6, 7, 8}
+
+
+def test_new_words_replace_those_of_all_portable_things_and_nothing_else():
+    usual, new = (
+        HouseholdSuite().tasks("valid_unseen"),
+        HouseholdSuite(variant="new_words").tasks("valid_unseen"),
+    )
+    portable = {thing for thing, kind in THINGS.items() if kind.portable}
+    assert set(NEW_WORDS) == portable and not set(NEW_WORDS.values()) & set(THINGS)
+    for one, other in zip(usual, new, strict=True):
+        said = " ".join(words(f"{other.instruction} {walkthrough(other)} {other.game['pddl_problem']}"))
+        assert not portable & set(re.findall("[a-z]+", said))
+        assert in_new_words(one.instruction) == other.instruction != one.instruction
+        assert len(walkthrough(one)) == len(walkthrough(other))
+
+
+def test_an_unknown_variant_is_told():
+    with pytest.raises(SettingError, match="choose from usual, larger_rooms, new_words"):
+        HouseholdSuite(variant="smaller")  # pyright: ignore[reportArgumentType]
+    for task_id in ("smaller/train/1", "a/larger_rooms/train/1", "larger_rooms/1", "train/x"):
+        with pytest.raises(ValueError, match="is not a household game"):
+            generate(task_id)

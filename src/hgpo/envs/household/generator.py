@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import random
+import re
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import Any, Literal, get_args
 from zlib import crc32
 
 from hgpo.envs.base import Task
 from hgpo.envs.household.goals import Goal, Scene, instruction, pddl_goal, walkthrough
-from hgpo.envs.household.rooms import Room, named, rooms
-from hgpo.envs.household.words import RECEPTACLES, ROOMS, THINGS
+from hgpo.envs.household.rooms import Room, larger_rooms, named, rooms
+from hgpo.envs.household.words import RECEPTACLES, ROOMS, THINGS, in_new_words
 from hgpo.envs.textgame.task_types import KINDS, LIGHT, PICK, SPLITS, TRAIN, TREATMENTS, TWO, UNSEEN
 
+Variant = Literal["usual", "larger_rooms", "new_words"]
+VARIANTS = get_args(Variant)
+"""Kinds of games: the usual ones, games in rooms with twice as many receptacles, and games with other words
+for portable things."""
 MOST_AT_ONE_PLACE = 3
 """Largest number of things at one place at the start, which keeps observations short."""
 
@@ -28,23 +33,36 @@ def logic() -> tuple[str, str]:
 def generate(task_id: str) -> Task:
     """The game with an identifier such as train/123, which determines everything about it.
 
-    The task type is the number modulo six. A checksum assigns every possible game to training or to the
-    held-out splits; if a game belongs to the other side, another one is drawn, so no training number gives a
-    held-out game.
+    Games of another variant have its name before it, as in larger_rooms/train/123. The task type is the
+    number modulo six. A checksum assigns every possible game to training or to the held-out splits; if a game
+    belongs to the other side, another one is drawn, so no training number gives a held-out game.
     """
-    split, _, number = task_id.partition("/")
-    if split not in SPLITS or not number.isascii() or not number.isdigit():
+    found = re.fullmatch(f"(?:({'|'.join(VARIANTS[1:])})/)?({'|'.join(SPLITS)})/([0-9]+)", task_id)
+    if found is None:
         raise ValueError(
-            f"{task_id!r} is not a household game: expected SPLIT/NUMBER with {', '.join(SPLITS)} as splits"
+            f"{task_id!r} is not a household game: expected SPLIT/NUMBER with {', '.join(SPLITS)} as splits, "
+            f"or one of {', '.join(VARIANTS[1:])} and a slash before it"
         )
+    variant, split, number = found.groups()
     rng = random.Random(f"household {split} {int(number)}")
     kind = KINDS[int(number) % len(KINDS)]
     while True:
-        goal, scene = draw(rng, kind, _rooms_for(split, kind))
+        goal, scene = draw(rng, kind, _rooms_for(variant, split, kind))
         if _is_held_out(goal, scene) == (split != TRAIN):
             break
     game = as_game(goal, scene)
+    if variant == "new_words":
+        game = renamed(game)
     return Task(task_id, kind, game["goal"], game)
+
+
+def renamed(game: dict[str, Any]) -> dict[str, Any]:
+    """The game with the words of `NEW_WORDS` for its portable things."""
+    return game | {
+        "pddl_problem": in_new_words(game["pddl_problem"]),
+        "walkthrough": list(map(in_new_words, game["walkthrough"])),
+        "goal": in_new_words(game["goal"]),
+    }
 
 
 def _is_held_out(goal: Goal, scene: Scene) -> bool:
@@ -71,9 +89,9 @@ def as_game(goal: Goal, scene: Scene) -> dict[str, Any]:
 
 
 @cache
-def _rooms_for(split: str, kind: str) -> tuple[Room, ...]:
+def _rooms_for(variant: str | None, split: str, kind: str) -> tuple[Room, ...]:
     """The rooms of a split in which a task type is possible."""
-    train, apart = rooms()
+    train, apart = larger_rooms() if variant == "larger_rooms" else rooms()
     candidates = apart if split == UNSEEN else train
     return tuple(room for room in candidates if goals_in(room, kind))
 

@@ -51,12 +51,12 @@ def named(kinds: list[str]) -> tuple[tuple[str, str], ...]:
     return tuple(pairs)
 
 
-def _draw(rng: random.Random, kind: str) -> tuple[str, ...]:
-    """The receptacle kinds of one room: 3 to 4, with at least one open surface and one closed receptacle."""
+def _draw(rng: random.Random, kind: str, fewest: int, most: int) -> tuple[str, ...]:
+    """The receptacle kinds of one room, `fewest` to `most`: at least one open surface and one closed one."""
     room = ROOMS[kind]
     while True:
         chosen = list(rng.choice(room.fixed))
-        chosen += rng.sample(room.more, max(0, rng.randint(3, 4) - len(chosen)))
+        chosen += rng.sample(room.more, max(0, rng.randint(fewest, most) - len(chosen)))
         surfaces = sum(not RECEPTACLES[name].hollow for name in chosen)
         closed = sum(RECEPTACLES[name].closed for name in chosen)
         if surfaces >= 1 and closed >= 1:
@@ -65,14 +65,24 @@ def _draw(rng: random.Random, kind: str) -> tuple[str, ...]:
 
 @cache
 def rooms() -> tuple[tuple[Room, ...], tuple[Room, ...]]:
-    """The training rooms and the held-out rooms."""
-    rng = random.Random(SEED)
+    """The training rooms and the held-out rooms, with 3 to 4 receptacles."""
+    return _drawn(SEED, 3, 4)
+
+
+@cache
+def larger_rooms() -> tuple[tuple[Room, ...], tuple[Room, ...]]:
+    """The same numbers of rooms with twice as many receptacles, 6 to 8."""
+    return _drawn(SEED + 1, 6, 8)
+
+
+def _drawn(seed: int, fewest: int, most: int) -> tuple[tuple[Room, ...], tuple[Room, ...]]:
+    rng = random.Random(seed)
     train: list[Room] = []
     apart: list[Room] = []
     for kind, (for_training, kept_apart) in COUNTS.items():
         drawn: dict[tuple[str, ...], None] = {}
         while len(drawn) < for_training + kept_apart:
-            drawn.setdefault(_draw(rng, kind))
+            drawn.setdefault(_draw(rng, kind, fewest, most))
         for number, kinds in enumerate(drawn):
             room = Room(f"{kind}_{number:02d}", kind, named(list(kinds)))
             (train if number < for_training else apart).append(room)

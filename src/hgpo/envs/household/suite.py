@@ -10,11 +10,11 @@ from typing import ClassVar
 
 from hgpo.envs.base import Reading, Task
 from hgpo.envs.drawing import choose_tasks
-from hgpo.envs.household.generator import generate
+from hgpo.envs.household.generator import VARIANTS, Variant, generate
 from hgpo.envs.household.goals import RESULTS, Goal, instruction
-from hgpo.envs.household.words import RECEPTACLES, THINGS
+from hgpo.envs.household.words import RECEPTACLES, THINGS, in_new_words
 from hgpo.envs.readings import random_readings
-from hgpo.envs.setting_checks import require_range
+from hgpo.envs.setting_checks import require_choice, require_range
 from hgpo.envs.state_keys import EpisodeKeys, StateKeyName
 from hgpo.envs.textgame.deeds import deeds
 from hgpo.envs.textgame.engine import TEXTS, Game, compile_game
@@ -40,11 +40,15 @@ class HouseholdSuite:
     """The key by which the estimator compares states; the published method uses the observation."""
     split_size: int = 120
     """Number of games in each held-out split; with a multiple of six all task types are equally frequent."""
+    variant: Variant = "usual"
+    """usual: the benchmark. The others measure what carries over: larger_rooms have twice as many
+    receptacles, and new_words has other words for all portable things."""
     cache_size: int = 64
     """Number of compiled games kept in memory, so that the rollouts of one task share a game."""
 
     def __post_init__(self) -> None:
         require_range(self, "split_size", 1)
+        require_choice(self, "variant", VARIANTS)
 
     @cached_property
     def _compiled(self) -> Callable[..., Game]:
@@ -65,7 +69,8 @@ class HouseholdSuite:
             draw=lambda wanted: _training_numbers(wanted, seed),
             fixed=lambda: range(self.split_size),
         )
-        return [generate(f"{split}/{number}") for number in numbers]
+        prefix = "" if self.variant == "usual" else f"{self.variant}/"
+        return [generate(f"{prefix}{split}/{number}") for number in numbers]
 
     def make(self) -> GameEnvironment:
         """A new environment; all environments of one suite share its compiled games."""
@@ -102,6 +107,9 @@ class HouseholdSuite:
 
     def texts(self) -> Iterator[str]:
         """Sentences, commands and instructions that contain every word of every game."""
+        return map(in_new_words if self.variant == "new_words" else str, self._usual_texts())
+
+    def _usual_texts(self) -> Iterator[str]:
         yield "in the room: nothing. holding nothing."
         yield "nothing happens."
         for kind, row in RECEPTACLES.items():

@@ -6,6 +6,7 @@ that a policy with a small vocabulary can read all of them.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 
@@ -51,6 +52,19 @@ class RoomKind:
     things: tuple[str, ...]
     """Things that can be found in it."""
 
+
+NEW_WORDS = {
+    **{"mug": "cup", "plate": "bowl", "fork": "spoon", "apple": "orange", "tomato": "potato", "egg": "onion"},
+    **{
+        "book": "magazine",
+        "pen": "crayon",
+        "phone": "watch",
+        "pillow": "blanket",
+        "ball": "vase",
+        "key": "coin",
+    },
+}
+"""Words for portable things that occur in no usual game, by the usual words. Their articles are the same."""
 
 RECEPTACLES: dict[str, ReceptacleKind] = {
     # Open surfaces.
@@ -124,3 +138,8 @@ ROOMS: dict[str, RoomKind] = {
         things=("book", "pen", "phone", "ball", "key", "lamp"),
     ),
 }
+
+
+def in_new_words(text: str) -> str:
+    """The text with `NEW_WORDS` in the place of the usual ones."""
+    return re.sub("[a-z]+", lambda word: NEW_WORDS.get(word[0], word[0]), text)
