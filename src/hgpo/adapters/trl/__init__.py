@@ -1,4 +1,4 @@
-"""TRL: its GRPO trainer with one row per step.
+"""TRL: its GRPO trainer with one row per step, or with advantages per token.
 
 The names are imported on first use, after a check of TRL's version, because TRL takes seconds to import.
 """
@@ -12,13 +12,15 @@ from hgpo.adapters.versions import supported_version
 
 if TYPE_CHECKING:
     from hgpo.adapters.trl.arguments import StepwiseGRPOConfig
+    from hgpo.adapters.trl.token_advantages import TokenAdvantages
     from hgpo.adapters.trl.trainer import StepwiseGRPOTrainer
 
-__all__ = ["StepwiseGRPOConfig", "StepwiseGRPOTrainer"]
+__all__ = ["StepwiseGRPOConfig", "StepwiseGRPOTrainer", "TokenAdvantages"]
 
 _MODULES = {
     "StepwiseGRPOConfig": "arguments",
     "StepwiseGRPOTrainer": "trainer",
+    "TokenAdvantages": "token_advantages",
 }
 
 

@@ -13,10 +13,15 @@ HOOKS = (
     Hook(
         f"{GRPO}._generate_single_turn",
         ("self", "prompt_ids", "images", "multimodal_fields"),
-        "answers",
+        "answers, and the turns of TokenAdvantages",
         optional=("num_generations", "has_tool_images"),
     ),
     Hook(f"{GRPO}._compute_loss", ("self", "model", "inputs"), "losses that average over rows"),
+    Hook(
+        f"{GRPO}._calculate_rewards",
+        ("self", "inputs", "prompts", "completions", "completion_ids_list"),
+        "the rewards of TokenAdvantages",
+    ),
     Hook(
         f"{GRPO}.evaluate",
         ("self", "eval_dataset", "ignore_keys", "metric_key_prefix"),
