@@ -27,6 +27,7 @@ COMMANDS = {
     "check": ("hgpo.cli.check", "check that the installed TRL or verl fits this package"),
     "verl": ("hgpo.cli.verl", "train on a cluster, in verl: check, train, preset"),
     "env": ("hgpo.cli.environments", "play or check an environment"),
+    "serve": ("hgpo.cli.serve", "serve an environment to other training stacks (OpenEnv)"),
 }
 """Each command's module, imported when the command is called, and what the command does."""
 

@@ -89,12 +89,12 @@ def main(args: Sequence[str]) -> int:
         first, _ = first_stage(kind, ("name",), args[1:])
         if first.name:
             suite = ENVIRONMENTS.find(first.name, "NAME")
-            return RUN[kind](parse(_with_options(kind, suite), args[1:], f"hgpo env {args[0]}"))
+            return RUN[kind](parse(with_options(kind, suite), args[1:], f"hgpo env {args[0]}"))
     command: Any = parse(Check | Play | Solve | Replay, args, prog="hgpo env")  # pyright: ignore[reportArgumentType]
     return RUN[type(command)](command)
 
 
-def _with_options(kind: type, suite: Any) -> Any:
+def with_options(kind: type, suite: Any) -> Any:
     """The command with a field for the environment, as --env.SETTING for each of its settings."""
     return make_dataclass(
         kind.__name__,
