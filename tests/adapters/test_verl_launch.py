@@ -16,7 +16,6 @@ from hgpo.adapters.verl.configuration import (
 )
 from hgpo.adapters.verl.launch import Words, compose, preset_file
 from hgpo.cli import main
-from hgpo.errors import SettingError
 from hgpo.estimators import GiGPO
 
 pytestmark = [
@@ -100,12 +99,31 @@ def test_names_are_those_of_hgpo_train():
     assert composed("env:household", "estimator:dr-grpo").algorithm.adv_estimator == "stepwise_dr_grpo"
 
 
+def test_options_and_settings_may_come_in_any_order(monkeypatch):
+    seen = []
+    monkeypatch.setattr("hgpo.adapters.verl.launch.train", seen.append)
+    words = [
+        "env:household",
+        "--preset",
+        "alfworld-1.5b",
+        "hgpo.seed=3",
+        "--preset",
+        "gspo",
+        "hgpo.prompt_history=1",
+    ]
+    assert main(["verl", "train", *words]) == 0
+    (config,) = seen
+    assert (config.hgpo.env.type, config.hgpo.seed, config.hgpo.prompt_history) == ("household", 3, 1)
+    assert config.actor_rollout_ref.actor.policy_loss.loss_mode == "gspo"
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (["env:own_doors:Suit"], "own_doors has no attribute 'Suit'; did you mean own_doors:Suite?"),
         (["estimator:own_idea:Louder"], "No module named 'own_idea'"),
         (["estimator:hgop"], "estimator hgop: choose from hgpo, hbc"),
+        (["estimator:own_ideas:"], "own_ideas:: expected MODULE:CLASS"),
         (["env:own_doors:Suite", "hgpo.env.levle=hard"], "hgpo.env.levle: no such setting; did you mean level?"),
         (["env:household", "algorithm.stepwise.hgop.alpha=2"], "algorithm.stepwise.hgop: no such estimator; did you mean hgpo?"),
         (["env:household", "algorithm.stepwise.gigpo.alpha=2"], "algorithm.stepwise.gigpo.alpha: no such setting"),
@@ -127,8 +145,3 @@ def test_what_is_wrong_is_said_in_one_line_before_anything_is_started(
     assert main(["verl", "train", "--preset", "alfworld-1.5b", *words]) == 2
     error = capsys.readouterr().err
     assert message in error and error.startswith("hgpo: ") and error.count("\n") == 1
-
-
-def test_a_spelling_without_a_class_is_no_estimator():
-    with pytest.raises(SettingError, match="expected MODULE:CLASS"):
-        Words.of(["estimator:own_ideas:"])

@@ -6,13 +6,14 @@ import importlib
 import inspect
 import logging
 import os
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import Any
 
 from hgpo.adapters.verl.cluster import named_address, why_not_joined
-from hgpo.adapters.verl.versions import SUPPORTED, ignore_missing_engines, verl_version
+from hgpo.adapters.verl.versions import SUPPORTED, verl_version
 
 ENTRY_POINT = "hgpo"
 """The plugin's name in the entry-point group "verl.plugins"."""
@@ -153,7 +154,8 @@ REMEDY = f"install a supported version: pip install 'verl{SUPPORTED}'"
 
 def plugin_state() -> str | None:
     """Why the plugin is not loaded in this process after verl has been imported; None if it is loaded."""
-    ignore_missing_engines()
+    # verl prints a warning for every engine that is not installed.
+    warnings.filterwarnings("ignore", category=UserWarning, module="verl")
     import verl  # noqa: F401
 
     policy = os.environ.get("VERL_USE_EXTERNAL_PLUGINS", "auto")

@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from hgpo.adapters.verl.cluster import named_address, why_not_joined
-from hgpo.adapters.verl.settings import PREFIX, StepwiseSettings
-from hgpo.adapters.verl.versions import ignore_missing_engines, verl_version
-from hgpo.envs import ENVIRONMENTS
-from hgpo.envs.base import Task, concurrency_of, describe, tasks_of
-from hgpo.envs.commands import random_command
-from hgpo.envs.episode import EnvironmentFault, advance, begin
-from hgpo.envs.faults import checked, run_isolated
-from hgpo.envs.processes import timeout_in_threads
+from hgpo.adapters.verl.probe import require_classes, require_playable
+from hgpo.adapters.verl.settings import PREFIX
+from hgpo.adapters.verl.versions import verl_version
+from hgpo.envs.base import describe
 from hgpo.errors import SettingError
-from hgpo.estimators import ESTIMATORS
-from hgpo.random_streams import PROBE, RandomStreams
 from hgpo.training.presets import METHODS
 
 PRESETS = Path(__file__).parent / "presets"
@@ -31,8 +25,6 @@ COMMON = "stepwise"
 SEARCH_PATH = "hydra.searchpath=[pkg://hgpo.adapters.verl.presets,pkg://verl.trainer.config]"
 """The search path of a file's `defaults`; the presets also contain it, for verl's own command."""
 
-PROBED = 2
-"""Number of training tasks that are started before anything else is."""
 OWN_SPLITS = ("data.train_files=null", "data.val_files=null")
 """The overrides with which `train` takes the splits from the environment."""
 
@@ -73,16 +65,14 @@ class Words:
         Raises:
             SettingError: if there is no such environment or estimator.
         """
+        require_classes(words)
         env, overrides = None, []
         for word in words:
             kind, _, name = word.partition(":")
             if kind == "env":
-                ENVIRONMENTS.find(name, "env")
                 env = name
             elif kind == "estimator":
-                name = name if ":" in name else name.replace("-", "_")
-                ESTIMATORS.find(name, "estimator")
-                spelling = name if ":" in name else PREFIX + name
+                spelling = name if ":" in name else PREFIX + name.replace("-", "_")
                 overrides.append(f"algorithm.adv_estimator={json.dumps(spelling)}")
             elif word.startswith(("hgpo.env.", "algorithm.stepwise.")):
                 overrides.append(f"++{word}")
@@ -102,7 +92,8 @@ def compose(file: Path, overrides: Sequence[str], env: str | None = None) -> Any
     Raises:
         SettingError: if the file is missing, or it or an override does not fit verl's configuration.
     """
-    ignore_missing_engines()
+    # verl is imported here, and warns of every engine that is not installed.
+    warnings.filterwarnings("ignore", category=UserWarning, module="verl")
     import hydra
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
@@ -136,9 +127,8 @@ def train(config: Any) -> None:
     # Check before anything is started that the environment's data exists.
     for splits in (config.data.train_files, config.data.val_files):
         TaskDataset(splits, None, config.data)
-    settings = stepwise_settings(config)
-    require_playable(settings)
-    print(f"tasks: {describe(settings.suite())}", flush=True)
+    require_playable(stepwise_settings(config))
+    print(f"tasks: {describe(stepwise_settings(config).suite())}", flush=True)
     from verl.trainer.main_ppo import TaskRunnerV1, run_ppo
     from verl.trainer.ppo.utils import need_critic, need_reference_policy
     from verl.utils.config import validate_config
@@ -149,27 +139,3 @@ def train(config: Any) -> None:
         config=config, use_reference_policy=need_reference_policy(config), use_critic=need_critic(config)
     )
     run_ppo(config, task_runner_class=TaskRunnerV1)
-
-
-def require_playable(settings: StepwiseSettings) -> None:
-    """Check that a training task can be started and that a command can be carried out in it.
-
-    Raises:
-        SettingError: if the environment fails in each of a few tasks.
-    """
-    suite = settings.playing_suite()
-    rng = RandomStreams(settings.seed).generator(PROBE)
-
-    def first_step(task: Task) -> None:
-        environment = suite.make()
-        now = checked(begin(environment, task))
-        if not now.over:
-            command = random_command(now.info.admissible_commands, task.instruction, rng)
-            checked(advance(environment, command))
-
-    jobs = [partial(first_step, task) for task in tasks_of(suite, suite.splits[0], PROBED)]
-    timeout = timeout_in_threads(suite, settings.timeout)
-    outcomes = run_isolated(jobs, timeout, concurrency_of(suite))
-    faults = [outcome for outcome in outcomes if isinstance(outcome, EnvironmentFault)]
-    if len(faults) == len(jobs):
-        raise SettingError(f"the environment fails at once: {faults[0]}; see hgpo env check")

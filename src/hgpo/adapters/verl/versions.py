@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from importlib.metadata import PackageNotFoundError, version
 
 from hgpo.errors import SettingError, how_to_install
@@ -29,8 +28,3 @@ def verl_version() -> str:
             f"verl {installed} is installed, but this plugin supports {SUPPORTED}: {how_to_install('verl')}"
         )
     return installed
-
-
-def ignore_missing_engines() -> None:
-    """Suppress the warning that verl gives for every engine that is not installed, when it is imported."""
-    warnings.filterwarnings("ignore", category=UserWarning, module="verl")
