@@ -15,7 +15,6 @@ def command(folder: Path, *words: str, mode: str = "sync") -> list[str]:
     """The command line of a dry run in a folder, with further words."""
     return [
         *(sys.executable, "-m", "hgpo", "verl", "train", "--preset", "alfworld-1.5b", "--dry-run-cpu"),
-        # Options first: the settings must follow one another.
         *words,
         "hgpo.keep_rollouts=true",
         f"trainer.v1.trainer_mode=spy_{mode}",

@@ -190,8 +190,9 @@ def test_another_spelling_with_cispo_and_aem(tmp_path):
         tmp_path,
         *("--preset", "cispo", "env:market:Suite", "estimator:own_ideas.py:Alternating"),
         *("algorithm.stepwise.Alternating.boost=2", "algorithm.stepwise.entropy_credit=aem", *SHORT),
-        # At temperature 1 the entropies of an untrained model differ by less than the 0.1 that AEM needs.
-        "actor_rollout_ref.rollout.temperature=0.2",
+        # At temperature 1 the entropies of an untrained model differ by less than the 0.1 that AEM needs. At a
+        # low one, a higher learning rate would leave a single answer.
+        *("actor_rollout_ref.rollout.temperature=0.2", "actor_rollout_ref.actor.optim.lr=1e-5"),
         cwd=code,
     )
     assert "verl has no counterpart to loss.mask_below=0.997; it is left out" in printed

@@ -148,3 +148,23 @@ def test_an_evaluation_says_why_the_first_episode_failed(folder, capsys):
     assert main(args) == 0
     out = " ".join(capsys.readouterr().out.split())
     assert f"3 failed before the end, counted as not won (environment 3); the first: step {TYPES}" in out
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (
+            "reset raises",
+            "every rollout failed, the first: OSError: server is down (own_bad_games.py, line 40)",
+        ),
+        ("step three", f"every rollout failed, the first: step {TYPES}; see hgpo env check"),
+        ("key", "every rollout failed, the first: the state key is a dict that cannot be hashed"),
+        ("ids repeat", "two tasks with the id 'same', 'walk 0' and 'walk 1': give each its own"),
+    ],
+)
+def test_the_laboratory_says_why_nothing_could_be_played(folder, fault, words, capsys):
+    few = ["--tasks", "2", "--groups", "2", "--group-size", "2", "--continuations", "2", "--out", "lab"]
+    env = ["--env", "own_bad_games:Suite", "--env.fault", fault]
+    assert main(["lab", "oracle", "--policy", "random", *env, *few]) in (1, 2)
+    error = capsys.readouterr().err
+    assert words in error and error.count("\n") == 1

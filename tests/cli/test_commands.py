@@ -84,7 +84,8 @@ def test_entropy_credit_goes_on_top_of_any_estimator(rollouts, capsys):
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        (["--entropy-credit", "aem"], "or in a file the column entropy"),
+        (["--entropy-credit", "aem"], "or in a file the column entropy, the mean entropy of"),
+        (["--entropy-credit", "empg"], "hgpo train --entropy-credit aem --keep-rollouts writes it"),
         (["--entropy-credit", "half"], "--entropy-credit"),
         (["--estimator", "best"], "--estimator best: choose from hgpo, hbc, gigpo"),
         (["--estimator", "grpo", "--alpha", "1"], "--alpha"),

@@ -64,7 +64,9 @@ class Preset:
 
 def main(args: Sequence[str]) -> int:
     """Run the command."""
-    command: Any = parse(Check | Train | Preset, args, prog="hgpo verl")  # pyright: ignore[reportArgumentType]
+    # tyro reads the settings only if they follow one another.
+    words = sorted(args, key=_is_setting)
+    command: Any = parse(Check | Train | Preset, words, prog="hgpo verl")  # pyright: ignore[reportArgumentType]
     return RUN[type(command)](command)
 
 
@@ -126,6 +128,11 @@ def _dry_run(file: Path, folder: Path, overrides: Sequence[str], env: str | None
     save_model(config, folder / "model")
     train(config)
     print("the dry run is complete: tasks, settings and installation work together")
+
+
+def _is_setting(word: str) -> bool:
+    named = word.startswith(("env:", "estimator:", "~"))
+    return named or ("=" in word and not word.startswith("-"))
 
 
 RUN: dict[type, Any] = {Check: _check, Train: _train, Preset: _preset}

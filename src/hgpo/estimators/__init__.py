@@ -22,6 +22,7 @@ from hgpo.estimators.hbc import HBC
 from hgpo.estimators.hgpo import HGPO
 from hgpo.estimators.ppo import PPO
 from hgpo.estimators.reinforce import ReinforcePlusPlus
+from hgpo.estimators.trial import wrong_results
 from hgpo.registry import Registry
 from hgpo.steps import StepTable
 
@@ -80,6 +81,7 @@ ESTIMATORS: Registry[Any] = Registry(
     group="hgpo.estimators",
     needs=("__call__", "comparison"),
     how="docs/your-own-estimator.md has an example",
+    trial=wrong_results,
 )
 """The estimators by name."""
 

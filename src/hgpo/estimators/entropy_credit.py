@@ -128,7 +128,8 @@ def _entropy(steps: StepTable) -> NDArray[np.float64]:
     if steps.entropy is None:
         raise ValueError(
             "entropy credit needs the entropy of every response, and the table has none: give "
-            "StepTable(entropy=…), or in a file the column entropy: the mean entropy of its tokens' "
-            "distributions in nats"
+            "StepTable(entropy=…), or in a file the column entropy, the mean entropy of the distributions of "
+            "the response's tokens in nats; hgpo train --entropy-credit aem --keep-rollouts writes it, and "
+            "minus the mean log-probability of the tokens is an estimate of it"
         )
     return steps.entropy

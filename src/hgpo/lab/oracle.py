@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from hgpo.analysis.intervals import Interval, bootstrap
 from hgpo.envs.base import Task, TaskSuite, tasks_of
-from hgpo.errors import SettingError
+from hgpo.errors import RunError, SettingError
 from hgpo.groups import group_sizes, level_groups
 from hgpo.lab.errors import split_errors
 from hgpo.lab.estimators import (
@@ -118,6 +118,7 @@ def measure_estimators(
 
     Raises:
         SettingError: if the environments cannot be forked, or no two rollouts have different returns.
+        RunError: if every rollout failed.
     """
     tasks = list(tasks_of(suite, suite.splits[0], setting.tasks, seed=seed))
     played = _played(suite, agent, tasks, setting, [seed, 0], on_done)
@@ -186,7 +187,10 @@ def _played(
         seed=seed,
         on_step=lambda finished, live: on_done("rollouts", finished, finished + live),
     )
-    return [trajectory for trajectory in trajectories if trajectory.failure is None]
+    played = [trajectory for trajectory in trajectories if trajectory.failure is None]
+    if not played:
+        raise RunError(f"every rollout failed, the first: {trajectories[0].failure}; see hgpo env check")
+    return played
 
 
 def _history(trajectory: Trajectory, steps: int) -> History:

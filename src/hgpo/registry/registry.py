@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import cached_property
@@ -26,7 +26,16 @@ class Registry(Mapping[str, C]):
     accepts the spelling of any other class.
     """
 
-    def __init__(self, kind: str, built_in: Mapping[str, C], *, group: str, needs: Sequence[str], how: str):
+    def __init__(
+        self,
+        kind: str,
+        built_in: Mapping[str, C],
+        *,
+        group: str,
+        needs: Sequence[str],
+        how: str,
+        trial: Callable[[Any], str | None] = lambda made: None,
+    ):
         """Define the registry; no class is loaded yet.
 
         Args:
@@ -35,8 +44,11 @@ class Registry(Mapping[str, C]):
             group: the group of entry points.
             needs: attributes and methods that an instance must have.
             how: where users find help if a class lacks some of them, for the error message.
+            trial: tries an instance of a class that is not the package's own, and returns what is wrong with
+                it; None if nothing is.
         """
         self.kind, self.built_in, self.group, self.needs, self.how = kind, built_in, group, needs, how
+        self.trial = trial
         self._named: ContextVar[dict[str, C]] = ContextVar(group)
 
     @cached_property
@@ -140,6 +152,8 @@ class Registry(Mapping[str, C]):
             raise SettingError(
                 f"{spelling} is not {self.kind}, because it has no {', '.join(missing)}: {self.how}"
             )
+        if problem := self.trial(made):
+            raise SettingError(f"{spelling}: {problem}; {self.how}")
         return cast(C, cls)
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hgpo.adapters.verl.cluster import named_address, why_not_joined
+from hgpo.adapters.verl.probe import require_classes, require_playable
 from hgpo.adapters.verl.settings import PREFIX
 from hgpo.adapters.versions import supported_version
 from hgpo.envs.base import describe
@@ -59,7 +61,11 @@ class Words:
 
         Settings of the environment and of estimators need no "+" where the file does not have them, because
         `check_configuration` finds misspelt ones.
+
+        Raises:
+            SettingError: if there is no such environment or estimator.
         """
+        require_classes(words)
         env, overrides = None, []
         for word in words:
             kind, _, name = word.partition(":")
@@ -86,6 +92,8 @@ def compose(file: Path, overrides: Sequence[str], env: str | None = None) -> Any
     Raises:
         SettingError: if the file is missing, or it or an override does not fit verl's configuration.
     """
+    # verl is imported here, and warns of every engine that is not installed.
+    warnings.filterwarnings("ignore", category=UserWarning, module="verl")
     import hydra
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
@@ -119,6 +127,7 @@ def train(config: Any) -> None:
     # Check before anything is started that the environment's data exists.
     for splits in (config.data.train_files, config.data.val_files):
         TaskDataset(splits, None, config.data)
+    require_playable(stepwise_settings(config))
     print(f"tasks: {describe(stepwise_settings(config).suite())}", flush=True)
     from verl.trainer.main_ppo import TaskRunnerV1, run_ppo
     from verl.trainer.ppo.utils import need_critic, need_reference_policy
