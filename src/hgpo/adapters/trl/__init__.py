@@ -12,14 +12,16 @@ from hgpo.adapters.versions import supported_version
 
 if TYPE_CHECKING:
     from hgpo.adapters.trl.arguments import StepwiseGRPOConfig
+    from hgpo.adapters.trl.rollout_worker import StepwiseRolloutWorker
     from hgpo.adapters.trl.token_advantages import TokenAdvantages
     from hgpo.adapters.trl.trainer import StepwiseGRPOTrainer
 
-__all__ = ["StepwiseGRPOConfig", "StepwiseGRPOTrainer", "TokenAdvantages"]
+__all__ = ["StepwiseGRPOConfig", "StepwiseGRPOTrainer", "StepwiseRolloutWorker", "TokenAdvantages"]
 
 _MODULES = {
     "StepwiseGRPOConfig": "arguments",
     "StepwiseGRPOTrainer": "trainer",
+    "StepwiseRolloutWorker": "rollout_worker",
     "TokenAdvantages": "token_advantages",
 }
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from accelerate.utils import gather_object
 
 from hgpo.agents.language import fitted_prompts
 from hgpo.policies.base import Completion
@@ -19,11 +18,7 @@ Sample = Callable[[list[list[int]]], tuple[list[list[int]], list[list[float]] | 
 
 
 class SamplingAgent:
-    """Plays episodes with a trainer's model.
-
-    With several processes every process must generate equally often, because some ways of generation are a
-    joint operation of all processes. After its own episodes a process therefore calls `finish`.
-    """
+    """Plays episodes with a trainer's model."""
 
     def __init__(
         self,
@@ -42,7 +37,6 @@ class SamplingAgent:
         """One answer per situation (see `Agent.act`); the trainer's arguments set the temperature."""
         del temperature
         prompts = fitted_prompts(situations, self._chat.encode, self._format, self._history, self._longest)
-        gather_object([True])
         sampled, logprobs = self._sample([list(prompt) for prompt in prompts])
         tokens = [row[: self._chat.length(row)] for row in sampled]
         known = [()] * len(tokens) if logprobs is None else logprobs
@@ -54,8 +48,3 @@ class SamplingAgent:
             Decision(self._format.parse(completion.answer, situation.commands), completion, prompt)
             for situation, prompt, completion in zip(situations, prompts, completions, strict=True)
         ]
-
-    def finish(self) -> None:
-        """Generate with the other processes until all of them have finished their episodes."""
-        while any(gather_object([False])):
-            self._sample([[next(iter(self._chat.ends), 0)]])

@@ -112,12 +112,27 @@ class StepwiseGRPOTrainer(GRPOTrainer):
         ends = end_tokens(tokenizer, self.model.generation_config, *configurations)
         self.chat = ChatTokenizer(tokenizer, ends, args.chat_template_kwargs)
         self.agent = SamplingAgent(
-            self._sample,
+            self._sample_with_others,
             self.chat,
             args.response_format,
             prompt_history=args.prompt_history,
             max_prompt_tokens=args.max_prompt_tokens,
         )
+
+    def _sample_with_others(
+        self, prompts: list[list[int]]
+    ) -> tuple[list[list[int]], list[list[float]] | None]:
+        """`_sample`, announced to the other processes; see `_finish`."""
+        gather_object([True])
+        return self._sample(prompts)
+
+    def _finish(self) -> None:
+        """Generate with the other processes until all of them have finished their episodes.
+
+        Some ways of generation are a joint operation of all processes, in which all take part equally often.
+        """
+        while any(gather_object([False])):
+            self._sample([[next(iter(self.chat.ends), 0)]])
 
     def _sample(self, prompts: list[list[int]]) -> tuple[list[list[int]], list[list[float]] | None]:
         """TRL's generation, with one answer per prompt."""
@@ -142,7 +157,7 @@ class StepwiseGRPOTrainer(GRPOTrainer):
             seed=[self.args.seed],
             timeout=self.args.environment_timeout or None,
         )
-        self.agent.finish()
+        self._finish()
         failures = [each.failure for each in trajectories if each.failure is not None]
         if failures:
             logger.warning(
