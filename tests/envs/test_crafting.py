@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -11,7 +12,9 @@ from rule_games import after, fewest
 
 from hgpo.envs import CraftingSuite
 from hgpo.envs.crafting.game import FULL, LACKING, NO_MATERIAL, NO_RECIPE, UNREADABLE, CraftingGame
-from hgpo.envs.crafting.recipes import MATERIALS, MOST_OF_EACH, RecipeBook, draw_book, plan, total
+from hgpo.envs.crafting.readings import solved_by
+from hgpo.envs.crafting.recipes import MATERIALS, MOST_OF_EACH, RecipeBook, depth_of, draw_book, plan, total
+from hgpo.envs.generated import is_held_out
 
 BOOK = RecipeBook(
     "lamp",
@@ -48,8 +51,8 @@ def test_things_are_got_and_crafted():
         ("craft sand", NO_RECIPE),
         ("craft 1 glass using 1 coal", NO_RECIPE),
         ("craft 2 glass using 1 sand", NO_RECIPE),
-        ("craft 3 glass", LACKING),
-        ("craft lamp", LACKING),
+        ("craft 3 glass", f"{LACKING} 1 sand."),
+        ("craft lamp", f"{LACKING} 2 glass, 1 coal."),
         ("get 19 sand", FULL),
         ("get 0 sand", UNREADABLE),
         ("get 100 sand", UNREADABLE),
@@ -98,11 +101,6 @@ def test_no_way_is_shorter_than_the_expert_s(seed):
         assert fewest(game, game.start(), lambda _: every_command(book), len(way)) == len(way)
 
 
-def depth_of(book: RecipeBook, thing: str) -> int:
-    parts = book.ingredients.get(thing, ())
-    return 1 + max(depth_of(book, part) for part, _ in parts) if parts else 0
-
-
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 10**6), st.integers(1, 5))
 def test_books_are_as_deep_as_asked_for_and_lead_to_the_target(seed, depth):
@@ -118,6 +116,49 @@ def test_books_are_as_deep_as_asked_for_and_lead_to_the_target(seed, depth):
         state, said = after(game, state, command)
         assert said == "done."
     assert game.outcome(state) == "won" and len(plan(book, {})) <= 12
+
+
+def test_what_random_play_solves_by_hand():
+    # The iron, the second coal and a third glass are of no use for a lamp, nor are attempts at an anchor.
+    # Before each command that helped stands the last vain attempt at something that a lamp needs. The third
+    # glass is one, as its sand is left out.
+    solved = solved_by(
+        replace(BOOK, target="anchor", depth=1),
+        [
+            *("get 1 iron", "craft 1 lamp", "craft 1 glass", "craft 1 anchor", "get 2 sand", "craft 2 glass"),
+            *("get 1 sand", "craft 1 glass", "get 1 coal", "craft 2 lamp", "get 1 coal", "craft 1 lamp"),
+        ],
+    )
+    assert solved is not None
+    book, commands = solved
+    assert book == BOOK
+    assert commands == (
+        *("craft 1 glass", "get 2 sand", "craft 2 glass"),
+        *("craft 1 glass", "get 1 coal", "craft 2 lamp", "craft 1 lamp"),
+    )
+    assert solved_by(BOOK, ["get 1 sand", "craft 1 lamp"]) is None
+
+
+def test_an_attempt_that_would_not_be_vain_without_the_rest_is_left_out():
+    # Two glasses fail with one sand while the bottle has taken the other; without the bottle they would not.
+    book = RecipeBook("lamp", 2, (*BOOK.recipes[1:2], ("bottle", (("sand", 1),)), ("lamp", (("glass", 1),))))
+    commands = ["get 2 sand", "craft 1 bottle", "craft 2 glass", "craft 1 glass", "craft 1 lamp"]
+    assert solved_by(book, commands) == (book, ("get 2 sand", "craft 1 glass", "craft 1 lamp"))
+
+
+def test_readings_solve_tasks_that_are_not_held_out():
+    suite = CraftingSuite()
+    readings = list(suite.readings(200, seed=0))
+    assert len(readings) >= 100 and {reading.task.kind for reading in readings} >= {"depth 1", "depth 2"}
+    for reading in readings:
+        book = reading.task.game
+        assert not is_held_out(suite.identity(book))
+        assert (reading.task.kind, reading.task.instruction) == (suite.kind(book), suite.instruction(book))
+        *before, last = (step.after.info.won for step in reading.steps)
+        assert last and not any(before)
+    assert [reading.task for reading in suite.readings(20, seed=0)] == [
+        reading.task for reading in readings[: len(list(suite.readings(20, seed=0)))]
+    ]
 
 
 @settings(max_examples=60, deadline=None)

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hgpo.envs import FrozenLakeSuite
-from hgpo.envs.frozenlake.expert import DISCOUNT, foreseen, next_command, walk
+from hgpo.envs.frozenlake.expert import DISCOUNT, best_success, foreseen, next_command, walk
 from hgpo.envs.frozenlake.lake import CLOCKWISE, Lake, State, draw_lake, way_from_start
 from hgpo.envs.frozenlake.memory import success_without_memory
 from hgpo.envs.frozenlake.suite import LakeGame
@@ -141,6 +141,47 @@ def test_no_other_command_is_better_than_the_expert_s(seed):
             after = [lake.arrived(state, command, slip) for slip in (-1, 0, 1)]
             other = [value.get(each, float(lake.outcome(each) == "won")) for each in after]
             assert DISCOUNT * sum(other) / 3 <= worth + 1e-4
+
+
+def test_the_best_success_on_slippery_ice_by_hand():
+    # From the corner, "right" leads to the goal, stays at the shore, or leads down, each in one of three cases.
+    # Two steps: 1/3 (1 + V₁(corner) + V₁(below)) = 1/3 (1 + 1/3 + 0), as the goal is not next to the cell below.
+    lake = lake_of("PG__", "____", "____", "____", slips=0)
+    assert [best_success(lake, most) for most in (0, 1, 2)] == pytest.approx([0, 1 / 3, 4 / 9])
+    # Without slips, whoever has enough steps wins.
+    lake = lake_of("P_G_", "____", "____", "____")
+    assert [best_success(lake, most) for most in (1, 2, 3)] == [0, 1, 1]
+
+
+def success_of(lake: Lake, policy: dict[tuple[State, int], str], state: State, left: int) -> float:
+    """The probability to win with a policy that may depend on the steps that are left."""
+    if lake.outcome(state) != "playing" or not left:
+        return float(lake.outcome(state) == "won")
+    after = [lake.arrived(state, policy[state, left], slip) for slip in (-1, 0, 1)]
+    return sum(success_of(lake, policy, each, left - 1) for each in after) / 3
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(0, 10**6))
+def test_no_policy_succeeds_more_often_than_the_best(seed):
+    rng = random.Random(seed)
+    lake = draw_lake(rng, 4, 10, slippery=True, key=False)
+    left, best = 6, best_success(lake, 6)
+    choices = [
+        (State(cell), steps, lake.commands(State(cell)))
+        for cell in inside_of(lake.width)
+        for steps in range(1, left + 1)
+    ]
+    policy = {(state, steps): rng.choice(commands) for state, steps, commands in choices}
+    start = State(lake.start)
+    assert success_of(lake, policy, start, left) <= best + 1e-12
+    # Improved choice by choice, from the end to the start, the policy becomes the best one.
+    for state, steps, commands in sorted(choices, key=lambda choice: choice[1]):
+        policy[state, steps] = max(
+            commands,
+            key=lambda command: success_of(lake, {**policy, (state, steps): command}, state, steps),
+        )
+    assert success_of(lake, policy, start, left) == pytest.approx(best)
 
 
 @settings(max_examples=40, deadline=None)

@@ -128,9 +128,15 @@ class RuleEnvironment:
         return observation, Info(commands, key, outcome == "won", game.score(state), keys)
 
 
-def state_after(game: RuleGame[S], commands: Sequence[str]) -> S:
-    """The state after some commands from the start; those that are not admissible change nothing."""
-    state = game.start()
+def state_after(game: RuleGame[S], commands: Sequence[str], start: S | None = None) -> S:
+    """The state after some commands; those that are not admissible change nothing.
+
+    Args:
+        game: the game.
+        commands: what is done, in order.
+        start: the state before; None is the game's start.
+    """
+    state = game.start() if start is None else start
     for command in commands:
         after = game.after(state, command)
         state = state if after is None else after[0]

@@ -11,7 +11,7 @@ from hgpo.envs.rules import Outcome
 
 COMMANDS = (f"get {WORDS}", f"craft {WORDS}", "inventory")
 DONE, NO_MATERIAL, NO_RECIPE = "done.", "that cannot be got.", "there is no recipe for that."
-LACKING, FULL = "ingredients are lacking.", f"more than {MOST_OF_EACH} of one thing do not fit."
+LACKING, FULL = "ingredients are lacking:", f"more than {MOST_OF_EACH} of one thing do not fit."
 UNREADABLE = "say the number and the name of a thing."
 MESSAGES = (DONE, NO_MATERIAL, NO_RECIPE, LACKING, FULL, UNREADABLE)
 """What is said to commands."""
@@ -96,4 +96,5 @@ class CraftingGame:
             return NO_RECIPE
         for part, count in needed.items():
             inventory[part] = inventory.get(part, 0) - count
-        return LACKING if min(inventory.values()) < 0 else None
+        lacking = [(part, -inventory[part]) for part in needed if inventory[part] < 0]
+        return f"{LACKING} {listing(lacking)}." if lacking else None

@@ -89,14 +89,14 @@ def total(book: RecipeBook, inventory: Mapping[str, int]) -> Counter[str]:
     """How many of each thing have to be got or crafted until the inventory holds the target."""
     wanted, missing = Counter({book.target: 1}), Counter[str]()
     # When a thing's turn comes, everything that needs it has been counted.
-    for thing in _downwards(book):
+    for thing in needed_for(book):
         missing[thing] = max(0, wanted[thing] - inventory.get(thing, 0))
         for part, count in book.ingredients.get(thing, ()):
             wanted[part] += count * missing[thing]
     return missing
 
 
-def _downwards(book: RecipeBook) -> list[str]:
+def needed_for(book: RecipeBook) -> list[str]:
     """The target and all that it needs, each thing before its ingredients."""
     order: dict[str, None] = {}
 
@@ -110,10 +110,16 @@ def _downwards(book: RecipeBook) -> list[str]:
     return [*reversed(order)]
 
 
+def depth_of(book: RecipeBook, thing: str) -> int:
+    """The longest chain of recipes from a material to a thing; 0 for a material."""
+    parts = book.ingredients.get(thing, ())
+    return 1 + max(depth_of(book, part) for part, _ in parts) if parts else 0
+
+
 def plan(book: RecipeBook, inventory: Mapping[str, int]) -> tuple[str, ...]:
     """The fewest commands that craft the target: what is lacking of each material and thing, once each."""
     missing = total(book, inventory)
-    order = [thing for thing in reversed(_downwards(book)) if missing[thing]]
+    order = [thing for thing in reversed(needed_for(book)) if missing[thing]]
     gets = [f"get {missing[thing]} {thing}" for thing in order if thing not in book.ingredients]
     crafts = [f"craft {missing[thing]} {thing}" for thing in order if thing in book.ingredients]
     return *gets, *crafts

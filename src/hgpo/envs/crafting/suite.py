@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import random
 from collections.abc import Hashable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from hgpo.envs.base import Task
+from hgpo.envs.base import Reading, Task
 from hgpo.envs.crafting.game import COMMANDS, MESSAGES, CraftingGame, State, held
+from hgpo.envs.crafting.readings import random_commands, solved_by
 from hgpo.envs.crafting.recipes import MATERIALS, MOST_OF_EACH, THINGS, RecipeBook, draw_book, plan
-from hgpo.envs.generated import GeneratedSuite
+from hgpo.envs.episode import play_episode
+from hgpo.envs.generated import TRAIN, GeneratedSuite, is_held_out
 from hgpo.envs.rules import NOTHING_HAPPENS
 from hgpo.envs.setting_checks import require_range
 from hgpo.envs.state_keys import StateKeyName
@@ -60,6 +62,23 @@ class CraftingSuite(GeneratedSuite):
     def solution(self, task: Task, state: State) -> tuple[str, ...]:
         """The fewest commands that craft the target."""
         return plan(task.game, dict(state))
+
+    def readings(self, count: int, seed: int) -> Iterator[Reading]:
+        """Random play with the recipes of `count` training tasks, under the tasks that it solves.
+
+        No task of the held-out split is among them.
+        """
+        rng = random.Random(f"{self.name} readings {seed}")
+        environment = self.make()
+        for task in self.tasks(TRAIN, count, seed):
+            solved = solved_by(task.game, random_commands(task.game, rng))
+            if solved is None or is_held_out(self.identity(solved[0])) or len(solved[1]) > self.max_steps:
+                continue
+            book, commands = solved
+            task = replace(task, kind=self.kind(book), instruction=self.instruction(book), game=book)
+            left = iter(commands)
+            played = play_episode(environment, task, lambda now, left=left: next(left, None))
+            yield Reading(task, tuple(played))
 
     def texts(self) -> Iterator[str]:
         """Everything that is said, all things and all numbers."""

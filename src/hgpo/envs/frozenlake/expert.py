@@ -26,18 +26,8 @@ def policy(lake: Lake) -> dict[State, str]:
     States from which the goal cannot be reached are left out. Where time matters only through the slips, the
     best command does not depend on it.
     """
-    slips = (0,) if lake.slips is None else SLIPS
-    keys = (False,) if lake.key is None else (False, True)
-    states = [State(cell, has_key) for cell in inside_of(lake.width) for has_key in keys]
-    values = {state: float(lake.outcome(state) == "won") for state in states}
-    leads = {
-        state: {
-            command: [lake.arrived(state, command, slip) for slip in slips]
-            for command in lake.commands(state)
-        }
-        for state in states
-        if lake.outcome(state) == "playing"
-    }
+    leads = _leads(lake)
+    values = _at_the_end(lake)
 
     def value(after: list[State]) -> float:
         return DISCOUNT * sum(values[each] for each in after) / len(after)
@@ -53,6 +43,48 @@ def policy(lake: Lake) -> dict[State, str]:
         for state, commands in leads.items()
         if values[state] > 0
     }
+
+
+def best_success(lake: Lake, most: int) -> float:
+    """The highest probability to win in `most` steps for somebody who knows no slip in advance.
+
+    It is found by value iteration over the steps that are left:
+    V₀(s) = 1 where s is won and 0 elsewhere, Vₜ(s) = max over commands of the mean of Vₜ₋₁ over the slips.
+    """
+    leads, values = _leads(lake), _at_the_end(lake)
+    for _ in range(most):
+        values |= {
+            state: max(sum(map(values.__getitem__, after)) / len(after) for after in commands.values())
+            for state, commands in leads.items()
+        }
+    return values[State(lake.start)]
+
+
+def _leads(lake: Lake) -> dict[State, dict[str, list[State]]]:
+    """For each state that is still played, and each command, the states to which it can lead.
+
+    All slips are equally probable, so a state is repeated if several slips lead to it. The time is left out.
+    """
+    slips = (0,) if lake.slips is None else SLIPS
+    return {
+        state: {
+            command: [lake.arrived(state, command, slip) for slip in slips]
+            for command in lake.commands(state)
+        }
+        for state in _states(lake)
+        if lake.outcome(state) == "playing"
+    }
+
+
+def _at_the_end(lake: Lake) -> dict[State, float]:
+    """1 for each state that is won, 0 for all others."""
+    return {state: float(lake.outcome(state) == "won") for state in _states(lake)}
+
+
+def _states(lake: Lake) -> list[State]:
+    """All states without the time."""
+    keys = (False,) if lake.key is None else (False, True)
+    return [State(cell, has_key) for cell in inside_of(lake.width) for has_key in keys]
 
 
 def walk(lake: Lake, state: State, most: int) -> tuple[str, ...] | None:

@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import ClassVar
 
 from hgpo.envs.base import Task
-from hgpo.envs.frozenlake.expert import foreseen, next_command, walk
+from hgpo.envs.frozenlake.expert import best_success, foreseen, next_command, walk
 from hgpo.envs.frozenlake.lake import Lake, State, draw_lake, way_from_start
 from hgpo.envs.frozenlake.memory import success_without_memory, way_from_fork
 from hgpo.envs.grids import Form, inside_of, places_from, rows_of
@@ -172,6 +172,13 @@ class FrozenLakeSuite(HindsightSuite):
     def next_command(self, task: Task, commands: Sequence[str]) -> str | None:
         """The best command for somebody who knows how slippery the ice is, but no single slip."""
         return next_command(task.game, state_after(self.game(task), commands))
+
+    def best_success(self, task: Task) -> float:
+        """The highest probability to win a task for an agent that knows no slip in advance.
+
+        It is 1 where the ice is not slippery.
+        """
+        return best_success(task.game, self.max_steps)
 
     def success_without_memory(self, task: Task) -> float:
         """The highest probability to win a task with a key for an agent that sees the observation alone.
