@@ -99,7 +99,7 @@ class StepwiseSettings:
         settings = {name: value for name, value in self.env.items() if name != "type"}
         return _made("hgpo.env", self.suite_class(), settings, "; env:NAME leaves out those of a preset")
 
-    def suite_class(self) -> type[TaskSuite]:
+    def suite_class(self) -> Callable[..., TaskSuite]:
         """The class of the task suite.
 
         Raises:
