@@ -101,7 +101,7 @@ class StepwiseSettings:
             self.suite_class(), settings, "hgpo.env", more="; env:NAME leaves out those of a preset"
         )
 
-    def suite_class(self) -> type[TaskSuite]:
+    def suite_class(self) -> Callable[..., TaskSuite]:
         """The class of the task suite.
 
         Raises:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ def save_model(config: Any, folder: Path) -> None:
     policy.save(folder)
 
 
-def overrides_for(folder: Path, suite: type[TaskSuite], *, ranks: int = 1) -> list[str]:
+def overrides_for(folder: Path, suite: Callable[..., TaskSuite], *, ranks: int = 1) -> list[str]:
     """The changes to a configuration, as Hydra overrides.
 
     Args:
