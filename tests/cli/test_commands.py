@@ -178,6 +178,12 @@ def test_what_trains_nothing_runs_without_torch(rollouts):
     )
 
 
+@pytest.mark.parametrize("name", ["search_qa", "search-qa"])
+def test_an_environment_s_name_ends_the_list_of_players(name, capsys):
+    assert main(["evaluate", "--policy", "random", "--tasks", "1", f"env:{name}"]) == 0
+    assert "tasks: search_qa" in capsys.readouterr().out
+
+
 def test_help_files_and_games_load_nothing_heavy(rollouts):
     words = [
         [],
