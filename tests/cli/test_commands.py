@@ -179,6 +179,27 @@ def test_what_trains_nothing_runs_without_torch(rollouts):
     )
 
 
+@pytest.mark.parametrize("name", ["search_qa", "search-qa"])
+def test_an_environment_s_name_ends_the_list_of_players(name, capsys):
+    assert main(["evaluate", "--policy", "random", "--tasks", "1", f"env:{name}"]) == 0
+    assert "tasks: search_qa" in capsys.readouterr().out
+
+
+def test_solving_says_for_how_many_tasks_no_walkthrough_is_known(tmp_path, capsys):
+    corpus, questions = tmp_path / "corpus.jsonl", tmp_path / "questions.jsonl"
+    corpus.write_text('{"title": "Tagus", "text": "The Tagus is a river."}')
+    # A checksum holds out a quarter of them, so that at least two of these are for training.
+    questions.write_text(
+        "\n".join(f'{{"question": "What is river {number}?", "answers": ["Tagus"]}}' for number in range(12))
+    )
+    own = ["--env.corpus", str(corpus), "--env.questions", str(questions)]
+    assert main(["env", "solve", "search_qa", "--split", "train", "--tasks", "2", *own]) == 1
+    assert "no walkthrough is known for 2 of 2 tasks" in capsys.readouterr().out
+    # Where walkthroughs are known, nothing is said of them.
+    assert main(["env", "solve", "search_qa", "--tasks", "2"]) == 0
+    assert "no walkthrough" not in capsys.readouterr().out
+
+
 def test_help_files_and_games_load_nothing_heavy(rollouts):
     words = [
         [],

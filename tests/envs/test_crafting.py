@@ -119,31 +119,32 @@ def test_books_are_as_deep_as_asked_for_and_lead_to_the_target(seed, depth):
 
 
 def test_what_random_play_solves_by_hand():
-    # The iron, the second coal and a third glass are of no use for a lamp, nor are attempts at an anchor.
-    # Before each command that helped stands the last vain attempt at something that a lamp needs. The third
-    # glass is one, as its sand is left out.
+    # The iron, the second coal and a third glass are of no use for a lamp, nor are attempts at an anchor. The
+    # first lamp lacks glass, and the glass lacks sand, which comes next; the second lamp lacks coal.
     solved = solved_by(
         replace(BOOK, target="anchor", depth=1),
         [
             *("get 1 iron", "craft 1 lamp", "craft 1 glass", "craft 1 anchor", "get 2 sand", "craft 2 glass"),
-            *("get 1 sand", "craft 1 glass", "get 1 coal", "craft 2 lamp", "get 1 coal", "craft 1 lamp"),
+            *("craft 2 lamp", "get 1 coal", "get 1 coal", "get 1 sand", "craft 1 glass", "craft 1 lamp"),
         ],
     )
     assert solved is not None
     book, commands = solved
     assert book == BOOK
     assert commands == (
-        *("craft 1 glass", "get 2 sand", "craft 2 glass"),
-        *("craft 1 glass", "get 1 coal", "craft 2 lamp", "craft 1 lamp"),
+        *("craft 1 lamp", "craft 1 glass", "get 2 sand", "craft 2 glass"),
+        *("craft 2 lamp", "get 1 coal", "craft 1 lamp"),
     )
     assert solved_by(BOOK, ["get 1 sand", "craft 1 lamp"]) is None
 
 
-def test_an_attempt_that_would_not_be_vain_without_the_rest_is_left_out():
-    # Two glasses fail with one sand while the bottle has taken the other; without the bottle they would not.
-    book = RecipeBook("lamp", 2, (*BOOK.recipes[1:2], ("bottle", (("sand", 1),)), ("lamp", (("glass", 1),))))
-    commands = ["get 2 sand", "craft 1 bottle", "craft 2 glass", "craft 1 glass", "craft 1 lamp"]
-    assert solved_by(book, commands) == (book, ("get 2 sand", "craft 1 glass", "craft 1 lamp"))
+def test_attempts_that_do_not_lack_what_comes_next_are_left_out():
+    # The first glass lacks sand, but coal comes next; no lamp needs the bottle that lacks sand. A lamp that
+    # lacks glass comes before the glasses.
+    book = replace(BOOK, recipes=(*BOOK.recipes, ("bottle", (("sand", 1),))))
+    useless = ["craft 1 glass", "get 1 coal", "craft 1 bottle"]
+    rest = ["get 2 sand", "craft 1 lamp", "craft 2 glass", "craft 1 lamp"]
+    assert solved_by(book, [*useless, *rest]) == (book, ("get 1 coal", *rest))
 
 
 def test_readings_solve_tasks_that_are_not_held_out():

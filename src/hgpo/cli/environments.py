@@ -141,6 +141,7 @@ def _solve(command: Solve) -> int:
     table = Table(title=f"{command.name}: tasks won by the expert", title_justify="left")
     for column in ("split", "task type", "won", "games", "share", "steps"):
         table.add_column(column, justify="left" if column in ("split", "task type") else "right")
+    played = unknown = 0
     all_won = True
     console = Console()
     for split in splits:
@@ -151,7 +152,10 @@ def _solve(command: Solve) -> int:
             raise SettingError(str(error)) from None
         steps: dict[str, list[int | None]] = {}
         for task in track(tasks, description=split, console=console, transient=True):
-            steps.setdefault(task.kind, []).append(steps_to_win(suite, task))
+            length = steps_to_win(suite, task)
+            steps.setdefault(task.kind, []).append(length)
+            played += 1
+            unknown += length is None and suite.walkthrough(task) is None
         for kind, lengths in (*sorted(steps.items()), ("all", [n for row in steps.values() for n in row])):
             won = [length for length in lengths if length is not None]
             all_won = all_won and len(won) == len(lengths)
@@ -161,6 +165,8 @@ def _solve(command: Solve) -> int:
                 split, kind, str(len(won)), str(len(lengths)), share, mean, end_section=kind == "all"
             )
     console.print(table)
+    if unknown:
+        console.print(f"no walkthrough is known for {unknown} of {played} tasks", highlight=False)
     console.print(f"[dim]tasks: {escape(describe(suite))}[/]", highlight=False, soft_wrap=True)
     return 0 if all_won else 1
 

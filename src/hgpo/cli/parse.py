@@ -53,7 +53,7 @@ def first_stage(options: type, names: Sequence[str], args: Sequence[str]) -> tup
     first = make_dataclass(options.__name__, declared)
     with _classes_named(options, args):
         try:
-            return _read(first, args, prog="", add_help=False)
+            return _read(first, _as_listed(options, args), prog="", add_help=False)
         except SettingError:
             return first(), list(args)
 
@@ -78,7 +78,7 @@ def parse(
         SettingError: if the arguments are wrong; one line, with the nearest option if one is misspelt.
         SystemExit: with code 0 after the help option.
     """
-    words = ["--help" if word == help_option else word for word in args]
+    words = ["--help" if word == help_option else word for word in _as_listed(options, args)]
     more = f" ({prog} {help_option} lists all)"
     start = tyro.MISSING_NONPROP if default is None else default
     with _classes_named(options, args):
@@ -99,6 +99,19 @@ def _optional(hint: Any) -> Any:
         return Annotated[Any, tyro.conf.arg(constructor_factory=or_none)]
     kind, *marks = get_args(hint) if hasattr(hint, "__metadata__") else (hint,)
     return Annotated[kind | None, tyro.conf.arg(), *marks]
+
+
+def _as_listed(options: Any, args: Sequence[str]) -> list[str]:
+    """The words, with hyphens in the names of a choice's classes, such as env:search_qa.
+
+    tyro accepts both spellings, but only the one that it lists ends the values of an option before it.
+    """
+    listed = {
+        f"{field}:{name}": f"{field}:{name.replace('_', '-')}"
+        for field, choice in choices(options)
+        for name in choice.registry
+    }
+    return [listed.get(word, word) for word in args]
 
 
 @contextmanager

@@ -34,7 +34,10 @@ def inside_set(width: int) -> int:
 
 def as_set(of: Iterable[int]) -> int:
     """The set of some different cells."""
-    return sum(1 << cell for cell in of)
+    bits = 0
+    for cell in of:
+        bits |= 1 << cell
+    return bits
 
 
 def cells(bits: int) -> Iterator[int]:
@@ -45,6 +48,7 @@ def cells(bits: int) -> Iterator[int]:
         bits ^= lowest
 
 
+@lru_cache(2**14)
 def reachable(start: int, free: int, width: int) -> int:
     """The set of free cells that are connected with a free cell."""
     seen = 1 << start

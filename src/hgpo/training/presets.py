@@ -259,6 +259,7 @@ TINY_MODEL: dict[str, dict[str, Any]] = {
         "warm_start.epochs": 2,
         "warm_start.prompt_weight": 0.0,
         "loss.entropy_coefficient": 0.02,
+        "iterations": 120,
     },
     # Which article is to be searched next depends on those that were found. To copy names from them has to be
     # learned first.

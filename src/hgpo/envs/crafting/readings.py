@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-from hgpo.envs.crafting.game import CraftingGame
+from hgpo.envs.crafting.game import LACKING, CraftingGame, State
 from hgpo.envs.crafting.recipes import RecipeBook, depth_of, needed_for
 from hgpo.envs.rules import state_after
 
-COMMANDS = 30
+COMMANDS = 40
 """Number of random commands in a play."""
 MOST_AT_ONCE = 2
 """Largest number in a random command."""
@@ -55,8 +56,8 @@ def solved_by(book: RecipeBook, commands: Sequence[str]) -> tuple[RecipeBook, tu
 def _helpful(game: CraftingGame, commands: Sequence[str]) -> Iterator[str]:
     """The commands without which the target would not be crafted in the end.
 
-    Before each of them comes the last vain attempt to craft something that the target needs, if there is one:
-    its answer says what is lacking.
+    Before a command comes the last attempt to craft something that the target needs, if its answer says that
+    the thing of the command is lacking; and so on before this attempt.
     """
     kept = [*range(len(commands))]
     for number in reversed(range(len(commands))):
@@ -65,11 +66,20 @@ def _helpful(game: CraftingGame, commands: Sequence[str]) -> Iterator[str]:
             kept = rest
     needed, start, state = needed_for(game.book), 0, game.start()
     for number in kept:
+        lacking, chain = _thing(commands[number]), [commands[number]]
         for command in reversed(commands[start:number]):
-            verb, _, thing = command.split()
-            # An attempt that failed, or did not, may end otherwise without the commands that are left out.
-            if verb == "craft" and thing in needed and state_after(game, [command], state) == state:
-                yield command
-                break
-        yield commands[number]
+            if _thing(command) in needed and lacking in _lacking(game, state, command):
+                lacking, chain = _thing(command), [command, *chain]
+        yield from chain
         state, start = state_after(game, [commands[number]], state), number + 1
+
+
+def _thing(command: str) -> str:
+    """What a command is to get or craft."""
+    return command.split()[2]
+
+
+def _lacking(game: CraftingGame, state: State, command: str) -> list[str]:
+    """The things that the answer to a command calls lacking."""
+    after = game.after(state, command)
+    return re.findall("[a-z]+", after[1].partition(LACKING)[2]) if after else []
