@@ -59,7 +59,7 @@ def train(folder: Path, runs: dict[str, dict[str, Any]], processes: int = 1) -> 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from trl_spy import save_model
+    from tiny_household import save_model
 
     folder = tmp_path_factory.mktemp("trl")
     save_model(folder / "model")

@@ -23,9 +23,6 @@ from typing_extensions import override
 
 from hgpo.adapters.trl import StepwiseGRPOConfig, StepwiseGRPOTrainer
 from hgpo.envs import HouseholdSuite
-from hgpo.policies.settings import TinyModel
-from hgpo.policies.tiny import create_policy
-from hgpo.rollouts.prompts import RESPONSE_FORMATS, Turn
 
 SMALL = {
     # Penalties reach earlier steps, so that returns differ.
@@ -37,17 +34,6 @@ SMALL = {
     **{"learning_rate": 1e-3, "save_strategy": "no", "report_to": "none", "seed": 5, "logging_steps": 1},
     **{"bf16": False, "use_cpu": True, "gradient_checkpointing": False, "disable_tqdm": True},
 }
-
-
-def save_model(folder: Path) -> None:
-    """A model without training whose vocabulary has the words of the games."""
-    prompt = RESPONSE_FORMATS["number"].prompt(Turn("", (("", ""),), "", (), 1))
-    policy = create_policy(
-        [prompt, *HouseholdSuite().texts()],
-        TinyModel(hidden_size=32, layers=2, heads=2),
-        **{"max_tokens": 4098, "max_commands": 60, "seed": 0},
-    )
-    policy.save(folder)
 
 
 LENGTHS = (1, 2, 3, 3, 2, 1, 1, 2)
