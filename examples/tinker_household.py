@@ -5,11 +5,12 @@ TINKER_API_KEY=… python examples/tinker_household.py --model Qwen/Qwen3-8B
 """
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import tinker  # pyright: ignore[reportMissingImports]
+import tinker
 
 from hgpo import HGPO
 from hgpo.adapters.tinker import step_datums
@@ -28,12 +29,20 @@ class TinkerPolicy:
     chat: ChatTokenizer
     client: Any
 
-    def encode(self, texts):
+    def encode(self, texts: Sequence[str]) -> list[tuple[int, ...]]:
         """Token ids of each prompt."""
         return self.chat.encode(texts)
 
-    def generate(self, prompts, uniforms, temperature):
+    def generate(
+        self,
+        prompts: Sequence[tuple[int, ...]],
+        uniforms: np.ndarray,
+        temperature: float,
+        choices: Any = None,
+    ) -> list[Completion]:
         """One completion per prompt; all requests wait for their answers at the same time."""
+        if choices is not None:
+            raise ValueError("Tinker cannot restrict answers to a list")
         waiting = []
         for prompt, numbers in zip(prompts, uniforms, strict=True):
             sampling = tinker.SamplingParams(
@@ -48,13 +57,13 @@ class TinkerPolicy:
         ]
 
 
-def train(trainer: Any, iterations: int, *, tasks: int = 16, group_size: int = 8, **limits: int) -> None:
+def train(trainer: Any, iterations: int, tasks: int = 16, group_size: int = 8, max_tokens: int = 512) -> None:
     """Play `tasks` games `group_size` times and take one optimizer step, `iterations` times."""
     tokenizer = trainer.get_tokenizer()
     chat, suite, estimator = ChatTokenizer(tokenizer, end_tokens(tokenizer)), HouseholdSuite(), HGPO()
     for number in range(iterations):
         policy = TinkerPolicy(chat, trainer.save_weights_and_get_sampling_client(name=f"{number:06d}"))
-        agent = LanguageAgent(policy, RESPONSE_FORMATS["think_action"], 2, **limits)
+        agent = LanguageAgent(policy, RESPONSE_FORMATS["think_action"], 2, 4096, max_tokens)
         games = suite.tasks("train", tasks, seed=number)
         played = rollout(suite, agent, games, group_size=group_size, temperature=1.0, seed=[number])
         steps = step_table(played, policy_version=number)
@@ -67,4 +76,4 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", required=True, help="a base model of the service")
     client = tinker.ServiceClient().create_lora_training_client(base_model=parser.parse_args().model)
-    train(client.result(), 100, max_prompt_tokens=4096, max_response_tokens=512)
+    train(client.result(), iterations=100)

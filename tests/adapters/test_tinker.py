@@ -97,9 +97,8 @@ def test_the_examples_loop(tmp_path):
 
     step_table = tinker_household.step_table
     tinker_household.step_table = recorded
-    limits = {"max_prompt_tokens": 4096, "max_response_tokens": 3}
     try:
-        tinker_household.train(Service(), 2, tasks=1, group_size=2, **limits)
+        tinker_household.train(Service(), 2, tasks=1, group_size=2, max_tokens=3)
     finally:
         tinker_household.step_table = step_table
     assert log[1::2] == [1e-5, 1e-5]

@@ -19,7 +19,6 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from typing_extensions import override
 
 from hgpo.adapters.trl import StepwiseGRPOConfig, StepwiseGRPOTrainer
 from hgpo.envs import HouseholdSuite
@@ -47,8 +46,7 @@ class UnevenHousehold(HouseholdSuite):
 
     name: ClassVar[str] = "uneven"
 
-    @override
-    def make(self):
+    def make(self) -> Any:
         return Paying(replace(HouseholdSuite(), max_steps=LENGTHS[next(NUMBERS) % 8]).make())
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
-import tinker  # pyright: ignore[reportMissingImports]
+import tinker
 from numpy.typing import NDArray
 
 from hgpo.adapters.versions import supported_version
@@ -32,8 +34,12 @@ def step_datums(steps: StepTable, advantages: NDArray[np.float64]) -> list[tinke
     columns = (steps.prompt_tokens, steps.response_tokens, steps.response_logprobs)
     if any(column is None for column in columns):
         raise ValueError("step_datums needs the columns prompt_tokens, response_tokens and response_logprobs")
-    rows = zip(*columns, advantages.tolist(), strict=True)  # pyright: ignore[reportArgumentType]
-    return [_datum(*row, number) for number, row in enumerate(rows) if len(row[1])]
+    rows: Any = zip(*columns, advantages.tolist(), strict=True)  # pyright: ignore[reportArgumentType]
+    return [
+        _datum(prompt, response, logprobs, advantage, row)
+        for row, (prompt, response, logprobs, advantage) in enumerate(rows)
+        if len(response)
+    ]
 
 
 def _datum(
@@ -49,11 +55,9 @@ def _datum(
     of_response = np.arange(1, len(tokens)) >= len(prompt)
     known = np.zeros(len(tokens) - 1, np.float32)
     known[of_response] = logprobs
-    return tinker.Datum(
-        model_input=tinker.ModelInput.from_ints(tokens[:-1].tolist()),
-        loss_fn_inputs={
-            "target_tokens": tokens[1:],
-            "logprobs": known,
-            "advantages": np.where(of_response, advantage, 0.0).astype(np.float32),
-        },
-    )
+    inputs: Any = {
+        "target_tokens": tokens[1:],
+        "logprobs": known,
+        "advantages": np.where(of_response, advantage, 0.0).astype(np.float32),
+    }
+    return tinker.Datum(tinker.ModelInput.from_ints(tokens[:-1].tolist()), inputs)
