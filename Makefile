@@ -9,7 +9,7 @@ ARGS ?=
 help:
 	@echo "make train     install, train an agent on household games, print a table (minutes; ARGS='--seed 1')"
 	@echo "make test      install and run the tests"
-	@echo "make test-all  make test, then install verl, spaCy and OpenEnv and run the tests that need them"
+	@echo "make test-all  make test, then install verl, spaCy, OpenEnv and Tinker and run the tests that need them"
 	@echo "make test-trl  the tests that need TRL, in an environment of their own (.venv-trl)"
 	@echo "make lint      ruff and pyright"
 	@echo "make dist      build wheel and sdist, install each into an empty environment and train with it"

@@ -29,7 +29,7 @@ pytestmark = [
 
 def test_the_loss_reads_the_estimators_advantages(tmp_path):
     """Three optimizer steps of 12 samples. Rejects: prompt tokens in the loss, and advantages of other rows."""
-    from trl_spy import save_model
+    from tiny_household import save_model
 
     save_model(tmp_path / "model")
     spy = str(Path(__file__).with_name("trl_async_spy.py"))

@@ -65,7 +65,7 @@ def answer(plan: int, turn: int) -> str:
 
 def trainer_class() -> Any:
     import torch
-    from trl import GRPOTrainer
+    from trl import GRPOTrainer  # pyright: ignore[reportMissingImports]
 
     class Scripted(GRPOTrainer):
         """Answers by the plans, and keeps what the loss reads."""
@@ -97,7 +97,7 @@ def trainer_class() -> Any:
 def train(folder: Any, monkeypatch: Any, steps: int = 1, **settings: Any) -> Any:
     import datasets
     from transformers import LlamaConfig, LlamaForCausalLM
-    from trl import GRPOConfig
+    from trl import GRPOConfig  # pyright: ignore[reportMissingImports]
 
     # Otherwise TRL reports its use.
     monkeypatch.setenv("CI", "1")
@@ -107,7 +107,12 @@ def train(folder: Any, monkeypatch: Any, steps: int = 1, **settings: Any) -> Any
         *("<|im_start|>", "<|im_end|>", "<|pad|>"),
         **{"template": template, "eos_token": "<|im_end|>", "pad_token": "<|pad|>", "padding_side": "left"},
     )
-    shape = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 1}
+    shape: dict[str, Any] = {
+        "hidden_size": 16,
+        "intermediate_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 1,
+    }
     model = LlamaForCausalLM(LlamaConfig(vocab_size=len(tokenizer), max_position_embeddings=4096, **shape))
     loss = settings.pop("loss_type", "dapo")
     args = GRPOConfig(

@@ -26,8 +26,9 @@ pytestmark = [
     pytest.mark.skipif(find_spec("trl") is None, reason="TRL is not installed (make test-trl)"),
 ]
 
-PENALTIES = {"discount": 0.95, "invalid_penalty": 0.1, "propagate_penalty": True}
-OF_HBC, OF_GRPO = {"discount": 0.9}, {"normalization": "mean"}
+PENALTIES: dict[str, Any] = {"discount": 0.95, "invalid_penalty": 0.1, "propagate_penalty": True}
+OF_HBC: dict[str, Any] = {"discount": 0.9}
+OF_GRPO: dict[str, Any] = {"normalization": "mean"}
 # A generation has 8 trajectories of 1 to 3 steps in all variants.
 VARIANTS: dict[str, dict[str, Any]] = {
     "dapo": {},
@@ -59,7 +60,7 @@ def train(folder: Path, runs: dict[str, dict[str, Any]], processes: int = 1) -> 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    from trl_spy import save_model
+    from tiny_household import save_model
 
     folder = tmp_path_factory.mktemp("trl")
     save_model(folder / "model")

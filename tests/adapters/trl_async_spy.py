@@ -18,9 +18,13 @@ from typing import Any
 
 import datasets
 import torch
-import trl.experimental.async_grpo.async_grpo_trainer as stock
+import trl.experimental.async_grpo.async_grpo_trainer as stock  # pyright: ignore[reportMissingImports]
 from torch.nn.functional import scaled_dot_product_attention
-from trl.experimental.async_grpo import AsyncGRPOConfig, AsyncGRPOTrainer, packing
+from trl.experimental.async_grpo import (  # pyright: ignore[reportMissingImports]
+    AsyncGRPOConfig,
+    AsyncGRPOTrainer,
+    packing,
+)
 
 from hgpo import HGPO
 from hgpo.adapters.trl import StepwiseRolloutWorker, rollout_worker
@@ -30,6 +34,8 @@ from hgpo.policies.loading import load_policy
 from hgpo.rollouts.prompts import RESPONSE_FORMATS
 from hgpo.rollouts.rollout import rollout
 
+ROLLOUT = "rollout"
+"""The function that the worker calls, replaced by one that keeps its results."""
 ESTIMATOR = HGPO(discount=0.95, invalid_penalty=0.1, propagate_penalty=True)
 
 
@@ -94,7 +100,7 @@ def main(folder: Path) -> None:
         played.append(rollout(*args, **kwargs))
         return played[-1]
 
-    rollout_worker.rollout = recorded_rollout
+    setattr(rollout_worker, ROLLOUT, recorded_rollout)
     suite = HouseholdSuite(max_steps=3)
     worker = StepwiseRolloutWorker(suite, agent, ESTIMATOR, group_size=4, capacity=64)
     args = AsyncGRPOConfig(

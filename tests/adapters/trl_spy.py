@@ -19,13 +19,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from typing_extensions import override
 
 from hgpo.adapters.trl import StepwiseGRPOConfig, StepwiseGRPOTrainer
 from hgpo.envs import HouseholdSuite
-from hgpo.policies.settings import TinyModel
-from hgpo.policies.tiny import create_policy
-from hgpo.rollouts.prompts import RESPONSE_FORMATS, Turn
 
 SMALL = {
     # Penalties reach earlier steps, so that returns differ.
@@ -39,17 +35,6 @@ SMALL = {
 }
 
 
-def save_model(folder: Path) -> None:
-    """A model without training whose vocabulary has the words of the games."""
-    prompt = RESPONSE_FORMATS["number"].prompt(Turn("", (("", ""),), "", (), 1))
-    policy = create_policy(
-        [prompt, *HouseholdSuite().texts()],
-        TinyModel(hidden_size=32, layers=2, heads=2),
-        **{"max_tokens": 4098, "max_commands": 60, "seed": 0},
-    )
-    policy.save(folder)
-
-
 LENGTHS = (1, 2, 3, 3, 2, 1, 1, 2)
 """Steps of each trajectory of a generation: 15 in all; of two processes one plays 9 and the other 6."""
 NUMBERS = itertools.count(4 * int(os.environ.get("RANK", "0")))
@@ -61,8 +46,7 @@ class UnevenHousehold(HouseholdSuite):
 
     name: ClassVar[str] = "uneven"
 
-    @override
-    def make(self):
+    def make(self) -> Any:
         return Paying(replace(HouseholdSuite(), max_steps=LENGTHS[next(NUMBERS) % 8]).make())
 
 

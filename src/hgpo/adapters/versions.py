@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from hgpo.errors import SettingError, how_to_install
 
-SUPPORTED = {"verl": ">=0.9.1,<0.10", "trl": ">=1.0,<2"}
+SUPPORTED = {"verl": ">=0.9.1,<0.10", "trl": ">=1.0,<2", "tinker": ">=0.38,<1"}
 """For each package the same versions as in pyproject.toml; `hgpo check` compares every hook with them."""
 
 

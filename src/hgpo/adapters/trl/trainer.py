@@ -16,7 +16,6 @@ import torch
 from accelerate.utils import gather_object
 from datasets import Dataset
 from trl import GRPOTrainer  # pyright: ignore[reportMissingImports]
-from typing_extensions import override
 
 from hgpo.adapters.step_records import (
     StepRecord,
@@ -184,7 +183,6 @@ class StepwiseGRPOTrainer(GRPOTrainer):
             raise RunError("the environment failed in every trajectory of a batch; the first error is logged")
         return rows
 
-    @override
     def _generate_and_score_completions(self, inputs: list[dict[str, Any]]) -> dict[str, Any]:
         numbers = [row["number"] for row in inputs]
         references = [self.tasks[number] for number in numbers]
@@ -251,13 +249,11 @@ class StepwiseGRPOTrainer(GRPOTrainer):
         self._logs["advantages"].clear()
         self._logs["advantages"].extend(of_everyone)
 
-    @override
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> torch.Tensor:
         loss = super()._compute_loss(model, inputs)
         # The mean over rows counts padding rows, which add nothing to the sum.
         return loss * inputs["padding_factor"] if self.loss_type in AVERAGED_OVER_ROWS else loss
 
-    @override
     def evaluate(
         self,
         eval_dataset: Any = None,
