@@ -75,20 +75,17 @@ def _one_move_solves(level: Level) -> bool:
 
 def _pulled(rng: random.Random, size: int, free: int, boxes: int, most: int) -> State:
     """The player and the boxes after random pulls and the walks between them, of `most` moves in all."""
-    inside = inside_of(size)
     region = free & ~boxes
-    player = rng.choice([cell for cell in inside if region >> cell & 1])
+    player = rng.choice([*cells(region)])
     reached = reachable(player, region, size)
     moves = 0
     for number in range(rng.randint(2 * boxes.bit_count(), 4 * boxes.bit_count() + size)):
-        # The player stands where a box is pulled to, and the cell behind is free.
-        pullable = (
-            (-size, boxes & reached << size & region << 2 * size),
-            (size, boxes & reached >> size & region >> 2 * size),
-            (-1, boxes & reached << 1 & region << 2),
-            (1, boxes & reached >> 1 & region >> 2),
-        )
-        pulls = [(box, step) for box in cells(boxes) for step, those in pullable if those >> box & 1]
+        pulls = [
+            (box, step)
+            for box in cells(boxes)
+            for step in steps_of(size).values()
+            if reached >> (box + step) & 1 and region >> (box + 2 * step) & 1
+        ]
         if not pulls:
             break
         box, step = rng.choice(pulls)
@@ -101,6 +98,6 @@ def _pulled(rng: random.Random, size: int, free: int, boxes: int, most: int) -> 
         player = box + 2 * step
         region = free & ~boxes
         reached = reachable(player, region, size)
-    start = rng.choice([cell for cell in inside if reached >> cell & 1])
+    start = rng.choice([*cells(reached)])
     walk = distance(player, start, region, size)
     return start if walk is not None and moves + walk <= most else player, boxes
