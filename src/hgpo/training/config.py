@@ -66,7 +66,7 @@ class Imitation:
 class ReadingSettings(Imitation):
     """Reading: a model made from scratch is first trained on random play with titles given in hindsight."""
 
-    tasks: int = 3000
+    tasks: int = 2000
     """Number of training tasks that are played at random; 0 skips this phase, as does an environment without
     readings."""
     epochs: int = 1
@@ -127,7 +127,7 @@ class TrainConfig:
     """Share of the GPU's memory that vLLM may take; the update needs the rest."""
     seed: int = 0
     """Seed of everything random: weights, tasks, actions, mini-batches."""
-    iterations: int = 300
+    iterations: int = 370
     """Number of iterations, each with one rollout phase and one update."""
     budget_steps: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
     """End after the iteration in which the total of environment steps reaches this number, unless
