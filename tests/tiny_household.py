@@ -15,6 +15,8 @@ def save_model(folder: Path) -> None:
     policy = create_policy(
         [prompt, *HouseholdSuite().texts()],
         TinyModel(hidden_size=32, layers=2, heads=2),
-        **{"max_tokens": 4098, "max_commands": 60, "seed": 0},
+        max_tokens=4098,
+        max_commands=60,
+        seed=0,
     )
     policy.save(folder)

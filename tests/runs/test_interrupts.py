@@ -70,6 +70,7 @@ def test_in_the_background_under_nohup_only_sigterm_stops_a_run_and_saves_it(tmp
 
     try:
         until(lambda: iterations() >= 1, process)
+        assert process.pid is not None
         os.kill(process.pid, INT)
         os.kill(process.pid, HUP)
         seen = iterations()

@@ -58,7 +58,7 @@ class Restriction:
         self,
         distribution: Tensor,
         rows: NDArray[np.int64],
-        written: Sequence[Sequence[int] | NDArray[np.int64]],
+        written: Sequence[Sequence[int]] | NDArray[np.int64],
     ) -> Tensor:
         """The restricted distribution of the next token of some rows (see `restricted`).
 
