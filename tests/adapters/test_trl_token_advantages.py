@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from importlib.resources import files
-from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
@@ -16,12 +15,14 @@ import pytest
 from byte_models import byte_tokenizer
 
 from hgpo import GRPO, HGPO, StepTable
+
+pytest.importorskip("trl", reason="TRL is not installed (make test-trl)")
+
 from hgpo.adapters.trl import TokenAdvantages
 from hgpo.errors import SettingError
 
 pytestmark = [
     pytest.mark.stack,
-    pytest.mark.skipif(find_spec("trl") is None, reason="TRL is not installed (make test-trl)"),
     pytest.mark.filterwarnings("ignore"),
 ]
 

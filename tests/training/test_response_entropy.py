@@ -38,9 +38,9 @@ def test_every_distinct_pair_is_read_once(monkeypatch):
     read = []
     packed_batches = model.packed_batches
 
-    def counted(prompts, responses):
+    def counted(prompts, responses, allowed):
         read.append(len(prompts))
-        return packed_batches(prompts, responses)
+        return packed_batches(prompts, responses, allowed)
 
     monkeypatch.setattr(model, "packed_batches", counted)
     response_entropies(model, steps, 1.0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -44,10 +45,11 @@ class LanguageAgent:
             self.max_prompt_tokens,
         )
         uniforms = np.stack([situation.rng.random(self.max_response_tokens) for situation in situations])
-        listed = None
+        # A policy that cannot restrict its answers need not know of it.
+        restriction: dict[str, Any] = {}
         if self.constrained:
-            listed = [choices(self.response_format, situation.commands) for situation in situations]
-        completions = self.policy.generate(prompts, uniforms, temperature, listed)
+            restriction["choices"] = [choices(self.response_format, each.commands) for each in situations]
+        completions = self.policy.generate(prompts, uniforms, temperature, **restriction)
         return [
             Decision(self.response_format.parse(completion.answer, situation.commands), completion, prompt)
             for situation, prompt, completion in zip(situations, prompts, completions, strict=True)

@@ -23,6 +23,8 @@ from hgpo.training.choices import choice_of
 
 T = TypeVar("T")
 
+HELP_OPTIONS = ("-h", "--help", "--help-all")
+
 
 def first_stage(options: type, names: Sequence[str], args: Sequence[str]) -> tuple[Any, list[str]]:
     """The values of the options that decide the defaults of others.
@@ -51,9 +53,12 @@ def first_stage(options: type, names: Sequence[str], args: Sequence[str]) -> tup
         if each.name not in names and not (each.default is MISSING and each.default_factory is MISSING)
     ]
     first = make_dataclass(options.__name__, declared)
+    # tyro takes an unknown option where a positional argument may be missing for an argument of its own.
+    words = [word for word in args if word not in HELP_OPTIONS]
     with _classes_named(options, args):
         try:
-            return _read(first, _as_listed(options, args), prog="", add_help=False)
+            found, others = _read(first, _as_listed(options, words), prog="", add_help=False)
+            return found, [*others, *(word for word in args if word in HELP_OPTIONS)]
         except SettingError:
             return first(), list(args)
 

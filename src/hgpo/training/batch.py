@@ -37,12 +37,12 @@ class UpdateBatch:
     """Number of the pair's rows with A < 0."""
     action: tuple[NDArray[np.bool_], ...]
     """Whether each response token belongs to the action."""
-    allowed: tuple[tuple[NDArray[np.int64], ...], ...] | None
-    """For restricted responses, the tokens that each response token was drawn from."""
     total_tokens: int
     """Number of response tokens in all rows of the iteration, including rows with advantage 0."""
     total_rows: int
     """Number of all rows of the iteration. The loss's denominator is computed from these two numbers."""
+    allowed: tuple[tuple[NDArray[np.int64], ...], ...] | None = None
+    """For restricted responses, the tokens that each response token was drawn from."""
 
     def __len__(self) -> int:
         return len(self.prompts)
