@@ -206,6 +206,7 @@ def test_help_files_and_games_load_nothing_heavy(rollouts):
         ["--help"],
         *([name, "--help"] for name in COMMANDS),
         *([name, str(rollouts)] for name in ("diagnose", "compare-estimators", "advantages")),
+        ["env", "check", "--help"],
         ["env", "play", "household"],
     ]
     code = (
