@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import pickle
 import sys
+import threading
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
@@ -55,13 +56,20 @@ def attention(
 
 
 class CopyWeights:
-    """Transfers the trainer's weights to a policy."""
+    """Transfers the trainer's weights to a policy, but not while it samples in the worker's thread."""
 
     def __init__(self, policy: Any) -> None:
         self.policy, self.weights = policy, dict(policy.model.named_parameters())
+        self.turn, generate = threading.Lock(), policy.generate
+
+        def in_turn(*args: Any, **kwargs: Any) -> Any:
+            with self.turn:
+                return generate(*args, **kwargs)
+
+        policy.generate = in_turn
 
     def send_weights(self, iterator: Any) -> None:
-        with torch.no_grad():
+        with self.turn, torch.no_grad():
             for name, tensor in iterator:
                 self.weights[name].copy_(tensor)
         self.policy.synchronize()
