@@ -34,15 +34,9 @@ class TinkerPolicy:
         return self.chat.encode(texts)
 
     def generate(
-        self,
-        prompts: Sequence[tuple[int, ...]],
-        uniforms: np.ndarray,
-        temperature: float,
-        choices: Any = None,
+        self, prompts: Sequence[tuple[int, ...]], uniforms: np.ndarray, temperature: float
     ) -> list[Completion]:
         """One completion per prompt; all requests wait for their answers at the same time."""
-        if choices is not None:
-            raise ValueError("Tinker cannot restrict answers to a list")
         waiting = []
         for prompt, numbers in zip(prompts, uniforms, strict=True):
             sampling = tinker.SamplingParams(

@@ -11,6 +11,7 @@ import torch
 from test_lean_reader import ENDS, VOCABULARY, llama, readers
 from toy_runs import command, figures
 
+from hgpo.agents.language import LanguageAgent
 from hgpo.cli import main
 from hgpo.errors import SettingError
 from hgpo.policies.choices import continuations, restricted
@@ -147,6 +148,8 @@ def test_what_cannot_be_constrained_is_told(capsys):
         TrainConfig(constrain_answers=True, response="think_action")
     with pytest.raises(SettingError, match="needs --engine transformers"):
         TrainConfig(constrain_answers=True, engine="vllm")
+    with pytest.raises(SettingError, match="object cannot restrict its answers"):
+        LanguageAgent(object(), CommandText(), 0, 100, 8, constrained=True)  # pyright: ignore[reportArgumentType]
     endpoint = "--policy endpoint --model x --base-url http://localhost:1"
     assert main(["evaluate", *endpoint.split(), "--constrain-answers"]) == 2
     assert "not a server's" in capsys.readouterr().err

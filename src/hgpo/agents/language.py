@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from hgpo.policies.base import Policy
+from hgpo.errors import SettingError
+from hgpo.policies.base import Policy, RestrictablePolicy
 from hgpo.rollouts.agent import Situation
 from hgpo.rollouts.episodes import Decision
 from hgpo.rollouts.prompts import ResponseFormat, choices, fit_prompts, require_choices
@@ -34,6 +34,9 @@ class LanguageAgent:
     def __post_init__(self) -> None:
         if self.constrained:
             require_choices(self.response_format)
+            if not isinstance(self.policy, RestrictablePolicy):
+                name = type(self.policy).__name__
+                raise SettingError(f"{name} cannot restrict its answers: leave out --constrain-answers")
 
     def act(self, situations: Sequence[Situation], temperature: float) -> list[Decision]:
         """One completion per situation, all in one call of the policy (see `Agent.act`)."""
@@ -45,11 +48,11 @@ class LanguageAgent:
             self.max_prompt_tokens,
         )
         uniforms = np.stack([situation.rng.random(self.max_response_tokens) for situation in situations])
-        # A policy that cannot restrict its answers need not know of it.
-        restriction: dict[str, Any] = {}
-        if self.constrained:
-            restriction["choices"] = [choices(self.response_format, each.commands) for each in situations]
-        completions = self.policy.generate(prompts, uniforms, temperature, **restriction)
+        if self.constrained and isinstance(self.policy, RestrictablePolicy):
+            listed = [choices(self.response_format, situation.commands) for situation in situations]
+            completions = self.policy.generate_among(prompts, uniforms, temperature, listed)
+        else:
+            completions = self.policy.generate(prompts, uniforms, temperature)
         return [
             Decision(self.response_format.parse(completion.answer, situation.commands), completion, prompt)
             for situation, prompt, completion in zip(situations, prompts, completions, strict=True)

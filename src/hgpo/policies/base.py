@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -38,11 +38,7 @@ class Policy(Protocol):
         ...
 
     def generate(
-        self,
-        prompts: Sequence[tuple[int, ...]],
-        uniforms: np.ndarray,
-        temperature: float,
-        choices: Sequence[tuple[str, ...]] | None = None,
+        self, prompts: Sequence[tuple[int, ...]], uniforms: np.ndarray, temperature: float
     ) -> list[Completion]:
         """One completion per prompt, in the prompts' order.
 
@@ -52,6 +48,26 @@ class Policy(Protocol):
                 j of row i is the first token with a cumulative probability above uniforms[i, j], so that a
                 row's completion does not depend on the other rows.
             temperature: temperature of the softmax; 0 takes the most likely token.
-            choices: for each prompt, the responses to which sampling is restricted; None: any text.
+        """
+        ...
+
+
+@runtime_checkable
+class RestrictablePolicy(Policy, Protocol):
+    """A policy whose responses can be restricted to a list."""
+
+    def generate_among(
+        self,
+        prompts: Sequence[tuple[int, ...]],
+        uniforms: np.ndarray,
+        temperature: float,
+        choices: Sequence[tuple[str, ...]],
+    ) -> list[Completion]:
+        """One completion per prompt, each one of the responses that are listed for it.
+
+        Args:
+            prompts, uniforms, temperature: as in `generate`; the softmax runs over the tokens that continue a
+                listed response (see `hgpo.policies.choices`).
+            choices: for each prompt, its responses.
         """
         ...

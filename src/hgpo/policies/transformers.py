@@ -18,7 +18,7 @@ from hgpo.policies.compute import Compute
 from hgpo.policies.lean_reader import LeanReader
 from hgpo.policies.llama import Llama, fits
 from hgpo.policies.lora import ADAPTER, has_adapter, plain_model, whole_config, whole_weights
-from hgpo.policies.readers import Allowed, PackedBatch, Reader, SequenceScores
+from hgpo.policies.readers import Allowed, Drawn, PackedBatch, Reader, SequenceScores
 from hgpo.policies.tokens import ChatTokenizer, Tokens, end_tokens
 from hgpo.policies.tree_reader import TreeReader
 
@@ -114,15 +114,27 @@ class TransformersPolicy:
         return self.chat.decode(tokens)
 
     def generate(
+        self, prompts: Sequence[tuple[int, ...]], uniforms: np.ndarray, temperature: float
+    ) -> list[Completion]:
+        """One completion per prompt; common prefixes are processed once (see `Policy.generate`)."""
+        return self._completions(self.reader.draw(prompts, uniforms, temperature, self.token_budget))
+
+    def generate_among(
         self,
         prompts: Sequence[tuple[int, ...]],
         uniforms: np.ndarray,
         temperature: float,
-        choices: Sequence[tuple[str, ...]] | None = None,
+        choices: Sequence[tuple[str, ...]],
     ) -> list[Completion]:
-        """One completion per prompt; common prefixes are processed once (see `Policy.generate`)."""
-        listed = None if choices is None else self._encode_choices(choices, uniforms.shape[1])
-        drawn = self.reader.draw(prompts, uniforms, temperature, self.token_budget, listed)
+        """One completion per prompt, each one of its choices (see `RestrictablePolicy`).
+
+        Raises:
+            SettingError: if the tokenizer has no token that ends an answer.
+        """
+        listed = self._encode_choices(choices, uniforms.shape[1])
+        return self._completions(self.reader.draw(prompts, uniforms, temperature, self.token_budget, listed))
+
+    def _completions(self, drawn: Sequence[Drawn]) -> list[Completion]:
         # Different prompts often have the same answer.
         words = [each.tokens.tobytes() for each in drawn]
         distinct = dict(zip(words, (each.tokens for each in drawn), strict=True))

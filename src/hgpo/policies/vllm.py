@@ -59,19 +59,13 @@ class VllmEngine(Policy):
 
     @override
     def generate(
-        self,
-        prompts: Sequence[tuple[int, ...]],
-        uniforms: np.ndarray,
-        temperature: float,
-        choices: Sequence[tuple[str, ...]] | None = None,
+        self, prompts: Sequence[tuple[int, ...]], uniforms: np.ndarray, temperature: float
     ) -> list[Completion]:
         """One completion per prompt (see `Policy.generate`).
 
         vLLM draws each row with a separate generator, seeded by the row's first number. A row therefore does
         not depend on the other rows, but its tokens differ from those that transformers would draw.
         """
-        # TrainConfig refuses it: vLLM may write a text in other tokens than the policy's tokenizer does.
-        assert choices is None
         from vllm import SamplingParams  # pyright: ignore[reportMissingImports]
 
         rows = [
