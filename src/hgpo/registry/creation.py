@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from hgpo.errors import SettingError
+
+
+def nearest(name: str, known: Sequence[str], more: str = "") -> str:
+    """The end of a message about an unknown name: the known name like it, or all known ones and `more`."""
+    near = difflib.get_close_matches(name, known, 1)
+    return f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}{more}"
 
 
 def create(cls: Any, settings: Mapping[str, Any], place: str, *, more: str = "") -> Any:
@@ -17,7 +23,7 @@ def create(cls: Any, settings: Mapping[str, Any], place: str, *, more: str = "")
         cls: the class, for example from `Registry.find`.
         settings: values by the names of its fields; all others keep their defaults.
         place: where the settings were given, for the message.
-        more: ends the message about an unknown name.
+        more: see `nearest`.
 
     Raises:
         SettingError: if the class has no such field, or rejects a value.
@@ -25,9 +31,7 @@ def create(cls: Any, settings: Mapping[str, Any], place: str, *, more: str = "")
     known = [each.name for each in dataclasses.fields(cls) if each.init]
     for name in settings:
         if name not in known:
-            near = difflib.get_close_matches(name, known, 1)
-            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}{more}"
-            raise SettingError(f"{place}.{name}: no such setting; {hint}")
+            raise SettingError(f"{place}.{name}: no such setting; {nearest(name, known, more)}")
     try:
         return cls(**settings)
     except SettingError:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -12,7 +11,7 @@ from hgpo.envs import ENVIRONMENTS, HouseholdSuite, TaskSuite
 from hgpo.envs.processes import EnvironmentIsolation, isolated
 from hgpo.errors import SettingError
 from hgpo.estimators import ENTROPY_CREDITS, ESTIMATORS, Estimator
-from hgpo.registry import create
+from hgpo.registry import create, nearest
 from hgpo.rollouts.prompts import RESPONSE_FORMATS
 from hgpo.runs.old_names import current_verl_settings
 
@@ -154,9 +153,7 @@ def check_sections(adv_estimator: str, stepwise: Mapping[str, Any] | None) -> No
         if section in ESTIMATORS:
             estimator_of(PREFIX + section, stepwise)
         elif section not in (own, "entropy_credit"):
-            near = difflib.get_close_matches(section, known, 1)
-            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
-            raise SettingError(f"algorithm.stepwise.{section}: no such estimator; {hint}")
+            raise SettingError(f"algorithm.stepwise.{section}: no such estimator; {nearest(section, known)}")
 
 
 def _section(name: str) -> str:
