@@ -86,16 +86,23 @@ def main(args: Sequence[str]) -> int:
     """Run the command; the exit code is 1 if a check fails, a task is not won or a step differs."""
     kind = WITH_OPTIONS.get(args[0]) if args else None
     if kind is not None:
-        first, _ = first_stage(kind, ("name",), args[1:])
-        if first.name:
-            suite = ENVIRONMENTS.find(first.name, "NAME")
-            return RUN[kind](parse(with_options(kind, suite), args[1:], f"hgpo env {args[0]}"))
+        return RUN[kind](parse_with_environment(kind, args[1:], f"hgpo env {args[0]}"))
     command: Any = parse(Check | Play | Solve | Replay, args, prog="hgpo env")  # pyright: ignore[reportArgumentType]
     return RUN[type(command)](command)
 
 
-def with_options(kind: type, suite: Any) -> Any:
-    """The command with a field for the environment, as --env.SETTING for each of its settings."""
+def parse_with_environment(kind: type, args: Sequence[str], prog: str) -> Any:
+    """The options of a command with a field `name`, and its environment's own as --env.SETTING.
+
+    Raises:
+        SettingError: as `parse`, or if there is no such environment.
+    """
+    first, _ = first_stage(kind, ("name",), args)
+    named = first.name and _with_options(kind, ENVIRONMENTS.find(first.name, "NAME"))
+    return parse(named or kind, args, prog)
+
+
+def _with_options(kind: type, suite: Any) -> Any:
     return make_dataclass(
         kind.__name__,
         [("env", suite, field(default_factory=suite))],

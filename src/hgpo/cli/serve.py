@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import tyro
 
-from hgpo.cli.environments import with_options
-from hgpo.cli.parse import first_stage, parse
-from hgpo.envs import ENVIRONMENTS
+from hgpo.cli.environments import parse_with_environment
 from hgpo.envs.base import describe
 from hgpo.errors import SettingError
 
@@ -44,11 +42,7 @@ class Serve:
 
 def main(args: Sequence[str]) -> int:
     """Run the command."""
-    options: Any = Serve
-    first, _ = first_stage(Serve, ("name",), args)
-    if first.name:
-        options = with_options(Serve, ENVIRONMENTS.find(first.name, "NAME"))
-    command: Any = parse(options, args, prog="hgpo serve")
+    command = parse_with_environment(Serve, args, "hgpo serve")
     # Commands without a server need none of its packages.
     from hgpo.adapters.openenv import listening, server_of
 
