@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -51,8 +52,20 @@ class Corridor(Environment):
 def serving(sessions: int = 64) -> Iterator[str]:
     """The URL of the server, on this machine only."""
     app = create_fastapi_app(Corridor, Move, Seen, max_concurrent_envs=sessions)
-    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error", ws="websockets-sansio"))
-    thread = threading.Thread(target=server.run, daemon=True)
+    config = uvicorn.Config(app, port=0, log_level="error", ws="websockets-sansio")
+    with running(uvicorn.Server(config)) as url:
+        yield url
+
+
+@contextmanager
+def running(server: uvicorn.Server, *sockets: socket.socket) -> Iterator[str]:
+    """The URL of a server that runs in a thread for as long as the block lasts.
+
+    Args:
+        server: the server.
+        sockets: where it listens; without any, where its settings say.
+    """
+    thread = threading.Thread(target=server.run, args=([*sockets] or None,), daemon=True)
     thread.start()
     while not server.started:
         time.sleep(0.01)

@@ -7,8 +7,6 @@ import os
 import socket
 import subprocess
 import sys
-import threading
-import time
 from contextlib import contextmanager
 from typing import Any
 
@@ -16,6 +14,7 @@ import pytest
 
 pytest.importorskip("openenv", reason="OpenEnv is missing: pip install 'hgpo[openenv]'")
 
+from corridor_server import running
 from openenv.core import GenericEnvClient
 from toy import ToySuite
 
@@ -30,15 +29,8 @@ pytestmark = pytest.mark.stack
 
 @contextmanager
 def serving(suite, sessions=16):
-    with listening("127.0.0.1", 0) as address:
-        server = server_of(suite, sessions)
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [address]}, daemon=True)
-        thread.start()
-        while not server.started:
-            time.sleep(0.01)
-        yield f"http://127.0.0.1:{address.getsockname()[1]}"
-        server.should_exit = True
-        thread.join()
+    with listening("127.0.0.1", 0) as address, running(server_of(suite, sessions), address) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")
