@@ -143,13 +143,17 @@ def test_a_constrained_run_never_acts_out_of_the_list(tmp_path, capsys):
     assert result["valid_action_rate"] == 1.0
 
 
-def test_what_cannot_be_constrained_is_told(capsys):
+def test_what_cannot_be_constrained_is_told(tmp_path, capsys):
     with pytest.raises(SettingError, match="needs --response text or number"):
         TrainConfig(constrain_answers=True, response="think_action")
     with pytest.raises(SettingError, match="needs --engine transformers"):
         TrainConfig(constrain_answers=True, engine="vllm")
     with pytest.raises(SettingError, match="object cannot restrict its answers"):
         LanguageAgent(object(), CommandText(), 0, 100, 8, constrained=True)  # pyright: ignore[reportArgumentType]
+    # Before anything is learned.
+    assert main(["train", "--constrain-answers", "--out", str(tmp_path / "run"), "env:crafting"]) == 2
+    told = capsys.readouterr()
+    assert "leave out --constrain-answers" in told.err and "warm start" not in told.out + told.err
     endpoint = "--policy endpoint --model x --base-url http://localhost:1"
     assert main(["evaluate", *endpoint.split(), "--constrain-answers"]) == 2
     assert "not a server's" in capsys.readouterr().err

@@ -9,7 +9,7 @@ from hgpo.envs.base import TaskSuite
 from hgpo.errors import SettingError
 from hgpo.policies.transformers import TransformersPolicy
 from hgpo.random_streams import PROBE, RandomStreams
-from hgpo.rollouts.prompts import RESPONSE_FORMATS, Turn
+from hgpo.rollouts.prompts import RESPONSE_FORMATS, Turn, choices
 from hgpo.rollouts.token_lengths import answer_tokens_needed, prompt_tokens_needed, random_turns
 from hgpo.training.config import TrainConfig
 from hgpo.training.tasks import training_tasks
@@ -70,3 +70,14 @@ def require_prompt_room(config: TrainConfig, policy: TransformersPolicy, turns: 
             f"--prompt-history {config.prompt_history} needs prompts of up to {needed} tokens in these "
             f"tasks, but --max-prompt-tokens is {config.max_prompt_tokens}: lower one or raise the other"
         )
+
+
+def require_listed_commands(config: TrainConfig, turns: Sequence[Turn]) -> None:
+    """Check that answers can be restricted to the listed commands, if --constrain-answers is given.
+
+    Raises:
+        SettingError: if the agent chooses words of its own for a command.
+    """
+    if config.constrain_answers:
+        for turn in turns:
+            choices(RESPONSE_FORMATS[config.response], turn.commands)

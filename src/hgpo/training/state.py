@@ -16,7 +16,7 @@ from hgpo.policies.engines import ENGINES, RolloutEngine
 from hgpo.policies.loading import load_policy
 from hgpo.policies.reference import Reference, load_reference
 from hgpo.policies.transformers import TransformersPolicy
-from hgpo.training.agent import language_agent, require_prompt_room
+from hgpo.training.agent import language_agent, require_listed_commands, require_prompt_room
 from hgpo.training.checkpoint import (
     load_average,
     load_checkpoint,
@@ -103,6 +103,7 @@ def find_starting_point(run: RunContext) -> StartingPoint:
         require_walkthroughs(run.config)
         iteration, policy = 0, initial_policy(run)
         require_prompt_room(run.config, policy, run.turns)
+        require_listed_commands(run.config, run.turns)
     else:
         iteration, policy = checkpoint_iteration(checkpoint), load_checkpoint(checkpoint, run.compute)
     return StartingPoint(checkpoint, iteration, policy, language_agent(run.config, policy, run.turns))
