@@ -51,14 +51,18 @@ class UnevenHousehold(HouseholdSuite):
 
 
 class Paying:
-    """An environment with an additional reward of 0, 1 or 2, the remainder of the answer's length by 3."""
+    """An environment with an additional reward of 0, 1 or 2, the remainder of the answer's length by 3.
+
+    An episode that ends at its step limit is won if its last reward is 1.
+    """
 
     def __init__(self, environment: Any) -> None:
         self.reset, self.environment = environment.reset, environment
 
     def step(self, command: str) -> Any:
-        observation, reward, *others = self.environment.step(command)
-        return observation, reward + len(command) % 3, *others
+        observation, reward, terminated, truncated, info = self.environment.step(command)
+        extra = len(command) % 3
+        return observation, reward + extra, terminated, truncated, replace(info, won=truncated and extra == 1)
 
 
 class Spy(StepwiseGRPOTrainer):
@@ -66,14 +70,14 @@ class Spy(StepwiseGRPOTrainer):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.played: list[list[Any]] = []
+        self.evaluation: list[list[Any]] = []
         self.read: list[list[Any]] = []
         self.losses: list[tuple[int, float]] = []
         super().__init__(*args, **kwargs)
 
     def _play(self, tasks):
         rows = super()._play(tasks)
-        if self.model.training:
-            self.played.append(rows)
+        (self.played if self.model.training else self.evaluation).append(rows)
         return rows
 
     def _compute_loss(self, model, inputs):
@@ -103,6 +107,7 @@ def run(folder: Path, name: str, changes: dict[str, Any]) -> None:
         **{"played": spy.played, "read": spy.read, "losses": spy.losses, "log": spy.state.log_history},
         **{"before": before, "after": weights_of(spy)},
         "evaluated": spy.evaluate() if evaluate else {},
+        "evaluation": spy.evaluation,
     }
     (folder / f"{name}-{spy.accelerator.process_index}.pickle").write_bytes(pickle.dumps(record))
 
