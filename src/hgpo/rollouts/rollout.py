@@ -198,7 +198,8 @@ def step_table(trajectories: Sequence[Trajectory], *, policy_version: int) -> St
         if trajectory.failure is None
         for index, step in enumerate(trajectory.steps)
     ]
-    allowed = [step.decision.completion.allowed for _, _, step in steps]
+    answers = [step.decision.completion.allowed for _, _, step in steps]
+    restricted = [allowed for allowed in answers if allowed is not None]
     return StepTable(
         task_id=[trajectory.group_id for trajectory, _, _ in steps],
         trajectory_id=[trajectory.trajectory_id for trajectory, _, _ in steps],
@@ -207,6 +208,6 @@ def step_table(trajectories: Sequence[Trajectory], *, policy_version: int) -> St
         prompt_tokens=[step.decision.prompt for _, _, step in steps],
         response_tokens=[step.decision.completion.tokens for _, _, step in steps],
         response_logprobs=[step.decision.completion.logprobs for _, _, step in steps],
-        response_allowed=None if None in allowed else allowed,
+        response_allowed=restricted if len(restricted) == len(answers) else None,
         policy_version=[policy_version] * len(steps),
     )
