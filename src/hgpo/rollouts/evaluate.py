@@ -111,6 +111,20 @@ def no_valid_answer(who: str, answers: Sequence[Answers]) -> str | None:
     return warning_of(who, samples)
 
 
+def no_episode_ended(who: str, results: Sequence[SplitResult | ProtocolResult]) -> str | None:
+    """The error that all episodes of an agent failed, so that nothing was measured; None if some did not.
+
+    Args:
+        who: the agent.
+        results: its results on all splits.
+    """
+    episodes = sum(result.episodes for result in results)
+    if sum(sum(result.failed.values()) for result in results) < episodes:
+        return None
+    first = next(result.first_failure for result in results if result.failed)
+    return f"all {episodes} episodes of {who} failed, so nothing was measured; the first: {first}"
+
+
 def warning_of(who: str, samples: Sequence[str]) -> str:
     """The warning that none of an agent's answers was valid, with some of them; see `sample`."""
     return "\n".join(
@@ -144,6 +158,11 @@ class SplitResult:
     """Number of episodes that stopped early, by kind (see `Failure`); they count as not won."""
     first_failure: str | None = None
     """The message of the first of them."""
+
+    @property
+    def episodes(self) -> int:
+        """Number of episodes that were begun."""
+        return self.success.tasks
 
     def record(self, iteration: int) -> dict[str, Any]:
         """The result as JSON values, with rate and interval spelled out, after `iteration` iterations."""
@@ -258,6 +277,8 @@ class ProtocolResult:
     """Statistics of the agent's answers under all seeds."""
     suite: str
     """Description of the environment (see `describe`)."""
+    episodes: int
+    """Number of draws under all seeds."""
     failed: dict[str, int] = field(default_factory=dict)
     """Number of draws that stopped early, by kind (see `Failure`); they count as not won."""
     first_failure: str | None = None
@@ -319,6 +340,7 @@ def evaluate_published(
         scores=measured or None,
         answers=Answers.of(played),
         suite=describe(suite),
+        episodes=len(played),
         failed=_failed(played),
         first_failure=_first_failure(played),
     )
