@@ -183,19 +183,17 @@ class Frontier:
             nodes: indices of the nodes to keep, in ascending order.
 
         Returns:
-            The new frontier; the rows that are left, [rows]; and where each of a row's processed nodes was,
-            padded on the left with node 0, to which no node of the frontier attends, [rows, nodes].
+            The new frontier; the rows that are left, [rows]; and which of a row's processed nodes are kept,
+            [rows, nodes]. Rows with fewer than the maximum also keep some that no node attends to, first.
         """
         rows, tree = np.unique(self.tree[nodes], return_inverse=True)
         attended = np.zeros((len(rows), self.attention_mask.shape[1]), np.bool_)
         np.logical_or.at(attended, tree, self.attention_mask[nodes])
-        counts = attended.sum(axis=1)
         # Sorting is stable, so that the attended nodes come last and in order.
-        places = np.argsort(attended, axis=1, kind="stable")[:, attended.shape[1] - counts.max() :]
-        real = np.arange(places.shape[1]) >= places.shape[1] - counts[:, None]
-        mask = np.take_along_axis(self.attention_mask[nodes], places[tree], axis=1) & real[tree]
-        frontier = Frontier(tree, self.output[nodes], self.depth[nodes], mask, len(rows))
-        return frontier, rows, np.where(real, places, 0)
+        width = attended.sum(axis=1).max()
+        places = np.argsort(attended, axis=1, kind="stable")[:, attended.shape[1] - width :]
+        mask = np.take_along_axis(self.attention_mask[nodes], places[tree], axis=1)
+        return Frontier(tree, self.output[nodes], self.depth[nodes], mask, len(rows)), rows, places
 
 
 def frontier_of(trees: Sequence[Tree]) -> Frontier:

@@ -216,8 +216,6 @@ class _Completions:
 
     def advance(self) -> list[tuple[int, Completion]]:
         ended = self._drawn.advance()
-        if not ended:
-            return []
         completions = self._policy.completions([drawn for _, drawn in ended])
         return [(number, each) for (number, _), each in zip(ended, completions, strict=True)]
 

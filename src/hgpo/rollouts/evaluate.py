@@ -14,7 +14,7 @@ from hgpo.distributed import ProcessGroup, SingleProcess
 from hgpo.envs.base import Task, TaskSuite, describe, tasks_of
 from hgpo.rollouts.agent import Agent, ReflectingAgent
 from hgpo.rollouts.episodes import Trajectory, mean_score
-from hgpo.rollouts.rollout import distributed_rollout
+from hgpo.rollouts.rollout import Batching, distributed_rollout
 
 
 @dataclass(frozen=True)
@@ -185,6 +185,7 @@ def evaluate_split(
     on_step: Callable[[int, int], None] = lambda finished, live: None,
     timeout: float | None = None,
     processes: ProcessGroup | None = None,
+    batching: Batching = "step",
 ) -> SplitResult:
     """Play each task of a held-out split once, or as often as the agent tries again (see `play`).
 
@@ -195,7 +196,7 @@ def evaluate_split(
         temperature: sampling temperature; 0 is greedy.
         seed: seed of sampling.
         count: play only the first `count` tasks; None plays all.
-        on_step, timeout: as in `rollout`; a task whose environment fails is not won.
+        on_step, timeout, batching: as in `rollout`; a task whose environment fails is not won.
         processes: the processes that share the tasks.
     """
     tasks = tasks_of(suite, split, count)
@@ -208,6 +209,7 @@ def evaluate_split(
         on_step=on_step,
         timeout=timeout,
         processes=processes,
+        batching=batching,
     )
     return summarize(split, temperature, trajectories, describe(suite))
 
@@ -222,11 +224,12 @@ def play(
     on_step: Callable[[int, int], None] = lambda finished, live: None,
     timeout: float | None = None,
     processes: ProcessGroup | None = None,
+    batching: Batching = "step",
 ) -> list[Trajectory]:
     """One trajectory per task: the last one, if the agent reflects and tries failed tasks again.
 
     Args:
-        suite, agent, tasks, temperature, seed, on_step, timeout: as in `rollout`.
+        suite, agent, tasks, temperature, seed, on_step, timeout, batching: as in `rollout`.
         processes: the processes that share the tasks.
     """
 
@@ -241,6 +244,7 @@ def play(
             seed=[*seed, *trial],
             on_step=lambda finished, live: on_step(len(tasks) - len(numbers) + finished, live),
             timeout=timeout,
+            batching=batching,
         )
         return dict(zip(numbers, tried, strict=True))
 

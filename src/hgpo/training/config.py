@@ -26,6 +26,7 @@ from hgpo.files import atomic_write
 from hgpo.policies.settings import CriticTraining, Lora, Precision, TinyModel, check_source
 from hgpo.registry import load_class, spelling_of
 from hgpo.rollouts.prompts import RESPONSE_FORMATS, require_choices
+from hgpo.rollouts.rollout import Batching
 from hgpo.runs.old_names import current_settings
 from hgpo.runs.trackers import TrackerName, check_trackers
 from hgpo.training.choices import EstimatorChoice, SuiteChoice, default_estimator
@@ -197,6 +198,10 @@ class TrainConfig:
     """Temperature of the sampled evaluation; the other evaluation is greedy."""
     evaluation_tasks: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
     """Only the first N tasks of each split; None plays all."""
+    rollout_batching: Batching = "step"
+    """step: all live episodes take a step together, so that equal prompts are read once. continuous: an
+    episode goes on as soon as its own answer is there, which is faster if the lengths of answers differ or
+    if environments wait. Both give the same episodes except for rounding."""
     environment_timeout: float = 60.0
     """Seconds that an environment may take per step; after that its trajectory fails and the rest of the
     group continues. 0 waits forever."""
