@@ -6,9 +6,9 @@
 The same episodes are played with `--rollout-batching step`, where all live episodes take each step
 together, and with `continuous`. The first way is the plain lockstep loop: there, answers that have ended also
 stay in the batch until the last one ends. The model has random weights, and one of about 60 tokens ends an
-answer, so that answers have 1 to 200 tokens, like the thoughts of a language model. Household games are played
-for 6 steps each. With --tiny the model is the one of 0.1 million parameters that `hgpo train` makes, whose
-answers have a few tokens.
+answer, so that answers have 1 to 200 tokens, like the thoughts of a language model. Household games are
+played for 6 steps each. With --tiny the model is the one of 0.1 million parameters that `hgpo train` makes,
+whose answers have a few tokens.
 
 calls    forward passes that write a token of each live answer
 idle     1 − tokens / (live episodes, summed over the calls): episodes that wait while others are answered
