@@ -45,6 +45,10 @@ def never_ending(policy: Any) -> None:
     policy.reader._ends = []
 
 
+def decoding_of(stream: Any) -> Any:
+    return stream._decoding
+
+
 def streamed(policy, arrivals, temperature, choices=None):
     """The completions of prompts that arrive at these steps, in the prompts' order; arrivals: (step, prompt)."""
     uniforms = np.random.default_rng(0).random((len(arrivals), MOST))
@@ -151,7 +155,7 @@ def test_what_no_response_attends_to_leaves_the_cache():
         sizes = []
         for _ in range(3):
             stream.advance()
-            sizes.append(stream._decoding.cached_tokens)
+            sizes.append(decoding_of(stream).cached_tokens)
     assert sizes == [4, 5, 6]
 
 
@@ -178,5 +182,5 @@ def test_streams_need_no_gradient():
         stream.add([Request((3, 4), np.full(3, 0.5))])
         while not (ended := stream.advance()):
             pass
-        assert not stream._decoding._logits.requires_grad
+        assert not decoding_of(stream)._logits.requires_grad
     assert len(ended) == 1

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 Item = TypeVar("Item")
 Asked = TypeVar("Asked", contravariant=True)
 Result = TypeVar("Result")
-Given = TypeVar("Given", covariant=True)
 Choice = TypeVar("Choice")
 
 
@@ -29,14 +28,14 @@ class Request(Generic[Choice]):
     """The responses to which sampling is restricted; None: any."""
 
 
-class Stream(Protocol[Asked, Given]):
+class Stream(Protocol[Asked, Result]):
     """Answers that are being written."""
 
     def add(self, items: Sequence[Asked]) -> list[int]:
         """Begin an answer to each item; returns their numbers."""
         ...
 
-    def advance(self) -> list[tuple[int, Given]]:
+    def advance(self) -> list[tuple[int, Result]]:
         """Continue the answers; returns those that are ready, with their numbers.
 
         It may return none, but after enough calls every answer has been returned once.
