@@ -62,7 +62,7 @@ def main() -> None:
     policy, longest = (tiny(suite), 12) if arguments.tiny else (large(suite), LONGEST)
     agent = LanguageAgent(policy, CommandText(), 2, max_prompt_tokens=512, max_response_tokens=longest)
     turns = [
-        {way: measured(suite, agent, way, arguments.episodes, turn) for way in WAYS}
+        {way: measured(suite, policy, agent, way, arguments.episodes, turn) for way in WAYS}
         for turn in range(arguments.repeats)
     ]
     for turn in turns:
@@ -74,7 +74,7 @@ def main() -> None:
         ratio = median(turn[next(iter(WAYS))]["seconds"] / turn[way]["seconds"] for turn in turns)
         idle = f"{told['idle']:.0%}" if told["calls"] else "–"
         print(
-            f"| {way} | {told['seconds']:.1f} | {told['calls']:.0f} | {told['tokens']:.0f} | {idle} "
+            f"| {way} | {told['seconds']:.2f} | {told['calls']:.0f} | {told['tokens']:.0f} | {idle} "
             f"| {ratio:.2f} |"
         )
 
@@ -100,10 +100,18 @@ def large(suite: HouseholdSuite) -> TransformersPolicy:
 
 
 def measured(
-    suite: HouseholdSuite, agent: LanguageAgent, way: str, episodes: int, seed: int
+    suite: HouseholdSuite,
+    policy: TransformersPolicy,
+    agent: LanguageAgent,
+    way: str,
+    episodes: int,
+    seed: int,
 ) -> dict[str, Any]:
     """Seconds, calls, tokens, idle share and a digest of the commands."""
     live = episodes
+
+    # What the model said before is computed again.
+    policy.synchronize()
 
     def on_step(finished: int, still: int) -> None:
         nonlocal live
