@@ -7,6 +7,7 @@ from typing import Any
 from skyrl.train.config import (  # pyright: ignore[reportMissingImports]
     GeneratorConfig,
     SkyRLTrainConfig,
+    TrainerConfig,
 )
 from skyrl.train.config.config import BaseConfig  # pyright: ignore[reportMissingImports]
 
@@ -19,12 +20,14 @@ FIXED = {
     "generator.step_wise_trajectories": True,
     "generator.merge_stepwise_output": False,
     "generator.apply_overlong_filtering": False,
+    "trainer.recompute_old_logprobs_per_minibatch": False,
     "trainer.algorithm.dynamic_sampling.type": None,
     "trainer.algorithm.zero_variance_filter": False,
     "trainer.algorithm.use_kl_in_reward": False,
     "trainer.critic.model.path": None,
 }
-"""Settings of SkyRL with only one possible value here: others merge or drop steps, or have no effect."""
+"""Settings of SkyRL with only one possible value here. Others merge or drop steps, or have no effect;
+log-probabilities computed per mini-batch include its padding, which shifts those of the next one."""
 
 
 @dataclass
@@ -74,9 +77,17 @@ class StepwiseGeneratorConfig(GeneratorConfig):
 
 
 @dataclass
+class StepwiseTrainerConfig(TrainerConfig):
+    """SkyRL's settings of training, with log-probabilities of all rows together by default."""
+
+    recompute_old_logprobs_per_minibatch: bool = False
+
+
+@dataclass
 class StepwiseTrainConfig(SkyRLTrainConfig):
     """SkyRL's configuration with the section `hgpo`."""
 
+    trainer: StepwiseTrainerConfig = field(default_factory=StepwiseTrainerConfig)
     generator: StepwiseGeneratorConfig = field(default_factory=StepwiseGeneratorConfig)
     hgpo: StepwiseSection = field(default_factory=StepwiseSection)
 
