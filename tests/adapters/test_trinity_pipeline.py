@@ -13,6 +13,7 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ import pytest
 from hgpo import HGPO, StepTable
 from hgpo.adapters.task_stream import write_tasks
 from hgpo.envs import HouseholdSuite
+from hgpo.errors import SettingError
 
 pytestmark = [
     pytest.mark.stack,
@@ -152,3 +154,38 @@ def test_our_workflow(folder):
 
 def first_line(folder: Path) -> str:
     return (folder / "tasks" / "train" / "tasks.jsonl").read_text().splitlines()[0]
+
+
+def experience(step: int, text: str, **info: Any) -> Any:
+    eid = SimpleNamespace(tid="t", rid="t/0", step=step)
+    return SimpleNamespace(eid=eid, info=info, response_text=text)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_columns_of_a_workflow():
+    from hgpo.adapters.trinity.advantages import experience_table
+
+    known = {"env_state_hash": "s", "step_reward": 1.0}
+    tagged = "<think>Go.</think><action> go </action><action>look</action>"
+    steps = experience_table([experience(0, tagged, **known), experience(1, "look", **known, truncated=True)])
+    assert steps.action is not None and steps.action.tolist() == ["go", "look"]
+    # Only some of the experiences have this column.
+    assert steps.truncated is None
+    told = experience_table([experience(0, tagged, **known, action="open", action_valid=False)])
+    assert told.action is not None and told.action_valid is not None
+    assert (told.action.tolist(), told.action_valid.tolist()) == (["open"], [False])
+    with pytest.raises(SettingError, match=r"has no info\['step_reward'\]: the workflow must set it"):
+        experience_table([experience(0, "", env_state_hash="s")])
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_what_is_wrong_is_told():
+    from hgpo.adapters.trinity import StepwiseAdvantageFn
+
+    # Without arguments in the configuration, Trinity passes those of its own estimator.
+    with pytest.raises(SettingError, match=r"estimator\.omega: no such setting"):
+        StepwiseAdvantageFn(omega=1.0, gamma=1.0)
+    with pytest.raises(SettingError, match="estimator ppo needs a critic, which this part of Trinity"):
+        StepwiseAdvantageFn("ppo")
+    with pytest.raises(SettingError, match="estimator hppo: choose from"):
+        StepwiseAdvantageFn("hppo")
