@@ -107,6 +107,6 @@ def experience_table(exps: Sequence[Any]) -> StepTable:
 
 
 def _action(response: str) -> str:
-    """The text in the first pair of action tags, which Trinity's workflows carry out; without tags all text."""
+    """The text in the first pair of action tags, as Trinity's workflows read it; without tags all text."""
     found = re.search(r"<action>(.*?)</action>", response, re.DOTALL)
     return found[1].strip() if found else response
