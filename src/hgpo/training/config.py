@@ -20,8 +20,8 @@ from hgpo.estimators import (
     HGPO,
     CriticEstimator,
     EntropyCreditName,
-    Estimator,
 )
+from hgpo.estimators.depth import as_deep_as_shown
 from hgpo.files import atomic_write
 from hgpo.policies.settings import CriticTraining, Lora, Precision, TinyModel, check_source
 from hgpo.registry import load_class, spelling_of
@@ -374,16 +374,6 @@ class TrainConfig:
             if value is not None and value < at_least:
                 because = f" ({reason})" if reason else ""
                 raise SettingError(f"{_flag(name)} is {value}: expected {at_least} or more{because}")
-
-
-def as_deep_as_shown(estimator: Estimator, prompt_history: int) -> Estimator:
-    """The estimator; HGPO and HBC get the prompt's history length as their depth K.
-
-    Deeper groups would separate steps that the agent cannot tell apart, and have fewer peers.
-    """
-    if not isinstance(estimator, HGPO | HBC):
-        return estimator
-    return dataclasses.replace(estimator, history_length=prompt_history)
 
 
 def with_prompt_history(config: TrainConfig, length: int) -> TrainConfig:
