@@ -72,7 +72,7 @@ def read_rollouts(path: str | os.PathLike[str], rename: Mapping[str, str] | None
     others = dict.fromkeys(chain.from_iterable(part.others for part in found))
     ignored = tuple(name for name in others if rename.get(name, name) not in DETAILS)
     if missing := [name for name in REQUIRED if name not in columns]:
-        raise SettingError(f"{path} {_has_no(missing[0], others, [*found[0].columns, *others])}")
+        raise SettingError(f"{path} {has_no(missing[0], found[0])}")
     steps = step_table(path, columns, rename, len(parts))
     return Rollouts(steps, ignored)
 
@@ -163,10 +163,7 @@ def joined(path: Path, parts: Sequence[ReadPart]) -> dict[str, Values]:
         for one, other in ((first, part), (part, first)):
             for name in one.columns:
                 if name not in other.columns:
-                    names = [*other.columns, *other.others]
-                    raise SettingError(
-                        f"{other.path} {_has_no(name, other.others, names)} ({one.path.name} has it)"
-                    )
+                    raise SettingError(f"{other.path} {has_no(name, other)} ({one.path.name} has it)")
     columns: dict[str, Values] = {}
     for name in first.columns:
         _check_types(name, parts)
@@ -248,10 +245,10 @@ def step_table(
     raise SettingError(message)
 
 
-def _has_no(name: str, ignored: Iterable[str], names: Sequence[str]) -> str:
+def has_no(name: str, part: ReadPart) -> str:
     """The words for a missing column, and which of the existing ones may be meant."""
-    close = meant(name, ignored)
-    return f"has no column {name!r}; it has {listed(names)}. " + (
+    close = meant(name, part.others)
+    return f"has no column {name!r}; it has {listed([*part.columns, *part.others])}. " + (
         f"If {close} is this column: --rename {shlex.quote(f'{close}={name}')}"
         if close
         else f"If one of them is this column, rename it: --rename THEIRS={name}"
