@@ -17,6 +17,8 @@ from hgpo.errors import SettingError
 from hgpo.rollout_files.columns import EVERYTHING, Selection, Values, bytes_of
 
 PAGE_BYTES = 64 * 2**20
+GROUP_ROWS = 2**16
+"""Rows per group in a file; who reads a few rows reads whole groups."""
 
 
 class ArrowTable:
@@ -189,6 +191,7 @@ def write_parquet(file: BinaryIO, columns: Mapping[str, Any]) -> None:
         # Texts, ids and numbers recur as whole values, so a dictionary stores each once. In lists of tokens,
         # long subsequences recur: zstd finds them if there is no dictionary and a page holds many rows.
         use_dictionary=repeated,  # pyright: ignore[reportArgumentType]
+        row_group_size=GROUP_ROWS,
         data_page_size=PAGE_BYTES,
         write_page_checksum=True,
     )

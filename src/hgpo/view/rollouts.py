@@ -79,10 +79,11 @@ class Index:
     """Mean advantage."""
     contradictions: NDArray[np.int64]
     """Number of steps whose advantage contradicts their comparisons."""
-    group: NDArray[np.int64]
-    """The number of the rollout's task in its batch."""
     advantages: tuple[NDArray[np.float32], ...]
     """The advantages of each rollout's steps."""
+    by_type: Mapping[str, tuple[int, ...]]
+    """For each task type: pairs of a won and a lost rollout, misordered pairs, steps, contradictions, rollouts,
+    and won rollouts."""
 
     def __len__(self) -> int:
         return len(self.iteration)
@@ -153,12 +154,18 @@ class Rollouts:
             return index, np.flatnonzero(passed)
 
         parts = self._until(batches, found, seconds)
-        places = [(index, row) for index, rows in parts for row in rows.tolist()]
-        if sort != "iteration" and places:
+        ends = np.cumsum([0, *(len(rows) for _, rows in parts)])
+        order = np.arange(ends[-1])
+        if sort != "iteration" and parts:
             keys = np.concatenate([SORTS[sort](index)[rows] for index, rows in parts])
-            places = [places[place] for place in np.argsort(-keys if descending else keys, kind="stable")]
-        shown = [_entry(index, row) for index, row in places[first : first + count]]
-        return Answer(len(places), len(parts), len(batches), shown)
+            order = np.argsort(-keys if descending else keys, kind="stable")
+        shown = order[first : first + count]
+        of_part = np.searchsorted(ends, shown, side="right") - 1
+        entries = [
+            _entry(parts[part][0], int(parts[part][1][place - ends[part]]))
+            for part, place in zip(of_part.tolist(), shown.tolist(), strict=True)
+        ]
+        return Answer(len(order), len(parts), len(batches), entries)
 
     def credit_by_type(self, source: int, credit: str, seconds: float = SECONDS) -> dict[str, Any]:
         """Whether credit agrees with success and with the comparisons, by task type and iteration.
@@ -169,23 +176,13 @@ class Rollouts:
         """
         batches = self.sources[source].batches()
         parts = self._until(batches, lambda batch: self._index(source, batch, credit), seconds)
-        types = sorted({kind for index in parts for kind in np.unique(index.task_type).tolist()})
-        cells = []
-        for index in parts:
-            pairs, misordered = misordered_pairs(index.group, index.won, index.credit)
-            for number, kind in enumerate(types):
-                of_type = index.task_type == kind
-                if of_type.any():
-                    groups = np.unique(index.group[of_type])
-                    sums = [
-                        pairs[groups],
-                        misordered[groups],
-                        index.length[of_type],
-                        index.contradictions[of_type],
-                    ]
-                    counts = [int(amounts.sum()) for amounts in sums]
-                    won = index.won[of_type]
-                    cells.append([number, int(index.iteration[0]), *counts, len(won), int(won.sum())])
+        types = sorted({kind for index in parts for kind in index.by_type})
+        cells = [
+            [number, int(index.iteration[0]), *index.by_type[kind]]
+            for index in parts
+            for number, kind in enumerate(types)
+            if kind in index.by_type
+        ]
         return {
             **{"types": types, "iterations": [batch.iteration for batch in batches], "cells": cells},
             **{"read": len(parts), "batches": len(batches)},
@@ -425,20 +422,43 @@ def _index(source: Source, shown: ShownRollouts, sample: SampledRollouts) -> Ind
     first = order[starts]
     against = against_comparison(steps, sample.comparison, sample.advantages)
     in_order = sample.advantages[order].astype(np.float32)
+    task_type, won = _detail(shown, "task_type", "")[first], _won(shown)[first]
+    credit = np.bincount(trajectory, sample.advantages) / length
+    contradictions = np.bincount(trajectory, against).astype(np.int64)
     return Index(
         iteration=np.full(len(length), sample.iteration),
         task=_names(source, shown)[first],
-        task_type=_detail(shown, "task_type", "")[first],
+        task_type=task_type,
         instruction=_detail(shown, "instruction", "")[first],
         trajectory=np.array([str(steps.trajectory_id[row]) for row in first], dtype=object),
-        won=_won(shown)[first],
+        won=won,
         length=length,
         reward=np.bincount(trajectory, steps.reward),
-        credit=np.bincount(trajectory, sample.advantages) / length,
-        contradictions=np.bincount(trajectory, against).astype(np.int64),
-        group=steps.task_code[first],
+        credit=credit,
+        contradictions=contradictions,
         advantages=tuple(np.split(in_order, starts[1:])),
+        by_type=_by_type(task_type, steps.task_code[first], won, credit, length, contradictions),
     )
+
+
+def _by_type(
+    task_type: NDArray[Any],
+    task: NDArray[np.int64],
+    won: NDArray[np.bool_],
+    credit: NDArray[np.float64],
+    length: NDArray[np.int64],
+    contradictions: NDArray[np.int64],
+) -> dict[str, tuple[int, ...]]:
+    """See `Index.by_type`; each argument has one value per rollout."""
+    pairs, misordered = misordered_pairs(task, won, credit)
+    found = {}
+    for kind in dict.fromkeys(task_type.tolist()):
+        of_type = task_type == kind
+        tasks = np.unique(task[of_type])
+        sums = (pairs[tasks], misordered[tasks], length[of_type], contradictions[of_type])
+        counts = (int(amounts.sum()) for amounts in sums)
+        found[str(kind)] = (*counts, int(of_type.sum()), int(won[of_type].sum()))
+    return found
 
 
 def _entry(index: Index, row: int) -> dict[str, Any]:

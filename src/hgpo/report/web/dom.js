@@ -1,6 +1,6 @@
 // Elements, numbers and colours. Texts enter the page as text nodes only, so that none of them is read as HTML.
 const SVG = new Set(["svg", "g", "path", "circle", "line", "rect", "text", "title"]);
-export const COLOURS = ["#1b6fd0", "#cf4a26", "#2a9d6a", "#8a5cc9", "#c28a12", "#4a8fa5", "#b5407f", "#6b7380"];
+export const COLOURS = Array.from({ length: 8 }, (_, i) => `var(--line-${i})`);
 
 // An element with attributes; a function is a listener of the event that it is named after.
 export function make(tag, attributes = {}, ...children) {

@@ -47,8 +47,7 @@ export function creditChooser(credit, source, estimators, choose) {
 // The agreement of credit by task type and iteration. `pick` gets the type, the first and the last iteration.
 export function creditMatrix(answer, measure, setMeasure, pick) {
   const { share, words, good } = MEASURES[measure];
-  const cells = answer.cells.map(([type, iteration, pairs, misordered, steps, against, rollouts, won]) =>
-    ({ type, iteration, pairs, misordered, steps, against, rollouts, won }));
+  const cells = cellsOf(answer);
   const { types, iterations } = answer;
   const select = make("select", { "aria-label": "Measure", id: "measure", change: () => setMeasure(select.value) },
     ...Object.entries(MEASURES).map(([value, { name }]) => make("option", { value }, name)));
@@ -81,30 +80,32 @@ export function creditMatrix(answer, measure, setMeasure, pick) {
   }
   svg.append(make("text", { x: left, y: H - 4 }, iterations[0]), make("text", { x: W, y: H - 4, "text-anchor": "end" }, `iteration ${iterations.at(-1)}`));
   box.append(svg);
-  const found = findings(cells, types);
-  if (found.length) box.append(make("ul", { class: "findings" }, ...found.map(({ type, iteration, text }) =>
-    make("li", {}, make("button", { type: "button", click: () => pick(type, iteration, iteration) }, text)))));
+  box.append(...findings(answer, pick));
   if (answer.read < answer.batches) box.append(make("small", {}, `${answer.read} of ${answer.batches} iterations read …`));
   return box;
 }
 
 const shortened = text => text.length > 30 ? text.slice(0, 29) + "…" : text;
 
+const cellsOf = answer => answer.cells.map(([type, iteration, pairs, misordered, steps, against, rollouts, won]) =>
+  ({ type, iteration, pairs, misordered, steps, against, rollouts, won }));
+
 // In words: task types whose credit is mostly the wrong way round, each with the iteration where that is clearest.
-function findings(cells, types) {
-  const found = [];
-  types.forEach((type, number) => {
+// A list of buttons, in an array that is empty if there are none.
+export function findings(answer, pick) {
+  const found = [], cells = cellsOf(answer);
+  answer.types.forEach((type, number) => {
     const own = cells.filter(c => c.type === number), sum = name => own.reduce((s, c) => s + c[name], 0);
-    for (const [measure, least] of [["success", .4], ["comparisons", .1]]) {
-      const { share } = MEASURES[measure], part = sum(measure === "success" ? "misordered" : "against");
-      const all = sum(measure === "success" ? "pairs" : "steps");
-      if (all < 20 || part / all < least) continue;
-      const worst = own.reduce((best, c) => share(c)[0] > share(best)[0] ? c : best);
-      const where = `${plain(type) || "all tasks"}: `;
-      found.push({ type, iteration: worst.iteration, weight: part / all, text: where + (measure === "success"
-        ? `in ${percent(part / all)} of ${whole(all)} pairs, the lost rollout has more credit than the won one; clearest in iteration ${worst.iteration}`
-        : `${percent(part / all)} of the advantages have the opposite sign of every comparison; most in iteration ${worst.iteration}`) });
+    for (const [measure, part, all, least] of [["success", "misordered", "pairs", .4], ["comparisons", "against", "steps", .1]]) {
+      const share = sum(part) / sum(all);
+      if (sum(all) < 20 || share < least) continue;
+      const worst = own.reduce((best, c) => c[part] > best[part] ? c : best).iteration;
+      found.push({ type, worst, share, text: `${plain(type) || "all tasks"}: ` + (measure === "success"
+        ? `in ${percent(share)} of ${whole(sum(all))} pairs, the lost rollout has more credit than the won one; clearest in iteration ${worst}`
+        : `${percent(share)} of the advantages have the opposite sign of every comparison; most in iteration ${worst}`) });
     }
   });
-  return found.sort((a, b) => b.weight - a.weight).slice(0, 4);
+  if (!found.length) return [];
+  return [make("ul", { class: "findings" }, ...found.sort((a, b) => b.share - a.share).slice(0, 4).map(({ type, worst, text }) =>
+    make("li", {}, make("button", { type: "button", click: () => pick(type, worst, worst) }, text))))];
 }

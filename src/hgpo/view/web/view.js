@@ -2,7 +2,7 @@
 import { $, COLOURS, make, whole } from "./dom.js";
 import { curves, evaluationTable, settingsTable } from "./curves.js";
 import { SAVED, ask, askAll, forget } from "./data.js";
-import { OWN, creditChooser, creditMatrix } from "./credit.js";
+import { OWN, creditChooser, creditMatrix, findings } from "./credit.js";
 import { FILTER_NAMES, PAGE, filters, pager, rolloutTable } from "./table.js";
 import { taskScreen } from "./task.js";
 import { compareScreen } from "./compare.js";
@@ -76,11 +76,11 @@ function status() {
 }
 
 const screens = {
-  curves(screen) {
+  async curves(screen, alive) {
     const off = hidden(), runs = known.sources.filter((s, i) => s.kind === "run" && !off.has(i));
     const files = known.sources.length - known.sources.filter(s => s.kind === "run").length;
     const pick = iteration => go({ screen: "rollouts", iteration: String(iteration), first: "", source: known.sources.indexOf(runs[0]) });
-    const drawn = curves(runs, pick), parts = [];
+    const drawn = curves(runs, pick), standing = make("section", { id: "standing-out" }), parts = [standing];
     if (drawn.length) parts.push(make("p", {}, "A click on a chart shows the rollouts of that iteration."), make("div", { class: "charts" }, ...drawn));
     else parts.push(make("p", {}, files ? "Files of rollouts have no curves: see Rollouts." : "No iteration is finished yet."));
     for (const run of runs) if (run.evaluations.length)
@@ -88,6 +88,12 @@ const screens = {
     if (runs.length > 1) parts.push(make("h2", {}, "Settings that differ"), make("div", { class: "scroll" }, differences(runs)));
     for (const run of runs) parts.push(make("details", {}, make("summary", {}, `All settings of ${run.name}`), make("div", { class: "scroll" }, settingsTable(run.settings))));
     screen.replaceChildren(...parts);
+    // What stands out in the credit of one run; of several, their own screens tell.
+    if (known.sources.length === 1) await askAll("credit", { source: 0, credit: OWN }, answer => {
+      if (!alive()) return false;
+      const found = findings(answer, (type, from) => go({ ...suspects(type, from, from), screen: "rollouts" }));
+      standing.replaceChildren(...(found.length ? [make("strong", {}, "Credit that looks wrong"), ...found] : []));
+    });
   },
   async rollouts(screen, alive) {
     const run = known.sources[source()], first = Number(place.first ?? 0) || 0, measure = place.measure || "success";
@@ -113,7 +119,7 @@ const screens = {
       askAll("credit", { source: source(), credit: credit() }, answer => {
         if (!alive()) return false;
         matrix.replaceChildren(creditMatrix(answer, measure, value => go({ measure: value }),
-          (type, from, to) => change({ type, iteration: from === to ? `${from}` : `${from}..${to}`, sort: "against", order: "" })));
+          (type, from, to) => change(suspects(type, from, to))));
         if (types !== answer.types.join("\n") && !form.contains(document.activeElement)) form.replaceChildren(filters(place, answer.types, change));
         types = answer.types.join("\n");
       }),
@@ -133,6 +139,8 @@ const screens = {
       ({ iteration, task, ...changes }) => go({ ...changes, ...(task === undefined ? {} : { iteration_of_task: iteration, task_of: task }) }), alive);
   },
 };
+// The rollouts of a task type in some iterations, those whose credit is most against their success first.
+const suspects = (type, from, to) => ({ type, iteration: from === to ? `${from}` : `${from}..${to}`, sort: "against", order: "" });
 function differences(runs) {
   const names = [...new Set(runs.flatMap(run => Object.keys(run.settings)))].filter(name => new Set(runs.map(run => run.settings[name])).size > 1);
   return make("table", { class: "differs" }, make("tr", {}, make("th", {}, "setting"), ...runs.map(run => make("th", {}, run.name))),
