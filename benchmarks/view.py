@@ -113,7 +113,9 @@ def measure(name: str, path: Path, files: list[Path]) -> None:
 
 def main() -> None:
     """Make the rollouts, measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--iterations", type=int, default=200)
     iterations = parser.parse_args().iterations
     with tempfile.TemporaryDirectory() as name:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -87,8 +88,9 @@ def test_from_a_curve_to_a_step(address, browser):
         assert page.locator(".follows .chip.here").count() == 2
         # exp(−0.5) = 0.61 and exp(−3) = 0.05: the second token is coloured by 71 %, the first by 30 %.
         tokens = steps.nth(1).locator(".tokens span")
-        assert "30%" in tokens.nth(0).get_attribute("style") and "71%" in tokens.nth(1).get_attribute("style")
-        assert "probability 4.98 %" in tokens.nth(1).get_attribute("title")
+        expect(tokens.nth(0)).to_have_attribute("style", re.compile(r"\b30%"))
+        expect(tokens.nth(1)).to_have_attribute("style", re.compile(r"\b71%"))
+        expect(tokens.nth(1)).to_have_attribute("title", re.compile(r"probability 4\.98 %"))
         page.locator(".follows .level .chip").nth(1).click()
         expect(page.locator(".episode h2")).to_have_text("Rollout 2")
         page.go_back()
@@ -170,7 +172,7 @@ def test_wrong_credit_is_found_in_two_clicks(tmp_path, browser):
     recorded = "credit=" + json.dumps({"name": "recorded"})
     with served(tmp_path / "r.parquet") as address, opened(browser, f"{address}#rollouts?{recorded}") as page:
         finding = page.locator(".findings button")
-        assert finding.count() == 2
+        expect(finding).to_have_count(2)
         # 6 won and 4 lost rollouts: 24 pairs.
         expect(finding.first).to_contain_text("cool: in 100.0 % of 24 pairs")
         finding.first.click()

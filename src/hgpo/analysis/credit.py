@@ -25,7 +25,7 @@ def against_comparison(
     above, below = np.zeros(len(steps), bool), np.zeros(len(steps), bool)
     if comparison.pooled:
         return above
-    totals = np.bincount(steps.trajectory_code, steps.reward)[steps.trajectory_code]
+    totals = np.bincount(steps.trajectory_code, steps.reward)[steps.trajectory_code].astype(np.float64)
     for level in comparison.levels:
         amounts = [comparison.returns]
         if _of_trajectories(level, steps):

@@ -24,16 +24,19 @@ SECONDS_TO_CLOSE = 1
 class View:
     """Look at runs and rollouts on a page in the browser, live while they train, until Ctrl-C.
 
-    hgpo view runs/household-0                    a run, also while it trains
-    hgpo view runs/a runs/b                       several, side by side; or the folder that holds them
-    hgpo view rollouts.parquet                    rollouts of any training stack (docs/rollout-files.md)
-    hgpo view dump/ --rename input=prompt output=response score=reward      those that verl writes
+    hgpo view runs/household-0: a run, also while it trains
+
+    hgpo view runs/a runs/b: several side by side; or the folder that holds them
+
+    hgpo view rollouts.parquet: rollouts of any training stack (docs/rollout-files.md)
+
+    hgpo view dump/ --rename input=prompt output=response score=reward: those that verl writes
 
     The page can be reached from this machine only, with the token in the address that is printed
     (docs/viewing-runs.md).
     """
 
-    sources: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN_OR_FOLDER")]
+    sources: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="RUN_OR_FOLDER…")]
     """Runs, folders of runs, and files or folders of rollouts."""
     rename: tuple[str, ...] = ()
     """THEIRS=OURS for each column that has another name in the files, e.g. uid=task_id."""

@@ -82,8 +82,8 @@ class Index:
     advantages: tuple[NDArray[np.float32], ...]
     """The advantages of each rollout's steps."""
     by_type: Mapping[str, tuple[int, ...]]
-    """For each task type: pairs of a won and a lost rollout, misordered pairs, steps, contradictions, rollouts,
-    and won rollouts."""
+    """For each task type: pairs of a won and a lost rollout, misordered pairs, steps, contradictions,
+    rollouts, and won rollouts."""
 
     def __len__(self) -> int:
         return len(self.iteration)
@@ -433,7 +433,7 @@ def _index(source: Source, shown: ShownRollouts, sample: SampledRollouts) -> Ind
         trajectory=np.array([str(steps.trajectory_id[row]) for row in first], dtype=object),
         won=won,
         length=length,
-        reward=np.bincount(trajectory, steps.reward),
+        reward=np.bincount(trajectory, steps.reward).astype(np.float64),
         credit=credit,
         contradictions=contradictions,
         advantages=tuple(np.split(in_order, starts[1:])),

@@ -44,6 +44,7 @@ const hidden = () => new Set((place.hide ?? "").split(".").filter(Boolean).map(N
 function choices() {
   const { sources, estimators } = known, parts = [], several = sources.length > 1;
   if (place.screen === "curves" && several) sources.forEach((run, i) => {
+    if (run.kind !== "run") return;
     const off = hidden(), box = make("input", { type: "checkbox", checked: !off.has(i), change: () => {
       box.checked ? off.delete(i) : off.add(i);
       go({ hide: [...off].join(".") });
