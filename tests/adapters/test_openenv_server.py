@@ -18,11 +18,12 @@ from corridor_server import running
 from openenv.core import GenericEnvClient
 from toy import ToySuite
 
-from hgpo.adapters.openenv import digest, listening, server_of
+from hgpo.adapters.openenv import digest, server_of
 from hgpo.cli import main
 from hgpo.envs.bridges import OpenEnvSuite
 from hgpo.envs.checker import check
 from hgpo.envs.household import HouseholdSuite
+from hgpo.gateway.address import listening
 
 pytestmark = pytest.mark.stack
 

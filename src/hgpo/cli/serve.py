@@ -11,6 +11,7 @@ import tyro
 from hgpo.cli.environments import parse_with_environment
 from hgpo.envs.base import describe
 from hgpo.errors import SettingError
+from hgpo.gateway.address import listening
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,7 @@ def main(args: Sequence[str]) -> int:
     """Run the command."""
     command = parse_with_environment(Serve, args, "hgpo serve")
     # Commands without a server need none of its packages.
-    from hgpo.adapters.openenv import listening, server_of
+    from hgpo.adapters.openenv import server_of
 
     with listening(command.host, command.port) as address:
         server = server_of(command.env, command.sessions)

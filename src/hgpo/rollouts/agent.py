@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -54,6 +54,25 @@ class Agent(Protocol):
             situations: the situations of a rollout's live episodes.
             temperature: sampling temperature, for agents that sample; 0 takes the most probable choice.
         """
+        ...
+
+
+@runtime_checkable
+class PlayingAgent(Protocol):
+    """An agent that plays whole episodes by itself, in an environment of its own."""
+
+    def play(
+        self,
+        tasks: Sequence[Task],
+        *,
+        group_size: int,
+        temperature: float,
+        seed: Sequence[int],
+        on_step: Callable[[int, int], None],
+        timeout: float | None,
+        numbers: Sequence[int] | None,
+    ) -> list[Trajectory]:
+        """The trajectories of a rollout; see `hgpo.rollouts.rollout.rollout` for the arguments."""
         ...
 
 

@@ -6,17 +6,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
-from hgpo.agents.language import LanguageAgent
 from hgpo.estimators import CriticEstimator
 from hgpo.policies.critic import Critic
 from hgpo.policies.engines import ENGINES, RolloutEngine
 from hgpo.policies.loading import load_policy
 from hgpo.policies.reference import Reference, load_reference
 from hgpo.policies.transformers import TransformersPolicy
-from hgpo.training.agent import language_agent, require_listed_commands, require_prompt_room
+from hgpo.training.agent import agent_of_run, require_listed_commands, require_prompt_room
 from hgpo.training.checkpoint import (
     load_average,
     load_checkpoint,
@@ -37,6 +37,9 @@ from hgpo.training.tasks import require_walkthroughs
 from hgpo.training.warm_start import read, warm_start
 from hgpo.training.weight_average import WeightAverage
 
+if TYPE_CHECKING:
+    from hgpo.training.agent import TrainedAgent
+
 
 @dataclass(frozen=True)
 class StartingPoint:
@@ -47,7 +50,7 @@ class StartingPoint:
     iteration: int
     """Number of iterations that the policy has been trained for."""
     policy: TransformersPolicy
-    agent: LanguageAgent
+    agent: TrainedAgent
     """Samples from the policy itself."""
 
 
@@ -59,7 +62,7 @@ class TrainingState:
     """The policy that is trained."""
     engine: RolloutEngine
     """Samples with the policy's weights."""
-    agent: LanguageAgent
+    agent: TrainedAgent
     """Acts with the engine."""
     reference: Reference | None
     """The policy before reinforcement learning, frozen; None if the loss has no KL term."""
@@ -106,7 +109,9 @@ def find_starting_point(run: RunContext) -> StartingPoint:
         require_listed_commands(run.config, run.turns)
     else:
         iteration, policy = checkpoint_iteration(checkpoint), load_checkpoint(checkpoint, run.compute)
-    return StartingPoint(checkpoint, iteration, policy, language_agent(run.config, policy, run.turns))
+    return StartingPoint(
+        checkpoint, iteration, policy, agent_of_run(run.config, policy, run.turns, run.display.say)
+    )
 
 
 def new_state(run: RunContext, start: StartingPoint) -> TrainingState:
