@@ -10,8 +10,9 @@ import socket
 import sys
 import time
 from dataclasses import replace
-from functools import cache
+from typing import Any
 
+import agent_household
 import numpy as np
 import openai
 import pytest
@@ -19,25 +20,29 @@ from gateway_playing import Letters, agent_of, ask, letters, played, texts_of
 
 from hgpo.agents import LanguageAgent
 from hgpo.envs import HouseholdSuite
-from hgpo.gateway import Result
 from hgpo.policies.settings import TinyModel
 from hgpo.policies.tiny import create_policy
 from hgpo.rollouts.prompts import CommandText
 from hgpo.rollouts.rollout import rollout, step_table
 
-GAMES = HouseholdSuite(max_steps=5)
 
-
-def test_an_agent_in_the_gateway_plays_as_the_built_in_one_does_token_by_token():
+def test_the_example_plays_as_the_built_in_agent_does_token_by_token():
     # The same prompts, the same random numbers, and batches of the same episodes: every number is equal.
-    policy = household_policy()
+    policy = create_policy(
+        [*HouseholdSuite().texts(), "task: saw: did: now: answer:"],
+        TinyModel(hidden_size=16, layers=1, heads=2, merges=0),
+        max_tokens=420,
+        max_commands=1,
+        seed=0,
+    )
     built_in = LanguageAgent(policy, CommandText(), 2, max_prompt_tokens=400, max_response_tokens=6)
-    games = GAMES.tasks("train", 2, 0)
-    how = dict(group_size=3, temperature=1.0, seed=[5])
-    expected = rollout(GAMES, built_in, games, **how)  # pyright: ignore[reportArgumentType]
+    games = HouseholdSuite().tasks("train", 2, 0)
+    how: Any = dict(group_size=2, temperature=1.0, seed=[5])
+    expected = rollout(HouseholdSuite(), built_in, games, **how)
     policy.reader.forget()
-    own = replace(agent_of(household), policy=policy, chat=policy.chat, max_response_tokens=6)
-    found = rollout(GAMES, own, games, **how)  # pyright: ignore[reportArgumentType]
+    own = replace(agent_of(agent_household.play), policy=policy, chat=policy.chat, max_response_tokens=6)
+    told = [replace(game, game={"id": game.id}) for game in games]
+    found = rollout(HouseholdSuite(), own, told, **how)
     ours, theirs = (step_table(each, policy_version=0) for each in (found, expected))
     assert len(ours) == len(theirs) > 20
     for name in ("task_id", "trajectory_id", "step_index", "state_key", "reward", "action_valid"):
@@ -46,37 +51,6 @@ def test_an_agent_in_the_gateway_plays_as_the_built_in_one_does_token_by_token()
         mine, other = getattr(ours, name), getattr(theirs, name)
         assert all(map(np.array_equal, mine, other)), name
     assert [each.won for each in found] == [each.won for each in expected]
-
-
-@cache
-def household_policy():
-    return create_policy(
-        [*GAMES.texts(), "task: saw: did: now: answer:"],
-        TinyModel(hidden_size=16, layers=1, heads=2, merges=0),
-        max_tokens=420,
-        max_commands=1,
-        seed=0,
-    )
-
-
-async def household(game, client):
-    """The loop of examples/agent_household.py, for games that end after five steps."""
-    task = next(each for each in GAMES.tasks("train", 2, 0) if each.game == game)
-    environment, steps = GAMES.make(), []
-    seen, info = environment.reset(task)
-    rewards, keys, valid, over = [], [], [], False
-    while not over:
-        lines = [f"task: {task.instruction}"]
-        lines += [f"saw: {before}\ndid: {did}" for before, did in steps[-2:]]
-        lines += [f"now: {seen}", *info.admissible_commands, "answer:"]
-        command = " ".join((await ask(client, "\n".join(lines))).lower().split())
-        keys.append(info.state_key)
-        valid.append(command in info.admissible_commands)
-        steps.append((seen, command))
-        seen, reward, terminated, truncated, info = environment.step(command)
-        rewards.append(reward)
-        over = terminated or truncated
-    return Result(rewards, keys, valid, won=info.won)
 
 
 async def two_questions(task, client):

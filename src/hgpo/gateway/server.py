@@ -132,7 +132,7 @@ def application(exchange: Exchange, token: str, state_key: StateKey = last_seen)
         return JSONResponse(written.whole(int(time.time())))
 
     async def models(http: Request) -> Response:
-        _episode(http, token)
+        _authenticated(http, token)
         model = {"id": MODEL, "object": "model", "created": 0, "owned_by": "hgpo"}
         return JSONResponse({"object": "list", "data": [model]})
 
@@ -155,17 +155,26 @@ def application(exchange: Exchange, token: str, state_key: StateKey = last_seen)
     )
 
 
+def _authenticated(http: Request, token: str) -> str:
+    """The episode that the key of a request names; empty if it names none.
+
+    Raises:
+        Refusal: if the key is wrong.
+    """
+    scheme, _, key = http.headers.get("authorization", "").partition(" ")
+    given, _, named = key.strip().partition(".")
+    if scheme.lower() != "bearer" or not hmac.compare_digest(given.encode(), token.encode()):
+        raise Refusal(401, "the key is not this run's: take client.api_key", "invalid_api_key")
+    return named
+
+
 def _episode(http: Request, token: str) -> str:
     """The episode that a request belongs to.
 
     Raises:
         Refusal: if the key is wrong, or if neither key nor path name an episode.
     """
-    scheme, _, key = http.headers.get("authorization", "").partition(" ")
-    given, _, named = key.strip().partition(".")
-    if scheme.lower() != "bearer" or not hmac.compare_digest(given.encode(), token.encode()):
-        raise Refusal(401, "the key is not this run's: take client.api_key", "invalid_api_key")
-    episode = http.path_params.get("episode", named)
+    episode = http.path_params.get("episode", _authenticated(http, token))
     if not episode:
         raise Refusal(400, "neither the key nor the path names an episode: take client.base_url")
     return episode
