@@ -35,15 +35,17 @@ def used(name: str, arguments: str) -> str:
 async def play(task: dict[str, Any], client: AsyncOpenAI) -> tuple[float, list[str]]:
     """One question; the reward is 1 for the right number, and a state is the latest result of a tool."""
     messages: list[Any] = [{"role": "user", "content": task["question"]}]
-    states = []
+    states, text = [], ""
     for _ in range(MOST_CALLS):
         states.append(messages[-1]["content"])
         reply = await client.chat.completions.create(model="policy", messages=messages, tools=TOOLS)
         message = reply.choices[0].message
         messages.append(message.model_dump(exclude_none=True))
-        if not message.tool_calls:
-            break
-        for call in message.tool_calls:
+        calls = [call for call in message.tool_calls or () if call.type == "function"]
+        for call in calls:
             result = used(call.function.name, call.function.arguments)
             messages.append({"role": "tool", "tool_call_id": call.id, "content": result})
-    return float(str(task["answer"]) in (message.content or "").split()), states
+        if not calls:
+            text = message.content or ""
+            break
+    return float(str(task["answer"]) in text.split()), states

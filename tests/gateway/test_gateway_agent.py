@@ -64,7 +64,7 @@ def test_every_request_is_a_row_of_the_tokens_that_were_sampled():
     # The episode's stream has the seed, the task's number and the member's.
     first, second = letters((3, 0, 0), 2)
     assert texts_of(trajectory) == [first, second]
-    table = step_table([trajectory], policy_version=7)
+    table: Any = step_table([trajectory], policy_version=7)
     assert [bytes(row.tolist()).decode() for row in table.prompt_tokens] == ["one", f"two after {first}"]
     assert [bytes(row.tolist()).decode() for row in table.response_tokens] == [first, second]
     assert np.allclose(table.response_logprobs, -np.random.default_rng((3, 0, 0)).random((2, 4)))
@@ -132,7 +132,7 @@ def test_at_most_so_many_episodes_are_played_at_the_same_time():
 def test_a_function_that_is_not_async_gets_the_other_client():
     def plays(task, client):
         assert isinstance(client, openai.OpenAI)
-        messages = [{"role": "user", "content": "hello"}]
+        messages: Any = [{"role": "user", "content": "hello"}]
         return (
             client.chat.completions.create(model="any", messages=messages).choices[0].message.content == task
         )

@@ -53,7 +53,7 @@ def sent(address, path, key=None, body=None):
         return Response(response.status, response.headers, response.read().decode())
 
 
-def post(address, path="/t/0-0/v1/chat/completions", key=None, body=BODY):
+def post(address, path="/t/0-0/v1/chat/completions", key=None, body: str | bytes = BODY):
     return sent(address, path, key, body)
 
 

@@ -134,7 +134,7 @@ def test_a_run_may_start_from_the_policy_of_another_with_its_settings(learned):
         ("agent:gateway_words:play --tasks TASKS --init .", "no run in"),
     ],
 )  # fmt: skip
-def test_wrong_words_are_told_in_one_line(words, message, tmp_path, monkeypatch, capsys):
+def test_wrong_words_are_told_in_one_line(words: str, message, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     files = {"TASKS": str(gateway_words.write_tasks(tmp_path)), "BAD": "bad", "EMPTY": "empty"}
     (tmp_path / "bad").write_text('{"a": 1}\n{"a": \n')

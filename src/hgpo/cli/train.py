@@ -174,7 +174,7 @@ def _agent(command: TrainCommand) -> dict[str, Any]:
     if command.tasks is None:
         raise SettingError("an agent of your own needs --tasks, a file of JSON lines with one task per line")
     suite = AgentSuite(command.agent, command.tasks, command.held_out or "", command.state_key or "")
-    suite.function(), suite.state_key_function(), suite.tasks(suite.splits[0], 1)
+    suite.check()
     return {"env": suite}
 
 

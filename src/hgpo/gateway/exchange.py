@@ -167,7 +167,9 @@ class Exchange:
                 asked.asking, episode.late = True, False
                 pending = Pending(episode, asked, request, state_key, self._clock())
                 self._queue.append(pending)
-                self._changed.notify_all()
+                # Waking the other thread for every request would cost as much as the request itself.
+                if len(self._queue) == 1 or self._all_ask():
+                    self._changed.notify_all()
                 return pending
         place = f"the branch {branch!r}" if branch else "one branch"
         words = (
@@ -198,7 +200,7 @@ class Exchange:
             ended = self._ended
             while True:
                 now = self._clock()
-                oldest = min((pending.at for pending in self._queue), default=np.inf)
+                oldest = self._queue[0].at if self._queue else np.inf
                 if self._queue and (now >= oldest + self._wait or self._all_ask()):
                     break
                 if now >= until or self._ended != ended:

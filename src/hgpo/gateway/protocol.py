@@ -36,10 +36,10 @@ def _text_of(content: Any) -> Any:
         return ""
     if not isinstance(content, list):
         return content
-    texts = [part.get("text") if isinstance(part, dict) else part for part in content]
-    if not all(isinstance(text, str) for text in texts):
+    parts: list[Any] = [part.get("text") if isinstance(part, dict) else part for part in content]
+    if not all(isinstance(part, str) for part in parts):
         raise ValueError("this model reads text alone, no images, sounds or files")
-    return "\n".join(texts)
+    return "\n".join(parts)
 
 
 Text = Annotated[str, BeforeValidator(_text_of)]

@@ -66,6 +66,16 @@ class AgentSuite:
         """
         return _function(self.state_key) if self.state_key else last_seen
 
+    def check(self) -> None:
+        """Load the functions and the training tasks.
+
+        Raises:
+            SettingError: if one cannot be loaded.
+        """
+        self.function()
+        self.state_key_function()
+        self.tasks(self.splits[0], 1)
+
     def tasks(self, split: str, count: int | None = None, seed: int = 0) -> Sequence[Task]:
         """`count` tasks of a split; training tasks are drawn by `seed`, each once before any is repeated."""
         return choose_tasks(

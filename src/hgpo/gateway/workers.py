@@ -32,7 +32,7 @@ class Worker:
         """
         self._play, self._task, self._on_end = play, task, on_end
         # The gateway does not use TLS, and loading certificates takes longer than a small model's episode.
-        self._client = {"base_url": base_url, "api_key": key}
+        self._base_url, self._key = base_url, key
         self._running: tuple[asyncio.AbstractEventLoop, asyncio.Task[Any]] | None = None
         threading.Thread(target=self._run, name="agent", daemon=True).start()
 
@@ -49,8 +49,11 @@ class Worker:
             if any(map(inspect.iscoroutinefunction, (self._play, type(self._play).__call__))):
                 asyncio.run(self._play_in_loop())
             else:
-                http = openai.DefaultHttpxClient(verify=False, trust_env=False)
-                with openai.OpenAI(**self._client, http_client=http) as client:
+                with openai.OpenAI(
+                    base_url=self._base_url,
+                    api_key=self._key,
+                    http_client=openai.DefaultHttpxClient(verify=False, trust_env=False),
+                ) as client:
                     self._on_end(self._play(self._task, client))
         # Also SystemExit: an agent that calls sys.exit ends only its own episode.
         except BaseException as error:
@@ -62,8 +65,11 @@ class Worker:
         # Nobody waits for what an agent leaves behind.
         loop.set_exception_handler(lambda loop, context: None)
         self._running = loop, task
-        http = openai.DefaultAsyncHttpxClient(verify=False, trust_env=False)
-        async with openai.AsyncOpenAI(**self._client, http_client=http) as client:
+        async with openai.AsyncOpenAI(
+            base_url=self._base_url,
+            api_key=self._key,
+            http_client=openai.DefaultAsyncHttpxClient(verify=False, trust_env=False),
+        ) as client:
             # Closing the loop may wait for tasks that do not end: the outcome does not.
             try:
                 self._on_end(await self._play(self._task, client))
@@ -71,4 +77,4 @@ class Worker:
                 self._fail(error)
 
     def _fail(self, error: BaseException) -> None:
-        self._on_end(Failure("agent", in_one_line(error).replace(self._client["api_key"], "…")))
+        self._on_end(Failure("agent", in_one_line(error).replace(self._key, "…")))

@@ -142,7 +142,7 @@ class ChatTokenizer:
             raise SettingError("the model has no chat template, which would show it the tools")
         return self.encode(["\n".join(message["content"] for message in messages)])[0]
 
-    def _opened(self, rows: Sequence[Tokens]) -> list[tuple[int, ...]]:
+    def _opened(self, rows: Sequence[Sequence[int]]) -> list[tuple[int, ...]]:
         """Rows of tokens without those that end a turn or a text at their ends."""
         closing = {*self._closing, self.tokenizer.eos_token_id}
         return [_without_last(row, (token in closing for token in reversed(row))) for row in rows]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from hgpo.agents.language import LanguageAgent
 from hgpo.estimators import CriticEstimator
 from hgpo.policies.critic import Critic
 from hgpo.policies.engines import ENGINES, RolloutEngine
@@ -120,8 +121,9 @@ def new_state(run: RunContext, start: StartingPoint) -> TrainingState:
     Raises:
         RunError: if the reference cannot be written.
     """
-    read(run, start.policy, start.agent)
-    warm_start(run, start.policy, start.agent)
+    if isinstance(start.agent, LanguageAgent):
+        read(run, start.policy, start.agent)
+        warm_start(run, start.policy, start.agent)
     if run.is_first:
         save_reference(run.log.reference, start.policy)
     run.wait_for_first()
