@@ -200,8 +200,8 @@ class TrainConfig:
     evaluation_tasks: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
     """Only the first N tasks of each split; None plays all."""
     environment_timeout: float = 60.0
-    """Seconds that an environment may take per step; after that its trajectory fails and the rest of the
-    group continues. 0 waits forever."""
+    """Seconds that an environment may take per step, or an agent of your own between two requests; after that
+    its trajectory fails and the rest of the group continues. 0 waits forever."""
     env_isolation: EnvironmentIsolation = "thread"
     """Where environments run: in threads of the run's process, or each in a process of its own, so that a
     crash or a leak costs only its own trajectory."""
