@@ -19,8 +19,8 @@ from openenv.core import GenericEnvClient
 from toy import ToySuite
 
 from hgpo.adapters.openenv import digest, server_of
+from hgpo.addresses import listening
 from hgpo.cli import main
-from hgpo.cli.listening import listening
 from hgpo.envs.bridges import OpenEnvSuite
 from hgpo.envs.checker import check
 from hgpo.envs.household import HouseholdSuite

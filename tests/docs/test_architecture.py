@@ -15,7 +15,7 @@ LEVELS = (
     {"groups", "near_states", "returns", "variance"},
     {"estimators", "envs", "policies", "rollout_files"},
     {"rollouts", "analysis"},
-    {"agents", "runs"},
+    {"agents", "gateway", "runs"},
     {"training"},
     {"report", "lab"},
     {"compare", "adapters", "view"},

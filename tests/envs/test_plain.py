@@ -51,7 +51,12 @@ def test_the_example_keeps_the_contract_and_its_walkthroughs_are_the_shortest():
 
 
 @pytest.mark.parametrize(
-    ("name", "page"), [("own_environment", "your-own-environment"), ("own_estimator", "your-own-estimator")]
+    ("name", "page"),
+    [
+        ("own_environment", "your-own-environment"),
+        ("own_estimator", "your-own-estimator"),
+        ("agent_household", "agents"),
+    ],
 )
 def test_the_page_shows_the_example_as_it_is(name, page):
     text = (EXAMPLE.parents[1] / "docs" / f"{page}.md").read_text()

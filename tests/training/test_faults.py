@@ -116,7 +116,7 @@ def test_a_fault_of_one_changes_nothing_for_the_others(tmp_path):
 def test_if_every_environment_fails_the_run_says_so(tmp_path):
     # The first eleven serve before: seven as above, four for the evaluation.
     settings = config(env=FaultySuite(every=1, after=11), iterations=2, evaluation_tasks=2)
-    with pytest.raises(RunError, match=r"every environment failed in iteration 1.*OSError: the simulator"):
+    with pytest.raises(RunError, match=r"every trajectory failed in iteration 1.*OSError: the simulator"):
         run(settings, tmp_path)
 
 

@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 
 import tyro
 
+from hgpo.addresses import listening
 from hgpo.cli.environments import parse_with_environment
-from hgpo.cli.listening import listening
 from hgpo.envs.base import describe
 from hgpo.errors import SettingError
 

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import tyro
 
-from hgpo.cli.listening import listening
+from hgpo.addresses import listening
 from hgpo.cli.parse import parse
 from hgpo.cli.rollout_input import new_names
 from hgpo.errors import SettingError

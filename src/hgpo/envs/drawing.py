@@ -10,6 +10,9 @@ from hgpo.errors import SettingError
 
 T = TypeVar("T")
 
+HELD_OUT = 5
+"""Every fifth task of a single list is held out; of fewer than five tasks, the last one."""
+
 
 def require_split(split: str, splits: Sequence[str]) -> None:
     """Raise ValueError if there is no such split."""
@@ -55,3 +58,12 @@ def drawn_in_rounds(items: Sequence[T], count: int, rng: random.Random) -> list[
     while len(drawn) < count:
         drawn += rng.sample(items, min(len(items), count - len(drawn)))
     return drawn
+
+
+def divided(tasks: Sequence[T]) -> dict[str, list[T]]:
+    """Tasks for training, and every fifth one held out."""
+    held_out = set(range(HELD_OUT - 1, len(tasks), HELD_OUT) or [len(tasks) - 1])
+    return {
+        "train": [task for number, task in enumerate(tasks) if number not in held_out],
+        "held_out": [task for number, task in enumerate(tasks) if number in held_out],
+    }

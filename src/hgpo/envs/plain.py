@@ -25,12 +25,10 @@ import numpy as np
 
 from hgpo.envs.base import Info, Task, TaskSuite
 from hgpo.envs.commands import ANY_TEXT, listed
-from hgpo.envs.drawing import choose_tasks, drawn_in_rounds
+from hgpo.envs.drawing import choose_tasks, divided, drawn_in_rounds
 from hgpo.envs.shown_texts import shown_texts
 from hgpo.errors import SettingError
 
-HELD_OUT = 5
-"""Every fifth task of a single list is held out; of fewer than five tasks, the last one."""
 TASKS_READ = 200
 """Number of tasks of each split that are played to collect the words that they show."""
 NOT_POSSIBLE = "not possible here."
@@ -175,7 +173,7 @@ class PlainSuite:
     @cached_property
     def _lists(self) -> dict[str, list[Task]]:
         given = self.parts.tasks(**self._options) if callable(self.parts.tasks) else self.parts.tasks
-        lists = given if isinstance(given, Mapping) else _divided(list(given))
+        lists = given if isinstance(given, Mapping) else divided(list(given))
         if len(lists) < 2 or not all(lists.values()):
             raise SettingError(
                 f"{self.name} has no training tasks or no held-out tasks: expected one list with two or more "
@@ -271,15 +269,6 @@ class PlainEnvironment:
         tells = getattr(self.episode, "state_key", None)
         key = self.observation if tells is None else _result(tells())
         return Info(() if over else self._commands(), key, won)
-
-
-def _divided(tasks: Sequence[Any]) -> dict[str, list[Any]]:
-    """Tasks for training, and every fifth one held out."""
-    held_out = set(range(HELD_OUT - 1, len(tasks), HELD_OUT) or [len(tasks) - 1])
-    return {
-        "train": [task for number, task in enumerate(tasks) if number not in held_out],
-        "held_out": [task for number, task in enumerate(tasks) if number in held_out],
-    }
 
 
 @cache

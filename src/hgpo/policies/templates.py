@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -97,6 +99,30 @@ class ChatTemplate:
             raise self._refusal("it leaves out or changes part of the message")
         return prompt
 
+    def conversation(self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Any] = ()) -> str:
+        """The text of the prompt with these messages, up to where the next answer begins.
+
+        Args:
+            messages: in the form of OpenAI's chat completions, each content a text.
+            tools: the tools that the model may call, in the same form.
+
+        Raises:
+            SettingError: if the template raises an error, or has no place for tools.
+        """
+        if tools and "tools" not in self.text:
+            raise SettingError(f"the chat template of {_name(self.tokenizer)} has no place for tools")
+        said = [{**message, **_arguments_read(message)} for message in messages]
+        if self.system and said[0]["role"] != "system":
+            said.insert(0, {"role": "system", "content": _SYSTEM})
+        try:
+            return self._template_applied(said, tools=list(tools) or None, add_generation_prompt=True)
+        # Templates can raise errors of Jinja and of Python.
+        except Exception as error:
+            raise SettingError(
+                f"the chat template of {_name(self.tokenizer)} does not take these messages: "
+                f"{' '.join(str(error).split())}"
+            ) from None
+
     @cached_property
     def begun(self) -> str:
         """The part of the answer's thought that the template writes; see `begun_by`."""
@@ -113,15 +139,21 @@ class ChatTemplate:
     def _rendered(self, message: str, reply: str | None = None) -> str:
         said = [("system", _SYSTEM)] if self.system else []
         said += [("user", message)] if reply is None else [("user", message), ("assistant", reply)]
+        messages = [{"role": role, "content": text} for role, text in said]
+        return self._template_applied(messages, add_generation_prompt=reply is None)
+
+    def _template_applied(self, messages: Sequence[Mapping[str, Any]], **options: Any) -> str:
+        """The text that the template makes of messages whose contents are texts."""
+        if self.parts:
+            messages = [
+                {**message, "content": [{"type": "text", "text": message["content"]}]} for message in messages
+            ]
         return self.tokenizer.apply_chat_template(
-            [
-                {"role": role, "content": [{"type": "text", "text": text}] if self.parts else text}
-                for role, text in said
-            ],
+            messages,
             chat_template=self.text,
             tokenize=False,
-            add_generation_prompt=reply is None,
             strftime_now=_TODAY.strftime,
+            **options,
             **self.arguments,
         )
 
@@ -135,6 +167,20 @@ class ChatTemplate:
 def _name(tokenizer: Any) -> str:
     """The name of a tokenizer's model, for error messages."""
     return tokenizer.name_or_path or "this tokenizer"
+
+
+def _arguments_read(message: Mapping[str, Any]) -> dict[str, Any]:
+    """The tool calls of a message with their arguments as values, as templates expect them, not as JSON."""
+    if not message.get("tool_calls"):
+        return {}
+    calls = [dict(call) for call in message["tool_calls"]]
+    for call in calls:
+        called = dict(call["function"])
+        # The model's own malformed arguments are shown as they are.
+        with suppress(ValueError):
+            called["arguments"] = json.loads(called["arguments"])
+        call["function"] = called
+    return {"tool_calls": calls}
 
 
 def _words(text: str) -> str:

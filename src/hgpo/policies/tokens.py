@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hgpo.errors import SettingError
 from hgpo.policies.answers import Answer, left_to_write, read_answer
 from hgpo.policies.templates import ChatTemplate, template_text
 
@@ -116,6 +117,33 @@ class ChatTokenizer:
             # The template writes all special tokens itself.
             prompts = [self.template.prompt(text) for text in texts]
             rows = self.tokenizer(prompts, add_special_tokens=False).input_ids
+        return self._opened(rows)
+
+    def encode_conversation(
+        self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Any] = ()
+    ) -> tuple[int, ...]:
+        """Token ids of a conversation, up to where the next answer begins.
+
+        A tokenizer without a chat template reads the messages' contents as one text, each on a new line; a
+        single user's message has the same tokens as in `encode`.
+
+        Args:
+            messages: in the form of OpenAI's chat completions, each content a text.
+            tools: the tools that the model may call, in the same form.
+
+        Raises:
+            SettingError: if the template does not take the messages or the tools, or if there is none for
+                tools.
+        """
+        if self.template is not None:
+            prompt = self.template.conversation(messages, tools)
+            return self._opened(self.tokenizer([prompt], add_special_tokens=False).input_ids)[0]
+        if tools:
+            raise SettingError("the model has no chat template, which would show it the tools")
+        return self.encode(["\n".join(message["content"] for message in messages)])[0]
+
+    def _opened(self, rows: Sequence[Sequence[int]]) -> list[tuple[int, ...]]:
+        """Rows of tokens without those that end a turn or a text at their ends."""
         closing = {*self._closing, self.tokenizer.eos_token_id}
         return [_without_last(row, (token in closing for token in reversed(row))) for row in rows]
 

@@ -40,7 +40,7 @@ def load_class(spelling: str) -> Any:
     try:
         return getattr(module, name)
     except AttributeError:
-        known = [each for each, value in vars(module).items() if isinstance(value, type)]
+        known = [each for each, value in vars(module).items() if callable(value)]
         near = difflib.get_close_matches(name, known, 1)
         hint = f"; did you mean {place}:{near[0]}?" if near else ""
         raise SettingError(f"{spelling}: {place} has no attribute {name!r}{hint}") from None

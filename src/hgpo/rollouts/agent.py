@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -78,6 +78,25 @@ def stream_of(agent: Agent, temperature: float) -> AbstractContextManager[Decisi
     if isinstance(agent, StreamingAgent):
         return agent.stream(temperature)
     return nullcontext(AnsweredTogether(partial(agent.act, temperature=temperature)))
+
+
+@runtime_checkable
+class PlayingAgent(Protocol):
+    """An agent that plays whole episodes by itself, in an environment of its own."""
+
+    def play(
+        self,
+        tasks: Sequence[Task],
+        *,
+        group_size: int,
+        temperature: float,
+        seed: Sequence[int],
+        on_step: Callable[[int, int], None],
+        timeout: float | None,
+        numbers: Sequence[int] | None,
+    ) -> list[Trajectory]:
+        """The trajectories of a rollout; see `hgpo.rollouts.rollout.rollout` for the arguments."""
+        ...
 
 
 @runtime_checkable

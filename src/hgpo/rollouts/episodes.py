@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -116,6 +116,17 @@ class Failure:
 
 
 @dataclass(frozen=True)
+class StepSequence:
+    """Steps that follow one another, as a trajectory of a step table."""
+
+    group_id: str
+    """Identifies the group of sequences that are compared."""
+    trajectory_id: str
+    """Identifies the sequence."""
+    steps: tuple[Step, ...]
+
+
+@dataclass(frozen=True)
 class Trajectory:
     """One episode from its start to its end."""
 
@@ -134,6 +145,8 @@ class Trajectory:
     """The task's score, from 0 to 1, in environments that report one."""
     round: int = 0
     """The round of dynamic sampling; groups are counted from 0 in each round."""
+    branches: Mapping[str, tuple[Step, ...]] = field(default_factory=dict)
+    """The steps of sub-agents by name, if an agent that plays by itself has any."""
 
     @property
     def group_id(self) -> str:
@@ -144,6 +157,18 @@ class Trajectory:
     def trajectory_id(self) -> str:
         """A text that identifies the trajectory in all rounds."""
         return f"{self.group_id}/{self.member}"
+
+    @property
+    def sequences(self) -> list[StepSequence]:
+        """The steps, and then those of each branch: in each of them, every step follows the one before."""
+        own = StepSequence(self.group_id, self.trajectory_id, self.steps)
+        return [
+            own,
+            *(
+                StepSequence(f"{own.group_id} ({name})", f"{own.trajectory_id} ({name})", steps)
+                for name, steps in self.branches.items()
+            ),
+        ]
 
     @property
     def rewards(self) -> list[float]:

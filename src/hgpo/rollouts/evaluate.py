@@ -12,7 +12,7 @@ import numpy as np
 
 from hgpo.distributed import ProcessGroup, SingleProcess
 from hgpo.envs.base import Task, TaskSuite, describe, tasks_of
-from hgpo.rollouts.agent import Agent, ReflectingAgent
+from hgpo.rollouts.agent import Agent, PlayingAgent, ReflectingAgent
 from hgpo.rollouts.episodes import Trajectory, mean_score
 from hgpo.rollouts.rollout import Batching, distributed_rollout
 
@@ -176,7 +176,7 @@ class SplitResult:
 
 def evaluate_split(
     suite: TaskSuite,
-    agent: Agent,
+    agent: Agent | PlayingAgent,
     split: str,
     *,
     temperature: float,
@@ -216,7 +216,7 @@ def evaluate_split(
 
 def play(
     suite: TaskSuite,
-    agent: Agent,
+    agent: Agent | PlayingAgent,
     tasks: Sequence[Task],
     *,
     temperature: float,
@@ -233,7 +233,7 @@ def play(
         processes: the processes that share the tasks.
     """
 
-    def attempt(agent: Agent, numbers: Sequence[int], *trial: int) -> dict[int, Trajectory]:
+    def attempt(agent: Agent | PlayingAgent, numbers: Sequence[int], *trial: int) -> dict[int, Trajectory]:
         tried = distributed_rollout(
             processes or SingleProcess(),
             suite,
@@ -308,7 +308,7 @@ def mean_and_std(values: Sequence[float]) -> tuple[float, float]:
 
 def evaluate_published(
     suite: TaskSuite,
-    agent: Agent,
+    agent: Agent | PlayingAgent,
     split: str,
     protocol: PublishedProtocol,
     seed: Sequence[int],

@@ -14,7 +14,7 @@ from hgpo.envs.base import Task, TaskSuite, concurrency_of
 from hgpo.envs.episode import EnvironmentFault
 from hgpo.envs.faults import ConcurrentJobs, JobsInTurn, run_isolated
 from hgpo.envs.processes import timeout_in_threads
-from hgpo.rollouts.agent import Agent, Situation, stream_of
+from hgpo.rollouts.agent import Agent, PlayingAgent, Situation, stream_of
 from hgpo.rollouts.episodes import STEP_COLUMNS, Decision, Episode, Failure, Trajectory
 from hgpo.steps import StepTable
 
@@ -75,7 +75,7 @@ class _LiveEpisode:
 
 def rollout(
     suite: TaskSuite,
-    agent: Agent,
+    agent: Agent | PlayingAgent,
     tasks: Sequence[Task],
     *,
     group_size: int,
@@ -93,7 +93,7 @@ def rollout(
 
     Args:
         suite: makes the environments.
-        agent: chooses the commands.
+        agent: chooses the commands, or plays the episodes by itself.
         tasks: the tasks to try.
         group_size: N, trajectories per task.
         temperature: sampling temperature; 0 is greedy.
@@ -110,6 +110,16 @@ def rollout(
         environment raised an error, returned an invalid result or did not answer in time, or if the agent
         could not continue; the other trajectories are not affected.
     """
+    if isinstance(agent, PlayingAgent):
+        return agent.play(
+            tasks,
+            group_size=group_size,
+            temperature=temperature,
+            seed=seed,
+            on_step=on_step,
+            timeout=timeout,
+            numbers=numbers,
+        )
     live: list[_LiveEpisode] = []
     for number in range(len(tasks)) if numbers is None else numbers:
         task = tasks[number]
@@ -199,7 +209,7 @@ def _play_each(
 def distributed_rollout(
     processes: ProcessGroup,
     suite: TaskSuite,
-    agent: Agent,
+    agent: Agent | PlayingAgent,
     tasks: Sequence[Task],
     *,
     group_size: int,
@@ -231,24 +241,26 @@ def _still_live(outcomes: Iterable[tuple[_LiveEpisode, bool | EnvironmentFault]]
 def step_table(trajectories: Sequence[Trajectory], *, policy_version: int) -> StepTable:
     """The steps of trajectories as a table, one row per step; a task drawn twice is two tasks.
 
-    Trajectories that failed are left out.
+    Trajectories that failed are left out. A branch is a trajectory of its own, and is compared with branches
+    of the same name.
     """
-    steps = [
-        (trajectory, index, step)
+    rows = [
+        (sequence, index, step)
         for trajectory in trajectories
         if trajectory.failure is None
-        for index, step in enumerate(trajectory.steps)
+        for sequence in trajectory.sequences
+        for index, step in enumerate(sequence.steps)
     ]
-    answers = [step.decision.completion.allowed for _, _, step in steps]
+    answers = [step.decision.completion.allowed for _, _, step in rows]
     restricted = [allowed for allowed in answers if allowed is not None]
     return StepTable(
-        task_id=[trajectory.group_id for trajectory, _, _ in steps],
-        trajectory_id=[trajectory.trajectory_id for trajectory, _, _ in steps],
-        step_index=[index for _, index, _ in steps],
-        **{name: [of(step) for _, _, step in steps] for name, of in STEP_COLUMNS.items()},
-        prompt_tokens=[step.decision.prompt for _, _, step in steps],
-        response_tokens=[step.decision.completion.tokens for _, _, step in steps],
-        response_logprobs=[step.decision.completion.logprobs for _, _, step in steps],
+        task_id=[sequence.group_id for sequence, _, _ in rows],
+        trajectory_id=[sequence.trajectory_id for sequence, _, _ in rows],
+        step_index=[index for _, index, _ in rows],
+        **{name: [of(step) for _, _, step in rows] for name, of in STEP_COLUMNS.items()},
+        prompt_tokens=[step.decision.prompt for _, _, step in rows],
+        response_tokens=[step.decision.completion.tokens for _, _, step in rows],
+        response_logprobs=[step.decision.completion.logprobs for _, _, step in rows],
         response_allowed=restricted if len(restricted) == len(answers) else None,
-        policy_version=[policy_version] * len(steps),
+        policy_version=[policy_version] * len(rows),
     )

@@ -103,7 +103,8 @@ class RunLog:
             trajectories: episodes whose steps, in order, are the rows of the table.
             steps: the table from which the advantages were computed.
         """
-        lived = [step for trajectory in trajectories for step in trajectory.steps]
+        sequences = [sequence for trajectory in trajectories for sequence in trajectory.sequences]
+        lived = [step for sequence in sequences for step in sequence.steps]
         keys = {"commands": [step.before.info.admissible_commands for step in lived]}
         of_row = [trajectory for trajectory in trajectories for _ in trajectory.steps]
         details = {
@@ -212,7 +213,8 @@ class SilentLog(RunLog):
 
 def transcript(trajectory: Trajectory) -> str:
     """One episode as readable text."""
-    lines = [f"# {trajectory.task.id}: {trajectory.task.instruction}", trajectory.steps[0].before.observation]
+    lines = [f"# {trajectory.task.id}: {trajectory.task.instruction}"]
+    lines += [step.before.observation for step in trajectory.steps[:1]]
     for step in trajectory.steps:
         action = step.decision.action
         mark = "" if action.valid else f"   (not valid: {action.invalid})"

@@ -23,6 +23,8 @@ from hgpo.estimators import (
 )
 from hgpo.estimators.depth import as_deep_as_shown
 from hgpo.files import atomic_write
+from hgpo.gateway.settings import GatewaySettings
+from hgpo.gateway.suite import AgentSuite
 from hgpo.policies.settings import CriticTraining, Lora, Precision, TinyModel, check_source
 from hgpo.registry import load_class, spelling_of
 from hgpo.rollouts.prompts import RESPONSE_FORMATS, require_choices
@@ -206,11 +208,13 @@ class TrainConfig:
     """1: the next iteration's rollouts are sampled during the update, with the weights from before it, so
     that rollouts are one update old; this takes a second copy of the model. 0: one after the other."""
     environment_timeout: float = 60.0
-    """Seconds that an environment may take per step; after that its trajectory fails and the rest of the
-    group continues. 0 waits forever."""
+    """Seconds that an environment may take per step, or an agent of your own between two requests; after that
+    its trajectory fails and the rest of the group continues. 0 waits forever."""
     env_isolation: EnvironmentIsolation = "thread"
     """Where environments run: in threads of the run's process, or each in a process of its own, so that a
     crash or a leak costs only its own trajectory."""
+    gateway: GatewaySettings = field(default_factory=GatewaySettings)
+    """The server for an agent of your own (agent:MODULE:NAME); nothing else uses it."""
     information_prompts: int = 16
     """Number of prompts per iteration whose answers are also scored under each other's prompts, for the
     metric answer_information, which is near 0 when answers do not depend on the prompt. 0 leaves it out."""
@@ -280,6 +284,7 @@ class TrainConfig:
         self._check_schedules()
         self._check_overlap()
         self._check_constraint()
+        self._check_agent()
         if not 0 < self.engine_memory < 1:
             raise SettingError(f"--engine-memory is {self.engine_memory}: expected a share between 0 and 1")
         if self.model is not None:
@@ -319,6 +324,20 @@ class TrainConfig:
                 "--overlap 1 needs --old-logprobs sampler: the weights that sampled the responses are one "
                 "update old, and the trained ones would recompute other probabilities"
             )
+
+    def _check_agent(self) -> None:
+        if not isinstance(self.env, AgentSuite):
+            return
+        if self.model is None:
+            raise SettingError("an agent of your own needs a model that can write: give --model or --init")
+        for setting, given in (
+            ("--env-isolation process", self.env_isolation == "process"),
+            ("--constrain-answers", self.constrain_answers),
+            ("--warm-start.tasks", self.warm_start.tasks > 0),
+            ("--reading.tasks", self.reading.tasks > 0),
+        ):
+            if given:
+                raise SettingError(f"{setting} has no effect on an agent of your own: leave it out")
 
     def _check_schedules(self) -> None:
         if self.entropy_target.nats is not None and self.entropy_decay.shape != "constant":
@@ -421,7 +440,7 @@ _TYPES: dict[str, Any] = {
     cls.__name__: cls
     for cls in (
         *(TrainConfig, ReadingSettings, WarmStart, TinyModel, PolicyLoss, OverlongShaping),
-        *(CriticTraining, Lora, Decay, EntropyTarget),
+        *(CriticTraining, Lora, Decay, EntropyTarget, GatewaySettings, AgentSuite),
         *ESTIMATORS.built_in.values(),
         *ENVIRONMENTS.built_in.values(),
     )

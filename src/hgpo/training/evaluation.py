@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from hgpo.agents.language import LanguageAgent
 from hgpo.random_streams import EVALUATION
+from hgpo.rollouts.agent import Agent, PlayingAgent
 from hgpo.rollouts.evaluate import SplitResult, evaluate_split
 from hgpo.training.context import RunContext
 
 
-def evaluate_splits(run: RunContext, agent: LanguageAgent) -> list[SplitResult]:
+def evaluate_splits(run: RunContext, agent: Agent | PlayingAgent) -> list[SplitResult]:
     """The results on every held-out split, greedy and sampled."""
     config = run.config
     results = []

@@ -29,7 +29,7 @@ def rollout_metrics(sample: Sample, steps: StepTable) -> dict[str, float]:
         **({} if score is None else {"score_mean": score}),
         "return_mean": float(np.mean([trajectory.total_reward for trajectory in sample.tried])),
         "steps_mean": float(np.mean(lengths)),
-        "environment_steps": sum(lengths),
+        "environment_steps": sum(len(s.steps) for trajectory in sample.tried for s in trajectory.sequences),
         "dynamic_sampling_rounds": sample.rounds,
         "failed_trajectories": lost,
         "kept_fraction": len(sample.kept) / len(sample.tried),

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from hgpo.agents import LanguageAgent
 from hgpo.errors import SettingError
 from hgpo.policies.compute import Compute
 from hgpo.policies.transformers import TransformersPolicy
-from hgpo.training.agent import language_agent
+from hgpo.training.agent import agent_of_run
 from hgpo.training.checkpoint import AVERAGE, load_checkpoint, load_weights
 from hgpo.training.checkpoint_folder import checkpoint_iteration, latest_checkpoint
 from hgpo.training.config import TrainConfig, load_config
 from hgpo.training.weight_average import WeightAverage
+
+if TYPE_CHECKING:
+    from hgpo.training.agent import TrainedAgent
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,7 @@ class OpenRun:
     checkpoint: Path
     iteration: int
     """Number of iterations done before the checkpoint."""
-    agent: LanguageAgent
+    agent: TrainedAgent
 
 
 def open_run(folder: Path, *, evaluated: bool = False) -> OpenRun:
@@ -47,7 +50,7 @@ def open_run(folder: Path, *, evaluated: bool = False) -> OpenRun:
     policy = (
         evaluated_policy(config, checkpoint, compute) if evaluated else load_checkpoint(checkpoint, compute)
     )
-    return OpenRun(config, checkpoint, checkpoint_iteration(checkpoint), language_agent(config, policy))
+    return OpenRun(config, checkpoint, checkpoint_iteration(checkpoint), agent_of_run(config, policy))
 
 
 def evaluated_policy(config: TrainConfig, checkpoint: Path, compute: Compute) -> TransformersPolicy:

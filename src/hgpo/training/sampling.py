@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from hgpo.agents.language import LanguageAgent
 from hgpo.errors import RunError
 from hgpo.random_streams import ROLLOUT, TASKS
+from hgpo.rollouts.agent import Agent, PlayingAgent
 from hgpo.rollouts.dynamic_sampling import Sample, sample_groups
 from hgpo.rollouts.episodes import Trajectory
 from hgpo.rollouts.rollout import distributed_rollout
@@ -12,7 +12,7 @@ from hgpo.training.context import RunContext
 from hgpo.training.tasks import training_tasks
 
 
-def sample_trajectories(run: RunContext, agent: LanguageAgent, iteration: int) -> Sample:
+def sample_trajectories(run: RunContext, agent: Agent | PlayingAgent, iteration: int) -> Sample:
     """Groups of trajectories of the iteration's tasks; failed trajectories are reported.
 
     Args:
@@ -21,7 +21,7 @@ def sample_trajectories(run: RunContext, agent: LanguageAgent, iteration: int) -
         iteration: number of iterations done before.
 
     Raises:
-        RunError: if the environment failed in every trajectory.
+        RunError: if every trajectory failed.
     """
     config = run.config
     with run.display.phase("rollout") as advance:
@@ -56,7 +56,8 @@ def sample_trajectories(run: RunContext, agent: LanguageAgent, iteration: int) -
         )
     if not sample.kept:
         raise RunError(
-            f"every environment failed in iteration {iteration + 1}, the first: {lost[0].failure}; fix it "
-            f"(hgpo env check) and continue with hgpo train --resume {run.log.folder}"
+            f"every trajectory failed in iteration {iteration + 1}, the first: {lost[0].failure}; fix "
+            "the environment (hgpo env check) or the agent, and continue with hgpo train --resume "
+            f"{run.log.folder}"
         )
     return sample

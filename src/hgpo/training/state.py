@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -16,7 +17,7 @@ from hgpo.policies.engines import ENGINES, RolloutEngine, WeightCopy
 from hgpo.policies.loading import load_policy
 from hgpo.policies.reference import Reference, load_reference
 from hgpo.policies.transformers import TransformersPolicy
-from hgpo.training.agent import language_agent, require_listed_commands, require_prompt_room
+from hgpo.training.agent import agent_of_run, require_listed_commands, require_prompt_room
 from hgpo.training.checkpoint import (
     AVERAGE,
     SAMPLER,
@@ -39,6 +40,9 @@ from hgpo.training.tasks import require_walkthroughs
 from hgpo.training.warm_start import read, warm_start
 from hgpo.training.weight_average import WeightAverage
 
+if TYPE_CHECKING:
+    from hgpo.training.agent import TrainedAgent
+
 
 @dataclass(frozen=True)
 class StartingPoint:
@@ -49,7 +53,7 @@ class StartingPoint:
     iteration: int
     """Number of iterations that the policy has been trained for."""
     policy: TransformersPolicy
-    agent: LanguageAgent
+    agent: TrainedAgent
     """Samples from the policy itself."""
 
 
@@ -61,7 +65,7 @@ class TrainingState:
     """The policy that is trained."""
     engine: RolloutEngine
     """Samples with the policy's weights."""
-    agent: LanguageAgent
+    agent: TrainedAgent
     """Acts with the engine."""
     reference: Reference | None
     """The policy before reinforcement learning, frozen; None if the loss has no KL term."""
@@ -111,7 +115,9 @@ def find_starting_point(run: RunContext) -> StartingPoint:
         require_listed_commands(run.config, run.turns)
     else:
         iteration, policy = checkpoint_iteration(checkpoint), load_checkpoint(checkpoint, run.compute)
-    return StartingPoint(checkpoint, iteration, policy, language_agent(run.config, policy, run.turns))
+    return StartingPoint(
+        checkpoint, iteration, policy, agent_of_run(run.config, policy, run.turns, run.display.say)
+    )
 
 
 def new_state(run: RunContext, start: StartingPoint) -> TrainingState:
@@ -120,8 +126,9 @@ def new_state(run: RunContext, start: StartingPoint) -> TrainingState:
     Raises:
         RunError: if the reference cannot be written.
     """
-    read(run, start.policy, start.agent)
-    warm_start(run, start.policy, start.agent)
+    if isinstance(start.agent, LanguageAgent):
+        read(run, start.policy, start.agent)
+        warm_start(run, start.policy, start.agent)
     if run.is_first:
         save_reference(run.log.reference, start.policy)
     run.wait_for_first()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from hgpo.envs.base import Task, TaskSuite, tasks_of
 from hgpo.envs.episode import begin
 from hgpo.errors import SettingError
+from hgpo.gateway.suite import AgentSuite
 from hgpo.random_streams import PROBE, WARM_TASKS, RandomStreams
 from hgpo.steps import STATE_KEY
 from hgpo.training.config import TrainConfig
@@ -46,6 +47,8 @@ def require_level_keys(config: TrainConfig, suite: TaskSuite) -> None:
     wanted = getattr(config.estimator, "level_keys", None)
     if wanted is None:
         return
+    if isinstance(config.env, AgentSuite):
+        raise SettingError("--estimator.level-keys: an agent of your own has one state key per step")
     (task,) = training_tasks(config, 1, PROBE)
     known = [STATE_KEY, *begin(suite.make(), task).info.state_keys]
     for name in wanted:

@@ -1,4 +1,4 @@
-"""The sockets of commands that serve something."""
+"""The addresses at which servers listen."""
 
 from __future__ import annotations
 
