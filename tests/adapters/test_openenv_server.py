@@ -19,11 +19,11 @@ from openenv.core import GenericEnvClient
 from toy import ToySuite
 
 from hgpo.adapters.openenv import digest, server_of
-from hgpo.addresses import listening
 from hgpo.cli import main
 from hgpo.envs.bridges import OpenEnvSuite
 from hgpo.envs.checker import check
 from hgpo.envs.household import HouseholdSuite
+from hgpo.gateway.address import listening
 
 pytestmark = pytest.mark.stack
 

@@ -16,7 +16,7 @@ from browser import opened
 from playwright.sync_api import Page, expect
 from view_runs import HOSTILE, steps_of, write_iteration, write_run
 
-from hgpo.addresses import listening
+from hgpo.gateway.address import listening
 from hgpo.rollout_files import write_rollouts
 from hgpo.view.server import application
 from hgpo.view.sources import open_source

@@ -8,10 +8,10 @@ from typing import Annotated, Literal
 
 import tyro
 
-from hgpo.addresses import listening
 from hgpo.cli.environments import parse_with_environment
 from hgpo.envs.base import describe
 from hgpo.errors import SettingError
+from hgpo.gateway.address import listening
 
 
 @dataclass(frozen=True)

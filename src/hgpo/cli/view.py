@@ -11,10 +11,10 @@ from typing import Annotated
 
 import tyro
 
-from hgpo.addresses import listening
 from hgpo.cli.parse import parse
 from hgpo.cli.rollout_input import new_names
 from hgpo.errors import SettingError
+from hgpo.gateway.address import listening
 
 LOOPBACK = "127.0.0.1"
 SECONDS_TO_CLOSE = 1

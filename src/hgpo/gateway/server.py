@@ -24,8 +24,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from hgpo.addresses import listening
 from hgpo.errors import RunError
+from hgpo.gateway.address import listening
 from hgpo.gateway.exchange import Exchange, Pending
 from hgpo.gateway.protocol import MODEL, ChatRequest, Refusal, Written, read_request
 from hgpo.gateway.results import MAIN
