@@ -18,8 +18,9 @@ from corridor_server import running
 from openenv.core import GenericEnvClient
 from toy import ToySuite
 
-from hgpo.adapters.openenv import digest, listening, server_of
+from hgpo.adapters.openenv import digest, server_of
 from hgpo.cli import main
+from hgpo.cli.listening import listening
 from hgpo.envs.bridges import OpenEnvSuite
 from hgpo.envs.checker import check
 from hgpo.envs.household import HouseholdSuite

@@ -10,7 +10,6 @@ A session is an episode at a time. `reset` takes a seed and a split, `step` take
 from __future__ import annotations
 
 import random
-import socket
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from hashlib import blake2b
@@ -158,21 +157,7 @@ def application(suite: TaskSuite, sessions: int) -> Any:
     )
 
 
-def listening(host: str, port: int) -> socket.socket:
-    """A socket at this address; port 0 is any free one.
-
-    Raises:
-        SettingError: if the address cannot be used.
-    """
-    try:
-        return socket.create_server((host, port))
-    except OSError as error:
-        raise SettingError(
-            f"cannot listen at {host}, port {port}: {error.strerror}; choose another --port or --host"
-        ) from None
-
-
 def server_of(suite: TaskSuite, sessions: int) -> uvicorn.Server:
-    """The server of a suite, to be run with the socket of `listening`."""
+    """The server of a suite, to be run with a listening socket."""
     config = uvicorn.Config(application(suite, sessions), log_level="warning", ws="websockets-sansio")
     return uvicorn.Server(config)

@@ -23,6 +23,7 @@ COMMANDS = {
     "presets": ("hgpo.cli.presets", "show the published settings, each value with its source"),
     "export": ("hgpo.cli.export", "write a run's model as a plain Hugging Face folder"),
     "report": ("hgpo.cli.report", "write a run's report as one HTML page"),
+    "view": ("hgpo.cli.view", "look at runs and rollouts while they happen: a live page on this machine"),
     "lab": ("hgpo.cli.lab", "measure bias and variance of estimators where the true advantages are known"),
     "check": ("hgpo.cli.check", "check that the installed training stack fits this package"),
     "verl": ("hgpo.cli.verl", "train on a cluster, in verl: check, train, preset"),

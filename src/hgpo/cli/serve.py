@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import tyro
 
 from hgpo.cli.environments import parse_with_environment
+from hgpo.cli.listening import listening
 from hgpo.envs.base import describe
 from hgpo.errors import SettingError
 
@@ -44,7 +45,7 @@ def main(args: Sequence[str]) -> int:
     """Run the command."""
     command = parse_with_environment(Serve, args, "hgpo serve")
     # Commands without a server need none of its packages.
-    from hgpo.adapters.openenv import listening, server_of
+    from hgpo.adapters.openenv import server_of
 
     with listening(command.host, command.port) as address:
         server = server_of(command.env, command.sessions)
