@@ -25,7 +25,7 @@ COMMANDS = {
     "report": ("hgpo.cli.report", "write a run's report as one HTML page"),
     "view": ("hgpo.cli.view", "look at runs and rollouts while they happen: a live page on this machine"),
     "lab": ("hgpo.cli.lab", "measure bias and variance of estimators where the true advantages are known"),
-    "check": ("hgpo.cli.check", "check that the installed TRL or verl fits this package"),
+    "check": ("hgpo.cli.check", "check that the installed training stack fits this package"),
     "verl": ("hgpo.cli.verl", "train on a cluster, in verl: check, train, preset"),
     "env": ("hgpo.cli.environments", "play or check an environment"),
     "serve": ("hgpo.cli.serve", "serve an environment to other training stacks (OpenEnv)"),
