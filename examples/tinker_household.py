@@ -5,50 +5,18 @@ TINKER_API_KEY=… python examples/tinker_household.py --model Qwen/Qwen3-8B
 """
 
 import argparse
-from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import tinker
 
 from hgpo import HGPO
-from hgpo.adapters.tinker import step_datums
+from hgpo.adapters.tinker import TinkerPolicy, step_datums
 from hgpo.agents.language import LanguageAgent
 from hgpo.envs import HouseholdSuite
-from hgpo.policies.base import Completion
 from hgpo.policies.tokens import ChatTokenizer, end_tokens
 from hgpo.rollouts.prompts import RESPONSE_FORMATS
 from hgpo.rollouts.rollout import rollout, step_table
-
-
-@dataclass
-class TinkerPolicy:
-    """Samples with the current weights."""
-
-    chat: ChatTokenizer
-    client: Any
-
-    def encode(self, texts: Sequence[str]) -> list[tuple[int, ...]]:
-        """Token ids of each prompt."""
-        return self.chat.encode(texts)
-
-    def generate(
-        self, prompts: Sequence[tuple[int, ...]], uniforms: np.ndarray, temperature: float
-    ) -> list[Completion]:
-        """One completion per prompt; all requests wait for their answers at the same time."""
-        waiting = []
-        for prompt, numbers in zip(prompts, uniforms, strict=True):
-            sampling = tinker.SamplingParams(
-                max_tokens=len(numbers), temperature=temperature, seed=int(numbers[0] * 2**31)
-            )
-            waiting.append(self.client.sample(tinker.ModelInput.from_ints(list(prompt)), 1, sampling))
-        sequences = [each.result().sequences[0] for each in waiting]
-        answers = self.chat.answers([each.tokens for each in sequences])
-        return [
-            Completion(np.array(each.tokens), np.array(each.logprobs, np.float32), answer)
-            for each, answer in zip(sequences, answers, strict=True)
-        ]
 
 
 def train(trainer: Any, iterations: int, tasks: int = 16, group_size: int = 8, max_tokens: int = 512) -> None:

@@ -18,6 +18,16 @@ settings.register_profile("explore", deadline=None, max_examples=1000)
 settings.load_profile("reproducible")
 
 
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """A headless Chromium."""
+    # Most tests need no browser.
+    from browser import chromium
+
+    with chromium() as started:
+        yield started
+
+
 @pytest.fixture
 def handlers() -> Iterator[Callable[[Mapping[signal.Signals, Any]], None]]:
     """Sets what signals do until the end of the test, whatever they do where the tests were started."""

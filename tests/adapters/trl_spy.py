@@ -8,24 +8,20 @@ FOLDER/NAME-RANK.pickle.
 
 from __future__ import annotations
 
-import itertools
 import json
-import os
 import pickle
 import sys
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
 
 from hgpo.adapters.trl import StepwiseGRPOConfig, StepwiseGRPOTrainer
-from hgpo.envs import HouseholdSuite
 
 SMALL = {
     # Penalties reach earlier steps, so that returns differ.
-    "suite": "trl_spy:UnevenHousehold",
+    "suite": "uneven_household:UnevenHousehold",
     "suite_settings": {"split_size": 3},
     "estimator_settings": {"discount": 0.95, "invalid_penalty": 0.1, "propagate_penalty": True},
     **{"response": "number", "max_completion_length": 2, "num_generations": 4},
@@ -33,36 +29,6 @@ SMALL = {
     **{"learning_rate": 1e-3, "save_strategy": "no", "report_to": "none", "seed": 5, "logging_steps": 1},
     **{"bf16": False, "use_cpu": True, "gradient_checkpointing": False, "disable_tqdm": True},
 }
-
-
-LENGTHS = (1, 2, 3, 3, 2, 1, 1, 2)
-"""Steps of each trajectory of a generation: 15 in all; of two processes one plays 9 and the other 6."""
-NUMBERS = itertools.count(4 * int(os.environ.get("RANK", "0")))
-
-
-@dataclass(frozen=True)
-class UnevenHousehold(HouseholdSuite):
-    """Household games of different lengths, with a reward for any answer."""
-
-    name: ClassVar[str] = "uneven"
-
-    def make(self) -> Any:
-        return Paying(replace(HouseholdSuite(), max_steps=LENGTHS[next(NUMBERS) % 8]).make())
-
-
-class Paying:
-    """An environment with an additional reward of 0, 1 or 2, the remainder of the answer's length by 3.
-
-    An episode that ends at its step limit is won if its last reward is 1.
-    """
-
-    def __init__(self, environment: Any) -> None:
-        self.reset, self.environment = environment.reset, environment
-
-    def step(self, command: str) -> Any:
-        observation, reward, terminated, truncated, info = self.environment.step(command)
-        extra = len(command) % 3
-        return observation, reward + extra, terminated, truncated, replace(info, won=truncated and extra == 1)
 
 
 class Spy(StepwiseGRPOTrainer):

@@ -408,12 +408,13 @@ def test_the_command_goes_on_without_a_lost_episode_and_says_how_many_and_why(tm
         return FAULTS["filter"] if "at step 3" in words else good
 
     with serving(ChatServer(reply)) as server:
-        assert evaluated(server, tmp_path) == 0
+        # Both episodes fail, so the command measured nothing and says so by its code.
+        assert evaluated(server, tmp_path) == 1
         first, count = " ".join(capsys.readouterr().out.split()), len(server.requests)
-        assert evaluated(server, tmp_path) == 0
+        assert evaluated(server, tmp_path) == 1
         assert len(server.requests) == count
         assert evaluated(server, tmp_path, "--ask-refused-again", "--published") == 2
-        assert evaluated(server, tmp_path, "--ask-refused-again") == 0
+        assert evaluated(server, tmp_path, "--ask-refused-again") == 1
         assert len(server.requests) > count
     assert "valid_unseen: 2 failed before the end, counted as not won (content_filter 2)" in first
     assert "failed: " in first and "it triggers the policy" in first

@@ -145,8 +145,13 @@ def test_the_check_lists_what_is_wrong(folder, fault, words, capsys):
 
 def test_an_evaluation_says_why_the_first_episode_failed(folder, capsys):
     args = ["evaluate", "env:own_bad_games:Suite", "--env.fault", "step three", "--policy", "random"]
-    assert main(args) == 0
-    out = " ".join(capsys.readouterr().out.split())
+    # All episodes fail: nothing was measured, so a script must not take the zeros for a result.
+    assert main(args) == 1
+    printed = capsys.readouterr()
+    assert printed.err == (
+        f"hgpo: all 3 episodes of random failed, so nothing was measured; the first: step {TYPES}\n"
+    )
+    out = " ".join(printed.out.split())
     assert f"3 failed before the end, counted as not won (environment 3); the first: step {TYPES}" in out
 
 

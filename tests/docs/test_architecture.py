@@ -18,7 +18,7 @@ LEVELS = (
     {"agents", "gateway", "runs"},
     {"training"},
     {"report", "lab"},
-    {"compare", "adapters"},
+    {"compare", "adapters", "view"},
     {"cli"},
 )
 """Rooms and flat modules, from the ground up; what stands together on a level is listed in `WITHIN`."""

@@ -11,6 +11,7 @@ import torch
 from toy_runs import config, figures, run
 
 from hgpo.policies.settings import Lora, TinyModel
+from hgpo.policies.streams import Request
 from hgpo.training.config import WarmStart
 
 pytestmark = [
@@ -65,6 +66,16 @@ def test_both_engines_say_the_same_in_a_run_and_whenever_the_weights_have_change
     # A row's own numbers decide what it draws, whatever stands beside it.
     again = engine.generate(PROMPTS[::-1], UNIFORMS[::-1], 0.6)
     assert [c.answer.text for c in again[::-1]] == [c.answer.text for c in drawn]
+    # Prompts that join while others are written get the same responses, whatever the order in which they end.
+    with engine.stream(0.6) as stream:
+        number_of = dict(zip(stream.add([Request(PROMPTS[0], UNIFORMS[0])]), [0], strict=True))
+        ended = stream.advance()
+        rest = range(1, len(PROMPTS))
+        number_of |= zip(stream.add([Request(PROMPTS[n], UNIFORMS[n]) for n in rest]), rest, strict=True)
+        while len(ended) < len(PROMPTS):
+            ended += stream.advance()
+    texts = {number_of[number]: completion.answer.text for number, completion in ended}
+    assert [texts[number] for number in range(len(PROMPTS))] == [c.answer.text for c in drawn]
     # A response ends with the end token where it was drawn, and nowhere else.
     for completion in drawn:
         assert not np.isin(completion.tokens[:-1], policy.chat.ends).any()

@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from browser import opened
 from tables import walks
 from toy_runs import config
 
 from hgpo import GRPO, HBC, HGPO, PPO, RLOO, DrGRPO, GiGPO, ReinforcePlusPlus, StepTable
 from hgpo.cli import main
-from hgpo.report.data import SampledRollouts, group_sizes, latest_sample, sample_data, task_data
+from hgpo.report.data import (
+    SampledRollouts,
+    group_sizes,
+    latest_sample,
+    long_data,
+    sample_data,
+    task_data,
+)
 from hgpo.report.page import write_page
+from hgpo.report.tokens import AS_NUMBERS
 from hgpo.rollout_files import write_rollouts
-
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
 
 
 def sampled(paths: dict[str, str], last: dict[str, float], task: str = "t") -> SampledRollouts:
@@ -41,13 +46,9 @@ def sampled(paths: dict[str, str], last: dict[str, float], task: str = "t") -> S
     return SampledRollouts(20, steps, estimator(steps), estimator.comparison(steps))
 
 
-def decode(tokens) -> str:
-    return " ".join(map(str, tokens))
-
-
 def test_a_task_group_as_a_graph():
     # x: A B B with 4 at the end, y: A C with 0. Three states; A first (layer 0), then B and C (layer 1).
-    data = task_data(sampled({"x": "ABB", "y": "AC"}, {"x": 4.0, "y": 0.0}), 0, decode)
+    data = task_data(sampled({"x": "ABB", "y": "AC"}, {"x": 4.0, "y": 0.0}), 0)
     assert [(s["layer"], s["visits"]) for s in data["states"]] == [(0, 2), (1, 2), (1, 1)]
     # In A 4 against 0: ±2. In B 4 against 4 and in C nobody: 0.
     assert [s["advantage"] for s in data["states"]] == [0.0, 0.0, 0.0]
@@ -59,12 +60,26 @@ def test_a_task_group_as_a_graph():
     assert [t["rows"] for t in data["trajectories"]] == [[0, 1, 2], [3, 4]]
     assert [t["reward"] for t in data["trajectories"]] == [4.0, 0.0]
     first = data["rows"][0]
-    assert (data["texts"][first["prompt"]], data["texts"][first["response"]]) == ("1 0", "7")
     assert (first["return"], first["advantage"], first["valid"]) == (4.0, 2.0, True)
     # Both first steps share a group at level 0; level 1 does not exist for them.
     assert first["groups"][0] == data["rows"][3]["groups"][0] and first["groups"][1] == -1
-    # Equal texts are in the file once: "in <room> A", two prompts of steps 0 and 1, …
-    assert len(data["texts"]) == len(set(data["texts"]))
+    # Equal texts are in the file once: "go", and what was seen in A, B and C.
+    assert sorted(data["texts"]) == ["go", "in <room> A", "in <room> B", "in <room> C"]
+
+
+def test_what_was_read_and_answered():
+    columns = {
+        "prompt_tokens": [[1, 0], [1, 1], [1, 0]],
+        "response_tokens": [[7], [7, 8], []],
+        "response_logprobs": [[-0.25], [0.0, -1.23456], []],
+    }
+    # Each distinct prompt stands there once.
+    assert long_data(columns, AS_NUMBERS) == {
+        **{"prompts": ["1 0", "1 1"], "prompt": [0, 1, 0], "response": ["7", "7 8", ""]},
+        **{"pieces": [["7 "], ["7 ", "8 "], []], "logprobs": [[-0.25], [0.0, -1.235], []]},
+    }
+    texts = {"prompt": ["p", "p"], "response": ["a", "b"]}
+    assert long_data(texts, AS_NUMBERS) == {"prompts": ["p"], "prompt": [0, 0], "response": ["a", "b"]}
 
 
 def told(estimator: Any, steps: StepTable, folder: Path) -> list[dict[str, Any]]:
@@ -72,7 +87,7 @@ def told(estimator: Any, steps: StepTable, folder: Path) -> list[dict[str, Any]]
     write_rollouts(folder / "000001.parquet", steps)
     sample = latest_sample(config(estimator=estimator), folder)
     assert sample is not None
-    (task,) = sample_data(sample, decode)["tasks"]
+    (task,) = sample_data(sample, AS_NUMBERS)["tasks"]
     return task["rows"]
 
 
@@ -160,7 +175,7 @@ def test_a_report_agrees_with_the_advantages(estimator: Any, tmp_path: Path):
     write_rollouts(tmp_path / "000001.parquet", StepTable.from_rows(rows))
     sample = latest_sample(config(estimator=estimator), tmp_path)
     assert sample is not None
-    data = sample_data(sample, decode)
+    data = sample_data(sample, AS_NUMBERS)
     told = [row for task in data["tasks"] for row in task["rows"]]
     assert len(told) == len(rows)
     for row in told:
@@ -172,7 +187,7 @@ def test_the_report_names_the_levels_of_its_estimator(tmp_path):
     write_rollouts(tmp_path / "000001.parquet", walks(("AB", [1.0, 2.0]), ("A", [0.0])))
     sample = latest_sample(config(estimator=GiGPO()), tmp_path)
     assert sample is not None
-    data = sample_data(sample, decode)
+    data = sample_data(sample, AS_NUMBERS)
     assert [level["name"] for level in data["levels"]] == ["episode", "0"]
     assert data["levels"][1]["meaning"] == "the same state"
     # All three rows are of one task; two of them are in A.
@@ -199,7 +214,7 @@ def test_the_tasks_that_differ_most_come_first():
     steps = StepTable(**columns, task_id=["calm"] * 2 + ["lively"] * 2, trajectory_id=list("abcd"))
     estimator = HGPO(normalization="mean")
     sample = SampledRollouts(1, steps, estimator(steps), estimator.comparison(steps))
-    data = sample_data(sample, decode)
+    data = sample_data(sample, AS_NUMBERS)
     assert [task["id"] for task in data["tasks"]] == ["lively", "calm"]
     assert sum(data["histogram"]["counts"]) == 4
 
@@ -220,74 +235,78 @@ def page(tmp_path: Path) -> Path:
     path = tmp_path / "report.html"
     settings = {"estimator": "HGPO", "env": "</script><b>", "seed": "0"}
     data = {"name": "run", "settings": settings, "metrics": metrics, "evaluations": evaluations}
-    write_page(data | {"sample": sample_data(sample, decode)}, path)
+    write_page(data | {"sample": sample_data(sample, AS_NUMBERS)}, path)
     return path
 
 
 def test_the_page_needs_nothing_from_outside(tmp_path):
     text = page(tmp_path).read_text()
     assert not re.findall(r"(?:src|href)\s*=|@import|url\(", text)
-    assert text.count("</script>") == 1  # texts cannot end the script
-    assert "NaN" not in text.split("const DATA = ")[1].split("\n")[0]
+    assert text.count("</script>") == 2  # texts cannot end the script
+    assert "NaN" not in embedded(text)
 
 
-def in_browser(path: Path, script: str, width: int = 1200) -> dict:
-    """What a script that runs after the page's own returns, as JSON, and the errors on the way."""
-    if CHROMIUM is None:
-        pytest.skip("no chromium is installed")
-    probe = path.with_name("probe.html")
-    catch = "<script>window.onerror = m => { (window.faults ??= []).push(m); };</script>"
-    run = f"<script>document.title = JSON.stringify({{found: (() => {{{script}}})(), faults: window.faults ?? []}})</script>"
-    probe.write_text(path.read_text().replace("<head>", "<head>" + catch).replace("</body>", run + "</body>"))
-    command = [
-        CHROMIUM,
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        f"--window-size={width},900",
-        "--dump-dom",
-    ]
-    done = subprocess.run([*command, probe.as_uri()], capture_output=True, text=True, timeout=60, check=True)
-    title = re.search(r"<title>(.*?)</title>", done.stdout, re.DOTALL)
-    assert title is not None
-    result = json.loads(
-        title[1].replace("&quot;", '"').replace("&amp;", "&").replace("&lt;", "<").replace("&gt;", ">")
-    )
-    assert result["faults"] == []
-    return result["found"]
+def embedded(text: str) -> str:
+    """The page's data."""
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)
+    assert found is not None
+    return found[1]
 
 
-def test_the_page_loads_and_the_map_answers_clicks(tmp_path):
-    found = in_browser(
-        page(tmp_path),
-        """
-        const circles = document.querySelectorAll("#map circle");
-        const before = document.querySelector("#detail pre").textContent;
-        document.querySelector('#map circle[data-state="2"]').dispatchEvent(new MouseEvent("click"));
-        const state = document.querySelector("#detail pre").textContent;
-        const levels = document.querySelectorAll("#detail .level").length;
-        document.querySelectorAll("#trajectories button")[1].click();
-        return { circles: circles.length, before, state, levels, charts: document.querySelectorAll("#charts svg").length,
-          taken: document.querySelectorAll("#map path.taken").length,
-          chosen: document.querySelectorAll("#map circle.chosen").length,
-          steps: document.querySelectorAll("#episode details").length,
-          titled: [...document.querySelectorAll("#charts figure")].map(f => f.textContent)
-            .filter(t => t.startsWith("Answers, in nats") || t.startsWith("Steps with a peer")),
-          episode: document.querySelector("#episode").textContent, lead: document.querySelector("#lead").textContent };
-        """,
-    )
-    assert (found["circles"], found["charts"], found["levels"]) == (3, 9, 2)
-    # What a run has not measured has no line and no chart.
-    peers, answers = found["titled"]
-    assert peers.endswith("level 0level 1")
-    assert "entropy given the prompt" in answers and "mutual information" not in answers
-    assert found["before"] == "in <room> A" and found["state"] == "in <room> C"
-    assert (found["taken"], found["chosen"], found["steps"]) == (2, 1, 3)  # y: A → B → C
-    assert "return 0.00" in found["episode"]
-    assert "</script><b>" in found["lead"]
+def test_the_page_loads_and_the_map_answers_clicks(tmp_path, browser):
+    with opened(browser, page(tmp_path).as_uri()) as shown:
+        assert shown.locator("#map circle").count() == 3
+        assert shown.locator("#charts svg").count() == 9
+        # What a run has not measured has no line and no chart.
+        peers = shown.locator("#charts figure", has_text="Steps with a peer").inner_text()
+        assert "level 0" in peers and "level 1" in peers and "level 2" not in peers
+        answers = shown.locator("#charts figure", has_text="Answers, in nats").inner_text()
+        assert "entropy given the prompt" in answers and "mutual information" not in answers
+        state = shown.locator("#detail pre").first
+        assert state.inner_text() == "in <room> A"
+        shown.locator('#map circle[data-state="2"]').click()
+        assert state.inner_text() == "in <room> C"
+        assert shown.locator("#detail .level").count() == 2
+        shown.locator("#trajectories button").nth(1).click()
+        # y: A → B → C
+        assert shown.locator("#map path.taken").count() == 2
+        assert shown.locator("#map circle.chosen").count() == 1
+        steps = shown.locator("#episode details")
+        assert steps.count() == 3
+        steps.nth(1).locator("summary").click(position={"x": 5, "y": 5})
+        assert "return 0.00" in steps.nth(1).inner_text()
+        # An open step chooses its state, and marks itself among its peers.
+        assert state.inner_text() == "in <room> B"
+        assert shown.locator("#detail .chip.here").first.inner_text().startswith("2/2")
+        assert "</script><b>" in shown.locator("#lead").inner_text()
 
 
-def test_a_state_of_the_map_shows_its_value_and_what_each_action_was_worth(tmp_path):
+def test_a_chart_reads_the_values_under_the_pointer(tmp_path, browser):
+    with opened(browser, page(tmp_path).as_uri()) as shown:
+        figure = shown.locator("#charts figure").first
+        box = figure.locator("svg").bounding_box()
+        assert box is not None
+        # At the right end: iteration 20, of which 20/30 succeed.
+        shown.mouse.move(box["x"] + box["width"] * 0.97, box["y"] + box["height"] / 2)
+        assert figure.locator("figcaption").inner_text() == "Success, iteration 20"
+        assert figure.locator(".key b").first.inner_text() == "67 %"
+
+
+VALUES = """() => [...document.querySelectorAll("#detail details")].map(node => [
+    node.querySelector("summary").textContent,
+    [...node.querySelectorAll("tr")].slice(1).map(row => [...row.cells].map(cell => cell.textContent)),
+])"""
+"""What the tables of values show."""
+
+
+def written(folder: Path, sample: dict[str, Any]) -> str:
+    """The address of the report of a run that has only a sample."""
+    data = {"name": "run", "settings": {}, "metrics": [], "evaluations": [], "sample": sample}
+    write_page(data, folder / "report.html")
+    return (folder / "report.html").as_uri()
+
+
+def test_a_state_of_the_map_shows_its_value_and_what_each_action_was_worth(tmp_path, browser):
     # B is worth (10 + 0 + 2) / 3 = 4 to whoever comes there; by x 10, by the two invalid actions 1.
     walks = {"p": ("AB", "xx", 10.0), "q": ("AB", "xy", 0.0), "r": ("AB", "xz", 2.0)}
     rows = [
@@ -307,60 +326,39 @@ def test_a_state_of_the_map_shows_its_value_and_what_each_action_was_worth(tmp_p
     steps = StepTable.from_rows(rows)
     estimator = HBC(history_length=1, discount=0.5, episode_weight=0.0)
     sample = SampledRollouts(1, steps, estimator(steps), estimator.comparison(steps))
-    data = sample_data(sample, decode)
+    data = sample_data(sample, AS_NUMBERS)
     assert data["pooled"] and data["tasks"][0]["rows"][0]["return"] == 2.0  # 4 halved, whoever goes there
-    write_page(
-        {"name": "run", "settings": {}, "metrics": [], "evaluations": [], "sample": data},
-        tmp_path / "report.html",
-    )
-    found = in_browser(
-        tmp_path / "report.html",
-        """
-        const cells = node => [...node.querySelectorAll("tr")].slice(1).map(row => [...row.cells].map(c => c.textContent));
-        const shown = state => {
-          chooseState(state);
-          return [...document.querySelectorAll("#detail details")].map(node => [node.querySelector("summary").textContent, cells(node)]);
-        };
-        return { A: shown(0), B: shown(1), compared: document.querySelector("#compared").textContent };
-        """,
-    )
+    values = []
+    with opened(browser, written(tmp_path, data)) as shown:
+        for state in (0, 1):
+            shown.locator(f'#map circle[data-state="{state}"]').click()
+            values.append(shown.evaluate(VALUES))
+        assert shown.locator("#compared").inner_text() == "of reward and discounted value of what followed"
     # In A one action was tried, so that nothing is compared there at either level. Level 1 of B: contrasts of
     # size 1 · 2 / 3 repeat those of level 0, so 6 and −3 stay.
     in_b = ["V 4.00, 2 actions", [["(not valid)", "2", "1.00", "-3.00"], ["x", "1", "10.00", "+6.00"]]]
-    assert found["A"] == [["V 2.00, 1 action", [["x", "3", "2.00", "0.00"]]]]
-    assert found["B"] == [in_b] * 3
-    assert found["compared"] == "of reward and discounted value of what followed"
+    assert values == [[["V 2.00, 1 action", [["x", "3", "2.00", "0.00"]]]], [in_b] * 3]
 
 
-def test_a_state_of_the_map_is_shown_with_the_near_states_that_it_is_compared_with(tmp_path):
+def test_a_state_of_the_map_is_shown_with_the_near_states_that_it_is_compared_with(tmp_path, browser):
     estimator = HGPO(history_length=0, similarity=0.9)
     steps = corridors("12 doors", "13 doors", "a view of the sea", rewards=[1.0, 0.0, 5.0])
     sample = SampledRollouts(1, steps, estimator(steps), estimator.comparison(steps))
-    data = {"name": "run", "settings": {}, "metrics": [], "evaluations": []}
-    write_page(data | {"sample": sample_data(sample, decode)}, tmp_path / "report.html")
-    found = in_browser(
-        tmp_path / "report.html",
-        """
-        const shown = state => {
-          chooseState(state);
-          document.querySelectorAll("#detail .level details").forEach(node => node.remove());
-          return document.querySelector("#detail .level").textContent;
-        };
-        return [0, 1, 2].map(shown);
-        """,
-    )
+    found = []
+    with opened(browser, written(tmp_path, sample_data(sample, AS_NUMBERS))) as shown:
+        for state in range(3):
+            shown.locator(f'#map circle[data-state="{state}"]').click()
+            level = shown.locator("#detail .level > div").all_inner_texts()
+            found.append([" ".join(text.partition("V ")[0].split()) for text in level])
     title = "Level 0: the same state"
-    assert found == [f"{title}2 compared: 1/1 +1.002/1 -1.00"] * 2 + [f"{title}no peer: 3/1 0.00"]
+    assert found == [[title, "2 compared: 1/1 +1.002/1 -1.00"]] * 2 + [[title, "no peer: 3/1 0.00"]]
 
 
 @pytest.mark.parametrize("width", [390, 1200])
-def test_nothing_is_wider_than_the_screen(width, tmp_path):
-    found = in_browser(
-        page(tmp_path),
-        "return { page: document.documentElement.scrollWidth, screen: document.documentElement.clientWidth };",
-        width,
-    )
-    assert found["page"] <= found["screen"]
+def test_nothing_is_wider_than_the_screen(width, tmp_path, browser):
+    with opened(browser, page(tmp_path).as_uri(), width) as shown:
+        screen = "document.documentElement"
+        assert shown.evaluate(f"{screen}.scrollWidth <= {screen}.clientWidth")
 
 
 def test_a_run_ends_with_its_report(tmp_path, capsys):
@@ -369,11 +367,12 @@ def test_a_run_ends_with_its_report(tmp_path, capsys):
     assert main(["train", *small.split(), "--evaluation-tasks", "6", "--out", str(folder)]) == 0
     assert "report.html" in capsys.readouterr().out
     text = (folder / "report.html").read_text()
-    data = json.loads(text.split("const DATA = ")[1].split(";\nconst $")[0])
+    data = json.loads(embedded(text))
     assert data["sample"]["iteration"] == 1
-    assert data["sample"]["tasks"][0]["texts"][data["sample"]["tasks"][0]["rows"][0]["prompt"]].startswith(
-        "task"
-    )
+    answers = data["sample"]["tasks"][0]["answers"]
+    assert answers["prompts"][0].startswith("task")
+    assert "".join(answers["pieces"][0]) == answers["response"][0]
+    assert len(answers["logprobs"][0]) == len(answers["pieces"][0])
     assert np.isfinite(data["evaluations"][0]["seconds"])
     (folder / "report.html").unlink()
     # Advantages that a user has computed lie beside the sample, and are no sample.

@@ -171,7 +171,7 @@ def test_an_arrow_file_whose_numbers_point_beyond_its_end(tmp_path: Path):
 
 
 def test_a_file_that_asks_for_more_memory_than_there_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    def read(_: object) -> None:
+    def read(*_: object) -> None:
         raise MemoryError
 
     monkeypatch.setattr("hgpo.rollout_files.arrow.read_parquet", read)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import importlib
 import inspect
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from hgpo.adapters.versions import SUPPORTED
+from hgpo.adapters.versions import SUPPORTED, supported_version
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,21 @@ class Finding:
     what: str
     problem: str | None
     """The problem and what to do about it; None if there is none."""
+
+
+def check_hooks(hooks: Iterable[Hook], package: str) -> Iterator[Finding]:
+    """Check a stack's version, then each hook.
+
+    Args:
+        hooks: the hooks.
+        package: as in `check_hook`.
+
+    Raises:
+        SettingError: if the stack is missing or its version is not supported.
+    """
+    yield Finding(f"{package} {supported_version(package)}, supported {SUPPORTED[package]}", None)
+    for hook in hooks:
+        yield check_hook(hook, package)
 
 
 def check_hook(hook: Hook, package: str) -> Finding:

@@ -158,6 +158,6 @@ def application(suite: TaskSuite, sessions: int) -> Any:
 
 
 def server_of(suite: TaskSuite, sessions: int) -> uvicorn.Server:
-    """The server of a suite, to be run with the socket of `hgpo.gateway.address.listening`."""
+    """The server of a suite, to be run with a listening socket."""
     config = uvicorn.Config(application(suite, sessions), log_level="warning", ws="websockets-sansio")
     return uvicorn.Server(config)

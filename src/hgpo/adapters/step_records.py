@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 
 from hgpo.analysis.groups import depth_statistics, level_statistics
 from hgpo.envs.episode import Transition
-from hgpo.estimators import ESTIMATORS, HGPO, Estimator
+from hgpo.errors import SettingError
+from hgpo.estimators import ESTIMATORS, HGPO, CriticEstimator, Estimator
+from hgpo.estimators.depth import as_deep_as_shown
 from hgpo.registry import create
 from hgpo.rollouts.episodes import STEP_COLUMNS
 from hgpo.rollouts.evaluate import SAMPLES, sample, warning_of
@@ -140,6 +142,28 @@ def estimator_of(estimator: str | Estimator, settings: Mapping[str, Any]) -> Est
     return estimator
 
 
+def shown_estimator(
+    name: str, settings: Mapping[str, Any], prompt_history: int | None, *, stack: str
+) -> Estimator:
+    """The estimator with this name and settings, as deep as the prompt shows unless settings say otherwise.
+
+    Args:
+        name: as in `estimator_of`.
+        settings: its settings by name.
+        prompt_history: number of past steps that a prompt shows; None if it is not known.
+        stack: the training stack, for the message.
+
+    Raises:
+        SettingError: as in `estimator_of`, or if the estimator needs a critic.
+    """
+    estimator = estimator_of(name, settings)
+    if isinstance(estimator, CriticEstimator):
+        raise SettingError(f"estimator {name} needs a critic, which {stack} does not train")
+    if prompt_history is None or "history_length" in settings:
+        return estimator
+    return as_deep_as_shown(estimator, prompt_history)
+
+
 def diagnostics(
     records: Sequence[StepRecord],
     steps: StepTable,
@@ -157,7 +181,19 @@ def diagnostics(
         estimator: the one that computed the advantages.
         tried: number of trajectories that were started; those without a record were dropped.
     """
-    figures = {**_trajectory_metrics(records, tried), **step_metrics(steps), **advantage_metrics(advantages)}
+    figures = {
+        **_trajectory_metrics(records, tried),
+        **step_metrics(steps),
+        **step_diagnostics(steps, advantages, estimator),
+    }
+    return {name: float(value) for name, value in figures.items()}
+
+
+def step_diagnostics(
+    steps: StepTable, advantages: NDArray[np.float64], estimator: Estimator
+) -> dict[str, float]:
+    """The metrics of the advantages and of the groups that they come from; arguments as in `diagnostics`."""
+    figures = advantage_metrics(advantages)
     for level in level_statistics(steps, estimator.comparison(steps)):
         figures |= {
             f"peer_fraction_{level.name}": level.peer_fraction,
@@ -172,7 +208,7 @@ def diagnostics(
                 f"level_advantage_mean_{number}": depth.advantage_mean,
                 f"level_zero_share_{number}": depth.zero_share,
             }
-    return {name: float(value) for name, value in figures.items()}
+    return figures
 
 
 def _trajectory_metrics(records: Sequence[StepRecord], tried: int) -> dict[str, float]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -79,3 +81,35 @@ class TaskStream:
         return TaskReference(
             split, self.per_iteration, RandomStreams(self.seed).integer(TASKS, iteration), number
         )
+
+
+def write_tasks(
+    folder: str | Path, suite: TaskSuite, *, iterations: int, per_iteration: int, seed: int = 0
+) -> list[Path]:
+    """Write the tasks of a suite into files, for training stacks that read their tasks from files.
+
+    Each line of FOLDER/SPLIT/tasks.jsonl is a `TaskReference`: those of the training split in the order of
+    `hgpo train`, those of the other splits once.
+
+    Args:
+        folder: where to write; existing files are replaced.
+        suite: the environment.
+        iterations: number of iterations of training.
+        per_iteration: number of training tasks per iteration.
+        seed: seed of the training tasks.
+
+    Returns:
+        The files.
+    """
+    from hgpo.files import atomic_write
+
+    written = []
+    for split in suite.splits:
+        limit = iterations * per_iteration if split == suite.splits[0] else None
+        tasks = TaskStream(suite, [split], per_iteration=per_iteration, seed=seed, limit=limit)
+        file = Path(folder) / split / "tasks.jsonl"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        lines = [json.dumps(asdict(tasks[number])) for number in range(len(tasks))]
+        atomic_write(file, "\n".join([*lines, ""]))
+        written.append(file)
+    return written

@@ -1,7 +1,9 @@
-"""Steps as data of the Tinker SDK, with one advantage per token."""
+"""The Tinker SDK: a policy that samples by it, and steps as its data, with one advantage per token."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,7 +11,45 @@ import tinker
 from numpy.typing import NDArray
 
 from hgpo.adapters.versions import supported_version
+from hgpo.policies.base import Completion
+from hgpo.policies.tokens import ChatTokenizer
 from hgpo.steps import StepTable
+
+
+@dataclass
+class TinkerPolicy:
+    """Samples with the weights of a sampling client; a `hgpo.policies.base.Policy`."""
+
+    chat: ChatTokenizer
+    """The model's tokenizer."""
+    client: Any
+    """A `tinker.SamplingClient`."""
+
+    def encode(self, texts: Sequence[str]) -> list[tuple[int, ...]]:
+        """Token ids of each prompt."""
+        return self.chat.encode(texts)
+
+    def generate(
+        self, prompts: Sequence[tuple[int, ...]], uniforms: np.ndarray, temperature: float
+    ) -> list[Completion]:
+        """One completion per prompt; all requests wait for their answers at the same time.
+
+        Args:
+            prompts, temperature: as in `Policy.generate`.
+            uniforms: their width is the largest number of tokens, and each row gives the seed of its request.
+        """
+        waiting = []
+        for prompt, numbers in zip(prompts, uniforms, strict=True):
+            sampling = tinker.SamplingParams(
+                max_tokens=len(numbers), temperature=temperature, seed=int(numbers[0] * 2**31)
+            )
+            waiting.append(self.client.sample(tinker.ModelInput.from_ints(list(prompt)), 1, sampling))
+        sequences = [each.result().sequences[0] for each in waiting]
+        answers = self.chat.answers([each.tokens for each in sequences])
+        return [
+            Completion(np.array(each.tokens), np.array(each.logprobs, np.float32), answer)
+            for each, answer in zip(sequences, answers, strict=True)
+        ]
 
 
 def step_datums(steps: StepTable, advantages: NDArray[np.float64]) -> list[tinker.Datum]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
 from hgpo.errors import SettingError
-from hgpo.policies.base import Policy, RestrictablePolicy
-from hgpo.rollouts.agent import Situation
+from hgpo.policies.base import Completion, CompletionStream, Policy, RestrictablePolicy, StreamingPolicy
+from hgpo.policies.streams import AnsweredTogether, Request
+from hgpo.rollouts.agent import DecisionStream, Situation
 from hgpo.rollouts.episodes import Decision
 from hgpo.rollouts.prompts import ResponseFormat, choices, fit_prompts, require_choices
 
@@ -40,6 +43,27 @@ class LanguageAgent:
 
     def act(self, situations: Sequence[Situation], temperature: float) -> list[Decision]:
         """One completion per situation, all in one call of the policy (see `Agent.act`)."""
+        requests = self.requests(situations)
+        prompts = [request.prompt for request in requests]
+        uniforms = np.stack([request.uniforms for request in requests])
+        if self.constrained and isinstance(self.policy, RestrictablePolicy):
+            listed = [request.choices or () for request in requests]
+            completions = self.policy.generate_among(prompts, uniforms, temperature, listed)
+        else:
+            completions = self.policy.generate(prompts, uniforms, temperature)
+        return list(map(self.decision, situations, prompts, completions))
+
+    @contextmanager
+    def stream(self, temperature: float) -> Iterator[DecisionStream]:
+        """See `StreamingAgent.stream`."""
+        if isinstance(self.policy, StreamingPolicy):
+            with self.policy.stream(temperature) as completions:
+                yield _Decisions(self, completions)
+        else:
+            yield AnsweredTogether(partial(self.act, temperature=temperature))
+
+    def requests(self, situations: Sequence[Situation]) -> list[Request[tuple[str, ...]]]:
+        """What the policy is asked in each situation, with random numbers from the episode's own stream."""
         prompts = fitted_prompts(
             situations,
             self.policy.encode,
@@ -47,15 +71,39 @@ class LanguageAgent:
             self.prompt_history,
             self.max_prompt_tokens,
         )
-        uniforms = np.stack([situation.rng.random(self.max_response_tokens) for situation in situations])
-        if self.constrained and isinstance(self.policy, RestrictablePolicy):
-            listed = [choices(self.response_format, situation.commands) for situation in situations]
-            completions = self.policy.generate_among(prompts, uniforms, temperature, listed)
-        else:
-            completions = self.policy.generate(prompts, uniforms, temperature)
         return [
-            Decision(self.response_format.parse(completion.answer, situation.commands), completion, prompt)
-            for situation, prompt, completion in zip(situations, prompts, completions, strict=True)
+            Request(
+                prompt,
+                situation.rng.random(self.max_response_tokens),
+                choices(self.response_format, situation.commands) if self.constrained else None,
+            )
+            for situation, prompt in zip(situations, prompts, strict=True)
+        ]
+
+    def decision(self, situation: Situation, prompt: tuple[int, ...], completion: Completion) -> Decision:
+        """What a completion of the situation's prompt decides."""
+        action = self.response_format.parse(completion.answer, situation.commands)
+        return Decision(action, completion, prompt)
+
+
+class _Decisions:
+    """The stream of an agent, made from that of its policy."""
+
+    def __init__(self, agent: LanguageAgent, completions: CompletionStream) -> None:
+        self._agent, self._completions = agent, completions
+        self._asked: dict[int, tuple[Situation, tuple[int, ...]]] = {}
+
+    def add(self, items: Sequence[Situation]) -> list[int]:
+        requests = self._agent.requests(items)
+        numbers = self._completions.add(requests)
+        for number, situation, request in zip(numbers, items, requests, strict=True):
+            self._asked[number] = situation, request.prompt
+        return numbers
+
+    def advance(self) -> list[tuple[int, Decision]]:
+        return [
+            (number, self._agent.decision(*self._asked.pop(number), completion))
+            for number, completion in self._completions.advance()
         ]
 
 

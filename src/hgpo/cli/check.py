@@ -11,8 +11,8 @@ import tyro
 
 from hgpo.cli.parse import parse
 
-CHECKS = {"trl": "hgpo.adapters.trl.check", "verl": "hgpo.adapters.verl.check"}
-"""The module with the function `check` of each training stack."""
+Stack = Literal["skyrl", "trinity", "trl", "verl"]
+"""The training stacks with functions that their adapter, hgpo.adapters.STACK, calls or overrides."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Check:
     found.
     """
 
-    stack: Annotated[Literal["trl", "verl"], tyro.conf.Positional]
+    stack: Annotated[Stack, tyro.conf.Positional]
     """The training stack."""
 
 
@@ -34,14 +34,14 @@ def main(args: Sequence[str]) -> int:
     return print_findings(command.stack)
 
 
-def print_findings(stack: str) -> int:
+def print_findings(stack: Stack) -> int:
     """Run the checks of a stack and print each result; the exit code is 1 if there is a problem.
 
     Raises:
         SettingError: if the stack is not installed or its version is not supported.
     """
     problems = 0
-    for finding in importlib.import_module(CHECKS[stack]).check():
+    for finding in importlib.import_module(f"hgpo.adapters.{stack}.check").check():
         problems += finding.problem is not None
         print(f"{'ok' if finding.problem is None else 'PROBLEM':8} {finding.what}", flush=True)
         if finding.problem is not None:

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import tyro
 from rich.console import Console
 
-from hgpo.cli import INTERRUPTED
+from hgpo.cli import FAILED, INTERRUPTED, failed
 from hgpo.cli.parse import first_stage, parse
 from hgpo.cli.players import ENDPOINT, ModelOptions, Player, constrained, games_of, open_player
 from hgpo.envs import ENVIRONMENTS, TaskSuite
@@ -27,6 +27,7 @@ from hgpo.rollouts.evaluate import (
     SplitResult,
     evaluate_published,
     evaluate_split,
+    no_episode_ended,
     no_valid_answer,
     plain_values,
 )
@@ -135,7 +136,10 @@ def main(args: Sequence[str]) -> int:
     if command.out is not None:
         _write(rows, folder / "results.json")
         console.print(f"written to {folder / 'results.json'}", soft_wrap=True, highlight=False)
-    return 0
+    errors = [error for player, results in rows.items() if (error := no_episode_ended(player, results))]
+    for error in errors:
+        failed(error)
+    return FAILED if errors else 0
 
 
 def _splits(command: EvaluateCommand, suite: TaskSuite) -> tuple[str, ...]:

@@ -22,19 +22,28 @@ def open_rollouts(path: Path, rename: Sequence[str], console: Console) -> Rollou
     Raises:
         SettingError: if the file cannot be read, or a renaming does not have this form.
     """
-    names = {}
-    for pair in rename:
-        theirs, equals, ours = pair.partition("=")
-        if not (theirs and equals and ours):
-            raise SettingError(f"--rename {pair}: expected THEIRS=OURS, e.g. uid=task_id")
-        names[theirs] = ours
-    rollouts = read_rollouts(path, names)
+    rollouts = read_rollouts(path, new_names(rename))
     say(console, f"{path}: {rollouts.steps!r}")
     if rollouts.ignored:
         absent = [name for name in COLUMNS if getattr(rollouts.steps, name) is None]
         shown = [_with_nearest(name, absent) for name in rollouts.ignored]
         say(console, f"not read: {', '.join(shown)}")
     return rollouts
+
+
+def new_names(rename: Sequence[str]) -> dict[str, str]:
+    """The new name of each column that "THEIRS=OURS" renames.
+
+    Raises:
+        SettingError: if one does not have this form.
+    """
+    names = {}
+    for pair in rename:
+        theirs, equals, ours = pair.partition("=")
+        if not (theirs and equals and ours):
+            raise SettingError(f"--rename {pair}: expected THEIRS=OURS, e.g. uid=task_id")
+        names[theirs] = ours
+    return names
 
 
 def _with_nearest(name: str, absent: Sequence[str]) -> str:

@@ -10,9 +10,10 @@ from typing import Any
 
 from hgpo.errors import SettingError
 from hgpo.estimators import ESTIMATORS, HBC, HGPO, Estimator
+from hgpo.estimators.depth import as_deep_as_shown
 from hgpo.files import atomic_write
 from hgpo.training.choices import default_estimator
-from hgpo.training.config import TrainConfig, as_deep_as_shown, from_json, to_json
+from hgpo.training.config import TrainConfig, from_json, to_json
 from hgpo.training.presets import METHODS as PUBLISHED
 from hgpo.training.presets import replaced
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
-from itertools import islice
 from queue import Empty, SimpleQueue
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 
@@ -37,7 +37,12 @@ def run_isolated(
         concurrency: the number of jobs that may run at the same time, for jobs that wait.
     """
     if concurrency > 1:
-        return _run_concurrently(jobs, timeout, concurrency)
+        running: ConcurrentJobs[T] = ConcurrentJobs(timeout, concurrency)
+        numbers = running.add(jobs)
+        ended: dict[int, T | EnvironmentFault] = {}
+        while running.unfinished:
+            ended.update(running.ended(wait=True))
+        return [ended[number] for number in numbers]
     outcomes: list[Any] = []
     while len(outcomes) < len(jobs):
         outcomes += _until_one_hangs(jobs[len(outcomes) :], timeout)
@@ -73,36 +78,95 @@ def _until_one_hangs(jobs: Sequence[Callable[[], T]], timeout: float | None) -> 
     return outcomes
 
 
-def _run_concurrently(
-    jobs: Sequence[Callable[[], T]], timeout: float | None, concurrency: int
-) -> list[T | EnvironmentFault]:
-    """The outcomes of the jobs; at most `concurrency` run at the same time, not counting late ones."""
-    outcomes: list[Any] = [None] * len(jobs)
-    finished: SimpleQueue[tuple[int, Any]] = SimpleQueue()
-    waiting = iter(range(len(jobs)))
-    began: dict[int, float] = {}
+class ConcurrentJobs(Generic[T]):
+    """Jobs that run at the same time in other threads, so that those that wait do not hold up others."""
 
-    def start(count: int) -> None:
-        for number in islice(waiting, count):
-            began[number] = time.monotonic()
-            job = partial(_finish, number, jobs[number], finished)
-            threading.Thread(target=job, daemon=True).start()
+    def __init__(self, timeout: float | None, concurrency: int) -> None:
+        """Run at most `concurrency` jobs, not counting late ones, `timeout` seconds each; None: forever."""
+        self._timeout, self._free = timeout, concurrency
+        self._numbers = itertools.count()
+        self._waiting: deque[tuple[int, Callable[[], T]]] = deque()
+        self._began: dict[int, float] = {}
+        self._finished: SimpleQueue[tuple[int, Any]] = SimpleQueue()
 
-    start(concurrency)
-    while began:
-        left = None if timeout is None else max(0.0, min(began.values()) + timeout - time.monotonic())
-        try:
-            done = [finished.get(timeout=left)]
-        except Empty:
-            assert timeout is not None
-            now = time.monotonic()
-            done = [(number, no_answer(timeout)) for number, at in began.items() if at + timeout <= now]
-        for number, outcome in done:
-            # A job that answers after it was abandoned already has its outcome.
-            if began.pop(number, None) is not None:
-                outcomes[number] = outcome
-                start(1)
-    return outcomes
+    @property
+    def unfinished(self) -> bool:
+        """Whether there are jobs whose outcome has not been returned."""
+        return bool(self._began or self._waiting)
+
+    def add(self, jobs: Sequence[Callable[[], T]]) -> list[int]:
+        """Start further jobs, or let them wait for others to end; returns their numbers."""
+        numbers = [next(self._numbers) for _ in jobs]
+        self._waiting += zip(numbers, jobs, strict=True)
+        self._start()
+        return numbers
+
+    def ended(self, *, wait: bool) -> list[tuple[int, T | EnvironmentFault]]:
+        """The outcomes of jobs that have ended, with their numbers.
+
+        A job that does not return in time is abandoned (see `run_isolated`), with a fault as its outcome.
+
+        Args:
+            wait: whether to wait for the first of them.
+        """
+        outcomes: list[tuple[int, Any]] = []
+        while self._began:
+            try:
+                done = [self._finished.get(timeout=self._seconds_left() if wait and not outcomes else 0)]
+            except Empty:
+                done = self._late()
+                if not done and (outcomes or not wait):
+                    break
+            for number, outcome in done:
+                # A job that answers after it was abandoned already has its outcome.
+                if self._began.pop(number, None) is not None:
+                    outcomes.append((number, outcome))
+                    self._free += 1
+            self._start()
+        return outcomes
+
+    def _start(self) -> None:
+        while self._waiting and self._free:
+            number, job = self._waiting.popleft()
+            self._free -= 1
+            self._began[number] = time.monotonic()
+            threading.Thread(target=_finish, args=(number, job, self._finished), daemon=True).start()
+
+    def _seconds_left(self) -> float | None:
+        if self._timeout is None:
+            return None
+        return max(0.0, min(self._began.values()) + self._timeout - time.monotonic())
+
+    def _late(self) -> list[tuple[int, EnvironmentFault]]:
+        if self._timeout is None:
+            return []
+        due = time.monotonic() - self._timeout
+        return [(number, no_answer(self._timeout)) for number, at in self._began.items() if at <= due]
+
+
+class JobsInTurn(Generic[T]):
+    """Jobs that run one after another when they are added; the interface is that of `ConcurrentJobs`."""
+
+    def __init__(self, timeout: float | None) -> None:
+        """Allow each job `timeout` seconds; None: forever."""
+        self._timeout, self._numbers = timeout, itertools.count()
+        self._outcomes: list[tuple[int, T | EnvironmentFault]] = []
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether there are jobs whose outcome has not been returned."""
+        return bool(self._outcomes)
+
+    def add(self, jobs: Sequence[Callable[[], T]]) -> list[int]:
+        """Run further jobs; returns their numbers."""
+        numbers = [next(self._numbers) for _ in jobs]
+        self._outcomes += zip(numbers, run_isolated(jobs, self._timeout), strict=True)
+        return numbers
+
+    def ended(self, *, wait: bool) -> list[tuple[int, T | EnvironmentFault]]:
+        """The outcomes of the jobs that were added since the last call, with their numbers."""
+        outcomes, self._outcomes = self._outcomes, []
+        return outcomes
 
 
 def _finish(number: int, job: Callable[[], Any], finished: SimpleQueue[tuple[int, Any]]) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from hgpo.policies.answers import Answer
+from hgpo.policies.streams import Request, Stream
 
 
 @dataclass(frozen=True)
@@ -70,4 +72,16 @@ class RestrictablePolicy(Policy, Protocol):
                 listed response (see `hgpo.policies.choices`).
             choices: for each prompt, its responses.
         """
+        ...
+
+
+CompletionStream = Stream[Request[tuple[str, ...]], Completion]
+
+
+@runtime_checkable
+class StreamingPolicy(Policy, Protocol):
+    """A policy that can begin a completion while it is writing others."""
+
+    def stream(self, temperature: float) -> AbstractContextManager[CompletionStream]:
+        """An empty stream of completions, each as `generate` or `generate_among` would write it."""
         ...

@@ -47,34 +47,18 @@ def restricted(distribution: Tensor, allowed: Sequence[NDArray[np.int64]]) -> Te
 
 
 class Restriction:
-    """The allowed tokens of a batch of responses while they are being written."""
+    """The allowed tokens of a response while it is being written."""
 
-    def __init__(self, choices: Sequence[Choices]) -> None:
-        """Take the allowed responses of each row."""
-        self._following = [continuations(each) for each in choices]
-        self._allowed: list[list[NDArray[np.int64]]] = [[] for _ in choices]
+    def __init__(self, choices: Choices) -> None:
+        """Take the allowed responses."""
+        self._following = continuations(choices)
+        self.allowed: list[NDArray[np.int64]] = []
+        """The tokens that each token so far was drawn from."""
 
-    def apply(
-        self,
-        distribution: Tensor,
-        rows: NDArray[np.int64],
-        written: Sequence[Sequence[int]] | NDArray[np.int64],
-    ) -> Tensor:
-        """The restricted distribution of the next token of some rows (see `restricted`).
-
-        Args:
-            distribution: log-probabilities, [these rows, vocabulary].
-            rows: the indices of these rows among all.
-            written: the tokens of each of all rows so far.
-        """
-        for row in rows.tolist():
-            begun = tuple(int(token) for token in written[row])
-            self._allowed[row].append(self._following[row][begun])
-        return restricted(distribution, [self._allowed[row][-1] for row in rows.tolist()])
-
-    def allowed(self, row: int) -> tuple[NDArray[np.int64], ...]:
-        """The tokens that each token of a row was drawn from."""
-        return tuple(self._allowed[row])
+    def after(self, written: Sequence[int] | NDArray[np.int64]) -> NDArray[np.int64]:
+        """The tokens that may follow what has been written."""
+        self.allowed.append(self._following[tuple(int(token) for token in written)])
+        return self.allowed[-1]
 
 
 def padded(rows: Sequence[Sequence[NDArray[np.int64]]]) -> Tensor:

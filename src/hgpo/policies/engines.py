@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
+
+import torch
+from typing_extensions import override
 
 from hgpo.policies.base import Policy
 from hgpo.policies.transformers import TransformersPolicy
@@ -19,6 +23,25 @@ class RolloutEngine(Policy, Protocol):
         Later samples do not depend on anything that was sampled before the call.
         """
         ...
+
+
+class WeightCopy(TransformersPolicy):
+    """Samples with a copy of a policy's weights, so that the policy can be trained in the meantime."""
+
+    def __init__(self, policy: TransformersPolicy) -> None:
+        """Copy the weights that are trained; the others, as below an adapter, are shared."""
+        fixed = {id(weight): weight for weight in policy.model.parameters() if not weight.requires_grad}
+        super().__init__(copy.deepcopy(policy.model, fixed), policy.tokenizer, policy.compute)
+        self._trained = policy
+
+    @override
+    @torch.no_grad()
+    def synchronize(self) -> None:
+        """Take the policy's current weights."""
+        for own, trained in zip(self.model.parameters(), self._trained.model.parameters(), strict=True):
+            if trained.requires_grad:
+                own.copy_(trained)
+        super().synchronize()
 
 
 def _transformers(

@@ -18,7 +18,7 @@ from torch.nn.functional import linear, pad
 from typing_extensions import override
 
 from hgpo.policies.batching import split_by_length
-from hgpo.policies.choices import Choices, Restriction
+from hgpo.policies.choices import Choices, Restriction, restricted
 from hgpo.policies.distributions import log_softmax, sample
 from hgpo.policies.llama import Llama
 from hgpo.policies.readers import (
@@ -79,11 +79,12 @@ class LeanReader(Reader):
         logprobs = np.empty((count, most), np.float32)
         lengths = np.full(count, most)
         rows, nodes = np.arange(count), memory.prompts(prompts, token_budget)
-        restriction = None if choices is None else Restriction(choices)
+        restrictions = None if choices is None else list(map(Restriction, choices))
         for place in range(most):
             distribution = memory.distributions(nodes)
-            if restriction is not None:
-                distribution = restriction.apply(distribution, rows, tokens[:, :place])
+            if restrictions is not None:
+                allowed = [restrictions[row].after(tokens[row, :place]) for row in rows.tolist()]
+                distribution = restricted(distribution, allowed)
             chosen = sample(distribution, torch.from_numpy(uniforms[rows, place]), greedy=temperature == 0)
             tokens[rows, place] = drawn = chosen.numpy()
             logprobs[rows, place] = distribution.gather(1, chosen[:, None])[:, 0].numpy()
@@ -97,7 +98,7 @@ class LeanReader(Reader):
             Drawn(
                 tokens[row, :length],
                 logprobs[row, :length],
-                None if restriction is None else restriction.allowed(row),
+                None if restrictions is None else tuple(restrictions[row].allowed),
             )
             for row, length in enumerate(lengths.tolist())
         ]

@@ -161,6 +161,40 @@ class Frontier:
         )
         return rows, Frontier(tree, slot, depth, attention_mask[tree, slot], self.trees)
 
+    def beside(self, other: Frontier) -> Frontier:
+        """The nodes of both; the other's rows come after these, and shorter rows are padded on the left."""
+        longest = max(self.attention_mask.shape[1], other.attention_mask.shape[1])
+        masks = [
+            np.pad(each.attention_mask, ((0, 0), (longest - each.attention_mask.shape[1], 0)))
+            for each in (self, other)
+        ]
+        return Frontier(
+            np.concatenate([self.tree, self.trees + other.tree]),
+            np.concatenate([self.output, other.output]),
+            np.concatenate([self.depth, other.depth]),
+            np.concatenate(masks),
+            self.trees + other.trees,
+        )
+
+    def only(self, nodes: NDArray[np.int64]) -> tuple[Frontier, NDArray[np.int64], NDArray[np.int64]]:
+        """Some of these nodes alone, with the processed nodes that they attend to.
+
+        Args:
+            nodes: indices of the nodes to keep, in ascending order.
+
+        Returns:
+            The new frontier; the rows that are left, [rows]; and which of a row's processed nodes are kept,
+            [rows, nodes]. Rows with fewer than the maximum also keep some that no node attends to, first.
+        """
+        rows, tree = np.unique(self.tree[nodes], return_inverse=True)
+        attended = np.zeros((len(rows), self.attention_mask.shape[1]), np.bool_)
+        np.logical_or.at(attended, tree, self.attention_mask[nodes])
+        # Sorting is stable, so that the attended nodes come last and in order.
+        width = attended.sum(axis=1).max()
+        places = np.argsort(attended, axis=1, kind="stable")[:, attended.shape[1] - width :]
+        mask = np.take_along_axis(self.attention_mask[nodes], places[tree], axis=1)
+        return Frontier(tree, self.output[nodes], self.depth[nodes], mask, len(rows)), rows, places
+
 
 def frontier_of(trees: Sequence[Tree]) -> Frontier:
     """The last tokens of the trees' members, tree by tree."""

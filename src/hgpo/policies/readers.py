@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from hgpo.policies.choices import Choices, padded
 from hgpo.policies.distributions import logprobs_and_entropy, restricted_logprobs_and_entropy
+from hgpo.policies.streams import AnsweredTogether, Request, Stream
 
 Allowed = tuple[NDArray[np.int64], ...]
 """The tokens that each token of a restricted response was drawn from."""
@@ -59,6 +61,9 @@ class Drawn:
     """For a restricted response, the tokens that each was drawn from."""
 
 
+DrawnStream = Stream[Request[Choices], Drawn]
+
+
 class Reader(Protocol):
     """A model together with a way to process many sequences in few forward passes."""
 
@@ -84,6 +89,22 @@ class Reader(Protocol):
             choices: for each prompt, the responses to which sampling is restricted; None: any tokens.
         """
         ...
+
+    @contextmanager
+    def stream(self, temperature: float, token_budget: int) -> Iterator[DrawnStream]:
+        """An empty stream of responses; here those that were added in the meantime are drawn in one call."""
+
+        def draw(requests: Sequence[Request[Choices]]) -> list[Drawn]:
+            choices = [request.choices for request in requests if request.choices is not None]
+            return self.draw(
+                [request.prompt for request in requests],
+                np.stack([request.uniforms for request in requests]),
+                temperature,
+                token_budget,
+                choices or None,
+            )
+
+        yield AnsweredTogether(draw)
 
     def packed_batches(
         self,

@@ -213,6 +213,8 @@ class ChatTokenizer:
 
     def answers(self, rows: Sequence[Tokens]) -> list[Answer]:
         """The answer in each row of tokens, together with the part that the prompt had begun."""
+        if not rows:
+            return []
         begun, lasts = self.begun, [row[self.length(row) - 1] if len(row) else None for row in rows]
         return [
             read_answer(text, begun=begun, ended="stop" if last in self.ends else "length")

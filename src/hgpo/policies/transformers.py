@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from hgpo.errors import SettingError
-from hgpo.policies.base import Completion
+from hgpo.policies.base import Completion, CompletionStream
 from hgpo.policies.choices import Choices
 from hgpo.policies.compute import Compute
 from hgpo.policies.lean_reader import LeanReader
 from hgpo.policies.llama import Llama, fits
 from hgpo.policies.lora import ADAPTER, has_adapter, plain_model, whole_config, whole_weights
-from hgpo.policies.readers import Allowed, Drawn, PackedBatch, Reader, SequenceScores
+from hgpo.policies.readers import Allowed, Drawn, DrawnStream, PackedBatch, Reader, SequenceScores
+from hgpo.policies.streams import Request
 from hgpo.policies.tokens import ChatTokenizer, Tokens, end_tokens
 from hgpo.policies.tree_reader import TreeReader
 
@@ -117,7 +119,7 @@ class TransformersPolicy:
         self, prompts: Sequence[tuple[int, ...]], uniforms: np.ndarray, temperature: float
     ) -> list[Completion]:
         """One completion per prompt; common prefixes are processed once (see `Policy.generate`)."""
-        return self._completions(self.reader.draw(prompts, uniforms, temperature, self.token_budget))
+        return self.completions(self.reader.draw(prompts, uniforms, temperature, self.token_budget))
 
     def generate_among(
         self,
@@ -131,10 +133,17 @@ class TransformersPolicy:
         Raises:
             SettingError: if the tokenizer has no token that ends an answer.
         """
-        listed = self._encode_choices(choices, uniforms.shape[1])
-        return self._completions(self.reader.draw(prompts, uniforms, temperature, self.token_budget, listed))
+        listed = self.encode_choices(choices, uniforms.shape[1])
+        return self.completions(self.reader.draw(prompts, uniforms, temperature, self.token_budget, listed))
 
-    def _completions(self, drawn: Sequence[Drawn]) -> list[Completion]:
+    @contextmanager
+    def stream(self, temperature: float) -> Iterator[CompletionStream]:
+        """See `StreamingPolicy.stream`."""
+        with self.reader.stream(temperature, self.token_budget) as drawn:
+            yield _Completions(self, drawn)
+
+    def completions(self, drawn: Sequence[Drawn]) -> list[Completion]:
+        """Drawn responses with their texts."""
         # Different prompts often have the same answer.
         words = [each.tokens.tobytes() for each in drawn]
         distinct = dict(zip(words, (each.tokens for each in drawn), strict=True))
@@ -144,7 +153,8 @@ class TransformersPolicy:
             for each, word in zip(drawn, words, strict=True)
         ]
 
-    def _encode_choices(self, choices: Sequence[tuple[str, ...]], max_tokens: int) -> list[Choices]:
+    def encode_choices(self, choices: Sequence[tuple[str, ...]], max_tokens: int) -> list[Choices]:
+        """Token ids of the responses that are listed for each prompt; SettingError as in `generate_among`."""
         if self.chat.turn_end is None:
             raise SettingError("answers cannot be restricted: the tokenizer has no token that ends an answer")
         # The episodes of a group have many lists, and most commands, in common.
@@ -187,6 +197,27 @@ class TransformersPolicy:
             mask[row, width - len(sequence) :] = 1
         tokens, attention = (torch.from_numpy(part).to(self.compute.device) for part in (ids, mask))
         return tokens, attention, (attention.cumsum(dim=1) - 1).clamp(min=0)
+
+
+class _Completions:
+    """The stream of a policy, made from that of its reader."""
+
+    def __init__(self, policy: TransformersPolicy, drawn: DrawnStream) -> None:
+        self._policy, self._drawn = policy, drawn
+
+    def add(self, items: Sequence[Request[tuple[str, ...]]]) -> list[int]:
+        requests: list[Request[Choices]] = []
+        for request in items:
+            choices = None
+            if request.choices is not None:
+                [choices] = self._policy.encode_choices([request.choices], len(request.uniforms))
+            requests.append(Request(request.prompt, request.uniforms, choices))
+        return self._drawn.add(requests)
+
+    def advance(self) -> list[tuple[int, Completion]]:
+        ended = self._drawn.advance()
+        completions = self._policy.completions([drawn for _, drawn in ended])
+        return [(number, each) for (number, _), each in zip(ended, completions, strict=True)]
 
 
 def _recompute_layers(model: Any) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from collections import deque
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,16 +15,16 @@ import torch
 import transformers
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import pad
 from typing_extensions import override
 
 from hgpo.policies.choices import Choices, Restriction
 from hgpo.policies.compute import Compute
-from hgpo.policies.distributions import log_softmax, sample
+from hgpo.policies.decoding import Decoding, Response, side_by_side
 from hgpo.policies.prefix_trees import Rows, Tree, as_rows, batches, frontier_of, grow_trees, outputs_of
 from hgpo.policies.readers import (
     Allowed,
     Drawn,
+    DrawnStream,
     PackedBatch,
     Reader,
     SequenceScores,
@@ -29,6 +32,11 @@ from hgpo.policies.readers import (
     read_sequence,
     scores_of,
 )
+from hgpo.policies.streams import Request
+
+WORTH_READING = 0.125
+"""A stream reads the prompts that wait when they are this fraction of the responses being written, because
+reading costs a call, in which no response continues."""
 
 
 @dataclass(frozen=True)
@@ -77,79 +85,76 @@ class TreeReader(Reader):
         token_budget: int,
         choices: Sequence[Choices] | None = None,
     ) -> list[Drawn]:
+        restrictions = [None] * len(prompts) if choices is None else list(map(Restriction, choices))
+        responses = list(map(Response, uniforms, restrictions))
+        # One context for the whole call, so that weights are cast only once.
+        with self._compute.autocast():
+            # Prompts are read in batches. All answers continue together, as a call with few costs the same.
+            trees, groups = self._prompt_trees(prompts, token_budget)
+            for batch in batches(trees, self.cache_limit(token_budget), math.inf):
+                decoding = self.decoding(temperature)
+                self._join(decoding, batch, groups, responses, token_budget)
+                while decoding.live:
+                    decoding.advance()
+        return [response.drawn() for response in responses]
+
+    @override
+    @contextmanager
+    def stream(self, temperature: float, token_budget: int) -> Iterator[DrawnStream]:
+        if self.shares:
+            with self._compute.autocast():
+                yield _TreeStream(self, temperature, token_budget)
+        else:
+            with super().stream(temperature, token_budget) as together:
+                yield together
+
+    def cache_limit(self, token_budget: int) -> int:
+        """Number of tokens of prompts whose responses are written at the same time."""
+        return max(token_budget, self._cached_tokens)
+
+    def decoding(self, temperature: float) -> Decoding:
+        """No responses yet."""
+        return Decoding(self._logits, self.model.config, temperature, self._ends, self._pad, self.shares)
+
+    def join(
+        self,
+        decoding: Decoding,
+        prompts: Sequence[tuple[int, ...]],
+        responses: Sequence[Response],
+        token_budget: int,
+    ) -> None:
+        """Read prompts, and let the response to each of them join those that are being written."""
+        trees, groups = self._prompt_trees(prompts, token_budget)
+        self._join(decoding, trees, groups, responses, token_budget)
+
+    def _prompt_trees(
+        self, prompts: Sequence[tuple[int, ...]], token_budget: int
+    ) -> tuple[list[Tree], list[list[int]]]:
+        """The prompts as trees, and for each member of the trees the indices of the prompts it stands for.
+
+        Equal prompts are read once if the model reads trees.
+        """
         rows_of: dict[object, list[int]] = {}
         for row, prompt in enumerate(prompts):
             rows_of.setdefault(prompt if self.shares else row, []).append(row)
         groups = list(rows_of.values())
-        distinct = [prompts[group[0]] for group in groups]
-        tokens: list[list[int]] = [[] for _ in prompts]
-        logprobs: list[list[float]] = [[] for _ in prompts]
-        restriction = None if choices is None else Restriction(choices)
-        # One context for the whole call, so that weights are cast only once.
-        with self._compute.autocast():
-            # Prompts are read in batches. All answers continue together, as a call with few costs the same.
-            trees = self._trees(distinct, [1] * len(distinct), token_budget)
-            for batch in batches(trees, max(token_budget, self._cached_tokens), math.inf):
-                members = [groups[i] for tree in batch for i in tree.members]
-                self._complete(
-                    batch,
-                    rows=np.concatenate(members),
-                    node_of_row=np.repeat(np.arange(len(members)), [len(group) for group in members]),
-                    uniforms=uniforms,
-                    temperature=temperature,
-                    token_budget=token_budget,
-                    restriction=restriction,
-                    tokens=tokens,
-                    logprobs=logprobs,
-                )
-        return [
-            Drawn(
-                np.array(tokens[row], dtype=np.int64),
-                np.array(logprobs[row], dtype=np.float32),
-                None if restriction is None else restriction.allowed(row),
-            )
-            for row in range(len(prompts))
-        ]
+        return self._trees([prompts[rows[0]] for rows in groups], [1] * len(groups), token_budget), groups
 
-    def _complete(
+    def _join(
         self,
+        decoding: Decoding,
         trees: Sequence[Tree],
-        *,
-        rows: NDArray[np.int64],
-        node_of_row: NDArray[np.int64],
-        uniforms: NDArray[np.float64],
-        temperature: float,
+        groups: Sequence[Sequence[int]],
+        responses: Sequence[Response],
         token_budget: int,
-        restriction: Restriction | None,
-        tokens: list[list[int]],
-        logprobs: list[list[float]],
     ) -> None:
-        """Append the completions of `rows` to `tokens` and `logprobs`.
-
-        Each row is at a node of the frontier: at first the end of its prompt, then the end of its answer so
-        far. Rows at one node that draw the same token continue at the same new node.
-        """
-        max_new = uniforms.shape[1]
-        logits, cache = self._read(trees, token_budget, remember=max_new > 1)
-        frontier = frontier_of(trees)
-        for place in range(max_new):
-            distribution = log_softmax(logits, temperature)[self._here(node_of_row)]
-            if restriction is not None:
-                distribution = restriction.apply(distribution, rows, tokens)
-            chosen = sample(distribution, self._here(uniforms[rows, place]), greedy=temperature == 0)
-            chosen_logprobs = distribution.gather(1, chosen[:, None])[:, 0].tolist()
-            drawn = chosen.cpu().numpy()
-            for row, token, logprob in zip(rows.tolist(), drawn.tolist(), chosen_logprobs, strict=True):
-                tokens[row].append(token)
-                logprobs[row].append(logprob)
-            alive = ~np.isin(drawn, self._ends)
-            if not alive.any() or place + 1 == max_new:
-                return
-            rows = rows[alive]
-            node_and_token = np.stack([node_of_row[alive], drawn[alive]])
-            (parents, news), node_of_row = np.unique(node_and_token, axis=1, return_inverse=True)
-            read, frontier = frontier.grow(parents, news, self._pad)
-            logits = self._logits(read, cache)[self._here(frontier.tree), self._here(frontier.output)]
+        joining = [[responses[row] for row in groups[member]] for tree in trees for member in tree.members]
+        # Without a second token, and without others beside which it is kept, a cache is not needed.
+        remember = bool(decoding.live) or any(
+            len(response.uniforms) > 1 for each in joining for response in each
+        )
+        logits, cache = self._read(trees, token_budget, remember=remember)
+        decoding.join(joining, frontier_of(trees), logits, cache)
 
     def _read(
         self, trees: Sequence[Tree], token_budget: int, *, remember: bool
@@ -162,7 +167,7 @@ class TreeReader(Reader):
             read = self._logits(as_rows(batch, self._pad), cache)
             logits.append(read[self._here(frontier.tree), self._here(frontier.output)])
             caches.append(cache)
-        return torch.cat(logits), _side_by_side(caches, self.model.config) if remember else None
+        return torch.cat(logits), side_by_side(caches, self.model.config) if remember else None
 
     def _logits(self, rows: Rows, cache: transformers.DynamicCache | None) -> Tensor:
         """The model's outputs at the wanted nodes of each row, [rows, wanted, vocabulary]."""
@@ -222,21 +227,45 @@ class TreeReader(Reader):
         return grow_trees(sequences, wanted, attention_scale=self.attention_scale, most_nodes=most)
 
 
-def _side_by_side(caches: Sequence[transformers.DynamicCache], config: Any) -> transformers.DynamicCache:
-    """One cache with the rows of all caches, padded on the left to the longest."""
-    if len(caches) == 1:
-        return caches[0]
-    longest = max(cache.get_seq_length() for cache in caches)
+class _TreeStream:
+    """The stream of a `TreeReader`; see `hgpo.policies.streams`."""
 
-    def joined(tensors: list[Tensor]) -> Tensor:
-        return torch.cat([pad(tensor, (0, 0, longest - tensor.shape[2], 0)) for tensor in tensors])
+    def __init__(self, reader: TreeReader, temperature: float, token_budget: int) -> None:
+        self._reader, self._token_budget = reader, token_budget
+        self._decoding = reader.decoding(temperature)
+        self._waiting: deque[tuple[Response, tuple[int, ...]]] = deque()
+        self._numbers: dict[Response, int] = {}
+        self._next = itertools.count()
 
-    whole = transformers.DynamicCache(config=config)
-    for number, layers in enumerate(zip(*(cache.layers for cache in caches), strict=True)):
-        attention: list[Any] = list(layers)
-        keys, values = [layer.keys for layer in attention], [layer.values for layer in attention]
-        whole.update(joined(keys), joined(values), number)
-    return whole
+    def add(self, items: Sequence[Request[Choices]]) -> list[int]:
+        numbers = []
+        for request in items:
+            restriction = None if request.choices is None else Restriction(request.choices)
+            response = Response(request.uniforms, restriction)
+            self._waiting.append((response, request.prompt))
+            self._numbers[response] = next(self._next)
+            numbers.append(self._numbers[response])
+        return numbers
+
+    @torch.no_grad()
+    def advance(self) -> list[tuple[int, Drawn]]:
+        self._read_waiting()
+        ended = self._decoding.advance() if self._decoding.live else []
+        return [(self._numbers.pop(response), response.drawn()) for response in ended]
+
+    def _read_waiting(self) -> None:
+        """Read prompts that wait, if they are enough, as many as the cache has room for."""
+        live = len(self._decoding.live)
+        if not self._waiting or len(self._waiting) < WORTH_READING * live:
+            return
+        room = self._reader.cache_limit(self._token_budget) - self._decoding.cached_tokens
+        joining: list[tuple[Response, tuple[int, ...]]] = []
+        while self._waiting and (room >= len(self._waiting[0][1]) or not (live or joining)):
+            joining.append(self._waiting.popleft())
+            room -= len(joining[-1][1])
+        if joining:
+            responses, prompts = zip(*joining, strict=True)
+            self._reader.join(self._decoding, prompts, responses, self._token_budget)
 
 
 def _attends_as_told(model: Any) -> bool:

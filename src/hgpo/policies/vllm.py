@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from typing_extensions import override
 
-from hgpo.policies.base import Completion, Policy
+from hgpo.policies.base import Completion, CompletionStream, Policy
 from hgpo.policies.lora import whole_weights
+from hgpo.policies.streams import Request
 from hgpo.policies.transformers import TransformersPolicy
 
 
@@ -66,23 +71,37 @@ class VllmEngine(Policy):
         vLLM draws each row with a separate generator, seeded by the row's first number. A row therefore does
         not depend on the other rows, but its tokens differ from those that transformers would draw.
         """
+        asked = [{"prompt_token_ids": list(prompt)} for prompt in prompts]
+        settings = [self.sampling(row, temperature) for row in uniforms]
+        return self.completions(self._llm.generate(asked, settings, use_tqdm=False))  # pyright: ignore
+
+    @contextmanager
+    def stream(self, temperature: float) -> Iterator[CompletionStream]:
+        """See `StreamingPolicy.stream`; vLLM itself lets prompts join at any step."""
+        stream = _VllmStream(self, self._llm.llm_engine, temperature)
+        try:
+            yield stream
+        finally:
+            stream.abandon()
+
+    def sampling(self, uniforms: NDArray[np.float64], temperature: float) -> Any:
+        """vLLM's settings for one response."""
         from vllm import SamplingParams  # pyright: ignore[reportMissingImports]
 
-        rows = [
-            SamplingParams(
-                temperature=temperature,
-                max_tokens=uniforms.shape[1],
-                seed=int(row[0] * 2**31),
-                logprobs=0,
-                # The policy knows all end tokens; the model's folder may name only some of them.
-                ignore_eos=True,
-                stop_token_ids=list(self._policy.chat.ends),
-                detokenize=False,
-            )
-            for row in uniforms
-        ]
-        asked = [{"prompt_token_ids": list(prompt)} for prompt in prompts]
-        outputs = [request.outputs[0] for request in self._llm.generate(asked, rows, use_tqdm=False)]  # pyright: ignore
+        return SamplingParams(
+            temperature=temperature,
+            max_tokens=len(uniforms),
+            seed=int(uniforms[0] * 2**31),
+            logprobs=0,
+            # The policy knows all end tokens; the model's folder may name only some of them.
+            ignore_eos=True,
+            stop_token_ids=list(self._policy.chat.ends),
+            detokenize=False,
+        )
+
+    def completions(self, finished: Sequence[Any]) -> list[Completion]:
+        """vLLM's finished requests as completions."""
+        outputs = [request.outputs[0] for request in finished]
         tokens = [np.array(output.token_ids, np.int64) for output in outputs]
         logprobs = [
             np.array(
@@ -93,3 +112,31 @@ class VllmEngine(Policy):
         ]
         answers = self._policy.chat.answers(tokens)
         return [Completion(t, p, answer) for t, p, answer in zip(tokens, logprobs, answers, strict=True)]
+
+
+class _VllmStream:
+    """The stream of vLLM's own scheduler."""
+
+    def __init__(self, engine: VllmEngine, scheduler: Any, temperature: float) -> None:
+        self._engine, self._scheduler, self._temperature = engine, scheduler, temperature
+        self._numbers = itertools.count()
+        self._live: set[str] = set()
+
+    def add(self, items: Sequence[Request[tuple[str, ...]]]) -> list[int]:
+        numbers = [next(self._numbers) for _ in items]
+        for number, request in zip(numbers, items, strict=True):
+            settings = self._engine.sampling(request.uniforms, self._temperature)
+            self._scheduler.add_request(str(number), {"prompt_token_ids": list(request.prompt)}, settings)
+            self._live.add(str(number))
+        return numbers
+
+    def advance(self) -> list[tuple[int, Completion]]:
+        finished = [request for request in self._scheduler.step() if request.finished] if self._live else []
+        self._live.difference_update(request.request_id for request in finished)
+        completions = self._engine.completions(finished)
+        return [(int(request.request_id), each) for request, each in zip(finished, completions, strict=True)]
+
+    def abandon(self) -> None:
+        """End the responses that are still being written."""
+        if self._live:
+            self._scheduler.abort_request(sorted(self._live))

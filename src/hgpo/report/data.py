@@ -1,8 +1,8 @@
-"""The content of a report as JSON values: curves, and a few task groups as graphs with every step."""
+"""The content of a page as JSON values: curves, and task groups as graphs with every step."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -11,8 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hgpo.estimators import Comparison
+from hgpo.analysis.credit import against_comparison
+from hgpo.estimators import Comparison, Estimator
+from hgpo.report.tokens import TokenReader
 from hgpo.rollout_files import read_rollouts
+from hgpo.rollout_files.shown import LONG
 from hgpo.runs.folder import RunLog
 from hgpo.steps import StepTable
 from hgpo.training.config import TrainConfig, to_json
@@ -20,6 +23,7 @@ from hgpo.training.config import TrainConfig, to_json
 TASKS_SHOWN = 4
 """Number of task groups in a report. Those with the largest spread of advantages are chosen."""
 HISTOGRAM_BINS = 41
+LOGPROB_DIGITS = 3
 
 
 @dataclass(frozen=True)
@@ -31,16 +35,26 @@ class SampledRollouts:
     advantages: NDArray[np.float64]
     comparison: Comparison
 
+    @classmethod
+    def of(cls, iteration: int, steps: StepTable, estimator: Estimator) -> SampledRollouts:
+        """The rollouts under an estimator; ValueError if it cannot compute their advantages."""
+        return cls(iteration, steps, estimator(steps), estimator.comparison(steps))
 
-def report_data(config: TrainConfig, log: RunLog, decode: Callable[[Sequence[int]], str]) -> dict[str, Any]:
-    """All data that the page shows.
+
+def report_data(config: TrainConfig, log: RunLog, reader: TokenReader) -> dict[str, Any]:
+    """All data that the report shows.
 
     Args:
         config: the run's settings.
         log: the run's folder.
-        decode: turns token ids into text.
+        reader: turns token ids into text.
     """
     sample = latest_sample(config, log.folder / "samples")
+    return run_data(config, log) | {"sample": None if sample is None else sample_data(sample, reader)}
+
+
+def run_data(config: TrainConfig, log: RunLog) -> dict[str, Any]:
+    """A run's name, settings, metrics and evaluations."""
     evaluations = log.read_evaluations()
     return {
         "name": log.folder.name,
@@ -49,41 +63,87 @@ def report_data(config: TrainConfig, log: RunLog, decode: Callable[[Sequence[int
         "evaluations": evaluations,
         # Evaluations of older versions do not name the suite.
         "suite": evaluations[-1].get("suite") if evaluations else None,
-        "sample": None if sample is None else sample_data(sample, decode),
     }
+
+
+def sampled_files(folder: Path) -> list[Path]:
+    """The files of rollouts that a run has written to a folder, in the order of iterations."""
+    # The folder may hold other files, such as the output of `hgpo advantages`.
+    return sorted(file for file in folder.glob("*.parquet") if file.stem.isdigit())
 
 
 def latest_sample(config: TrainConfig, folder: Path) -> SampledRollouts | None:
     """The last rollouts that the run kept as a sample; None if it kept none."""
-    # The folder may hold other files, such as the output of `hgpo advantages`.
-    files = sorted(file for file in folder.glob("*.parquet") if file.stem.isdigit())
+    files = sampled_files(folder)
     if not files:
         return None
-    steps = read_rollouts(files[-1]).steps
-    return SampledRollouts(
-        iteration=int(files[-1].stem),
-        steps=steps,
-        advantages=config.estimator(steps),
-        comparison=config.estimator.comparison(steps),
-    )
+    return SampledRollouts.of(int(files[-1].stem), read_rollouts(files[-1]).steps, config.estimator)
 
 
-def sample_data(sample: SampledRollouts, decode: Callable[[Sequence[int]], str]) -> dict[str, Any]:
+def sample_data(sample: SampledRollouts, reader: TokenReader) -> dict[str, Any]:
     """The sample's distribution of advantages, and some of its task groups."""
     tasks = np.unique(sample.steps.task_code)
     spread = [float(sample.advantages[sample.steps.task_code == task].std()) for task in tasks]
     shown = tasks[np.argsort(spread)[::-1][:TASKS_SHOWN]]
     counts, edges = np.histogram(sample.advantages, HISTOGRAM_BINS)
+    long = {name: column for name in LONG if (column := getattr(sample.steps, name, None)) is not None}
+
+    def whole_task(task: int) -> dict[str, Any]:
+        data = task_data(sample, task)
+        rows = rows_of_task(sample.steps, task)
+        answers = long_data({name: [column[row] for row in rows] for name, column in long.items()}, reader)
+        return data | {"answers": answers}
+
     return {
         "iteration": sample.iteration,
         "pooled": sample.comparison.pooled,
         "histogram": {"counts": counts.tolist(), "edges": edges.tolist()},
-        "levels": [
-            {"name": level.name, "meaning": level.meaning, "sizes": group_sizes(level.groups)}
-            for level in sample.comparison.levels
-        ],
-        "tasks": [task_data(sample, int(task), decode) for task in shown],
+        "levels": levels_data(sample),
+        "tasks": [whole_task(int(task)) for task in shown],
     }
+
+
+def levels_data(sample: SampledRollouts) -> list[dict[str, Any]]:
+    """Each level's name, what the rows of its groups have in common, and how large they are."""
+    return [
+        {"name": level.name, "meaning": level.meaning, "sizes": group_sizes(level.groups)}
+        for level in sample.comparison.levels
+    ]
+
+
+def long_data(columns: Mapping[str, Sequence[Any]], reader: TokenReader) -> dict[str, list[Any]]:
+    """What the agent read and answered in some rows, with one value per row in each list.
+
+    Args:
+        columns: those of `LONG` that exist; each has one value per row.
+        reader: turns token ids into text.
+
+    Returns:
+        "prompt" and "response", texts; "pieces", the text of each token of the response, and "logprobs".
+        Only what the columns give. Each distinct prompt is listed once, in "prompts", and "prompt" has its
+        number there.
+    """
+    found: dict[str, list[Any]] = {}
+    if "prompt" in columns:
+        found["prompt"] = [str(text) for text in columns["prompt"]]
+    elif "prompt_tokens" in columns:
+        found["prompt"] = [reader.text([int(token) for token in row]) for row in columns["prompt_tokens"]]
+    if "response_tokens" in columns:
+        tokens = [[int(token) for token in row] for row in columns["response_tokens"]]
+        found["response"] = [reader.text(row) for row in tokens]
+        found["pieces"] = [reader.pieces(row) for row in tokens]
+        if "response_logprobs" in columns:
+            found["logprobs"] = [
+                [round(float(logprob), LOGPROB_DIGITS) for logprob in row]
+                for row in columns["response_logprobs"]
+            ]
+    if "response" in columns:
+        found["response"] = [str(text) for text in columns["response"]]
+    if "prompt" in found:
+        number_of = {text: number for number, text in enumerate(dict.fromkeys(found["prompt"]))}
+        found["prompt"] = [number_of[text] for text in found["prompt"]]
+        found["prompts"] = list(number_of)
+    return found
 
 
 def group_sizes(groups: NDArray[np.int64]) -> list[list[float]]:
@@ -98,15 +158,21 @@ def group_sizes(groups: NDArray[np.int64]) -> list[list[float]]:
     return [[int(n), float((sizes >= n).mean())] for n in steps]
 
 
-def task_data(sample: SampledRollouts, task: int, decode: Callable[[Sequence[int]], str]) -> dict[str, Any]:
+def rows_of_task(steps: StepTable, task: int) -> NDArray[np.int64]:
+    """The rows of a task, in the order of trajectories and steps."""
+    return steps.time_order[steps.task_code[steps.time_order] == task]
+
+
+def task_data(sample: SampledRollouts, task: int) -> dict[str, Any]:
     """One task group: its states as a graph, and its trajectories as paths through the graph.
 
-    Rows are numbered within the task, in the order of trajectories and steps.
+    Rows are numbered within the task, in the order of `rows_of_task`.
     """
     steps, comparison = sample.steps, sample.comparison
+    against = against_comparison(steps, comparison, sample.advantages)
     peers = [level.peer_counts() for level in comparison.levels]
     same_action = np.zeros(len(steps), np.int64) if steps.action is None else steps.action_code
-    order = steps.time_order[steps.task_code[steps.time_order] == task]
+    order = rows_of_task(steps, task)
     states, state_of = np.unique(steps.state_code[order], return_inverse=True)
     texts: list[str] = []
     number_of: dict[str, int] = {}
@@ -130,8 +196,6 @@ def task_data(sample: SampledRollouts, task: int, decode: Callable[[Sequence[int
                 "step": int(steps.step_index[row]),
                 "state": int(state_of[number]),
                 "observation": text(_cell(steps.observation, row)),
-                "prompt": text(_tokens(steps.prompt_tokens, row, decode)),
-                "response": text(_tokens(steps.response_tokens, row, decode)),
                 "action": text(_cell(steps.action, row)),
                 "same_action": int(same_action[row]),
                 "valid": True if steps.action_valid is None else bool(steps.action_valid[row]),
@@ -139,6 +203,7 @@ def task_data(sample: SampledRollouts, task: int, decode: Callable[[Sequence[int
                 "reward": float(steps.reward[row]),
                 "return": float(comparison.returns[row]),
                 "advantage": float(sample.advantages[row]),
+                "against": bool(against[row]),
                 "groups": [int(level.groups[row]) for level in comparison.levels],
                 "peers": [int(counts[row]) for counts in peers],
             }
@@ -203,10 +268,6 @@ def _edges(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def _cell(column: NDArray[Any] | None, row: int) -> str:
     return "" if column is None else str(column[row])
-
-
-def _tokens(column: Sequence[Any] | None, row: int, decode: Callable[[Sequence[int]], str]) -> str:
-    return "" if column is None else decode(column[row].tolist())
 
 
 def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, str]:

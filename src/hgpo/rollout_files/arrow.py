@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow
 import pyarrow.ipc
 import pyarrow.parquet
+from numpy.typing import NDArray
 from pyarrow import types
 
 from hgpo.errors import SettingError
-from hgpo.rollout_files.columns import Values, bytes_of
+from hgpo.rollout_files.columns import EVERYTHING, Selection, Values, bytes_of
 
 PAGE_BYTES = 64 * 2**20
+GROUP_ROWS = 2**16
+"""Rows per group in a file; who reads a few rows reads whole groups."""
 
 
 class ArrowTable:
     """The columns of a table, each converted when it is requested."""
 
-    def __init__(self, table: pyarrow.Table) -> None:
-        self.names = tuple(table.column_names)
+    def __init__(self, table: pyarrow.Table, names: Sequence[str]) -> None:
+        self.names = tuple(names)
         self._table = table
 
     def __len__(self) -> int:
@@ -36,34 +40,63 @@ class ArrowTable:
             raise ValueError(f"column {name} cannot be read: {first_line}") from None
 
 
-def read_parquet(file: BinaryIO) -> ArrowTable:
-    """The table in a Parquet file."""
-    return _read(lambda: pyarrow.parquet.ParquetFile(file, page_checksum_verification=True).read())
+def read_parquet(file: BinaryIO, selection: Selection = EVERYTHING) -> ArrowTable:
+    """The selected table in a Parquet file."""
+
+    def read() -> tuple[pyarrow.Table, list[str]]:
+        schema = pyarrow.parquet.read_schema(file)
+        names = schema.names
+        chosen = [name for name in names if selection.column(name)]
+        parquet = pyarrow.parquet.ParquetFile(
+            file,
+            # Ids and texts recur: each is decoded once, and once in memory.
+            read_dictionary=[field.name for field in schema if _is_text(field.type)],
+            page_checksum_verification=True,
+        )
+        if selection.rows is None:
+            return parquet.read(chosen), names
+        return _rows(parquet, chosen, selection.rows), names
+
+    return _read(read)
 
 
-def read_arrow(file: BinaryIO) -> ArrowTable:
-    """The table in an Arrow file, also called Feather, or in an Arrow stream."""
+def _rows(parquet: pyarrow.parquet.ParquetFile, columns: list[str], rows: NDArray[np.int64]) -> pyarrow.Table:
+    """Some rows, from the groups of rows that have them."""
+    sizes = [parquet.metadata.row_group(number).num_rows for number in range(parquet.num_row_groups)]
+    ends = np.cumsum([0, *sizes])
+    parts = [
+        parquet.read_row_group(number, columns).take(rows[(rows >= start) & (rows < end)] - start)
+        for number, (start, end) in enumerate(pairwise(ends.tolist()))
+        if ((rows >= start) & (rows < end)).any()
+    ]
+    return pyarrow.concat_tables(parts) if parts else parquet.schema_arrow.empty_table().select(columns)
 
-    def read() -> pyarrow.Table:
+
+def read_arrow(file: BinaryIO, selection: Selection = EVERYTHING) -> ArrowTable:
+    """The selected table in an Arrow file, also called Feather, or in an Arrow stream."""
+
+    def read() -> tuple[pyarrow.Table, list[str]]:
         is_file = file.read(6) == b"ARROW1"
         file.seek(0)
         with pyarrow.ipc.open_file(file) if is_file else pyarrow.ipc.open_stream(file) as reader:
             table = reader.read_all()
         # Unlike the reader for Parquet, this one does not check the lengths and offsets in the file.
         table.validate(full=True)
-        return table
+        names = table.column_names
+        table = table.select([name for name in dict.fromkeys(names) if selection.column(name)])
+        return table if selection.rows is None else table.take(selection.rows), names
 
     return _read(read)
 
 
-def _read(read: Callable[[], pyarrow.Table]) -> ArrowTable:
+def _read(read: Callable[[], tuple[pyarrow.Table, list[str]]]) -> ArrowTable:
     try:
-        table = read()
+        table, names = read()
     except pyarrow.ArrowException as error:
         raise ValueError(error) from None
-    if twice := [name for name in table.column_names if table.column_names.count(name) > 1]:
+    if twice := [name for name in names if names.count(name) > 1]:
         raise ValueError(f"two columns are called {twice[0]!r}")
-    return ArrowTable(table)
+    return ArrowTable(table, names)
 
 
 def values(column: pyarrow.ChunkedArray) -> Values:
@@ -72,6 +105,11 @@ def values(column: pyarrow.ChunkedArray) -> Values:
     Times become texts in UTC with nine decimals, dates become texts, and durations nanoseconds, for any unit
     and time zone in the file.
     """
+    if types.is_dictionary(column.type) and _is_text(column.type.value_type) and not column.null_count:
+        try:
+            return np.concatenate([_looked_up(chunk) for chunk in column.chunks] or [np.empty(0, object)])
+        except pyarrow.ArrowException:  # a text that is not UTF-8
+            pass
     for leaf in (_in_nanoseconds, _as_text):
         kind = _mapped(column.type, leaf)
         if kind != column.type:
@@ -79,12 +117,21 @@ def values(column: pyarrow.ChunkedArray) -> Values:
     if not column.null_count:
         if types.is_primitive(column.type) or _is_vectors(column):
             return column.to_numpy()
-        if types.is_string(column.type) or types.is_large_string(column.type):
+        if _is_text(column.type):
             try:
                 return column.to_numpy()
             except pyarrow.ArrowException:  # not UTF-8, which Arrow does not check when it reads
                 return column.cast(pyarrow.large_binary()).to_pylist()
     return column.to_pylist()
+
+
+def _is_text(kind: pyarrow.DataType) -> bool:
+    return types.is_string(kind) or types.is_large_string(kind)
+
+
+def _looked_up(chunk: pyarrow.DictionaryArray) -> NDArray[Any]:
+    """The values of a chunk without nulls; equal values are one object."""
+    return chunk.dictionary.to_numpy(zero_copy_only=False)[chunk.indices.to_numpy()]
 
 
 def _is_vectors(column: pyarrow.ChunkedArray) -> bool:
@@ -144,6 +191,7 @@ def write_parquet(file: BinaryIO, columns: Mapping[str, Any]) -> None:
         # Texts, ids and numbers recur as whole values, so a dictionary stores each once. In lists of tokens,
         # long subsequences recur: zstd finds them if there is no dictionary and a page holds many rows.
         use_dictionary=repeated,  # pyright: ignore[reportArgumentType]
+        row_group_size=GROUP_ROWS,
         data_page_size=PAGE_BYTES,
         write_page_checksum=True,
     )

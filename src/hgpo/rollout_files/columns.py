@@ -10,7 +10,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from decimal import Decimal
 from typing import Any
 
@@ -20,6 +20,19 @@ from numpy.typing import NDArray
 from hgpo.steps import KEY_PREFIX, StepTable
 
 Values = list[Any] | NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The part of a file that is wanted."""
+
+    column: Callable[[str], bool] = lambda name: True
+    """Whether a column is wanted, by its name in the file."""
+    rows: NDArray[np.int64] | None = None
+    """Row numbers in the file, ascending; all rows if None."""
+
+
+EVERYTHING = Selection()
 
 _NOT_IN_FILES = ("state_keys", "response_allowed")
 """Further state keys have columns of their own; only the update of the same iteration needs the other."""
@@ -31,6 +44,8 @@ REQUIRED = COLUMNS[:5]
 """The columns that a step table needs; observations can replace `state_key`."""
 TOKENS = ("prompt_tokens", "response_tokens", "response_logprobs")
 """Columns of lists."""
+DETAILS = ("iteration", "task_type", "instruction", "won", "prompt", "response", "advantage")
+"""Columns that no estimator reads; `hgpo view` shows them."""
 
 
 def is_read(name: str) -> bool:
@@ -106,9 +121,9 @@ def _truth(value: Any) -> Any:
 
 
 _CONVERTERS: Mapping[str, tuple[str, set[type], Callable[[Any], Any]]] = {
-    **dict.fromkeys(("step_index", "policy_version"), ("iu", {int}, _integer)),
-    **dict.fromkeys(("reward", "value", "entropy"), ("iuf", {int, float}, _number)),
-    **dict.fromkeys(("action_valid", "terminated", "truncated"), ("b", {bool}, _truth)),
+    **dict.fromkeys(("step_index", "policy_version", "iteration"), ("iu", {int}, _integer)),
+    **dict.fromkeys(("reward", "value", "entropy", "advantage"), ("iuf", {int, float}, _number)),
+    **dict.fromkeys(("action_valid", "terminated", "truncated", "won"), ("b", {bool}, _truth)),
 }
 """For each column: the types of numpy and Python that are not converted, and the conversion of all others."""
 

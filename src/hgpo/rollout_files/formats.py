@@ -13,7 +13,7 @@ from typing import Any, BinaryIO, Protocol
 
 from hgpo.errors import SettingError
 from hgpo.files import whole_file
-from hgpo.rollout_files.columns import Values
+from hgpo.rollout_files.columns import EVERYTHING, Selection, Values
 from hgpo.rollout_files.json_text import read_json, write_json_lines
 
 
@@ -21,24 +21,25 @@ class Table(Protocol):
     """The columns of a file by name."""
 
     names: tuple[str, ...]
+    """All columns of the file, also those that were not selected."""
 
     def __len__(self) -> int: ...
 
     def column(self, name: str) -> Values:
-        """The values of a column: an array, or a list with None for missing values."""
+        """The values of a selected column: an array, or a list with None for missing values."""
         ...
 
 
-def _read_parquet(file: BinaryIO) -> Table:
+def _read_parquet(file: BinaryIO, selection: Selection) -> Table:
     from hgpo.rollout_files.arrow import read_parquet
 
-    return read_parquet(file)
+    return read_parquet(file, selection)
 
 
-def _read_arrow(file: BinaryIO) -> Table:
+def _read_arrow(file: BinaryIO, selection: Selection) -> Table:
     from hgpo.rollout_files.arrow import read_arrow
 
-    return read_arrow(file)
+    return read_arrow(file, selection)
 
 
 def _write_parquet(file: BinaryIO, columns: Mapping[str, Any]) -> None:
@@ -52,7 +53,7 @@ class Format:
     """How the content of a file is read and written."""
 
     name: str
-    read: Callable[[BinaryIO], Table]
+    read: Callable[[BinaryIO, Selection], Table]
     begins: bytes | None = None
     """The bytes with which every such file begins, if they distinguish it from other files."""
 
@@ -143,10 +144,12 @@ def suffixes_of(path: Path) -> tuple[str, str]:
     return next((suffix for suffix in FORMATS if name.endswith(suffix)), ""), compression
 
 
-def read_table(path: Path) -> Table:
-    """The table in a file.
+def read_table(path: Path, selection: Selection = EVERYTHING) -> Table:
+    """The table in a file, or a selection of its columns and rows.
 
     Compressed files, Parquet files and Arrow files are recognised by their first bytes, not by their names.
+    Of a Parquet file only the selected columns are read, and only those groups of rows that have a selected
+    one.
 
     Raises:
         SettingError: The file has another format, is damaged or cannot be opened.
@@ -164,7 +167,7 @@ def read_table(path: Path) -> Table:
         with path.open("rb") as file:
             content = _decompressed(file)
             kind = next((kind for kind in FORMATS.values() if _begins(content, kind.begins)), kind)
-            return kind.read(content)
+            return kind.read(content, selection)
     except MemoryError:
         reason = "it needs more memory than there is; if it is not that large, it is damaged"
     except (OSError, EOFError, ValueError, lzma.LZMAError) as error:

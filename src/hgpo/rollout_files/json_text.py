@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from hgpo.rollout_files.columns import Values
+from hgpo.rollout_files.columns import EVERYTHING, Selection, Values
 
 _BETWEEN = re.compile(r"[\s\ufeff]*")
 """Characters allowed between values, including a byte order mark where files were joined."""
@@ -19,20 +19,27 @@ _BETWEEN = re.compile(r"[\s\ufeff]*")
 class JsonTable:
     """Columns of Python values; None where a row has no value."""
 
-    def __init__(self, columns: Mapping[str, list[Any]]) -> None:
+    def __init__(self, columns: Mapping[str, list[Any]], selection: Selection) -> None:
         self.names = tuple(columns)
-        self._columns = columns
+        rows = range(len(next(iter(columns.values()), ())))
+        chosen = rows if selection.rows is None else selection.rows.tolist()
+        self._length = len(chosen)
+        self._columns = {
+            name: column if chosen is rows else [column[row] for row in chosen]
+            for name, column in columns.items()
+            if selection.column(name)
+        }
 
     def __len__(self) -> int:
-        return len(next(iter(self._columns.values()), ()))
+        return self._length
 
     def column(self, name: str) -> Values:
         """The values of a column."""
         return self._columns[name]
 
 
-def read_json(file: BinaryIO) -> JsonTable:
-    """The table in a file of JSON, in UTF-8, UTF-16 or UTF-32."""
+def read_json(file: BinaryIO, selection: Selection = EVERYTHING) -> JsonTable:
+    """The selected table in a file of JSON, in UTF-8, UTF-16 or UTF-32."""
     data = file.read()
     encoding = json.detect_encoding(data)
     try:
@@ -41,12 +48,12 @@ def read_json(file: BinaryIO) -> JsonTable:
         raise ValueError(f"this is not text in UTF-8, UTF-16 or UTF-32: {error}") from None
     match _values(text):
         case [dict(columns)] if columns and all(isinstance(column, list) for column in columns.values()):
-            return JsonTable(_of_one_length(columns))
+            return JsonTable(_of_one_length(columns), selection)
         case [dict(columns)] if columns and all(isinstance(column, dict) for column in columns.values()):
             # pandas writes columns in this form, with the index as names.
-            return JsonTable({name: _by_index(columns, name) for name in columns})
+            return JsonTable({name: _by_index(columns, name) for name in columns}, selection)
         case [list(rows)] | rows:
-            return JsonTable(_by_name(rows))
+            return JsonTable(_by_name(rows), selection)
 
 
 def _by_name(rows: list[Any]) -> dict[str, list[Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 from hgpo.errors import SettingError
 from hgpo.rollout_files.columns import (
     COLUMNS,
+    DETAILS,
     REQUIRED,
+    Selection,
     Values,
     is_key,
     is_read,
@@ -59,51 +61,80 @@ def read_rollouts(path: str | os.PathLike[str], rename: Mapping[str, str] | None
     """
     path = Path(path)
     rename = rename or {}
-    _check_renaming(rename)
+    check_renaming(rename)
     parts = parts_of(path)
-    found = [read for part in parts if (read := _read_part(part, rename)).rows]
+    found = [read for part in parts if (read := read_part(part, rename, is_read)).rows]
     if not found:
         raise SettingError(f"{path} holds no steps")
-    columns = _joined(path, found)
+    columns = joined(path, found)
     if "state_key" not in columns and "observation" in columns:
         columns["state_key"] = columns["observation"]
-    ignored = tuple(dict.fromkeys(chain.from_iterable(part.ignored for part in found)))
+    others = dict.fromkeys(chain.from_iterable(part.others for part in found))
+    ignored = tuple(name for name in others if rename.get(name, name) not in DETAILS)
     if missing := [name for name in REQUIRED if name not in columns]:
-        raise SettingError(f"{path} {_has_no(missing[0], ignored, [*found[0].columns, *ignored])}")
-    steps = _step_table(path, columns, rename, len(parts))
+        raise SettingError(f"{path} {has_no(missing[0], found[0])}")
+    steps = step_table(path, columns, rename, len(parts))
     return Rollouts(steps, ignored)
 
 
-def _check_renaming(rename: Mapping[str, str]) -> None:
+def check_renaming(rename: Mapping[str, str]) -> None:
+    """Check that columns are renamed to known names, each to another one.
+
+    Raises:
+        SettingError: if not.
+    """
+    known = (*COLUMNS, *DETAILS)
     for theirs, ours in rename.items():
-        if not is_read(ours):
-            close = meant(ours, COLUMNS)
+        if not (is_read(ours) or ours in DETAILS):
+            close = meant(ours, known)
             raise SettingError(
                 f"{theirs!r} cannot be renamed to {ours!r}, which is not a column that is read; "
-                + (f"did you mean {close}?" if close else f"choose from {', '.join(COLUMNS)}")
+                + (f"did you mean {close}?" if close else f"choose from {', '.join(known)}")
             )
         if list(rename.values()).count(ours) > 1:
             raise SettingError(f"two columns cannot both be renamed to {ours!r}")
 
 
 @dataclass(frozen=True)
-class _ReadPart:
+class ReadPart:
     """The content of one file."""
 
     path: Path
     rows: int
     columns: dict[str, Values]
-    """The columns that are read, by their names in a step table."""
-    ignored: tuple[str, ...]
-    """The names of all other columns."""
+    """The wanted columns, by their names in a step table."""
+    others: tuple[str, ...]
+    """The names of all other columns, in the file."""
 
 
-def _read_part(part: Part, rename: Mapping[str, str]) -> _ReadPart:
-    table = read_table(part.path)
+def read_part(
+    part: Part,
+    rename: Mapping[str, str],
+    wanted: Callable[[str], bool],
+    rows: NDArray[np.int64] | None = None,
+) -> ReadPart:
+    """Read some columns of one file, without any conversion.
+
+    Args:
+        part: the file.
+        rename: as in `read_rollouts`.
+        wanted: whether a column of this name is wanted.
+        rows: the numbers of the rows to read, ascending; None reads all.
+
+    Raises:
+        SettingError: the file cannot be read, or lacks a column to rename.
+    """
+    # A renamed column replaces any other column with its new name.
+    replaced = rename.values() - rename.keys()
+
+    def is_wanted(theirs: str) -> bool:
+        return theirs not in replaced and wanted(rename.get(theirs, theirs))
+
+    table = read_table(part.path, Selection(is_wanted, rows))
     of_folder = {name: [key] * len(table) for name, key in part.keys.items() if name not in table.names}
     names = (*table.names, *of_folder)
     if not len(table):
-        return _ReadPart(part.path, 0, {}, names)
+        return ReadPart(part.path, 0, {}, names)
     for theirs, ours in rename.items():
         if theirs not in names:
             close = meant(theirs, names)
@@ -111,31 +142,28 @@ def _read_part(part: Part, rename: Mapping[str, str]) -> _ReadPart:
                 f"{part.path} has no column {theirs!r} to rename; it has {listed(names)}"
                 + (f". Did you mean --rename {shlex.quote(f'{close}={ours}')}?" if close else "")
             )
-    # A renamed column replaces any other column with its new name.
-    replaced = rename.values() - rename.keys()
-    ours_of = {name: rename.get(name, name) for name in names if name not in replaced}
     columns: dict[str, Values] = {}
-    for theirs, ours in ours_of.items():
-        if is_read(ours):
-            try:
-                columns[ours] = of_folder[theirs] if theirs in of_folder else table.column(theirs)
-            except ValueError as error:
-                raise SettingError(f"{part.path}: {error}") from None
-    ignored = tuple(name for name in names if not is_read(ours_of.get(name, "")))
-    return _ReadPart(part.path, len(table), columns, ignored)
+    for theirs in filter(is_wanted, names):
+        try:
+            values = of_folder[theirs] if theirs in of_folder else table.column(theirs)
+        except ValueError as error:
+            raise SettingError(f"{part.path}: {error}") from None
+        columns[rename.get(theirs, theirs)] = values
+    return ReadPart(part.path, len(table), columns, tuple(name for name in names if not is_wanted(name)))
 
 
-def _joined(path: Path, parts: Sequence[_ReadPart]) -> dict[str, Values]:
-    """The columns of all parts, joined and ready for a step table."""
+def joined(path: Path, parts: Sequence[ReadPart]) -> dict[str, Values]:
+    """The columns of all parts, joined and ready for a step table.
+
+    Raises:
+        SettingError: the parts have different columns or types, or values are missing.
+    """
     first = parts[0]
     for part in parts[1:]:
         for one, other in ((first, part), (part, first)):
             for name in one.columns:
                 if name not in other.columns:
-                    names = [*other.columns, *other.ignored]
-                    raise SettingError(
-                        f"{other.path} {_has_no(name, other.ignored, names)} ({one.path.name} has it)"
-                    )
+                    raise SettingError(f"{other.path} {has_no(name, other)} ({one.path.name} has it)")
     columns: dict[str, Values] = {}
     for name in first.columns:
         _check_types(name, parts)
@@ -147,7 +175,7 @@ def _joined(path: Path, parts: Sequence[_ReadPart]) -> dict[str, Values]:
     return columns
 
 
-def _check_types(name: str, parts: Sequence[_ReadPart]) -> None:
+def _check_types(name: str, parts: Sequence[ReadPart]) -> None:
     """Refuse ids and keys with different types in different parts, such as integers and floats."""
     if not is_key(name) or len(parts) == 1:
         return
@@ -180,9 +208,14 @@ def _as_list(values: Values) -> Iterable[Any]:
     return values.tolist() if isinstance(values, np.ndarray) else values
 
 
-def _step_table(
+def step_table(
     path: Path, columns: Mapping[str, Values], rename: Mapping[str, str], part_count: int
 ) -> StepTable:
+    """The step table of a file's columns.
+
+    Raises:
+        SettingError: they have invalid values; the message says what to do.
+    """
     known: dict[str, Any] = {name: columns[name] for name in COLUMNS if name in columns}
     keys = {"observation": columns["observation"]} if "observation" in columns else {}
     keys |= {
@@ -212,10 +245,10 @@ def _step_table(
     raise SettingError(message)
 
 
-def _has_no(name: str, ignored: Iterable[str], names: Sequence[str]) -> str:
+def has_no(name: str, part: ReadPart) -> str:
     """The words for a missing column, and which of the existing ones may be meant."""
-    close = meant(name, ignored)
-    return f"has no column {name!r}; it has {listed(names)}. " + (
+    close = meant(name, part.others)
+    return f"has no column {name!r}; it has {listed([*part.columns, *part.others])}. " + (
         f"If {close} is this column: --rename {shlex.quote(f'{close}={name}')}"
         if close
         else f"If one of them is this column, rename it: --rename THEIRS={name}"

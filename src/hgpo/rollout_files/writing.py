@@ -21,6 +21,7 @@ def write_rollouts(
     steps: StepTable,
     state_keys: Mapping[str, Sequence[Any]] | None = None,
     *,
+    details: Mapping[str, Sequence[Any]] | None = None,
     logprob_step: float | None = None,
 ) -> None:
     """Write steps to a file that `read_rollouts` can read.
@@ -32,6 +33,8 @@ def write_rollouts(
         path: A file whose name ends in .parquet or .jsonl, or in one of these and a compression's suffix.
         steps: The steps.
         state_keys: State keys by name, in addition to those of the table; each has one value per row.
+        details: Columns for people, by names of `DETAILS`; each has one value per row, a text, a number or a
+            truth value.
         logprob_step: Round log-probabilities to multiples of this, in nats, because their last digits are
             noise that cannot be compressed. None does not round.
 
@@ -49,6 +52,7 @@ def write_rollouts(
     codes = {name: factorize(keys, KEY_PREFIX + name) for name, keys in (state_keys or {}).items()}
     for name, code in {**steps.state_key_codes, **codes}.items():
         columns[KEY_PREFIX + name] = code
+    columns |= {name: np.array(values, dtype=object) for name, values in (details or {}).items()}
     for name, column in columns.items():
         if is_key(name) and not _of_one_plain_type(column):
             columns[name] = factorize(column, name)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 
 from hgpo.envs.base import Task
 from hgpo.envs.episode import TimeStep
+from hgpo.policies.streams import AnsweredTogether, Stream
 from hgpo.rollouts.episodes import Decision, Failure, Step, Trajectory, turn_at
 from hgpo.rollouts.prompts import Turn
 
@@ -55,6 +58,26 @@ class Agent(Protocol):
             temperature: sampling temperature, for agents that sample; 0 takes the most probable choice.
         """
         ...
+
+
+DecisionStream = Stream[Situation, Decision | Failure]
+"""Decisions that are being made; situations of other episodes may be added in the meantime."""
+
+
+@runtime_checkable
+class StreamingAgent(Agent, Protocol):
+    """An agent that can begin a decision while it is making others."""
+
+    def stream(self, temperature: float) -> AbstractContextManager[DecisionStream]:
+        """An empty stream of decisions, each as `act` would make it."""
+        ...
+
+
+def stream_of(agent: Agent, temperature: float) -> AbstractContextManager[DecisionStream]:
+    """The agent's stream; of other agents, one that decides all situations that wait in one call of `act`."""
+    if isinstance(agent, StreamingAgent):
+        return agent.stream(temperature)
+    return nullcontext(AnsweredTogether(partial(agent.act, temperature=temperature)))
 
 
 @runtime_checkable

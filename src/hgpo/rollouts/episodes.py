@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -178,6 +179,11 @@ class Trajectory:
     def total_reward(self) -> float:
         """The undiscounted sum of rewards."""
         return sum(self.rewards)
+
+
+def task_of_group(group_id: str) -> str:
+    """The id of the task in a `group_id`."""
+    return re.sub(r"^(round \d+/)?\d+/", "", group_id)
 
 
 def mean_score(trajectories: Sequence[Trajectory]) -> float | None:

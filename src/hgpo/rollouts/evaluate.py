@@ -14,7 +14,7 @@ from hgpo.distributed import ProcessGroup, SingleProcess
 from hgpo.envs.base import Task, TaskSuite, describe, tasks_of
 from hgpo.rollouts.agent import Agent, PlayingAgent, ReflectingAgent
 from hgpo.rollouts.episodes import Trajectory, mean_score
-from hgpo.rollouts.rollout import distributed_rollout
+from hgpo.rollouts.rollout import Batching, distributed_rollout
 
 
 @dataclass(frozen=True)
@@ -111,6 +111,20 @@ def no_valid_answer(who: str, answers: Sequence[Answers]) -> str | None:
     return warning_of(who, samples)
 
 
+def no_episode_ended(who: str, results: Sequence[SplitResult | ProtocolResult]) -> str | None:
+    """The error that all episodes of an agent failed, so that nothing was measured; None if some did not.
+
+    Args:
+        who: the agent.
+        results: its results on all splits.
+    """
+    episodes = sum(result.episodes for result in results)
+    if sum(sum(result.failed.values()) for result in results) < episodes:
+        return None
+    first = next(result.first_failure for result in results if result.failed)
+    return f"all {episodes} episodes of {who} failed, so nothing was measured; the first: {first}"
+
+
 def warning_of(who: str, samples: Sequence[str]) -> str:
     """The warning that none of an agent's answers was valid, with some of them; see `sample`."""
     return "\n".join(
@@ -145,6 +159,11 @@ class SplitResult:
     first_failure: str | None = None
     """The message of the first of them."""
 
+    @property
+    def episodes(self) -> int:
+        """Number of episodes that were begun."""
+        return self.success.tasks
+
     def record(self, iteration: int) -> dict[str, Any]:
         """The result as JSON values, with rate and interval spelled out, after `iteration` iterations."""
         return {
@@ -166,6 +185,7 @@ def evaluate_split(
     on_step: Callable[[int, int], None] = lambda finished, live: None,
     timeout: float | None = None,
     processes: ProcessGroup | None = None,
+    batching: Batching = "step",
 ) -> SplitResult:
     """Play each task of a held-out split once, or as often as the agent tries again (see `play`).
 
@@ -176,7 +196,7 @@ def evaluate_split(
         temperature: sampling temperature; 0 is greedy.
         seed: seed of sampling.
         count: play only the first `count` tasks; None plays all.
-        on_step, timeout: as in `rollout`; a task whose environment fails is not won.
+        on_step, timeout, batching: as in `rollout`; a task whose environment fails is not won.
         processes: the processes that share the tasks.
     """
     tasks = tasks_of(suite, split, count)
@@ -189,6 +209,7 @@ def evaluate_split(
         on_step=on_step,
         timeout=timeout,
         processes=processes,
+        batching=batching,
     )
     return summarize(split, temperature, trajectories, describe(suite))
 
@@ -203,11 +224,12 @@ def play(
     on_step: Callable[[int, int], None] = lambda finished, live: None,
     timeout: float | None = None,
     processes: ProcessGroup | None = None,
+    batching: Batching = "step",
 ) -> list[Trajectory]:
     """One trajectory per task: the last one, if the agent reflects and tries failed tasks again.
 
     Args:
-        suite, agent, tasks, temperature, seed, on_step, timeout: as in `rollout`.
+        suite, agent, tasks, temperature, seed, on_step, timeout, batching: as in `rollout`.
         processes: the processes that share the tasks.
     """
 
@@ -222,6 +244,7 @@ def play(
             seed=[*seed, *trial],
             on_step=lambda finished, live: on_step(len(tasks) - len(numbers) + finished, live),
             timeout=timeout,
+            batching=batching,
         )
         return dict(zip(numbers, tried, strict=True))
 
@@ -258,6 +281,8 @@ class ProtocolResult:
     """Statistics of the agent's answers under all seeds."""
     suite: str
     """Description of the environment (see `describe`)."""
+    episodes: int
+    """Number of draws under all seeds."""
     failed: dict[str, int] = field(default_factory=dict)
     """Number of draws that stopped early, by kind (see `Failure`); they count as not won."""
     first_failure: str | None = None
@@ -319,6 +344,7 @@ def evaluate_published(
         scores=measured or None,
         answers=Answers.of(played),
         suite=describe(suite),
+        episodes=len(played),
         failed=_failed(played),
         first_failure=_first_failure(played),
     )

@@ -1,25 +1,34 @@
-"""Group rollouts: every task is tried by a group of episodes, and all live episodes are stepped together."""
+"""Group rollouts: a group of episodes tries every task, step by step together or each at its own pace."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from hgpo.distributed import ProcessGroup
 from hgpo.envs.base import Task, TaskSuite, concurrency_of
 from hgpo.envs.episode import EnvironmentFault
-from hgpo.envs.faults import run_isolated
+from hgpo.envs.faults import ConcurrentJobs, JobsInTurn, run_isolated
 from hgpo.envs.processes import timeout_in_threads
-from hgpo.rollouts.agent import Agent, PlayingAgent, Situation
+from hgpo.rollouts.agent import Agent, PlayingAgent, Situation, stream_of
 from hgpo.rollouts.episodes import STEP_COLUMNS, Decision, Episode, Failure, Trajectory
 from hgpo.steps import StepTable
 
 Run = Callable[[Sequence[Callable[[], bool]]], Sequence[bool | EnvironmentFault]]
 """Runs jobs and returns the outcome of each (see `run_isolated`)."""
+
+Jobs = ConcurrentJobs[bool] | JobsInTurn[bool]
+
+Batching = Literal["step", "continuous"]
+"""How the answers of a rollout's episodes are written together.
+
+step: all live episodes take a step together, so that equal prompts are read once.
+continuous: an episode goes on as soon as its own answer is there, so that nobody waits for a long answer.
+"""
 
 
 @dataclass
@@ -75,11 +84,12 @@ def rollout(
     on_step: Callable[[int, int], None] = lambda finished, live: None,
     timeout: float | None = None,
     numbers: Sequence[int] | None = None,
+    batching: Batching = "step",
 ) -> list[Trajectory]:
     """Try every task `group_size` times.
 
-    All live episodes take a step together, in one call of the agent; an episode that ends is removed at once.
-    Each episode has a separate random stream, so that it does not depend on the other episodes.
+    Each episode has a separate random stream, so that it depends neither on the other episodes nor on the
+    batching, except that the agent's sums may be rounded differently. An ended episode is removed at once.
 
     Args:
         suite: makes the environments.
@@ -88,9 +98,12 @@ def rollout(
         group_size: N, trajectories per task.
         temperature: sampling temperature; 0 is greedy.
         seed: seed of the random streams.
-        on_step: called after every common step with the numbers of ended and of live episodes.
+        on_step: called with the numbers of ended and of live episodes after every common step; with
+            continuous batching whenever some episodes have taken a step.
         timeout: seconds that an environment may take per step; None waits forever.
         numbers: indices of the tasks to try; None tries all.
+        batching: see `Batching`. With continuous batching, steps of an environment that waits are carried out
+            while answers are written, so that the order of the answers depends on when they end.
 
     Returns:
         The trajectories, those of a task together, in the tasks' order. A trajectory has a `failure` if its
@@ -113,9 +126,14 @@ def rollout(
         for member in range(group_size):
             rng = np.random.default_rng([*seed, number, member])
             live.append(_LiveEpisode(Episode(task, suite.make()), number, member, rng))
+    concurrency, timeout = concurrency_of(suite), timeout_in_threads(suite, timeout)
+    if batching == "continuous":
+        jobs: Jobs = ConcurrentJobs(timeout, concurrency) if concurrency > 1 else JobsInTurn(timeout)
+        _play_each(live, agent, temperature, on_step, jobs)
+        return [episode.finished() for episode in live]
     everyone = list(live)
-    run = partial(run_isolated, timeout=timeout_in_threads(suite, timeout), concurrency=concurrency_of(suite))
-    live = _still_live(live, [episode.begin for episode in live], run)
+    run = partial(run_isolated, timeout=timeout, concurrency=concurrency)
+    live = _still_live(zip(live, run([episode.begin for episode in live]), strict=True))
     return _played_out(everyone, live, agent, temperature, on_step, run)
 
 
@@ -158,9 +176,34 @@ def _played_out(
         advances = [
             partial(episode.advance, decision) for episode, decision in zip(live, decisions, strict=True)
         ]
-        live = _still_live(live, advances, run)
+        live = _still_live(zip(live, run(advances), strict=True))
         on_step(len(everyone) - len(live), len(live))
     return [episode.finished() for episode in everyone]
+
+
+def _play_each(
+    episodes: Sequence[_LiveEpisode],
+    agent: Agent,
+    temperature: float,
+    on_step: Callable[[int, int], None],
+    jobs: Jobs,
+) -> None:
+    """Play all episodes to their ends, each at its own pace."""
+    live = len(episodes)
+    deciding: dict[int, _LiveEpisode] = {}
+    moving = dict(zip(jobs.add([episode.begin for episode in episodes]), episodes, strict=True))
+    with stream_of(agent, temperature) as stream:
+        while live:
+            # Without answers to write, there is nothing to do until an environment has ended its step.
+            outcomes = [(moving.pop(number), outcome) for number, outcome in jobs.ended(wait=not deciding)]
+            ready = _still_live(outcomes)
+            deciding |= zip(stream.add([episode.situation() for episode in ready]), ready, strict=True)
+            live -= len(outcomes) - len(ready)
+            if outcomes:
+                on_step(len(episodes) - live, live)
+            decided = [(deciding.pop(number), decision) for number, decision in stream.advance()]
+            numbers = jobs.add([partial(episode.advance, decision) for episode, decision in decided])
+            moving |= zip(numbers, (episode for episode, _ in decided), strict=True)
 
 
 def distributed_rollout(
@@ -184,12 +227,10 @@ def distributed_rollout(
     ]
 
 
-def _still_live(
-    episodes: Sequence[_LiveEpisode], jobs: Sequence[Callable[[], bool]], run: Run
-) -> list[_LiveEpisode]:
-    """The episodes that continue after their jobs; a fault is stored in its episode."""
+def _still_live(outcomes: Iterable[tuple[_LiveEpisode, bool | EnvironmentFault]]) -> list[_LiveEpisode]:
+    """The episodes that continue after their steps; a fault is stored in its episode."""
     live = []
-    for episode, outcome in zip(episodes, run(jobs), strict=True):
+    for episode, outcome in outcomes:
         if isinstance(outcome, EnvironmentFault):
             episode.failure = Failure("environment", str(outcome))
         elif outcome:

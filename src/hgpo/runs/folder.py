@@ -92,7 +92,10 @@ class RunLog:
     def rollouts(
         self, name: str, iteration: int, trajectories: Sequence[Trajectory], steps: StepTable
     ) -> None:
-        """Write an iteration's steps to NAME/NUMBER.parquet, with the admissible commands as one more key.
+        """Write an iteration's steps to NAME/NUMBER.parquet.
+
+        The admissible commands are one more key. What people want to know of a rollout, its task's type and
+        instruction and whether it was won, stands in each of its rows.
 
         Args:
             name: the folder's name.
@@ -103,8 +106,14 @@ class RunLog:
         sequences = [sequence for trajectory in trajectories for sequence in trajectory.sequences]
         lived = [step for sequence in sequences for step in sequence.steps]
         keys = {"commands": [step.before.info.admissible_commands for step in lived]}
+        of_row = [trajectory for trajectory in trajectories for _ in trajectory.steps]
+        details = {
+            "task_type": [trajectory.task.kind for trajectory in of_row],
+            "instruction": [trajectory.task.instruction for trajectory in of_row],
+            "won": [trajectory.won for trajectory in of_row],
+        }
         path = self.folder / name / f"{iteration:06d}.parquet"
-        write_rollouts(path, steps, keys, logprob_step=LOGPROB_STEP)
+        write_rollouts(path, steps, keys, details=details, logprob_step=LOGPROB_STEP)
 
     def read_metrics(self) -> list[dict[str, Any]]:
         """The metrics of all iterations so far."""

@@ -21,6 +21,8 @@ from hgpo.training.weight_average import WeightAverage
 
 AVERAGE = "average.pt"
 """The file with the moving average of the weights, if the run has one."""
+SAMPLER = "sampler.pt"
+"""The file with the weights that sample the next rollouts, if they are not the policy's."""
 REMEDY = "make room, or remove what is in the way,"
 KEPT = 2
 """Number of complete checkpoints that are kept; older ones are removed."""
@@ -33,9 +35,10 @@ def save_checkpoint(
     optimizer: torch.optim.Optimizer,
     critic: Critic | None = None,
     average: WeightAverage | None = None,
+    sampler: WeightAverage | None = None,
     entropy_coefficient: float = 0.0,
 ) -> Path:
-    """Write the policy, the optimizer, the entropy coefficient, and the critic and weight average if any.
+    """Write the policy, the optimizer, the entropy coefficient, and the critic and further weights if any.
 
     The checkpoint is written to a temporary folder and moved to its place when complete, so that a run that
     is killed leaves no partial checkpoint. No random state needs to be saved: each iteration's random streams
@@ -53,8 +56,9 @@ def save_checkpoint(
             torch.save(optimizer.state_dict(), partial / "optimizer.pt")
             if critic is not None:
                 critic.save(partial / "critic.pt")
-            if average is not None:
-                average.save(partial / AVERAGE)
+            for name, weights in ((AVERAGE, average), (SAMPLER, sampler)):
+                if weights is not None:
+                    weights.save(partial / name)
             state = {"iteration": iteration, "entropy_coefficient": entropy_coefficient}
             files = {path.name: path.stat().st_size for path in sorted(partial.iterdir())}
             (partial / STATE).write_text(json.dumps(state | {"files": files}))
@@ -140,15 +144,15 @@ def load_critic(checkpoint: Path, critic: Critic) -> None:
         critic.load(checkpoint / "critic.pt")
 
 
-def load_average(checkpoint: Path, average: WeightAverage) -> None:
-    """Restore the weight average from the checkpoint; it is unchanged if the checkpoint has none.
+def load_weights(checkpoint: Path, name: str, weights: WeightAverage) -> None:
+    """Restore further weights from a file of the checkpoint; they are unchanged if it has no such file.
 
     Raises:
-        SettingError: if it cannot be read, or belongs to a different model.
+        SettingError: if they cannot be read, or belong to a different model.
     """
-    if (checkpoint / AVERAGE).is_file():
+    if (checkpoint / name).is_file():
         with _readable(checkpoint):
-            average.load(checkpoint / AVERAGE)
+            weights.load(checkpoint / name)
 
 
 @contextmanager

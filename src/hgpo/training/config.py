@@ -20,14 +20,15 @@ from hgpo.estimators import (
     HGPO,
     CriticEstimator,
     EntropyCreditName,
-    Estimator,
 )
+from hgpo.estimators.depth import as_deep_as_shown
 from hgpo.files import atomic_write
 from hgpo.gateway.settings import GatewaySettings
 from hgpo.gateway.suite import AgentSuite
 from hgpo.policies.settings import CriticTraining, Lora, Precision, TinyModel, check_source
 from hgpo.registry import load_class, spelling_of
 from hgpo.rollouts.prompts import RESPONSE_FORMATS, require_choices
+from hgpo.rollouts.rollout import Batching
 from hgpo.runs.old_names import current_settings
 from hgpo.runs.trackers import TrackerName, check_trackers
 from hgpo.training.choices import EstimatorChoice, SuiteChoice, default_estimator
@@ -199,6 +200,13 @@ class TrainConfig:
     """Temperature of the sampled evaluation; the other evaluation is greedy."""
     evaluation_tasks: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
     """Only the first N tasks of each split; None plays all."""
+    rollout_batching: Batching = "step"
+    """step: all live episodes take a step together, so that equal prompts are read once. continuous: an
+    episode goes on as soon as its own answer is there, which is faster if the lengths of answers differ or
+    if environments wait. Both give the same episodes except for rounding."""
+    overlap: int = 0
+    """1: the next iteration's rollouts are sampled during the update, with the weights from before it, so
+    that rollouts are one update old; this takes a second copy of the model. 0: one after the other."""
     environment_timeout: float = 60.0
     """Seconds that an environment may take per step, or an agent of your own between two requests; after that
     its trajectory fails and the rest of the group continues. 0 waits forever."""
@@ -274,6 +282,7 @@ class TrainConfig:
         self._check_imitation("reading", self.reading)
         self._check_imitation("warm_start", self.warm_start)
         self._check_schedules()
+        self._check_overlap()
         self._check_constraint()
         self._check_agent()
         if not 0 < self.engine_memory < 1:
@@ -305,6 +314,15 @@ class TrainConfig:
             raise SettingError(
                 f"--constrain-answers needs --engine transformers: {self.engine} may write a command in "
                 "other tokens than those that the update allows"
+            )
+
+    def _check_overlap(self) -> None:
+        if self.overlap not in (0, 1):
+            raise SettingError(f"--overlap is {self.overlap}: expected 0 or 1")
+        if self.overlap and self.old_logprobs == "recomputed":
+            raise SettingError(
+                "--overlap 1 needs --old-logprobs sampler: the weights that sampled the responses are one "
+                "update old, and the trained ones would recompute other probabilities"
             )
 
     def _check_agent(self) -> None:
@@ -375,16 +393,6 @@ class TrainConfig:
             if value is not None and value < at_least:
                 because = f" ({reason})" if reason else ""
                 raise SettingError(f"{_flag(name)} is {value}: expected {at_least} or more{because}")
-
-
-def as_deep_as_shown(estimator: Estimator, prompt_history: int) -> Estimator:
-    """The estimator; HGPO and HBC get the prompt's history length as their depth K.
-
-    Deeper groups would separate steps that the agent cannot tell apart, and have fewer peers.
-    """
-    if not isinstance(estimator, HGPO | HBC):
-        return estimator
-    return dataclasses.replace(estimator, history_length=prompt_history)
 
 
 def with_prompt_history(config: TrainConfig, length: int) -> TrainConfig:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from hgpo.distributed import ProcessGroup, SingleProcess
 from hgpo.envs.base import TaskSuite, require_tasks
+from hgpo.errors import SettingError
 from hgpo.policies.compute import Compute, keep_freed_memory
 from hgpo.random_streams import RandomStreams
 from hgpo.rollouts.prompts import Turn
@@ -65,6 +66,11 @@ def open_context(
             folder have the names of a run's files but do not belong to a run.
     """
     processes = processes or SingleProcess()
+    if config.overlap and processes.size > 1:
+        raise SettingError(
+            f"--overlap 1 needs a single process, and {processes.size} train together: each would gather the "
+            "rollouts of all while it adds up gradients"
+        )
     config.set_threads()
     keep_freed_memory()
     compute = config.compute()

@@ -25,6 +25,7 @@ def evaluate_splits(run: RunContext, agent: Agent | PlayingAgent) -> list[SplitR
                     on_step=lambda finished, live, advance=advance: advance(finished, finished + live),
                     timeout=run.timeout,
                     processes=run.processes,
+                    batching=config.rollout_batching,
                 )
             results.append(result)
     return results

@@ -10,7 +10,7 @@ from hgpo.errors import SettingError
 from hgpo.policies.compute import Compute
 from hgpo.policies.transformers import TransformersPolicy
 from hgpo.training.agent import agent_of_run
-from hgpo.training.checkpoint import load_average, load_checkpoint
+from hgpo.training.checkpoint import AVERAGE, load_checkpoint, load_weights
 from hgpo.training.checkpoint_folder import checkpoint_iteration, latest_checkpoint
 from hgpo.training.config import TrainConfig, load_config
 from hgpo.training.weight_average import WeightAverage
@@ -62,7 +62,7 @@ def evaluated_policy(config: TrainConfig, checkpoint: Path, compute: Compute) ->
     policy = load_checkpoint(checkpoint, compute)
     if config.weight_average_decay:
         average = WeightAverage(policy, config.weight_average_decay)
-        load_average(checkpoint, average)
+        load_weights(checkpoint, AVERAGE, average)
         average.put_in_place()
     return policy
 

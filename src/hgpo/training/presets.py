@@ -265,9 +265,9 @@ TINY_MODEL: dict[str, dict[str, Any]] = {
     # learned first.
     SearchQASuite.name: {**GENERATED, "prompt_history": 2, "warm_start.tasks": 1200, "iterations": 100},
     WebshopSuite.name: {
-        # A page of results is long, and only the last step tells which options were chosen.
-        "prompt_history": 1,
-        "max_prompt_tokens": 512,
+        # Pages do not show which options are chosen. Most things have two, so the last two steps show both.
+        "prompt_history": 2,
+        "max_prompt_tokens": 768,
         # A number is one token; the command it refers to has six or more.
         "response": "number",
         "max_response_tokens": 8,

@@ -39,6 +39,7 @@ def sample_trajectories(run: RunContext, agent: Agent | PlayingAgent, iteration:
                 seed=[config.seed, ROLLOUT, *place],
                 on_step=lambda finished, live: advance(finished, finished + live),
                 timeout=run.timeout,
+                batching=config.rollout_batching,
             )
 
         sample = sample_groups(

@@ -13,16 +13,18 @@ import torch
 from hgpo.agents.language import LanguageAgent
 from hgpo.estimators import CriticEstimator
 from hgpo.policies.critic import Critic
-from hgpo.policies.engines import ENGINES, RolloutEngine
+from hgpo.policies.engines import ENGINES, RolloutEngine, WeightCopy
 from hgpo.policies.loading import load_policy
 from hgpo.policies.reference import Reference, load_reference
 from hgpo.policies.transformers import TransformersPolicy
 from hgpo.training.agent import agent_of_run, require_listed_commands, require_prompt_room
 from hgpo.training.checkpoint import (
-    load_average,
+    AVERAGE,
+    SAMPLER,
     load_checkpoint,
     load_critic,
     load_optimizer,
+    load_weights,
     save_checkpoint,
     save_reference,
 )
@@ -73,6 +75,8 @@ class TrainingState:
     """The critic, if the estimator needs one."""
     average: WeightAverage | None
     """The moving average of the policy's weights, if evaluations use it."""
+    sampler: WeightAverage | None
+    """The weights that sample the next iteration's rollouts, if they are those from before an update."""
     entropy_control: EntropyControl
     """Has the entropy coefficient."""
 
@@ -92,6 +96,7 @@ class TrainingState:
             self.optimizer,
             self.critic,
             self.average,
+            self.sampler,
             self.entropy_control.coefficient,
         )
 
@@ -142,7 +147,9 @@ def restored_state(run: RunContext, start: StartingPoint, checkpoint: Path) -> T
     if state.critic is not None and start.iteration > 0:
         load_critic(checkpoint, state.critic)
     if state.average is not None:
-        load_average(checkpoint, state.average)
+        load_weights(checkpoint, AVERAGE, state.average)
+    if state.sampler is not None:
+        load_weights(checkpoint, SAMPLER, state.sampler)
     held = checkpoint_entropy_coefficient(checkpoint)
     if run.config.entropy_target.nats is not None and held is not None:
         state.entropy_control.coefficient = held
@@ -158,6 +165,8 @@ def _state(run: RunContext, start: StartingPoint) -> TrainingState:
         max_tokens=agent.max_prompt_tokens + agent.max_response_tokens,
         memory_share=config.engine_memory,
     )
+    if config.overlap and engine is policy:
+        engine = WeightCopy(policy)
     critic = None
     if isinstance(config.estimator, CriticEstimator):
         # The critic starts from the reference's body.
@@ -171,5 +180,7 @@ def _state(run: RunContext, start: StartingPoint) -> TrainingState:
         optimizer=torch.optim.AdamW(parameters, lr=config.learning_rate, weight_decay=0.0),
         critic=critic,
         average=WeightAverage(policy, config.weight_average_decay) if config.weight_average_decay else None,
+        # An average without decay is the weights at its last update.
+        sampler=WeightAverage(policy, 0.0) if config.overlap else None,
         entropy_control=EntropyControl(config.entropy_target, config.loss.entropy_coefficient),
     )

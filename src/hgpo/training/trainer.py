@@ -33,7 +33,7 @@ from hgpo.training.metrics import advantage_metrics, group_metrics, peak_memory,
 from hgpo.training.open_run import weights_in_words
 from hgpo.training.optional_files import LEFT_OUT, TRIED_AGAIN, OptionalFiles
 from hgpo.training.outcome import worse_than_start
-from hgpo.training.sampling import sample_trajectories
+from hgpo.training.rollout_source import Rollouts, RolloutSource, rollout_source
 from hgpo.training.state import TrainingState, find_starting_point, new_state, restored_state
 
 MAX_SKIPPED = 3
@@ -45,6 +45,8 @@ class Trainer:
 
     state: TrainingState
     """The models; set by `run`."""
+    rollouts: RolloutSource
+    """Samples the rollouts; set by `run`."""
 
     def __init__(
         self,
@@ -124,12 +126,14 @@ class Trainer:
     def _loop(self) -> None:
         track = self.config.track if self.context.is_first else ()
         trackers = Trackers(track, self.log.folder, to_json(self.config), self.display.say)
+        self.rollouts = rollout_source(self.context, self.state)
         try:
             trackers.send(self.log.read_metrics, self.log.read_evaluations)
             while not self._finished():
                 self._iterate()
                 every = self.config.evaluate_every
                 if self._finished() or (every and self.iteration % every == 0):
+                    self.rollouts.settle()
                     self._evaluate()
                 if self._finished() or self.iteration % self.config.checkpoint_every == 0:
                     self._save()
@@ -138,6 +142,7 @@ class Trainer:
             self._save()
             raise
         finally:
+            self.rollouts.close()
             trackers.close()
 
     def _finished(self) -> bool:
@@ -147,8 +152,9 @@ class Trainer:
 
     def _iterate(self) -> None:
         started = time.perf_counter()
-        sample = self._rollout()
-        steps = step_table(sample.kept, policy_version=self.iteration)
+        rollouts = self._rollout()
+        sample = rollouts.sample
+        steps = step_table(sample.kept, policy_version=rollouts.policy_version)
         rolled_out = time.perf_counter()
         steps = self.config.overlong(steps, self.state.agent.max_response_tokens)
         steps = learning.with_values(self.state, steps)
@@ -163,6 +169,7 @@ class Trainer:
                 LEFT_OUT,
             )
         with deferred_signals():
+            self.rollouts.before_update(self.iteration, last=self.iteration + 1 >= self.config.iterations)
             learned = self._update(steps, advantages)
             self.iteration += 1
             ended = time.perf_counter()
@@ -195,9 +202,8 @@ class Trainer:
         if warning is not None:
             self.display.warn(warning)
 
-    def _rollout(self) -> Sample:
-        self.state.engine.synchronize()
-        return sample_trajectories(self.context, self.state.agent, self.iteration)
+    def _rollout(self) -> Rollouts:
+        return self.rollouts.take(self.iteration)
 
     def _update(self, steps: StepTable, advantages: np.ndarray) -> dict[str, float]:
         answers = learning.measure_answers(self.context, self.state, steps, self.iteration)

@@ -5,10 +5,9 @@ The names are imported on first use, after a check of TRL's version, because TRL
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from hgpo.adapters.versions import supported_version
+from hgpo.adapters.versions import names_on_first_use
 
 if TYPE_CHECKING:
     from hgpo.adapters.trl.arguments import StepwiseGRPOConfig
@@ -18,16 +17,13 @@ if TYPE_CHECKING:
 
 __all__ = ["StepwiseGRPOConfig", "StepwiseGRPOTrainer", "StepwiseRolloutWorker", "TokenAdvantages"]
 
-_MODULES = {
-    "StepwiseGRPOConfig": "arguments",
-    "StepwiseGRPOTrainer": "trainer",
-    "StepwiseRolloutWorker": "rollout_worker",
-    "TokenAdvantages": "token_advantages",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module {__name__} has no attribute {name!r}")
-    supported_version("trl")
-    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+__getattr__ = names_on_first_use(
+    __name__,
+    "trl",
+    {
+        "StepwiseGRPOConfig": "arguments",
+        "StepwiseGRPOTrainer": "trainer",
+        "StepwiseRolloutWorker": "rollout_worker",
+        "TokenAdvantages": "token_advantages",
+    },
+)

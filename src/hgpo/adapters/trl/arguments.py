@@ -8,13 +8,10 @@ from typing import Any
 
 from trl import GRPOConfig  # pyright: ignore[reportMissingImports]
 
-from hgpo.adapters.step_records import estimator_of
-from hgpo.envs import ENVIRONMENTS, TaskSuite
+from hgpo.adapters.episodes import EpisodeSettings
+from hgpo.adapters.step_records import shown_estimator
 from hgpo.errors import SettingError
-from hgpo.estimators import CriticEstimator, Estimator
-from hgpo.registry import create
-from hgpo.rollouts.prompts import RESPONSE_FORMATS, ResponseFormat
-from hgpo.training.config import as_deep_as_shown
+from hgpo.estimators import Estimator
 
 CLASS = "MODULE:CLASS or FILE.py:CLASS"
 
@@ -75,33 +72,30 @@ class StepwiseGRPOConfig(GRPOConfig):
                 f"max_steps is {self.max_steps}: expected the number of optimizer steps, because training "
                 "tasks are drawn without end"
             )
-        if self.response not in RESPONSE_FORMATS:
-            known = ", ".join(RESPONSE_FORMATS)
-            raise SettingError(f"response is {self.response!r}: expected one of {known}")
-        for name, lowest in (("prompt_history", 0), ("environment_timeout", 0), ("max_prompt_tokens", 1)):
+        for name, lowest in (("environment_timeout", 0), ("max_prompt_tokens", 1)):
             if getattr(self, name) < lowest:
                 raise SettingError(f"{name} is {getattr(self, name)}: expected {lowest} or more")
-        if isinstance(self.make_estimator(), CriticEstimator):
-            raise SettingError(f"estimator {self.estimator} needs a critic, which TRL does not train")
-
-    def make_suite(self) -> TaskSuite:
-        """The suite.
-
-        Raises:
-            SettingError: if there is no such suite, or one of its settings is unknown or invalid.
-        """
-        return create(ENVIRONMENTS.find(self.suite, "suite"), _mapping(self.suite_settings), "suite_settings")
-
-    def make_estimator(self) -> Estimator:
-        """The estimator; errors as in `make_suite`."""
-        settings = _mapping(self.estimator_settings)
-        estimator = estimator_of(self.estimator, settings)
-        return estimator if "history_length" in settings else as_deep_as_shown(estimator, self.prompt_history)
+        self.episodes.make_suite()
+        self.make_estimator()
 
     @property
-    def response_format(self) -> ResponseFormat:
-        """How commands are listed in the prompt, and how answers are parsed."""
-        return RESPONSE_FORMATS[self.response]
+    def episodes(self) -> EpisodeSettings:
+        """How episodes are played.
+
+        Raises:
+            SettingError: if a setting is invalid.
+        """
+        return EpisodeSettings(self.suite, _mapping(self.suite_settings), self.prompt_history, self.response)
+
+    def make_estimator(self) -> Estimator:
+        """The estimator.
+
+        Raises:
+            SettingError: if there is no such estimator, it needs a critic, or a setting is invalid.
+        """
+        return shown_estimator(
+            self.estimator, _mapping(self.estimator_settings), self.prompt_history, stack="TRL"
+        )
 
     @property
     def tasks_per_generation(self) -> int:

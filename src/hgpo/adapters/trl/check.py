@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from hgpo.adapters.hooks import Finding, Hook, check_hook
-from hgpo.adapters.versions import SUPPORTED, supported_version
+from hgpo.adapters.hooks import Finding, Hook, check_hooks
 
 GRPO = "trl.trainer.grpo_trainer:GRPOTrainer"
 HOOKS = (
@@ -32,11 +31,5 @@ HOOKS = (
 
 
 def check() -> Iterator[Finding]:
-    """Run all checks one after the other.
-
-    Raises:
-        SettingError: if TRL is missing or its version is not supported.
-    """
-    yield Finding(f"trl {supported_version('trl')}, supported {SUPPORTED['trl']}", None)
-    for hook in HOOKS:
-        yield check_hook(hook, "trl")
+    """Run all checks one after the other; see `check_hooks`."""
+    return check_hooks(HOOKS, "trl")

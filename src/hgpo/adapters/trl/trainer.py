@@ -83,7 +83,7 @@ class StepwiseGRPOTrainer(GRPOTrainer):
         Raises:
             SettingError: if there is no such suite, split or estimator, or if a setting is invalid.
         """
-        self.suite, self.estimator = args.make_suite(), args.make_estimator()
+        self.suite, self.estimator = args.episodes.make_suite(), args.make_estimator()
         training = self.suite.splits[0]
         self.tasks = TaskStream(
             self.suite, [training], per_iteration=args.tasks_per_generation, seed=args.seed, limit=None
@@ -113,7 +113,7 @@ class StepwiseGRPOTrainer(GRPOTrainer):
         self.agent = SamplingAgent(
             self._sample_with_others,
             self.chat,
-            args.response_format,
+            args.episodes.response_format,
             prompt_history=args.prompt_history,
             max_prompt_tokens=args.max_prompt_tokens,
         )

@@ -20,6 +20,7 @@ from verl.experimental.agent_loop.agent_loop import (
 )
 from verl.utils.fs import copy_to_local
 
+from hgpo.adapters.episodes import Reply
 from hgpo.adapters.step_records import episode_records
 from hgpo.adapters.task_stream import TaskReference
 from hgpo.adapters.verl.environments import EnvironmentPool, Episode, ProcessLost, open_pool
@@ -28,21 +29,13 @@ from hgpo.adapters.verl.settings import StepwiseSettings
 from hgpo.envs.episode import EnvironmentFault, Transition
 from hgpo.policies.base import Completion
 from hgpo.policies.tokens import ChatTokenizer, end_tokens
-from hgpo.rollouts.episodes import Decision, turn_at
+from hgpo.rollouts.episodes import turn_at
 from hgpo.rollouts.prompts import RESPONSE_FORMATS, fit_prompts
 
 logger = logging.getLogger(__name__)
 
 NAME = "hgpo"
 """Name of the agent loop in a configuration."""
-
-
-@dataclass(frozen=True)
-class _Reply(Decision):
-    """A decision together with the output of verl's server."""
-
-    output: Any = None
-    """verl's TokenOutput; its tokens and log-probabilities are returned to verl unchanged."""
 
 
 @dataclass
@@ -105,11 +98,11 @@ class StepwiseAgentLoop(AgentLoopBase):
         trajectory: str,
         sampling: Mapping[str, Any],
         clock: _Clock,
-    ) -> list[Transition[_Reply]]:
+    ) -> list[Transition[Reply]]:
         began = time.perf_counter()
         task, now = await episode.start(reference)
         clock.steps += time.perf_counter() - began
-        played: list[Transition[_Reply]] = []
+        played: list[Transition[Reply]] = []
         while not now.over:
             turn = turn_at(task, played, now, self.settings.prompt_history)
             (prompt,) = fit_prompts(
@@ -127,12 +120,13 @@ class StepwiseAgentLoop(AgentLoopBase):
             before, now = now, await episode.step(action.command)
             clock.answers += answered - began
             clock.steps += time.perf_counter() - answered
-            reply = _Reply(action, Completion.of_answer(answer), prompt, output)
+            # verl gets the tokens and log-probabilities of its TokenOutput back unchanged.
+            reply = Reply(action, Completion.of_answer(answer), prompt, output)
             played.append(Transition(before, action.command, now, reply))
         return played
 
     def _rows(
-        self, played: list[Transition[_Reply]], uid: str, trajectory: str, restart: int, clock: _Clock
+        self, played: list[Transition[Reply]], uid: str, trajectory: str, restart: int, clock: _Clock
     ) -> list[AgentLoopOutput]:
         records = episode_records(played, task=uid, trajectory=trajectory)
         # verl reports the last row of a validation episode.

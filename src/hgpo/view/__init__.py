@@ -1,0 +1,1 @@
+"""A live page over runs and files of rollouts, served on this machine."""
