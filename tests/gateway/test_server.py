@@ -120,7 +120,7 @@ def test_texts_in_parts_and_the_names_of_roles_are_read_as_templates_know_them()
                         "content": [{"type": "text", "text": "1"}, {"type": "text", "text": "2"}],
                     },
                     {"role": "assistant", "content": None, "tool_calls": [call]},
-                    {"role": "tool", "tool_call_id": "1", "content": "3"},
+                    {"role": "tool", "tool_call_id": "1", "content": "3\ud800"},
                 ],
                 "stop": "x",
                 "max_completion_tokens": 7,
@@ -133,7 +133,7 @@ def test_texts_in_parts_and_the_names_of_roles_are_read_as_templates_know_them()
         {"role": "system", "content": "be brief"},
         {"role": "user", "content": "1\n2"},
         {"role": "assistant", "content": "", "tool_calls": [call]},
-        {"role": "tool", "tool_call_id": "1", "content": "3"},
+        {"role": "tool", "tool_call_id": "1", "content": "3?"},
     ]
     assert (request.stops, request.limit(100), request.limit(5)) == (("x",), 7, 5)
 

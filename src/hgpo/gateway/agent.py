@@ -13,7 +13,7 @@ import numpy as np
 
 from hgpo.envs.base import Task
 from hgpo.envs.faults import no_answer
-from hgpo.errors import SettingError
+from hgpo.errors import in_one_line
 from hgpo.gateway.exchange import Exchange, LiveEpisode, Pending
 from hgpo.gateway.protocol import ChatRequest, Refusal, Written
 from hgpo.gateway.results import Call
@@ -148,8 +148,9 @@ class GatewayAgent:
         """
         try:
             prompt = self.chat.encode_conversation(request.conversation, request.offered)
-        except SettingError as error:
-            raise Refusal(400, str(error)) from None
+        # What an agent writes may be anything; templates and tokenizers raise errors of several kinds.
+        except Exception as error:
+            raise Refusal(400, in_one_line(error)) from None
         if len(prompt) > self.max_prompt_tokens:
             raise Refusal(
                 400,

@@ -47,7 +47,6 @@ class LiveEpisode:
     member: int
     seed: tuple[int, ...]
     """Seed of its random streams."""
-    begun: bool = False
     outcome: Any = None
     """What `play` returned, or the `Failure`, once it is over."""
     over: bool = False
@@ -122,7 +121,7 @@ class Exchange:
     def begin(self, episode: LiveEpisode) -> None:
         """Let an episode make requests."""
         with self._changed:
-            episode.begun, episode.last_sign = True, self._clock()
+            episode.last_sign = self._clock()
             self._live[episode.id] = episode
 
     def end(self, episode: LiveEpisode, outcome: Any) -> None:
@@ -194,7 +193,7 @@ class Exchange:
         """The next requests to answer together, in a fixed order.
 
         Args:
-            until: when to return without any; also, an episode that ends makes the call return.
+            until: when to return without any; the call also returns if an episode ends, or if none is live.
         """
         with self._changed:
             ended = self._ended
@@ -203,7 +202,7 @@ class Exchange:
                 oldest = self._queue[0].at if self._queue else np.inf
                 if self._queue and (now >= oldest + self._wait or self._all_ask()):
                     break
-                if now >= until or self._ended != ended:
+                if now >= until or self._ended != ended or not self._live:
                     return []
                 self._changed.wait(min(until, oldest + self._wait) - now)
             batch, self._queue = sorted(self._queue, key=lambda pending: pending.place), []

@@ -31,15 +31,20 @@ class Refusal(Exception):
 
 
 def _text_of(content: Any) -> Any:
-    """A content as one text; content parts of other kinds than text are refused."""
+    """A content as one text; content parts of other kinds than text are refused.
+
+    Lone surrogates, which neither tokenizers nor files take, are replaced.
+    """
     if content is None:
         return ""
+    if isinstance(content, str):
+        return content.encode("utf-8", "replace").decode()
     if not isinstance(content, list):
         return content
     parts: list[Any] = [part.get("text") if isinstance(part, dict) else part for part in content]
     if not all(isinstance(part, str) for part in parts):
         raise ValueError("this model reads text alone, no images, sounds or files")
-    return "\n".join(parts)
+    return _text_of("\n".join(parts))
 
 
 Text = Annotated[str, BeforeValidator(_text_of)]
