@@ -35,11 +35,11 @@ from typing_extensions import override
 
 from hgpo.policies.gradients import add_gradients
 from hgpo.policies.readers import PackedBatch
-from hgpo.rollouts.dynamic_sampling import Sample
 from hgpo.rollouts.rollout import rollout, step_table
 from hgpo.steps import StepTable
 from hgpo.training.batch import UpdateBatch, merge_rows, subsample
 from hgpo.training.config import TrainConfig, load_config
+from hgpo.training.rollout_source import Rollouts
 from hgpo.training.trainer import Trainer
 from hgpo.training.update import loss_terms
 
@@ -93,10 +93,10 @@ class MeasuredTrainer(Trainer):
         self.costs["all"].append(whole)
 
     @override
-    def _rollout(self) -> Sample:
-        cost, sample = cost_of(super()._rollout)
+    def _rollout(self) -> Rollouts:
+        cost, rollouts = cost_of(super()._rollout)
         self.costs["rollout"].append(cost)
-        return sample
+        return rollouts
 
     @override
     def _update(self, steps: StepTable, advantages: np.ndarray) -> dict[str, float]:

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from transformers import DynamicCache
 
+from hgpo.agents import LanguageAgent
 from hgpo.envs.base import Task
 from hgpo.policies.base import Completion
 from hgpo.policies.readers import SequenceScores
@@ -70,6 +71,7 @@ class PlainPolicy:
 def plain_rollout(trainer: Trainer, tasks: list, group_size: int, seed: list[int]) -> list[tuple]:
     """(won, commands) of every episode, by lockstep: those that are over are generated for until the end."""
     agent, suite = trainer.state.agent, trainer.config.env
+    assert isinstance(agent, LanguageAgent)
     policy = PlainPolicy(trainer.state.policy)
     episodes = []
     for number, task in enumerate(tasks):

@@ -162,7 +162,7 @@ def test_the_entrypoint(monkeypatch, capsys):
     for name in ("validate_cfg", "initialize_ray"):
         monkeypatch.setattr(entrypoint, name, given.append)
     monkeypatch.setattr(entrypoint, "run", SimpleNamespace(remote=given.append))
-    monkeypatch.setattr(entrypoint.ray, "get", lambda reference: None)
+    monkeypatch.setattr("ray.get", lambda reference: None)
     arguments = [
         *("main_base.py", "trainer.override_entrypoint=hgpo.adapters.skyrl"),
         *("trainer.max_training_steps=3", "hgpo.prompt_history=3"),

@@ -5,6 +5,8 @@ One engine is made for all of it, as a process does not get back the memory that
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -54,7 +56,8 @@ def test_both_engines_say_the_same_in_a_run_and_whenever_the_weights_have_change
         ),
         tmp_path / "run",
     )
-    policy, engine = trainer.state.policy, trainer.state.engine
+    policy = trainer.state.policy
+    engine: Any = trainer.state.engine
     # In each iteration the adapter had changed before, and the engine had taken its share of the weights.
     assert figures(tmp_path / "run")[-1]["kl"] > 1e-4
     assert all(record["logprob_mismatch"] < TOLERANCE for record in figures(tmp_path / "run"))

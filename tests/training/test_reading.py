@@ -10,6 +10,7 @@ import torch
 from toy import ToySuite
 from toy_runs import config
 
+from hgpo.agents import LanguageAgent
 from hgpo.envs import HouseholdSuite
 from hgpo.envs.readings import shares_a_word
 from hgpo.policies.settings import TinyModel
@@ -41,6 +42,7 @@ def after_reading(folder, **changes):
     start = find_starting_point(run)
     weight = start.policy.model.model.embed_tokens.weight
     before = weight.detach().clone()
+    assert isinstance(start.agent, LanguageAgent)
     read(run, start.policy, start.agent)
     return before, weight.detach(), display.lines
 

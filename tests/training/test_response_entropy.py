@@ -103,7 +103,7 @@ def test_a_resumed_run_equals_an_unbroken_one(tmp_path, monkeypatch, handlers):
             signal.raise_signal(signal.SIGINT)
         return sample_trajectories(*args)
 
-    monkeypatch.setattr("hgpo.training.trainer.sample_trajectories", interrupted)
+    monkeypatch.setattr("hgpo.training.rollout_source.sample_trajectories", interrupted)
     with pytest.raises(KeyboardInterrupt):
         run(settings, tmp_path)
     run(settings, tmp_path)

@@ -13,7 +13,7 @@ from hgpo.errors import SettingError
 from hgpo.policies.base import Completion, CompletionStream, Policy, RestrictablePolicy, StreamingPolicy
 from hgpo.policies.streams import AnsweredTogether, Request
 from hgpo.rollouts.agent import DecisionStream, Situation
-from hgpo.rollouts.episodes import Decision
+from hgpo.rollouts.episodes import Decision, Failure
 from hgpo.rollouts.prompts import ResponseFormat, choices, fit_prompts, require_choices
 
 
@@ -100,7 +100,7 @@ class _Decisions:
             self._asked[number] = situation, request.prompt
         return numbers
 
-    def advance(self) -> list[tuple[int, Decision]]:
+    def advance(self) -> list[tuple[int, Decision | Failure]]:
         return [
             (number, self._agent.decision(*self._asked.pop(number), completion))
             for number, completion in self._completions.advance()

@@ -22,6 +22,7 @@ from hgpo.envs import ENVIRONMENTS
 from hgpo.envs.base import TaskSuite
 from hgpo.errors import SettingError
 from hgpo.policies.settings import is_model
+from hgpo.rollouts.agent import PlayingAgent
 from hgpo.rollouts.prompts import RESPONSE_FORMATS
 from hgpo.training.config import ResponseFormatName, load_config
 
@@ -116,7 +117,7 @@ class Player:
 
     name: str
     """The name of its row in the table."""
-    agent: Agent
+    agent: Agent | PlayingAgent
     bill: Callable[[], str | None] = lambda: None
     """A line about the player's costs so far."""
 
