@@ -22,8 +22,10 @@ from hgpo.agents import LanguageAgent
 from hgpo.envs import HouseholdSuite
 from hgpo.policies.settings import TinyModel
 from hgpo.policies.tiny import create_policy
+from hgpo.rollout_files import read_rollouts
 from hgpo.rollouts.prompts import CommandText
 from hgpo.rollouts.rollout import rollout, step_table
+from hgpo.runs.folder import RunLog
 
 
 def test_the_example_plays_as_the_built_in_agent_does_token_by_token():
@@ -211,6 +213,14 @@ def test_branches_are_sequences_of_their_own_that_are_compared_with_branches_of_
     }
 
 
+def test_kept_rollouts_have_the_rows_of_branches(tmp_path):
+    found = played(with_sub_agents, ["left"])
+    table = step_table(found, policy_version=0)
+    RunLog(tmp_path).rollouts("rollouts", 1, found, table)
+    kept = read_rollouts(tmp_path / "rollouts" / "000001.parquet").steps
+    assert kept.trajectory_id.tolist() == table.trajectory_id.tolist() and len(kept) == 4
+
+
 def test_a_branch_may_also_be_named_by_the_path():
     async def plays(task, client):
         url = str(client.base_url).replace("/v1", "/b/helper/v1")
@@ -229,7 +239,8 @@ def test_two_requests_at_the_same_time_in_one_branch_are_refused():
         await ask(client)
         return 1.0
 
-    alone, twice = played(plays, "once", "twice")
+    # The first request is still being answered when the second comes.
+    alone, twice = played(plays, "once", "twice", policy=Letters(0.5))
     assert alone.failure is None and alone.won
     assert "at the same time" in str(twice.failure) and "X-HGPO-Branch" in str(twice.failure)
 

@@ -53,6 +53,12 @@ def test_a_run_that_was_stopped_goes_on_with_the_same_numbers(learned, tmp_path,
     assert figures(tmp_path / "run") == figures(learned)
 
 
+def test_rollouts_may_be_sampled_during_the_update(tmp_path):
+    run(gateway_words.config(tmp_path, iterations=3, overlap=1), tmp_path / "run")
+    records = figures(tmp_path / "run")
+    assert [record["failed_trajectories"] for record in records] == [0, 0, 0]
+
+
 def test_a_finished_run_opens_with_its_agent(learned):
     opened = open_run(learned)
     assert opened.iteration == 12
@@ -129,6 +135,7 @@ def test_a_run_may_start_from_the_policy_of_another_with_its_settings(learned):
         ("agent:gateway_words:play --tasks TASKS --model a/b --response text", "--response has no effect"),
         ("agent:gateway_words:play --tasks TASKS --model a/b --warm-start.tasks 3", "--warm-start.tasks has no effect"),
         ("agent:gateway_words:play --tasks TASKS --model a/b --env-isolation process", "--env-isolation process has no"),
+        ("agent:gateway_words:play --tasks TASKS --model a/b --rollout-batching continuous", "continuous has no effect"),
         ("agent:gateway_words:play --tasks TASKS --model a/b --gateway.port 70000", "--gateway.port is 70000"),
         ("agent:gateway_words:play --tasks TASKS --model a/b --init runs", "give no --model or --preset"),
         ("agent:gateway_words:play --tasks TASKS --init .", "no run in"),
