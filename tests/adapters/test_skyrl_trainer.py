@@ -12,6 +12,7 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -151,3 +152,27 @@ def test_what_does_not_fit_steps_is_refused():
     }.items():
         with pytest.raises(SettingError, match=words):
             StepwiseTrainConfig.from_cli_overrides(["trainer.max_training_steps=1", setting])
+
+
+def test_the_entrypoint(monkeypatch, capsys):
+    """SkyRL leaves its setting for the entrypoint among the arguments, and has no field for it."""
+    from hgpo.adapters.skyrl import entrypoint
+
+    given: list[Any] = []
+    for name in ("validate_cfg", "initialize_ray"):
+        monkeypatch.setattr(entrypoint, name, given.append)
+    monkeypatch.setattr(entrypoint, "run", SimpleNamespace(remote=given.append))
+    monkeypatch.setattr(entrypoint.ray, "get", lambda reference: None)
+    arguments = [
+        *("main_base.py", "trainer.override_entrypoint=hgpo.adapters.skyrl"),
+        *("trainer.max_training_steps=3", "hgpo.prompt_history=3"),
+    ]
+    monkeypatch.setattr(sys, "argv", arguments)
+    entrypoint.main()
+    assert [cfg.hgpo.prompt_history for cfg in given] == [3, 3, 3]
+    monkeypatch.setattr(sys, "argv", [*arguments, "hgpo.estimator=hgpoo"])
+    with pytest.raises(SystemExit) as stop:
+        entrypoint.main()
+    assert stop.value.code == 2 and len(given) == 3
+    error = capsys.readouterr().err
+    assert error.startswith("hgpo: estimator hgpoo: choose from") and error.count("\n") == 1

@@ -116,7 +116,7 @@ def test_an_environment_that_fails_in_the_thread_ends_the_run(tmp_path, monkeypa
 
     original = ToyEnvironment.step
     monkeypatch.setattr(ToyEnvironment, "step", step)
-    with pytest.raises(RunError, match="every environment failed in iteration"):
+    with pytest.raises(RunError, match="every trajectory failed in iteration"):
         run(half_trained(overlap=1, iterations=50, max_response_tokens=8), tmp_path)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -39,6 +40,16 @@ class SampledRollouts:
     def of(cls, iteration: int, steps: StepTable, estimator: Estimator) -> SampledRollouts:
         """The rollouts under an estimator; ValueError if it cannot compute their advantages."""
         return cls(iteration, steps, estimator(steps), estimator.comparison(steps))
+
+    @cached_property
+    def against(self) -> NDArray[np.bool_]:
+        """Which rows have an advantage that contradicts every comparison, [rows]."""
+        return against_comparison(self.steps, self.comparison, self.advantages)
+
+    @cached_property
+    def peers(self) -> list[NDArray[np.int64]]:
+        """The number of peers of each row, [rows], for each level."""
+        return [level.peer_counts() for level in self.comparison.levels]
 
 
 def report_data(config: TrainConfig, log: RunLog, reader: TokenReader) -> dict[str, Any]:
@@ -169,8 +180,6 @@ def task_data(sample: SampledRollouts, task: int) -> dict[str, Any]:
     Rows are numbered within the task, in the order of `rows_of_task`.
     """
     steps, comparison = sample.steps, sample.comparison
-    against = against_comparison(steps, comparison, sample.advantages)
-    peers = [level.peer_counts() for level in comparison.levels]
     same_action = np.zeros(len(steps), np.int64) if steps.action is None else steps.action_code
     order = rows_of_task(steps, task)
     states, state_of = np.unique(steps.state_code[order], return_inverse=True)
@@ -203,9 +212,9 @@ def task_data(sample: SampledRollouts, task: int) -> dict[str, Any]:
                 "reward": float(steps.reward[row]),
                 "return": float(comparison.returns[row]),
                 "advantage": float(sample.advantages[row]),
-                "against": bool(against[row]),
+                "against": bool(sample.against[row]),
                 "groups": [int(level.groups[row]) for level in comparison.levels],
-                "peers": [int(counts[row]) for counts in peers],
+                "peers": [int(counts[row]) for counts in sample.peers],
             }
         )
     for trajectory in trajectories:

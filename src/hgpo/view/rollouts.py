@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from hgpo.analysis.credit import against_comparison, misordered_pairs
+from hgpo.analysis.credit import misordered_pairs
 from hgpo.errors import SettingError
 from hgpo.estimators import ESTIMATORS, Comparison, missing_column
 from hgpo.registry import create
@@ -29,6 +29,8 @@ SECONDS = 0.3
 """Time limit of a question."""
 CACHED_ROWS = 2_500_000
 """Number of steps whose tables are kept in memory."""
+CACHED_SAMPLES = 2
+"""Number of batches whose advantages and groups are kept in memory."""
 OWN, RECORDED = "own", "recorded"
 """Advantages that need no estimator's name: those of the source's own estimator, and the file's column."""
 SORTS: Mapping[str, Callable[[Index], NDArray[Any]]] = {
@@ -108,6 +110,7 @@ class Rollouts:
         self.sources = sources
         self._lock = threading.RLock()
         self._tables: OrderedDict[Batch, list[ShownRollouts]] = OrderedDict()
+        self._samples: OrderedDict[tuple[int, Batch, str], SampledRollouts] = OrderedDict()
         self._indices: dict[tuple[int, Batch, str], Index] = {}
         self._matches: dict[tuple[int, Batch, str], NDArray[np.bool_]] = {}
         self._made = 0
@@ -205,7 +208,7 @@ class Rollouts:
             SettingError: there is no such task.
         """
         batch, shown = self._shown(source, iteration)
-        sample = _sample(self.sources[source], batch, shown, credit)
+        sample = self._sampled(source, batch, shown, credit)
         of_task = _names(self.sources[source], shown) == task
         ids = shown.steps.trajectory_id.tolist()
         of_trajectory = np.fromiter((str(name) == trajectory for name in ids), bool, len(ids))
@@ -296,11 +299,20 @@ class Rollouts:
             self._tables.move_to_end(file)
             return next(shown for shown in self._tables[file] if shown.iteration == batch.column)
 
+    def _sampled(self, source: int, batch: Batch, shown: ShownRollouts, credit: str) -> SampledRollouts:
+        with self._lock:
+            key = (source, batch, credit)
+            if key not in self._samples:
+                self._samples[key] = _sample(self.sources[source], batch, shown, credit)
+                while len(self._samples) > CACHED_SAMPLES:
+                    self._samples.popitem(last=False)
+            return self._samples[key]
+
     def _index(self, source: int, batch: Batch, credit: str) -> Index:
         key = (source, batch, credit)
         if key not in self._indices:
             shown = self._table(source, batch)
-            sample = _sample(self.sources[source], batch, shown, credit)
+            sample = self._sampled(source, batch, shown, credit)
             self._made += 1
             self._indices[key] = _index(self.sources[source], shown, sample)
         return self._indices[key]
@@ -420,11 +432,10 @@ def _index(source: Source, shown: ShownRollouts, sample: SampledRollouts) -> Ind
     length = np.bincount(trajectory)
     starts = np.cumsum(length) - length
     first = order[starts]
-    against = against_comparison(steps, sample.comparison, sample.advantages)
     in_order = sample.advantages[order].astype(np.float32)
     task_type, won = _detail(shown, "task_type", "")[first], _won(shown)[first]
     credit = np.bincount(trajectory, sample.advantages) / length
-    contradictions = np.bincount(trajectory, against).astype(np.int64)
+    contradictions = np.bincount(trajectory, sample.against).astype(np.int64)
     return Index(
         iteration=np.full(len(length), sample.iteration),
         task=_names(source, shown)[first],

@@ -21,6 +21,8 @@ from hgpo.adapters.skyrl.trainer import StepwiseTrainer
 from hgpo.adapters.task_stream import TaskStream
 from hgpo.policies.tokens import ChatTokenizer, end_tokens
 
+OVERRIDE = "trainer.override_entrypoint="
+
 
 class StepwiseExperiment(BasePPOExp):
     """SkyRL's experiment with the tasks of a suite, and with the trainer and generator of this package."""
@@ -66,8 +68,14 @@ def run(cfg: StepwiseTrainConfig) -> None:
 
 
 def main() -> None:
-    """Read SkyRL's settings from the command line and train."""
-    cfg = StepwiseTrainConfig.from_cli_overrides(sys.argv[1:])
+    """Read SkyRL's settings from the command line and train; a wrong setting ends with exit code 2."""
+    # SkyRL reads this setting before it calls this function; its configuration has no such field.
+    settings = [setting for setting in sys.argv[1:] if not setting.startswith(OVERRIDE)]
+    try:
+        cfg = StepwiseTrainConfig.from_cli_overrides(settings)
+    except ValueError as error:
+        print(f"hgpo: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
     validate_cfg(cfg)
     initialize_ray(cfg)
     ray.get(run.remote(cfg))
