@@ -90,6 +90,15 @@ def test_responses_do_not_depend_on_who_asks_first(wait):
             assert texts_of(trajectory) == letters((0, trajectory.group, trajectory.member), 2)
 
 
+def test_requests_of_one_batch_have_their_own_limits():
+    async def plays(limit, client):
+        await ask(client, max_tokens=limit)
+        return 1.0
+
+    for limit, trajectory in zip((1, 3), played(plays, 1, 3), strict=True):
+        assert texts_of(trajectory) == [letters((0, trajectory.group, 0), 1)[0][:limit]]
+
+
 def test_a_batch_has_all_live_episodes_in_the_order_of_their_numbers():
     policy = Letters()
 
@@ -107,14 +116,15 @@ def test_an_episode_that_takes_long_is_waited_for_once():
     policy = Letters()
 
     async def plays(task, client):
-        for number in range(3):
+        for number in range(2 if task else 9):
             await ask(client, f"{task} {number}")
-            await asyncio.sleep(task if number == 0 else 0.0)
+            await asyncio.sleep(task)
         return 1.0
 
-    found = played(plays, 0, 0.6, policy=policy, wait=0.2)
+    # If each of the nine batches waited for it, it would ask again before the last of them.
+    found = played(plays, 0, 1.2, policy=policy, wait=0.2)
     assert all(trajectory.won for trajectory in found)
-    assert policy.batches == [["0 0", "0.6 0"], ["0 1"], ["0 2"], ["0.6 1"], ["0.6 2"]]
+    assert policy.batches == [["0 0", "1.2 0"], *([f"0 {number}"] for number in range(1, 9)), ["1.2 1"]]
 
 
 def test_at_most_so_many_episodes_are_played_at_the_same_time():
