@@ -22,8 +22,10 @@ from hgpo.agents import LanguageAgent
 from hgpo.envs import HouseholdSuite
 from hgpo.policies.settings import TinyModel
 from hgpo.policies.tiny import create_policy
+from hgpo.rollout_files import read_rollouts
 from hgpo.rollouts.prompts import CommandText
 from hgpo.rollouts.rollout import rollout, step_table
+from hgpo.runs.folder import RunLog
 
 
 def test_the_example_plays_as_the_built_in_agent_does_token_by_token():
@@ -88,6 +90,15 @@ def test_responses_do_not_depend_on_who_asks_first(wait):
             assert texts_of(trajectory) == letters((0, trajectory.group, trajectory.member), 2)
 
 
+def test_requests_of_one_batch_have_their_own_limits():
+    async def plays(limit, client):
+        await ask(client, max_tokens=limit)
+        return 1.0
+
+    for limit, trajectory in zip((1, 3), played(plays, 1, 3), strict=True):
+        assert texts_of(trajectory) == [letters((0, trajectory.group, 0), 1)[0][:limit]]
+
+
 def test_a_batch_has_all_live_episodes_in_the_order_of_their_numbers():
     policy = Letters()
 
@@ -105,14 +116,15 @@ def test_an_episode_that_takes_long_is_waited_for_once():
     policy = Letters()
 
     async def plays(task, client):
-        for number in range(3):
+        for number in range(2 if task else 9):
             await ask(client, f"{task} {number}")
-            await asyncio.sleep(task if number == 0 else 0.0)
+            await asyncio.sleep(task)
         return 1.0
 
-    found = played(plays, 0, 0.6, policy=policy, wait=0.2)
+    # If each of the nine batches waited for it, it would ask again before the last of them.
+    found = played(plays, 0, 1.2, policy=policy, wait=0.2)
     assert all(trajectory.won for trajectory in found)
-    assert policy.batches == [["0 0", "0.6 0"], ["0 1"], ["0 2"], ["0.6 1"], ["0.6 2"]]
+    assert policy.batches == [["0 0", "1.2 0"], *([f"0 {number}"] for number in range(1, 9)), ["1.2 1"]]
 
 
 def test_at_most_so_many_episodes_are_played_at_the_same_time():
@@ -211,6 +223,14 @@ def test_branches_are_sequences_of_their_own_that_are_compared_with_branches_of_
     }
 
 
+def test_kept_rollouts_have_the_rows_of_branches(tmp_path):
+    found = played(with_sub_agents, ["left"])
+    table = step_table(found, policy_version=0)
+    RunLog(tmp_path).rollouts("rollouts", 1, found, table)
+    kept = read_rollouts(tmp_path / "rollouts" / "000001.parquet").steps
+    assert kept.trajectory_id.tolist() == table.trajectory_id.tolist() and len(kept) == 4
+
+
 def test_a_branch_may_also_be_named_by_the_path():
     async def plays(task, client):
         url = str(client.base_url).replace("/v1", "/b/helper/v1")
@@ -229,7 +249,8 @@ def test_two_requests_at_the_same_time_in_one_branch_are_refused():
         await ask(client)
         return 1.0
 
-    alone, twice = played(plays, "once", "twice")
+    # The first request is still being answered when the second comes.
+    alone, twice = played(plays, "once", "twice", policy=Letters(0.5))
     assert alone.failure is None and alone.won
     assert "at the same time" in str(twice.failure) and "X-HGPO-Branch" in str(twice.failure)
 

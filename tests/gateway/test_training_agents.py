@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from pathlib import Path
 
 import gateway_words
 import pytest
@@ -13,9 +15,8 @@ from hgpo.cli.train import parse_train, settings_of
 from hgpo.errors import SettingError
 from hgpo.estimators import GiGPO
 from hgpo.gateway import AgentSuite
-from hgpo.training.config import TrainConfig, from_json, to_json
+from hgpo.training.config import TrainConfig, from_json, load_config, to_json
 from hgpo.training.open_run import open_run
-from hgpo.training.trainer import Trainer
 
 PLAY = "gateway_words:play"
 
@@ -37,20 +38,22 @@ def test_an_agent_learns_from_its_reward(learned):
     assert {record["environment_steps"] for record in records} == {32}
 
 
-def test_a_run_that_was_stopped_goes_on_with_the_same_numbers(learned, tmp_path, monkeypatch):
-    class Stopped(Trainer):
-        def _rollout(self):
-            if self.iteration == 2:
-                raise KeyboardInterrupt
-            return super()._rollout()
-
-    settings = gateway_words.config(tmp_path, iterations=12)
-    with pytest.raises(KeyboardInterrupt):
-        Stopped(settings, tmp_path / "run").run()
-    # The command continues it in any folder, with the agent's own files.
+def test_a_run_that_was_killed_goes_on_with_the_same_numbers(learned, tmp_path, monkeypatch):
+    # The folder as it was after the checkpoint of iteration 11, with a line of metrics too many.
+    folder = Path(shutil.copytree(learned, tmp_path / "run"))
+    shutil.rmtree(folder / "checkpoints" / "000012")
+    # The agent and its tasks are found in any working directory.
     monkeypatch.chdir(tmp_path)
-    run(settings, tmp_path / "run")
-    assert figures(tmp_path / "run") == figures(learned)
+    run(load_config(folder / "config.json"), folder)
+    assert figures(folder) == figures(learned)
+    weights = [each / "checkpoints" / "000012" / "model.safetensors" for each in (folder, learned)]
+    assert weights[0].read_bytes() == weights[1].read_bytes()
+
+
+def test_rollouts_may_be_sampled_during_the_update(tmp_path):
+    run(gateway_words.config(tmp_path, iterations=3, overlap=1), tmp_path / "run")
+    records = figures(tmp_path / "run")
+    assert [record["failed_trajectories"] for record in records] == [0, 0, 0]
 
 
 def test_a_finished_run_opens_with_its_agent(learned):
@@ -129,6 +132,7 @@ def test_a_run_may_start_from_the_policy_of_another_with_its_settings(learned):
         ("agent:gateway_words:play --tasks TASKS --model a/b --response text", "--response has no effect"),
         ("agent:gateway_words:play --tasks TASKS --model a/b --warm-start.tasks 3", "--warm-start.tasks has no effect"),
         ("agent:gateway_words:play --tasks TASKS --model a/b --env-isolation process", "--env-isolation process has no"),
+        ("agent:gateway_words:play --tasks TASKS --model a/b --rollout-batching continuous", "continuous has no effect"),
         ("agent:gateway_words:play --tasks TASKS --model a/b --gateway.port 70000", "--gateway.port is 70000"),
         ("agent:gateway_words:play --tasks TASKS --model a/b --init runs", "give no --model or --preset"),
         ("agent:gateway_words:play --tasks TASKS --init .", "no run in"),

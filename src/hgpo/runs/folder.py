@@ -103,14 +103,17 @@ class RunLog:
             trajectories: episodes whose steps, in order, are the rows of the table.
             steps: the table from which the advantages were computed.
         """
-        sequences = [sequence for trajectory in trajectories for sequence in trajectory.sequences]
-        lived = [step for sequence in sequences for step in sequence.steps]
-        keys = {"commands": [step.before.info.admissible_commands for step in lived]}
-        of_row = [trajectory for trajectory in trajectories for _ in trajectory.steps]
+        rows = [
+            (trajectory, step)
+            for trajectory in trajectories
+            for sequence in trajectory.sequences
+            for step in sequence.steps
+        ]
+        keys = {"commands": [step.before.info.admissible_commands for _, step in rows]}
         details = {
-            "task_type": [trajectory.task.kind for trajectory in of_row],
-            "instruction": [trajectory.task.instruction for trajectory in of_row],
-            "won": [trajectory.won for trajectory in of_row],
+            "task_type": [trajectory.task.kind for trajectory, _ in rows],
+            "instruction": [trajectory.task.instruction for trajectory, _ in rows],
+            "won": [trajectory.won for trajectory, _ in rows],
         }
         path = self.folder / name / f"{iteration:06d}.parquet"
         write_rollouts(path, steps, keys, details=details, logprob_step=LOGPROB_STEP)

@@ -332,6 +332,7 @@ class TrainConfig:
             raise SettingError("an agent of your own needs a model that can write: give --model or --init")
         for setting, given in (
             ("--env-isolation process", self.env_isolation == "process"),
+            ("--rollout-batching continuous", self.rollout_batching == "continuous"),
             ("--constrain-answers", self.constrain_answers),
             ("--warm-start.tasks", self.warm_start.tasks > 0),
             ("--reading.tasks", self.reading.tasks > 0),
