@@ -137,9 +137,10 @@ def test_our_workflow(folder):
     for number, task in enumerate(suite.tasks("train", 2, seed=json.loads(first_line(folder))["seed"])):
         for member in range(4):
             steps = sorted(
-                (row for row in rows if (row["task"], row["run"]) == (number, member)),
+                (row for row in rows if (str(row["task"]), int(row["run"])) == (str(number), member)),
                 key=lambda row: row["step"],
             )
+            assert [step["step"] for step in steps] == [0, 1, 2]
             environment = suite.make()
             observation, info = environment.reset(task)
             for step in steps:
