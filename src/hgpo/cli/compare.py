@@ -33,8 +33,11 @@ class CompareCommand:
     report which is better, with confidence intervals over seeds and tasks.
 
     Each run uses one core. Ctrl-C saves; --resume continues. Options after "--" are those of `hgpo train`
-    and apply to every run: hgpo compare --estimators grpo hgpo -- --group-size 8 --iterations 90
-    To compare losses: hgpo compare --estimators hgpo grpo --losses own gspo cispo
+    and apply to every run.
+
+    hgpo compare --estimators grpo hgpo -- --group-size 8 --iterations 90
+
+    hgpo compare --estimators hgpo grpo --losses own gspo cispo
     """
 
     estimators: tuple[str, ...] = ("grpo", "gigpo", "hgpo")

@@ -44,6 +44,7 @@ class EvaluateCommand:
     transformers' format, or endpoint (a model behind a server that speaks OpenAI's chat protocol).
 
     hgpo evaluate runs/MINE --policy expert random
+
     OPENAI_API_KEY=… hgpo evaluate --policy endpoint --model gpt-4o --prompting react env:alfworld
     """
 

@@ -19,6 +19,7 @@ class Serve:
     """Serve an environment on this machine until Ctrl-C.
 
     hgpo serve household --port 8000
+
     hgpo serve my_games.py:Suite --env.level hard --sessions 256
     """
 
