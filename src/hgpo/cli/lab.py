@@ -293,6 +293,7 @@ def _oracle(command: Any) -> None:
     from hgpo.cli.players import ModelOptions, open_player
     from hgpo.lab.oracle import measure_estimators
     from hgpo.lab.tables import write_oracle
+    from hgpo.rollouts.agent import PlayingAgent
 
     suite, name = command.suite, command.suite.name
     if command.error is not None and command.policy != "expert":
@@ -305,9 +306,15 @@ def _oracle(command: Any) -> None:
         open_player(command.policy, suite, ModelOptions(), command.out, display.say) as player,
         display.phase("rollouts and values") as advance,
     ):
+        agent = player.agent if command.error is None else ErringExpertAgent(suite, command.error)
+        if isinstance(agent, PlayingAgent):
+            raise SettingError(
+                f"{command.policy} is the run of an agent with an environment of its own, whose steps cannot be "
+                "played on from: name another --policy"
+            )
         result = measure_estimators(
             suite,
-            player.agent if command.error is None else ErringExpertAgent(suite, command.error),
+            agent,
             command.setting,
             seed=command.seed,
             on_done=lambda phase, done, total: advance(done, total),
