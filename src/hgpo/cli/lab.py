@@ -309,8 +309,8 @@ def _oracle(command: Any) -> None:
         agent = player.agent if command.error is None else ErringExpertAgent(suite, command.error)
         if isinstance(agent, PlayingAgent):
             raise SettingError(
-                f"{command.policy} is the run of an agent with an environment of its own, whose steps cannot be "
-                "played on from: name another --policy"
+                f"{command.policy} is the run of an agent with an environment of its own, whose episodes "
+                "cannot be continued from a step: name another --policy"
             )
         result = measure_estimators(
             suite,
