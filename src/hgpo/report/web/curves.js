@@ -56,9 +56,9 @@ export function curves(runs, pick = null) {
   return [
     chart("Success", success(runs), { top: 1, format: asPercent, pick }),
     ...optional("Steps with a peer, by level, over the run", levels, { top: 1, format: asPercent }),
-    ...optional("Steps an episode", { steps_mean: "steps" }),
+    ...optional("Steps per episode", { steps_mean: "steps" }),
     ...optional("Answers that are valid", { valid_action_rate: "valid" }, { top: 1, format: asPercent }),
-    ...optional("Invalid answers an iteration, by reason", reasons),
+    ...optional("Invalid answers per iteration, by reason", reasons),
     ...optional("Divergence and entropy per token, in nats", { kl: "KL to the reference", entropy: "entropy" }),
     ...optional("Answers, in nats", { answer_entropy: "entropy given the prompt", answer_information: "mutual information with the prompt" }),
     ...optional("Probability ratio, by the sign of the advantage", { ratio_positive: "positive", ratio_negative: "negative" }),
