@@ -17,7 +17,6 @@ EXAMPLES = (
     ("hgpo train --max-prompt-tokens 1100 env:alfworld", "ALFWorld's official games"),
     ("hgpo train --model OWNER/NAME --lora.rank 32 --response think_action", "your own model"),
     ("hgpo train --preset alfworld-1.5b", "the published settings"),
-    ("hgpo train --preset alfworld-1.5b --preset sampo", "another loss and other advantages on top"),
     ("hgpo train agent:my_agent:play --tasks tasks.jsonl --model OWNER/NAME", "your own agent, as it is"),
     ("hgpo train env:my_games:MySuite estimator:my_ideas:MyEstimator", "classes of your own"),
     ("accelerate launch --num_processes 4 -m hgpo train --preset alfworld-1.5b", "four GPUs"),
