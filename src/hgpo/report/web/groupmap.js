@@ -16,7 +16,7 @@ export function groupMap(answer, onStep = () => {}, onState = () => {}) {
   const task = answer.task, largest = largestOf(task);
   const map = make("div", { class: "map" }), detail = make("div", { class: "detail" });
   const key = make("div", { class: "key" },
-    make("span", {}, swatch("var(--good)"), `better than its peers (up to ${signed(largest)})`),
+    make("span", {}, swatch("var(--good)"), `better than its peers (full colour: ±${largest.toFixed(2)})`),
     make("span", {}, swatch("var(--mid)"), "like them"), make("span", {}, swatch("var(--bad)"), "worse"));
   let state = task.states.reduce((best, s, i) => s.visits > task.states[best].visits ? i : best, 0);
   let trajectory = null, step = null;

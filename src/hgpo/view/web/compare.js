@@ -43,7 +43,7 @@ export async function compareScreen(screen, state, sources, credit, go, alive) {
     if (document.activeElement !== tasks) fill(tasks, answer.tasks.map(c => [c.task, c.task]), (state.pair || pair?.task) ?? "");
     reading.textContent = answer.read < answer.batches ? `${answer.read} of ${answer.batches} iterations read …`
       : answer.tasks.length ? `${answer.tasks.length} tasks in common` : first === second
-        ? "No task of this run was tried in two iterations. Choose two runs: those with the same seed have the same tasks."
+        ? "No task of this run was tried in two iterations. Two runs with the same seed have the same tasks: hgpo view RUN RUN."
         : "These two have no task in common. Runs with the same seed have the same tasks, in the iterations that both have kept.";
   });
   await drawn;

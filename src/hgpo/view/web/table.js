@@ -14,6 +14,8 @@ const FILTERS = [
 ];
 const COLUMNS = [["iteration", "iteration"], [null, "task"], [null, "success"], ["steps", "steps"], ["reward", "reward"],
   ["advantage", "advantage"], [null, "advantages by step"], ["against", "against success"], ["contradictions", "⚠ steps"]];
+const MEANINGS = { against: "the mean advantage of a lost rollout, or its negative if the rollout was won",
+  contradictions: "number of steps whose advantage has the opposite sign of every comparison" };
 export const FILTER_NAMES = FILTERS.map(filter => filter.name);
 
 // The form of filters; `change` gets the new values of those that changed.
@@ -41,7 +43,7 @@ export function filters(state, types, change) {
 // The rows of an answer. `open` gets the row that is chosen, `sortBy` the name of a column.
 export function rolloutTable(answer, state, open, sortBy) {
   const down = state.order !== "up", sort = state.sort || "iteration";
-  const head = make("tr", {}, ...COLUMNS.map(([name, label]) => make("th", { class: label === "task" ? "words" : "",
+  const head = make("tr", {}, ...COLUMNS.map(([name, label]) => make("th", { class: label === "task" ? "words" : "", title: MEANINGS[name] ?? "",
     "aria-sort": name === sort ? (down ? "descending" : "ascending") : "none" },
     name ? make("button", { type: "button", click: () => sortBy(name) }, label + (name === sort ? (down ? " ↓" : " ↑") : "")) : label)));
   const largest = Math.max(1e-9, ...answer.rows.flatMap(row => row.advantages.map(Math.abs)));

@@ -92,8 +92,10 @@ const screens = {
     // What stands out in the credit of one run; of several, their own screens tell.
     if (known.sources.length === 1) await askAll("credit", { source: 0, credit: OWN }, answer => {
       if (!alive()) return false;
-      const found = findings(answer, (type, from) => go({ ...suspects(type, from, from), screen: "rollouts" }));
-      standing.replaceChildren(...(found.length ? [make("strong", {}, "Credit that looks wrong"), ...found] : []));
+      const reading = answer.read < answer.batches;
+      const found = reading ? [] : findings(answer, (type, from) => go({ ...suspects(type, from, from), screen: "rollouts" }));
+      standing.replaceChildren(...(reading ? [make("small", {}, `Looking for credit that looks wrong: ${answer.read} of ${answer.batches} iterations read …`)]
+        : found.length ? [make("strong", {}, "Credit that looks wrong"), ...found] : []));
     });
   },
   async rollouts(screen, alive) {
