@@ -25,6 +25,7 @@ from hgpo.rollouts.evaluate import (
     Success,
     evaluate_published,
     evaluate_split,
+    failed_episodes,
     mean_and_std,
     no_valid_answer,
     shortened,
@@ -91,7 +92,12 @@ def test_an_episode_in_which_the_agent_cannot_go_on_is_lost_alone():
     trajectories = rollout(SUITE, Leaves(), tasks, group_size=1, temperature=0.0, seed=[0])
     assert [t.failure and str(t.failure) for t in trajectories] == [None, "the server says no", None]
     assert [len(t.steps) for t in trajectories] == [8, 2, 8]
-    assert summarize("train", 0.0, trajectories, "toy").failed == {"refused": 1}
+    result = summarize("train", 0.0, trajectories, "toy")
+    assert result.failed == {"refused": 1}
+    assert failed_episodes(result) == (
+        "train: 1 failed before the end, counted as not won (refused 1); the first: the server says no"
+    )
+    assert failed_episodes(summarize("train", 0.0, trajectories[:1], "toy")) is None
     # Its steps are of no use to learn from.
     assert len(step_table(trajectories, policy_version=0)) == 16
 

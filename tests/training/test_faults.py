@@ -21,7 +21,9 @@ from toy_runs import command, config, figures, finished, half_trained, run
 from hgpo.cli import main
 from hgpo.errors import RunError, SettingError
 from hgpo.policies.transformers import TransformersPolicy
+from hgpo.runs.display import NoDisplay
 from hgpo.runs.folder import RunLog
+from hgpo.training.trainer import Trainer
 
 
 @dataclass(frozen=True)
@@ -118,6 +120,25 @@ def test_if_every_environment_fails_the_run_says_so(tmp_path):
     settings = config(env=FaultySuite(every=1, after=11), iterations=2, evaluation_tasks=2)
     with pytest.raises(RunError, match=r"every trajectory failed in iteration 1.*OSError: the simulator"):
         run(settings, tmp_path)
+
+
+def test_an_evaluation_whose_episodes_fail_says_why(tmp_path):
+    # The first seven serve the probes of prompt lengths, and then none does: 0 % would look like a bad agent.
+    class Lines(NoDisplay):
+        def __init__(self):
+            self.lines = []
+
+        def say(self, message):
+            self.lines.append(message)
+
+    display = Lines()
+    settings = config(env=FaultySuite(every=1, after=7), iterations=0, evaluation_tasks=2)
+    Trainer(settings, tmp_path, display).run()
+    failed = [line for line in display.lines if "failed" in line]
+    assert [line.partition(";")[0] for line in failed] == [
+        "evaluation at temperature 0, held_out: 2 failed before the end, counted as not won (environment 2)",
+        "evaluation at temperature 0.4, held_out: 2 failed before the end, counted as not won (environment 2)",
+    ]
 
 
 def poisoned(monkeypatch, bad_steps: range) -> None:

@@ -74,6 +74,7 @@ def test_questions_only_read(client):
     ("question", "words"),
     [
         ("rollouts?source=0", "credit is missing"),
+        ("rollouts?page=-1", "source is missing"),
         ("rollouts?source=7&credit={}", "there are 1 sources"),
         ("rollouts?source=-1&credit={}", "there are 1 sources"),
         ("rollouts?source=x&credit={}", "expected an integer"),

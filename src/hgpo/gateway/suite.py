@@ -132,7 +132,7 @@ def _read_tasks(file: str, option: str) -> list[Task]:
         SettingError: if there are none, or if a line is not JSON.
     """
     try:
-        lines = Path(file).read_text(encoding="utf-8").splitlines()
+        lines = Path(file).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not a text in UTF-8"
         raise SettingError(f"{option} {file} cannot be read: {reason}") from None

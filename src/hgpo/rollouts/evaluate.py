@@ -111,6 +111,17 @@ def no_valid_answer(who: str, answers: Sequence[Answers]) -> str | None:
     return warning_of(who, samples)
 
 
+def failed_episodes(result: SplitResult | ProtocolResult) -> str | None:
+    """How many of a result's episodes failed before their end, and why; None if none did."""
+    if not result.failed:
+        return None
+    kinds = ", ".join(f"{kind} {count}" for kind, count in result.failed.items())
+    return (
+        f"{result.split}: {sum(result.failed.values())} failed before the end, counted as not won ({kinds})"
+        + (f"; the first: {result.first_failure}" if result.first_failure else "")
+    )
+
+
 def no_episode_ended(who: str, results: Sequence[SplitResult | ProtocolResult]) -> str | None:
     """The error that all episodes of an agent failed, so that nothing was measured; None if some did not.
 

@@ -15,7 +15,14 @@ from rich.table import Table
 from rich.text import Text
 from typing_extensions import override
 
-from hgpo.rollouts.evaluate import ProtocolResult, PublishedProtocol, SplitResult, Success, mean_and_std
+from hgpo.rollouts.evaluate import (
+    ProtocolResult,
+    PublishedProtocol,
+    SplitResult,
+    Success,
+    failed_episodes,
+    mean_and_std,
+)
 
 Advance = Callable[[int, int], None]
 """Called with the amount of work that is done in a phase, and with its total."""
@@ -219,15 +226,10 @@ def invalid_kinds(counts: Mapping[str, int]) -> str:
 def _lost_lines(rows: Mapping[str, Sequence[SplitResult | ProtocolResult]]) -> list[Text]:
     """The number of each player's episodes that failed before their end, and the reasons."""
     return [
-        Text(
-            f"{player}, {result.split}: {sum(result.failed.values())} failed before the end, "
-            "counted as not won "
-            f"({', '.join(f'{kind} {count}' for kind, count in result.failed.items())})"
-            + (f"; the first: {result.first_failure}" if result.first_failure else "")
-        )
+        Text(f"{player}, {line}")
         for player, results in rows.items()
         for result in results
-        if result.failed
+        if (line := failed_episodes(result)) is not None
     ]
 
 

@@ -15,7 +15,7 @@ from hgpo.distributed import ProcessGroup
 from hgpo.envs.base import describe
 from hgpo.errors import RunError
 from hgpo.rollouts.dynamic_sampling import Sample
-from hgpo.rollouts.evaluate import no_valid_answer
+from hgpo.rollouts.evaluate import failed_episodes, no_valid_answer
 from hgpo.rollouts.rollout import step_table
 from hgpo.runs.display import Display
 from hgpo.runs.interrupts import deferred_signals
@@ -230,6 +230,9 @@ class Trainer:
                 lambda: self.log.evaluation(self.iteration, results, seconds),
                 TRIED_AGAIN,
             )
+        for result in results:
+            if (failed := failed_episodes(result)) is not None:
+                self.display.say(f"evaluation at temperature {result.temperature:g}, {failed}")
         warning = no_valid_answer("the agent", [result.answers for result in results])
         if warning is not None:
             self.display.warn(warning)

@@ -242,10 +242,11 @@ def _text(asked: Mapping[str, str], name: str) -> str:
 def _integer(asked: Mapping[str, str], name: str, otherwise: int | None = None) -> int:
     if name not in asked and otherwise is not None:
         return otherwise
+    text = _text(asked, name)
     try:
-        return int(_text(asked, name))
+        return int(text)
     except ValueError:
-        raise SettingError(f"{name} is {asked[name]!r}: expected an integer") from None
+        raise SettingError(f"{name} is {text!r}: expected an integer") from None
 
 
 def _source(rollouts: Rollouts, asked: Mapping[str, str], name: str) -> int:
