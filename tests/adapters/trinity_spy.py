@@ -17,6 +17,7 @@ import logging
 import pickle
 import random
 import sys
+from abc import ABC, abstractmethod
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -44,14 +45,14 @@ WALK = (
 """Wins the game; the answer "dance" changes nothing."""
 
 
-class Answering(ModelWrapper):
+class Answering(ModelWrapper, ABC):
     """Trinity's model, but for its answers."""
 
     runs = itertools.count()
 
+    @abstractmethod
     def text(self, said: int) -> str:
         """The next answer of a run that has given this number of answers in the conversation."""
-        raise NotImplementedError
 
     def clone_with_isolated_history(self) -> Any:
         clone: Any = super().clone_with_isolated_history()

@@ -145,17 +145,12 @@ class ConcurrentJobs(Generic[T]):
 
 
 class JobsInTurn(Generic[T]):
-    """Jobs that run one after another when they are added; the interface is that of `ConcurrentJobs`."""
+    """Jobs that run one after another when they are added, with the methods of `ConcurrentJobs`."""
 
     def __init__(self, timeout: float | None) -> None:
         """Allow each job `timeout` seconds; None: forever."""
         self._timeout, self._numbers = timeout, itertools.count()
         self._outcomes: list[tuple[int, T | EnvironmentFault]] = []
-
-    @property
-    def unfinished(self) -> bool:
-        """Whether there are jobs whose outcome has not been returned."""
-        return bool(self._outcomes)
 
     def add(self, jobs: Sequence[Callable[[], T]]) -> list[int]:
         """Run further jobs; returns their numbers."""

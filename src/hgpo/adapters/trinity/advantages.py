@@ -56,8 +56,14 @@ class StepwiseAdvantageFn(AdvantageFn, ExperienceOperatorV1):
         return False
 
     def __call__(self, exps: Any, **kwargs: Any) -> Any:
-        """Not called, because the trainer computes no advantages (see `compute_in_trainer`)."""
-        raise NotImplementedError
+        """Refused: the trainer computes no advantages (see `compute_in_trainer`).
+
+        Raises:
+            RuntimeError: always.
+        """
+        raise RuntimeError(
+            "these advantages are computed in Trinity's experience pipeline, not in its trainer"
+        )
 
     async def process(self, exps: list[Any]) -> tuple[list[Any], dict[str, float]]:
         """The experiences with `advantages` and `returns` on the tokens that the model wrote, and metrics.
